@@ -1,0 +1,473 @@
+/**
+ * The wire contract: what crosses HTTP between a client and the gateway, name by name.
+ * The gateway's own schemas are checked against these types when it is compiled, so the two cannot drift apart.
+ * Money is a decimal string of USD with at most six decimals (`"0.05"`); requests may also use numbers. Times are RFC 3339, UTC, with milliseconds.
+ */
+
+/** Money in a request. */
+export type UsdInput = string | number;
+/** A value that JSON can carry. */
+export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
+
+export type Verdict = "allow" | "deny" | "hold";
+/** How far a no reaches: this action only, the whole run, or the whole session. */
+export type Stops = "action" | "run" | "session";
+export type RiskLevel = "low" | "medium" | "high" | "critical";
+export type DecisionState = "pending" | "posted" | "released" | "expired" | "denied" | "held";
+export type SessionState = "active" | "paused" | "killed" | "closed" | "expired";
+export type BudgetScope = "action" | "run" | "session" | "agent" | "tenant";
+export type TokenKind = "agent" | "human" | "service";
+export type Scope =
+  | "sessions:write"
+  | "decisions:write"
+  | "ledger:read"
+  | "ledger:write"
+  | "policies:read"
+  | "policies:write"
+  | "approvals:read"
+  | "approvals:write"
+  | "interventions:write"
+  | "events:read"
+  | "tokens:write"
+  | "webhooks:write";
+
+/** Why a decision came out as it did, in order of precedence. */
+export type ReasonCode =
+  | "session_closed"
+  | "run_closed"
+  | "tenant_killed"
+  | "agent_killed"
+  | "session_killed"
+  | "run_killed"
+  | "action_killed"
+  | "tenant_paused"
+  | "agent_paused"
+  | "session_paused"
+  | "run_paused"
+  | "authority_stale"
+  | "policy_missing"
+  | "policy_invalid"
+  | "action_denied"
+  | "action_not_allowed"
+  | "rule_forbids"
+  | "inputs_required"
+  | "arguments_invalid"
+  | "prerequisite_missing"
+  | "history_forbids"
+  | "loop_detected"
+  | "retries_exceeded"
+  | "concurrency_exceeded"
+  | "rate_exceeded"
+  | "price_unknown"
+  | "action_budget_exceeded"
+  | "run_budget_exceeded"
+  | "session_budget_exceeded"
+  | "agent_budget_exceeded"
+  | "tenant_budget_exceeded"
+  | "approval_rejected"
+  | "approval_expired"
+  | "approval_mismatch"
+  | "approval_consumed"
+  | "batch_refused"
+  | "approval_required"
+  | "permitted";
+
+export interface PolicyRef {
+  readonly name: string;
+  readonly version: number;
+  readonly digest: string;
+}
+
+export interface Page<T> {
+  readonly items: readonly T[];
+  readonly next_cursor: string | null;
+}
+
+/** RFC 9457 problem: the gateway did not answer the question. Never a verdict. */
+export interface Problem {
+  readonly type: string;
+  readonly title: string;
+  readonly status: number;
+  readonly detail: string;
+  readonly code: string;
+  readonly request_id: string;
+  readonly issues?: readonly ProblemIssue[];
+}
+
+export interface ProblemIssue {
+  readonly pointer: string;
+  readonly message: string;
+  readonly line?: number;
+  readonly column?: number;
+}
+
+// Sessions and runs
+
+export interface OpenSessionRequest {
+  readonly agent?: string | undefined;
+  readonly labels?: { readonly [key: string]: string } | undefined;
+  /** Can only tighten the policy: the smaller counts. */
+  readonly budget_usd?: UsdInput | undefined;
+  readonly ttl_ms?: number | undefined;
+}
+
+export interface OpenedSession {
+  readonly id: string;
+  readonly agent: string;
+  readonly run: string;
+  readonly policy: PolicyRef | null;
+  readonly expires_at: string;
+}
+
+export interface SessionSummary {
+  readonly id: string;
+  readonly agent: string;
+  readonly labels: { readonly [key: string]: string };
+  readonly state: SessionState;
+  readonly opened_at: string;
+  readonly expires_at: string;
+}
+
+export interface SessionBudget {
+  readonly scope: BudgetScope;
+  readonly name: string;
+  readonly limit_usd: string | null;
+  readonly posted_usd: string;
+  readonly pending_usd: string;
+  readonly leased_usd: string;
+  readonly remaining_usd: string | null;
+  readonly resets_at?: string;
+}
+
+export interface SessionDetail extends SessionSummary {
+  readonly run: string;
+  readonly policy: PolicyRef | null;
+  readonly budgets: readonly SessionBudget[];
+  readonly totals: {
+    readonly posted_usd: string;
+    readonly pending_usd: string;
+    readonly prevented_usd: string;
+    readonly overrun_usd: string;
+    readonly decisions: { readonly allow: number; readonly deny: number; readonly hold: number };
+  };
+}
+
+export interface OpenedRun {
+  readonly id: string;
+}
+
+// Decisions
+
+export interface DecisionRequest {
+  readonly id?: string | undefined;
+  readonly run?: string | undefined;
+  readonly action: string;
+  readonly resource?: { readonly type: string; readonly id: string } | undefined;
+  readonly estimate_usd?: UsdInput | undefined;
+  readonly tags?: readonly string[] | undefined;
+  readonly risk_level?: RiskLevel | undefined;
+  readonly inputs?: Json | undefined;
+  /** `sha-256:<hex>` of the RFC 8785 form of the inputs, instead of the inputs. */
+  readonly inputs_digest?: string | undefined;
+  readonly rationale?: string | undefined;
+  readonly confidence?: number | undefined;
+  readonly sources?: readonly { readonly source: string; readonly version?: string | undefined }[] | undefined;
+  readonly parents?: readonly string[] | undefined;
+  readonly model?: { readonly provider?: string | undefined; readonly name: string; readonly version?: string | undefined } | undefined;
+  readonly approval?: string | undefined;
+  readonly ttl_ms?: number | undefined;
+}
+
+export interface Reason {
+  readonly code: ReasonCode;
+  readonly message: string;
+  readonly rule: string | null;
+  readonly remediation: { readonly retry_after_ms: number | null; readonly hint: string | null };
+}
+
+export interface Reservation {
+  readonly amount_usd: string;
+  readonly expires_at: string;
+}
+
+export interface Balance {
+  readonly scope: BudgetScope;
+  readonly name: string;
+  readonly limit_usd: string | null;
+  readonly posted_usd: string;
+  readonly pending_usd: string;
+  readonly remaining_usd: string | null;
+}
+
+export interface Rate {
+  readonly name: string;
+  readonly limit: number;
+  readonly remaining: number;
+  readonly reset_ms: number;
+}
+
+/** Where the record of it stands. */
+export interface EntryMark {
+  readonly id: string;
+  readonly seq: number;
+  readonly hash: string;
+}
+
+export interface Decision {
+  readonly id: string;
+  readonly session: string;
+  readonly run: string;
+  readonly action: string;
+  readonly verdict: Verdict;
+  /** `true` exactly when the verdict is `allow`. */
+  readonly decision: boolean;
+  readonly stops: Stops | null;
+  readonly reason: Reason;
+  readonly reservation: Reservation | null;
+  readonly budgets: readonly Balance[];
+  readonly rates: readonly Rate[];
+  readonly policy: PolicyRef | null;
+  readonly obligations: readonly Json[];
+  readonly advice: readonly Json[];
+  /** What a policy that only observes would have refused it for. */
+  readonly warnings: readonly Reason[];
+  readonly approval: { readonly id: string; readonly url: string; readonly expires_at: string } | null;
+  readonly entry: EntryMark;
+}
+
+/** A decision read later: what was answered, and where its money is now. */
+export interface DecisionNow extends Decision {
+  readonly state: DecisionState;
+  readonly posted_usd: string;
+  readonly overrun_usd: string;
+}
+
+export type BatchSemantics = "independent" | "all_or_nothing" | "stop_on_deny";
+
+export interface DecisionBatchRequest {
+  readonly decisions: readonly DecisionRequest[];
+  readonly semantics?: BatchSemantics | undefined;
+}
+
+export interface DecisionBatch {
+  readonly decisions: readonly Decision[];
+}
+
+export interface Usage {
+  readonly model?: string | undefined;
+  readonly input_tokens?: number | undefined;
+  readonly output_tokens?: number | undefined;
+  readonly [key: string]: Json | undefined;
+}
+
+export interface CommitRequest {
+  readonly cost_usd: UsdInput;
+  readonly outcome: "success" | "error";
+  readonly duration_ms?: number | undefined;
+  readonly outputs?: Json | undefined;
+  readonly error?: string | undefined;
+  readonly usage?: Usage | undefined;
+}
+
+export interface ReleaseRequest {
+  readonly reason?: string | undefined;
+}
+
+export interface ExtendRequest {
+  readonly ttl_ms: number;
+}
+
+export interface TopupRequest {
+  /** The new sum, not the difference. */
+  readonly estimate_usd: UsdInput;
+}
+
+/** The answer to a commit, a release or an extension. */
+export interface Settlement {
+  readonly id: string;
+  readonly state: DecisionState;
+  /** All that was reported. */
+  readonly posted_usd: string;
+  /** The part of it that no reservation covered. */
+  readonly overrun_usd: string;
+  readonly late: boolean;
+  readonly reservation: Reservation | null;
+  readonly budgets: readonly Balance[];
+  readonly entry: EntryMark;
+}
+
+// Policies
+
+export interface PolicyPut {
+  readonly name: string;
+  readonly version: number;
+  readonly digest: string;
+  readonly active: boolean;
+  readonly warnings: readonly ProblemIssue[];
+}
+
+export interface PolicySummary {
+  readonly name: string;
+  readonly scope: "tenant" | "agent";
+  readonly target: string | null;
+  /** The version in force, or `null`. */
+  readonly active_version: number | null;
+  readonly latest_version: number;
+  readonly digest: string;
+  readonly updated_at: string;
+}
+
+export interface PolicyVersion {
+  readonly name: string;
+  readonly version: number;
+  readonly digest: string;
+  readonly active: boolean;
+  readonly created_at: string;
+  readonly created_by: string;
+}
+
+export interface PolicyDetail extends PolicyVersion {
+  readonly scope: "tenant" | "agent";
+  readonly target: string | null;
+  readonly document: Json;
+}
+
+export interface PolicyConflict {
+  readonly pointer: string;
+  readonly message: string;
+}
+
+export interface EffectivePolicy {
+  readonly policy: PolicyRef | null;
+  readonly document: Json;
+  readonly conflicts: readonly PolicyConflict[];
+}
+
+export interface PolicyValidation {
+  readonly valid: boolean;
+  readonly issues: readonly ProblemIssue[];
+  readonly warnings: readonly ProblemIssue[];
+}
+
+// Ledger and costs
+
+export type EntryKind =
+  | "decision"
+  | "commit"
+  | "release"
+  | "expiry"
+  | "approval"
+  | "intervention"
+  | "policy"
+  | "session"
+  | "lease"
+  | "token"
+  | "ingest";
+
+/** One line of the record. `hash` is the SHA-256 of the RFC 8785 form of all members but `hash`, `index` and `payload`. */
+export interface LedgerEntry {
+  readonly id: string;
+  readonly kind: EntryKind;
+  readonly timestamp: string;
+  readonly tenant_id: string;
+  readonly session_id: string | null;
+  readonly agent_id: string | null;
+  readonly run_id: string | null;
+  readonly seq: number;
+  readonly prev_hash: string;
+  readonly action: string | null;
+  readonly resource: { readonly type: string; readonly id: string } | null;
+  readonly tags: readonly string[];
+  readonly risk_level: RiskLevel | null;
+  readonly decision_id: string | null;
+  readonly step: "decide" | "topup" | "extend" | null;
+  readonly verdict: Verdict | null;
+  readonly reason: ReasonCode | null;
+  readonly rule: string | null;
+  readonly warnings: readonly ReasonCode[];
+  readonly policy: PolicyRef | null;
+  readonly estimate_usd: string | null;
+  readonly cost_usd: string;
+  readonly corrected_usd: string;
+  readonly overrun_usd: string;
+  readonly late: boolean;
+  readonly outcome: "success" | "error" | null;
+  readonly error: string | null;
+  readonly duration_ms: number | null;
+  readonly usage: { readonly [key: string]: Json } | null;
+  readonly reservation: Reservation | null;
+  readonly accounts: readonly {
+    readonly scope: BudgetScope;
+    readonly name: string;
+    readonly limit_usd: string | null;
+    readonly before: { readonly posted_usd: string; readonly pending_usd: string };
+    readonly after: { readonly posted_usd: string; readonly pending_usd: string };
+  }[];
+  readonly rates: readonly { readonly name: string; readonly limit: number; readonly remaining: number; readonly window_ms: number }[];
+  readonly approval: { readonly id: string; readonly expires_at: string } | null;
+  readonly rationale: string | null;
+  readonly confidence: number | null;
+  readonly sources: readonly { readonly source: string; readonly version?: string | undefined }[];
+  readonly parents: readonly string[];
+  readonly model: { readonly provider?: string | undefined; readonly name: string; readonly version?: string | undefined } | null;
+  readonly inputs_digest: string | null;
+  readonly payload_digest: string | null;
+  readonly principal: { readonly token_id: string; readonly subject: string; readonly kind: TokenKind } | null;
+  readonly compliance_metadata: { readonly [key: string]: string } | null;
+  readonly details: { readonly [key: string]: Json } | null;
+  readonly engine_version: string;
+  readonly hash: string;
+  /** The place in the tenant's ledger, from 0: the leaf's index in its tree. */
+  readonly index: number;
+  /** Inputs and outputs, which lie beside the entry. `null`: none were sent. */
+  readonly payload: { readonly salt: string; readonly inputs?: Json; readonly outputs?: Json } | null;
+}
+
+export interface CostItem {
+  readonly key: string;
+  readonly posted_usd: string;
+  /** How many decisions stand behind it. */
+  readonly count: number;
+}
+
+export interface CostReport {
+  readonly items: readonly CostItem[];
+  readonly total_usd: string;
+}
+
+// Tenants and tokens
+
+export interface CreateTenantRequest {
+  readonly id: string;
+  readonly name?: string | undefined;
+}
+
+export interface CreatedTenant {
+  readonly id: string;
+}
+
+export interface IssueTokenRequest {
+  /** With the root key: whose token it is. A tenant's own token issues for its own tenant only. */
+  readonly tenant?: string | undefined;
+  readonly subject: string;
+  readonly kind: TokenKind;
+  readonly scopes: readonly Scope[];
+  readonly ttl_ms?: number | undefined;
+}
+
+export interface IssuedToken {
+  readonly id: string;
+  /** Shown once. */
+  readonly token: string;
+  readonly expires_at: string;
+}
+
+export interface TokenSummary {
+  readonly id: string;
+  readonly subject: string;
+  readonly kind: TokenKind;
+  readonly scopes: readonly Scope[];
+  readonly issued_at: string;
+  readonly expires_at: string;
+  readonly revoked_at: string | null;
+}

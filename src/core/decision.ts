@@ -1,0 +1,89 @@
+import type { ApprovalId, DecisionId, EntryId, RunId, SessionId } from "./ids.ts";
+import type { MicroUsd } from "./money.ts";
+import type { PolicyRef } from "./policy/findings.ts";
+import type { ReasonCode } from "./reasons.ts";
+import type { Instant } from "./time.ts";
+
+export type Verdict = "allow" | "deny" | "hold";
+
+/** How far a no reaches: this action only, the whole run, or the whole session. */
+export type Stops = "action" | "run" | "session";
+
+/** An account and its limit as a decision shows them, after what it did. */
+export interface Balance {
+  readonly scope: "action" | "run" | "session";
+  /** The budget's pattern, the run's id or the session's id. */
+  readonly name: string;
+  readonly limitMicroUsd: MicroUsd | null;
+  /** All that was reported, overruns included. */
+  readonly postedMicroUsd: MicroUsd;
+  readonly pendingMicroUsd: MicroUsd;
+  readonly leasedMicroUsd: MicroUsd;
+}
+
+/** A rate limit as a decision shows it, after what it did. */
+export interface RateState {
+  readonly name: string;
+  readonly limit: number;
+  readonly remaining: number;
+  readonly windowMs: number;
+  /** Until the oldest counted call leaves the window; 0 when none is counted. */
+  readonly resetMs: number;
+}
+
+export interface Reason {
+  readonly code: ReasonCode;
+  readonly message: string;
+  /** A pointer into the policy, or `null`. */
+  readonly rule: string | null;
+  /** When the same request can be tried again, where waiting helps. */
+  readonly retryAfterMs: number | null;
+  /** What the caller can do about it, in words that a model can follow. */
+  readonly hint: string | null;
+}
+
+export interface Reservation {
+  readonly amountMicroUsd: MicroUsd;
+  readonly expiresAt: Instant;
+}
+
+/** The answer to a request, as recorded. The same id always gives this same answer. */
+export interface Decision {
+  readonly id: DecisionId;
+  readonly session: SessionId;
+  readonly run: RunId;
+  readonly action: string;
+  readonly verdict: Verdict;
+  readonly stops: Stops | null;
+  readonly reason: Reason;
+  readonly reservation: Reservation | null;
+  readonly budgets: readonly Balance[];
+  readonly rates: readonly RateState[];
+  readonly policy: PolicyRef | null;
+  /** What a policy that only observes would have refused it for. */
+  readonly warnings: readonly Reason[];
+  readonly approval: { readonly id: ApprovalId; readonly expiresAt: Instant } | null;
+  readonly entry: EntryMark;
+}
+
+/** Where a record stands: enough to find and to check it. */
+export interface EntryMark {
+  readonly id: EntryId;
+  readonly seq: number;
+  readonly hash: string;
+}
+
+/** Where a decision is in its life. */
+export type DecisionState = "pending" | "posted" | "released" | "expired" | "denied" | "held";
+
+/** The answer to a commit, a release, an extension: where the decision's money is now. */
+export interface Settlement {
+  readonly id: DecisionId;
+  readonly state: DecisionState;
+  readonly postedMicroUsd: MicroUsd;
+  readonly overrunMicroUsd: MicroUsd;
+  readonly late: boolean;
+  readonly reservation: Reservation | null;
+  readonly budgets: readonly Balance[];
+  readonly entry: EntryMark;
+}

@@ -1,0 +1,173 @@
+import { type Digest, digestOf, type Sha256 } from "./digest.ts";
+import type { EntryId } from "./ids.ts";
+import { canonicalJson, type JsonValue } from "./json.ts";
+import type { ReasonCode } from "./reasons.ts";
+import type { Principal, RiskLevel } from "./request.ts";
+
+/** The version of the rules by which this code decides; written into every entry, so that a recomputation knows which rules it needs. */
+export const ENGINE_VERSION = "1";
+
+export type EntryKind =
+  | "decision"
+  | "commit"
+  | "release"
+  | "expiry"
+  | "approval"
+  | "intervention"
+  | "policy"
+  | "session"
+  | "lease"
+  | "token"
+  | "ingest";
+
+/** An account as an entry shows it: before and after what the entry did. Money is decimal strings, as on the wire. */
+export interface AccountMovement {
+  readonly scope: "action" | "run" | "session" | "agent" | "tenant";
+  readonly name: string;
+  readonly limit_usd: string | null;
+  readonly before: { readonly posted_usd: string; readonly pending_usd: string };
+  readonly after: { readonly posted_usd: string; readonly pending_usd: string };
+}
+
+/**
+ * One line of the record, as it is hashed: its canonical JSON (RFC 8785) is the truth, and `hash` is the SHA-256 of exactly those bytes.
+ * Members keep the names of the wire and of the Python original. What a kind has nothing to say about is `null`.
+ */
+export interface Entry {
+  readonly id: EntryId;
+  readonly kind: EntryKind;
+  readonly timestamp: string;
+  readonly tenant_id: string;
+  /** `null`: the entry belongs to the tenant's own chain (policies, tokens). */
+  readonly session_id: string | null;
+  readonly agent_id: string | null;
+  readonly run_id: string | null;
+  /** The place in its chain, from 1, without gaps. */
+  readonly seq: number;
+  /** The hash of the entry before it in its chain; 64 zeros before the first. */
+  readonly prev_hash: string;
+  readonly action: string | null;
+  readonly resource: { readonly type: string; readonly id: string } | null;
+  readonly tags: readonly string[];
+  readonly risk_level: RiskLevel | null;
+  readonly decision_id: string | null;
+  /** Which step of a decision's life a `decision` entry is: the asking itself, or a later change to its reservation. */
+  readonly step: "decide" | "topup" | "extend" | null;
+  readonly verdict: "allow" | "deny" | "hold" | null;
+  readonly reason: ReasonCode | null;
+  readonly rule: string | null;
+  readonly warnings: readonly ReasonCode[];
+  readonly policy: { readonly name: string; readonly version: number; readonly digest: Digest } | null;
+  readonly estimate_usd: string | null;
+  /** What this entry posts. The sum of `cost_usd` less the sum of `corrected_usd` over a session is what the session has spent. */
+  readonly cost_usd: string;
+  /** What an earlier entry of the same decision posted and this one takes back. */
+  readonly corrected_usd: string;
+  readonly overrun_usd: string;
+  /** `true`: told after the reservation had been released or had expired. */
+  readonly late: boolean;
+  readonly outcome: "success" | "error" | null;
+  readonly error: string | null;
+  readonly duration_ms: number | null;
+  readonly usage: { readonly [key: string]: JsonValue } | null;
+  readonly reservation: { readonly amount_usd: string; readonly expires_at: string } | null;
+  readonly accounts: readonly AccountMovement[];
+  readonly rates: readonly { readonly name: string; readonly limit: number; readonly remaining: number; readonly window_ms: number }[];
+  readonly approval: { readonly id: string; readonly expires_at: string } | null;
+  readonly rationale: string | null;
+  readonly confidence: number | null;
+  readonly sources: readonly { readonly source: string; readonly version?: string | undefined }[];
+  readonly parents: readonly string[];
+  readonly model: { readonly provider?: string | undefined; readonly name: string; readonly version?: string | undefined } | null;
+  /** The digest that the caller sent instead of the inputs. */
+  readonly inputs_digest: Digest | null;
+  /** Salted digest of the inputs and outputs, which lie beside the entry so that they can be erased without breaking any proof. */
+  readonly payload_digest: Digest | null;
+  readonly principal: { readonly token_id: string; readonly subject: string; readonly kind: Principal["kind"] } | null;
+  readonly compliance_metadata: { readonly [key: string]: string } | null;
+  /** What a kind has to say beyond the common members: a policy's new version, a session's limits. */
+  readonly details: { readonly [key: string]: JsonValue } | null;
+  readonly engine_version: string;
+}
+
+/** Inputs and outputs as they lie beside an entry, with the salt without which the entry's digest cannot be tried against guesses. */
+export interface Payload {
+  readonly salt: string;
+  readonly inputs?: JsonValue | undefined;
+  readonly outputs?: JsonValue | undefined;
+}
+
+/** An entry made whole: its canonical bytes, their hash, and what lies beside it. This is what travels to the ledger. */
+export interface SealedEntry {
+  readonly entry: Entry;
+  readonly canonical: string;
+  readonly hash: string;
+  readonly payload: Payload | null;
+}
+
+/** Where a chain stands: the next entry gets `seq + 1` and names `hash` as the one before it. */
+export interface ChainHead {
+  readonly seq: number;
+  readonly hash: string;
+}
+
+export const CHAIN_START: ChainHead = { seq: 0, hash: "0".repeat(64) };
+
+/** What an entry says, before it has its place in a chain. */
+export type EntryDraft = Pick<Entry, "id" | "kind" | "timestamp" | "tenant_id" | "session_id"> &
+  Partial<Omit<Entry, "seq" | "prev_hash" | "payload_digest" | "engine_version">>;
+
+/** Gives a draft the next place in its chain. What the draft leaves out is absent: `null`, empty, or zero money. */
+export function seal(sha256: Sha256, head: ChainHead, draft: EntryDraft, payload: Payload | null): SealedEntry {
+  const entry: Entry = {
+    ...NOTHING,
+    ...draft,
+    seq: head.seq + 1,
+    prev_hash: head.hash,
+    payload_digest: payload === null ? null : payloadDigest(sha256, payload),
+    engine_version: ENGINE_VERSION,
+  };
+  const canonical = canonicalJson(entry);
+  return { entry, canonical, hash: sha256(canonical), payload };
+}
+
+/** SHA-256 over the payload's canonical JSON, its salt included as a member. */
+export const payloadDigest = (sha256: Sha256, payload: Payload): Digest => digestOf(sha256, canonicalJson(payload));
+
+const NOTHING: Omit<Entry, "id" | "kind" | "timestamp" | "tenant_id" | "session_id" | "seq" | "prev_hash" | "payload_digest" | "engine_version"> = {
+  agent_id: null,
+  run_id: null,
+  action: null,
+  resource: null,
+  tags: [],
+  risk_level: null,
+  decision_id: null,
+  step: null,
+  verdict: null,
+  reason: null,
+  rule: null,
+  warnings: [],
+  policy: null,
+  estimate_usd: null,
+  cost_usd: "0",
+  corrected_usd: "0",
+  overrun_usd: "0",
+  late: false,
+  outcome: null,
+  error: null,
+  duration_ms: null,
+  usage: null,
+  reservation: null,
+  accounts: [],
+  rates: [],
+  approval: null,
+  rationale: null,
+  confidence: null,
+  sources: [],
+  parents: [],
+  model: null,
+  inputs_digest: null,
+  principal: null,
+  compliance_metadata: null,
+  details: null,
+};

@@ -1,0 +1,37 @@
+import type { Instant } from "./time.ts";
+
+/** The kinds of ids there are. An id is its prefix, an underscore and a UUIDv7 (RFC 9562 section 5.7). */
+export type IdPrefix = "ses" | "run" | "dec" | "apr" | "tok" | "ent";
+export type Id<P extends IdPrefix> = `${P}_${string}`;
+
+export type SessionId = Id<"ses">;
+export type RunId = Id<"run">;
+export type DecisionId = Id<"dec">;
+export type ApprovalId = Id<"apr">;
+export type TokenId = Id<"tok">;
+export type EntryId = Id<"ent">;
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
+
+/** Whether `text` is an id with this prefix. A client may make decision ids, and any RFC 9562 UUID will do there. */
+export const isId = <P extends IdPrefix>(prefix: P, text: string): text is Id<P> =>
+  text.startsWith(`${prefix}_`) && UUID.test(text.slice(prefix.length + 1));
+
+/** Makes an id from an instant and ten random bytes (later bytes are ignored). */
+export function idOf<P extends IdPrefix>(prefix: P, now: Instant, random: Uint8Array): Id<P> {
+  const time = Math.max(0, now).toString(16).padStart(12, "0").slice(-12);
+  return shaped(prefix, time + hex(random.subarray(0, 10)));
+}
+
+/** Makes an id from at least 32 hexadecimal digits of a digest: the same digest gives the same id, so that a repeated request names the same thing. */
+export const idFromDigest = <P extends IdPrefix>(prefix: P, digestHex: string): Id<P> => shaped(prefix, digestHex.slice(0, 32));
+
+/** The id of another kind with the same UUID: a hold's approval is found from its decision. */
+export const siblingId = <P extends IdPrefix>(prefix: P, id: Id<IdPrefix>): Id<P> => `${prefix}_${id.slice(4)}`;
+
+function shaped<P extends IdPrefix>(prefix: P, digits: string): Id<P> {
+  const variant = ((Number.parseInt(digits.charAt(16), 16) & 0x3) | 0x8).toString(16);
+  return `${prefix}_${digits.slice(0, 8)}-${digits.slice(8, 12)}-7${digits.slice(13, 16)}-${variant}${digits.slice(17, 20)}-${digits.slice(20, 32)}`;
+}
+
+const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");

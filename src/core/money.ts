@@ -1,0 +1,77 @@
+import { assert } from "./assert.ts";
+import { err, ok, type Result } from "./result.ts";
+
+declare const microUsd: unique symbol;
+
+/** An amount of money: a non-negative safe integer of micro-USD (1 USD = 1,000,000). At most 9,007,199,254.740991 USD. */
+export type MicroUsd = number & { readonly [microUsd]: true };
+
+/** Why a text or number is not an amount. `money_precision`: it has more than six decimals, and is refused rather than rounded. */
+export type MoneyFault = { readonly code: "money_invalid" | "money_precision"; readonly message: string };
+
+const UNIT = 1_000_000;
+const DECIMAL = /^(0|[1-9]\d*)(?:\.(\d+))?$/;
+
+/** Asserts that `n` is already a whole, safe, non-negative count of micro-USD. For constants and stored integers, never for outside input. */
+export function microUsdOf(n: number): MicroUsd {
+  assert(Number.isSafeInteger(n) && n >= 0, `money is a non-negative safe integer of micro-USD, found ${n}`);
+  // The assertion above is the whole definition of the brand.
+  return n as MicroUsd;
+}
+
+export const ZERO_USD: MicroUsd = microUsdOf(0);
+
+/**
+ * Reads a USD amount from a decimal string (`"0.05"`) or a number.
+ * A number is read by its shortest decimal form, so 0.1 is exactly 100,000 micro-USD.
+ * Refuses signs, exponents, blanks, leading zeros, NaN, more than six decimals, and amounts beyond the safe integers; rounds nothing.
+ */
+export function parseUsd(input: unknown): Result<MicroUsd, MoneyFault> {
+  if (typeof input !== "string" && typeof input !== "number") {
+    return fault("money_invalid", `a USD amount is a decimal string or a number, found ${describe(input)}`);
+  }
+  const text = typeof input === "number" ? decimalOf(input) : input;
+  const match = text === null || text.length > 40 ? null : DECIMAL.exec(text);
+  if (match === null) {
+    return fault("money_invalid", `a USD amount is digits with up to six decimals, like "0.05", found ${describe(input)}`);
+  }
+  const decimals = match[2] ?? "";
+  if (decimals.length > 6) {
+    return fault("money_precision", `a USD amount has at most six decimals, found ${describe(input)}`);
+  }
+  const micro = Number(match[1]) * UNIT + Number(decimals.padEnd(6, "0"));
+  if (!Number.isSafeInteger(micro)) {
+    return fault("money_invalid", `a USD amount is at most 9007199254.740991, found ${describe(input)}`);
+  }
+  return ok(microUsdOf(micro));
+}
+
+/** The shortest decimal string of an amount: `1050000` is `"1.05"`. */
+export function formatUsd(amount: MicroUsd): string {
+  const whole = Math.floor(amount / UNIT);
+  const rest = amount % UNIT;
+  return rest === 0 ? String(whole) : `${whole}.${String(rest).padStart(6, "0").replace(/0+$/, "")}`;
+}
+
+export const addUsd = (a: MicroUsd, b: MicroUsd): MicroUsd => microUsdOf(a + b);
+
+/** `a - b`, or zero where `b` is the larger. */
+export const lessUsd = (a: MicroUsd, b: MicroUsd): MicroUsd => microUsdOf(Math.max(0, a - b));
+
+export const minUsd = (a: MicroUsd, b: MicroUsd): MicroUsd => (a <= b ? a : b);
+
+/** The plain decimal form of a JSON number. Small amounts print as exponents in JavaScript (1e-7), though their author wrote a decimal. */
+function decimalOf(n: number): string | null {
+  if (!Number.isFinite(n) || n < 0 || Object.is(n, -0)) return null;
+  const shortest = String(n);
+  const exponent = /^(\d)(?:\.(\d+))?e-(\d+)$/.exec(shortest);
+  return exponent === null ? shortest : `0.${"0".repeat(Number(exponent[3]) - 1)}${exponent[1]}${exponent[2] ?? ""}`;
+}
+
+const fault = (code: MoneyFault["code"], message: string) => err({ code, message });
+
+function describe(input: unknown): string {
+  if (typeof input === "string") return JSON.stringify(input.length > 40 ? `${input.slice(0, 40)}…` : input);
+  if (typeof input === "number") return String(input);
+  return input === null ? "null" : Array.isArray(input) ? "an array" : `a value of type ${typeof input}`;
+}

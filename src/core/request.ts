@@ -1,0 +1,52 @@
+import type { Digest } from "./digest.ts";
+import type { ApprovalId, DecisionId, RunId } from "./ids.ts";
+import type { JsonValue } from "./json.ts";
+import type { MicroUsd } from "./money.ts";
+
+export const RISK_LEVELS = ["low", "medium", "high", "critical"] as const;
+export type RiskLevel = (typeof RISK_LEVELS)[number];
+
+/** 1 to 128 letters, digits, `_ - . : /`. */
+export const ACTION_NAME = /^[A-Za-z0-9_\-.:/]{1,128}$/;
+
+/** What an agent asks before it acts, already parsed: every field is either what it must be or plainly absent. */
+export interface ActionRequest {
+  readonly id: DecisionId;
+  /** `null`: the session's current run. */
+  readonly run: RunId | null;
+  readonly action: string;
+  readonly resource: { readonly type: string; readonly id: string } | null;
+  readonly estimateMicroUsd: MicroUsd;
+  readonly tags: readonly string[];
+  readonly riskLevel: RiskLevel | null;
+  /** `undefined`: not sent. */
+  readonly inputs: JsonValue | undefined;
+  readonly inputsDigest: Digest | null;
+  readonly rationale: string | null;
+  readonly confidence: number | null;
+  readonly sources: readonly { readonly source: string; readonly version?: string | undefined }[];
+  readonly parents: readonly DecisionId[];
+  readonly model: { readonly provider?: string | undefined; readonly name: string; readonly version?: string | undefined } | null;
+  readonly approval: ApprovalId | null;
+  /** How long the reservation stands before it expires. */
+  readonly ttlMs: number;
+}
+
+/** Who is asking, as the token says; written into every entry. */
+export interface Principal {
+  readonly tokenId: string;
+  readonly tenant: string;
+  readonly subject: string;
+  readonly kind: "agent" | "human" | "service";
+}
+
+/** What a caller reports after acting. */
+export interface CommitReport {
+  readonly costMicroUsd: MicroUsd;
+  readonly outcome: "success" | "error";
+  readonly durationMs: number | null;
+  /** `undefined`: not sent. */
+  readonly outputs: JsonValue | undefined;
+  readonly error: string | null;
+  readonly usage: { readonly [key: string]: JsonValue } | null;
+}

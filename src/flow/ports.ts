@@ -1,0 +1,347 @@
+import type { Decision, DecisionState, Settlement } from "../core/decision.ts";
+import type { Digest } from "../core/digest.ts";
+import type { Payload } from "../core/entry.ts";
+import type { DecisionId, RunId, SessionId, TokenId } from "../core/ids.ts";
+import type { JsonValue } from "../core/json.ts";
+import type { MicroUsd } from "../core/money.ts";
+import type { Evaluation, PolicyRef } from "../core/policy/findings.ts";
+import type { Refusal } from "../core/refusals.ts";
+import type { ActionRequest, CommitReport, Principal } from "../core/request.ts";
+import type { Result } from "../core/result.ts";
+import type { Instant } from "../core/time.ts";
+
+/**
+ * What the stories need of the world. A port answers with values: a `Refusal` is an answer, and only a broken invariant throws.
+ * Whatever may be asked twice (a lost reply, a retry) is asked by an id that its caller made, and gives the same answer twice.
+ */
+export interface Ports {
+  readonly sessions: Sessions;
+  readonly tenants: Tenants;
+  readonly ledger: Ledger;
+  readonly policies: PolicyCache;
+}
+
+/** An answer, and whether it is the recorded one of an earlier, equal request. */
+export interface Answered<T> {
+  readonly answer: T;
+  readonly replayed: boolean;
+}
+
+export type Reply<T> = Promise<Result<T, Refusal>>;
+
+/** The authority of one session each: its money, windows, runs and chain. `not_found` where there is no such session of this tenant. */
+export interface Sessions {
+  /** Idempotent by `order.id`: the same order gives the same answer, another order under the id `idempotency_mismatch`. */
+  open(order: OpenSession): Reply<Answered<SessionOpened>>;
+  /** Point of no return: when it has answered `decided`, money and record stand. `policy_moved`: nothing was done; evaluate again under the named policy. */
+  decide(tenant: string, session: SessionId, call: DecideCall): Reply<DecideReply>;
+  commit(
+    tenant: string,
+    session: SessionId,
+    principal: Principal,
+    id: DecisionId,
+    report: CommitReport,
+    fingerprint: string,
+  ): Reply<Answered<Settlement>>;
+  release(tenant: string, session: SessionId, principal: Principal, id: DecisionId, reason: string | null): Reply<Answered<Settlement>>;
+  extend(tenant: string, session: SessionId, principal: Principal, id: DecisionId, ttlMs: number): Reply<Answered<Settlement>>;
+  topup(tenant: string, session: SessionId, call: TopupCall): Reply<TopupReply>;
+  /** Waits up to `waitMs` while the decision is held. */
+  readDecision(tenant: string, session: SessionId, principal: Principal, id: DecisionId, waitMs: number): Reply<DecisionRead>;
+  openRun(tenant: string, session: SessionId, principal: Principal, run: RunId): Reply<Answered<{ readonly id: RunId }>>;
+  closeRun(tenant: string, session: SessionId, principal: Principal, run: RunId): Reply<{ readonly id: RunId }>;
+  close(tenant: string, session: SessionId, principal: Principal): Reply<SessionRead>;
+  read(tenant: string, session: SessionId, principal: Principal): Reply<SessionRead>;
+  /** Hands everything recorded so far to the tenant's ledger. */
+  ship(tenant: string, session: SessionId): Promise<void>;
+}
+
+export interface OpenSession {
+  readonly id: SessionId;
+  readonly run: RunId;
+  readonly principal: Principal;
+  readonly agent: string;
+  readonly labels: { readonly [key: string]: string };
+  readonly budgetMicroUsd: MicroUsd | null;
+  readonly ttlMs: number;
+  readonly fingerprint: string;
+}
+
+export interface SessionOpened {
+  readonly id: SessionId;
+  readonly agent: string;
+  readonly run: RunId;
+  readonly policy: PolicyRef | null;
+  readonly expiresAt: Instant;
+}
+
+export type BatchSemantics = "independent" | "all_or_nothing" | "stop_on_deny";
+
+export interface DecideCall {
+  readonly principal: Principal;
+  readonly items: readonly DecideItem[];
+  readonly semantics: BatchSemantics;
+  /** The digest the items were evaluated under; `null` when the caller does not know the policy in force. */
+  readonly under: Digest | null;
+  /** The `Idempotency-Key`, with a digest of the whole body. */
+  readonly key: { readonly key: string; readonly fingerprint: string } | null;
+}
+
+export interface DecideItem {
+  readonly request: ActionRequest;
+  /** Digest of the request's body: the same id with another body is refused. */
+  readonly fingerprint: string;
+  /** `null` when `under` is. */
+  readonly evaluation: Evaluation | null;
+}
+
+export type PolicyMoved = { readonly kind: "policy_moved"; readonly agent: string; readonly policy: PolicyRef };
+
+export type DecideReply = { readonly kind: "decided"; readonly decisions: readonly Answered<Decision>[] } | PolicyMoved;
+
+export interface TopupCall {
+  readonly principal: Principal;
+  readonly id: DecisionId;
+  readonly estimateMicroUsd: MicroUsd;
+  readonly under: Digest | null;
+  readonly evaluation: Evaluation | null;
+}
+
+/** What a policy looks at of a request that was decided before. */
+export type Reconsidered = Pick<ActionRequest, "action" | "tags" | "riskLevel">;
+
+export type TopupReply = { readonly kind: "decided"; readonly decision: Decision } | (PolicyMoved & { readonly request: Reconsidered });
+
+export interface DecisionRead {
+  readonly decision: Decision;
+  readonly state: DecisionState;
+  readonly postedMicroUsd: MicroUsd;
+  readonly overrunMicroUsd: MicroUsd;
+}
+
+export interface AccountRead {
+  readonly postedMicroUsd: MicroUsd;
+  readonly pendingMicroUsd: MicroUsd;
+  readonly leasedMicroUsd: MicroUsd;
+  readonly overrunMicroUsd: MicroUsd;
+}
+
+export type SessionState = "active" | "paused" | "killed" | "closed" | "expired";
+
+export interface SessionRead {
+  readonly id: SessionId;
+  readonly agent: string;
+  readonly labels: { readonly [key: string]: string };
+  readonly state: SessionState;
+  readonly openedAt: Instant;
+  readonly expiresAt: Instant;
+  readonly run: RunId;
+  readonly policy: PolicyRef | null;
+  readonly budgetMicroUsd: MicroUsd | null;
+  readonly total: AccountRead;
+  readonly runs: readonly (AccountRead & { readonly id: RunId })[];
+  readonly actions: readonly (AccountRead & { readonly action: string })[];
+  readonly preventedMicroUsd: MicroUsd;
+  readonly decisions: { readonly allow: number; readonly deny: number; readonly hold: number };
+}
+
+/** Bounded authority: what is in force for a session, and until when it may act on it without asking again. */
+export interface Lease {
+  /** Grows with every change of the tenant's authority: an older lease never replaces a newer one. */
+  readonly epoch: number;
+  readonly policy: PolicyRef | null;
+  readonly revokedTokens: readonly TokenId[];
+  readonly endsAt: Instant;
+}
+
+/** The authority of one tenant each: policies in force, live sessions, tokens. `not_found` where there is no such tenant. */
+export interface Tenants {
+  create(tenant: { readonly id: string; readonly name: string | null }): Reply<Answered<{ readonly id: string }>>;
+  listSessions(tenant: string, page: PageQuery, agent: string | null): Reply<PageOf<SessionRow>>;
+  /** Ids of sessions that may still act, newest first, at most `most`. */
+  liveSessions(tenant: string, most: number): Promise<readonly SessionId[]>;
+
+  putPolicy(tenant: string, principal: Principal, put: PutPolicy): Reply<PolicyPutDone>;
+  activatePolicy(tenant: string, principal: Principal, name: string, version: number): Reply<PolicyVersionRow>;
+  deletePolicy(tenant: string, principal: Principal, name: string): Reply<null>;
+  listPolicies(tenant: string, page: PageQuery): Reply<PageOf<PolicyRow>>;
+  readPolicy(tenant: string, name: string, version: number | null): Reply<PolicyRead>;
+  listPolicyVersions(tenant: string, name: string, page: PageQuery): Reply<PageOf<PolicyVersionRow>>;
+  /** What is in force for an agent: every active document that applies to it, merged. */
+  effectivePolicy(tenant: string, agent: string | null): Reply<EffectivePolicy | null>;
+
+  recordToken(tenant: string, principal: Principal | null, token: TokenRecord, fingerprint: string): Reply<Answered<TokenRecord>>;
+  listTokens(tenant: string, page: PageQuery): Reply<PageOf<TokenRow>>;
+  revokeToken(tenant: string, principal: Principal | null, id: TokenId): Reply<null>;
+  /** Whether a token may still be used; also `false` where the tenant does not exist. */
+  isTokenGood(tenant: string, id: TokenId): Promise<boolean>;
+  /** Hands everything recorded so far to the tenant's ledger. */
+  ship(tenant: string): Promise<void>;
+}
+
+export interface PageQuery {
+  /** 1 to 1000. */
+  readonly limit: number;
+  readonly cursor: string | null;
+}
+
+export interface PageOf<T> {
+  readonly items: readonly T[];
+  readonly nextCursor: string | null;
+}
+
+export interface SessionRow {
+  readonly id: SessionId;
+  readonly agent: string;
+  readonly labels: { readonly [key: string]: string };
+  readonly state: SessionState;
+  readonly openedAt: Instant;
+  readonly expiresAt: Instant;
+}
+
+export interface PutPolicy {
+  readonly name: string;
+  readonly scope: "tenant" | "agent";
+  readonly target: string | null;
+  readonly document: JsonValue;
+  readonly digest: Digest;
+  /** The author's text, as it came. */
+  readonly text: string;
+  readonly format: "yaml" | "json";
+  readonly activate: boolean;
+}
+
+export interface PolicyPutDone {
+  readonly name: string;
+  readonly version: number;
+  readonly digest: Digest;
+  readonly active: boolean;
+  /** `false`: the document was there already and kept its version. */
+  readonly created: boolean;
+}
+
+export interface PolicyRow {
+  readonly name: string;
+  readonly scope: "tenant" | "agent";
+  readonly target: string | null;
+  readonly activeVersion: number | null;
+  readonly latestVersion: number;
+  readonly digest: Digest;
+  readonly updatedAt: Instant;
+}
+
+export interface PolicyVersionRow {
+  readonly name: string;
+  readonly version: number;
+  readonly digest: Digest;
+  readonly active: boolean;
+  readonly createdAt: Instant;
+  readonly createdBy: string;
+}
+
+export interface PolicyRead extends PolicyVersionRow {
+  readonly scope: "tenant" | "agent";
+  readonly target: string | null;
+  readonly document: JsonValue;
+  readonly text: string;
+  readonly format: "yaml" | "json";
+}
+
+export interface EffectivePolicy {
+  readonly policy: PolicyRef;
+  readonly document: JsonValue;
+  readonly conflicts: readonly { readonly pointer: string; readonly message: string }[];
+}
+
+export interface TokenRecord {
+  readonly id: TokenId;
+  readonly subject: string;
+  readonly kind: Principal["kind"];
+  readonly scopes: readonly string[];
+  readonly issuedAt: Instant;
+  readonly expiresAt: Instant;
+}
+
+export interface TokenRow extends TokenRecord {
+  readonly revokedAt: Instant | null;
+}
+
+/** The tenant's record. Everything answered by a session before a read is in that read: the read asks live sessions to ship first. */
+export interface Ledger {
+  /** Takes the next entries of a chain, in order. Idempotent: what it has, it ignores. Answers how far it has the chain. */
+  accept(tenant: string, batch: EntryBatch): Promise<{ readonly acceptedThrough: number }>;
+  /** Waits until everything accepted so far can be read, or `ledger_unavailable`. */
+  settle(tenant: string): Reply<null>;
+  list(tenant: string, filter: LedgerFilter, page: PageQuery): Reply<PageOf<LedgerRow>>;
+  read(tenant: string, id: string): Reply<LedgerRow>;
+  /** Oldest first, the whole of it, in pages that are read as they are asked for. */
+  export(tenant: string, filter: LedgerFilter): AsyncIterable<readonly LedgerRow[]>;
+  costs(tenant: string, query: CostQuery): Reply<CostReport>;
+}
+
+export interface EntryBatch {
+  /** The session's id, or the tenant's for its own chain. */
+  readonly chain: string;
+  readonly entries: readonly ShippedEntry[];
+}
+
+export interface ShippedEntry {
+  readonly seq: number;
+  /** The canonical JSON that was hashed. */
+  readonly canonical: string;
+  readonly hash: string;
+  readonly payload: Payload | null;
+}
+
+export interface LedgerFilter {
+  readonly session?: string | undefined;
+  readonly run?: string | undefined;
+  readonly agent?: string | undefined;
+  readonly action?: string | undefined;
+  readonly kind?: string | undefined;
+  readonly verdict?: string | undefined;
+  readonly outcome?: string | undefined;
+  readonly tag?: string | undefined;
+  /** Inclusive. */
+  readonly from?: Instant | undefined;
+  /** Exclusive. */
+  readonly to?: Instant | undefined;
+}
+
+export interface LedgerRow {
+  readonly index: number;
+  readonly canonical: string;
+  readonly hash: string;
+  readonly payload: Payload | null;
+}
+
+export interface CostQuery {
+  readonly groupBy: "action" | "run" | "session" | "agent" | "day";
+  readonly from?: Instant | undefined;
+  readonly to?: Instant | undefined;
+}
+
+export interface CostReport {
+  readonly items: readonly { readonly key: string; readonly postedMicroUsd: MicroUsd; readonly count: number }[];
+  readonly totalMicroUsd: MicroUsd;
+}
+
+/** Policies ready to be evaluated, by digest: what a digest names never changes. */
+export interface PolicyCache {
+  /** Evaluates under the policy last seen in force for this session, without asking anybody. `null`: none was seen here. */
+  evaluateLastSeen(
+    tenant: string,
+    session: SessionId,
+    requests: readonly Evaluable[],
+  ): { readonly under: Digest; readonly evaluations: readonly Evaluation[] } | null;
+  /** Evaluates under the named policy, fetching it if need be, and remembers it as the one in force for the session. */
+  evaluateUnder(
+    tenant: string,
+    session: SessionId,
+    moved: { readonly agent: string; readonly policy: PolicyRef },
+    requests: readonly Evaluable[],
+  ): Reply<{ readonly under: Digest; readonly evaluations: readonly Evaluation[] }>;
+}
+
+/** What evaluation looks at of a request. */
+export type Evaluable = Pick<ActionRequest, "action" | "tags" | "riskLevel" | "estimateMicroUsd">;
