@@ -1,0 +1,14 @@
+import type { SessionAuthority } from "./authority/session_authority.ts";
+import type { TenantAuthority } from "./authority/tenant_authority.ts";
+import type { TenantLedger } from "./ledger/tenant_ledger.ts";
+
+/** What `wrangler.toml` binds. */
+export interface Env {
+  readonly SESSIONS: DurableObjectNamespace<SessionAuthority>;
+  readonly TENANTS: DurableObjectNamespace<TenantAuthority>;
+  readonly LEDGERS: DurableObjectNamespace<TenantLedger>;
+  readonly DB: D1Database;
+  readonly TOKEN_ISSUER: string;
+  readonly ROOT_KEY: string;
+  readonly SIGNING_KEYS: string;
+}

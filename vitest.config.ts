@@ -1,0 +1,27 @@
+import path from "node:path";
+import { cloudflareTest, readD1Migrations } from "@cloudflare/vitest-plugin";
+import { exportJWK, generateKeyPair } from "jose";
+import { defineConfig } from "vitest/config";
+
+/** Two projects: `node` for everything pure, `workerd` for what needs the real runtime, its objects and its D1. */
+export default defineConfig(async () => {
+  const migrations = await readD1Migrations(path.join(import.meta.dirname, "migrations"));
+  const { privateKey } = await generateKeyPair("EdDSA", { extractable: true });
+  const signingKeys = JSON.stringify({ keys: [{ ...(await exportJWK(privateKey)), kid: "test", alg: "EdDSA", use: "sig" }] });
+  return {
+    test: {
+      projects: [
+        { test: { name: "node", include: ["test/{core,flow,sdk,house,local}/**/*.test.ts"] } },
+        {
+          plugins: [
+            cloudflareTest({
+              wrangler: { configPath: "./wrangler.toml" },
+              miniflare: { cf: false, bindings: { TEST_MIGRATIONS: migrations, ROOT_KEY: "test-root-key", SIGNING_KEYS: signingKeys } },
+            }),
+          ],
+          test: { name: "workerd", include: ["test/workerd/**/*.test.ts"], setupFiles: ["./test/workerd/setup.ts"] },
+        },
+      ],
+    },
+  };
+});
