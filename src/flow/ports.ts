@@ -1,13 +1,14 @@
 import type { Decision, DecisionState, Settlement } from "../core/decision.ts";
-import type { Digest } from "../core/digest.ts";
+import type { Digest, Sha256 } from "../core/digest.ts";
 import type { Payload } from "../core/entry.ts";
-import type { DecisionId, RunId, SessionId, TokenId } from "../core/ids.ts";
+import type { DecisionId, Id, IdPrefix, RunId, SessionId, TokenId } from "../core/ids.ts";
 import type { JsonValue } from "../core/json.ts";
 import type { MicroUsd } from "../core/money.ts";
 import type { Evaluation, PolicyRef } from "../core/policy/findings.ts";
 import type { Refusal } from "../core/refusals.ts";
 import type { ActionRequest, CommitReport, Principal } from "../core/request.ts";
 import type { Result } from "../core/result.ts";
+import type { Scope } from "../core/scopes.ts";
 import type { Instant } from "../core/time.ts";
 
 /**
@@ -19,7 +20,26 @@ export interface Ports {
   readonly tenants: Tenants;
   readonly ledger: Ledger;
   readonly policies: PolicyCache;
+  readonly identity: Identity;
+  readonly sha256: Sha256;
+  /** A fresh id from the clock and the runtime's randomness. */
+  newId<P extends IdPrefix>(prefix: P): Id<P>;
 }
+
+/** Who is who: checks tokens and makes them. Asks nobody: whether a token was revoked is the tenant's to say. */
+export interface Identity {
+  /** Reads an `Authorization` header. Refuses with `token_missing`, `token_invalid` or `token_expired`. */
+  authenticate(authorization: string | null, now: Instant): Reply<Caller>;
+  /** Signs the token of a record. The same record always gives the same token. */
+  sign(tenant: string, token: TokenRecord): Promise<string>;
+  /** The public keys, as a JSON Web Key Set (RFC 7517). */
+  keySet(): Promise<{ readonly keys: readonly JsonValue[] }>;
+}
+
+/** Who calls: the holder of the root key, or a token's bearer. */
+export type Caller =
+  | { readonly kind: "root" }
+  | { readonly kind: "bearer"; readonly principal: Principal; readonly scopes: readonly Scope[]; readonly expiresAt: Instant };
 
 /** An answer, and whether it is the recorded one of an earlier, equal request. */
 export interface Answered<T> {
@@ -257,7 +277,7 @@ export interface TokenRecord {
   readonly id: TokenId;
   readonly subject: string;
   readonly kind: Principal["kind"];
-  readonly scopes: readonly string[];
+  readonly scopes: readonly Scope[];
   readonly issuedAt: Instant;
   readonly expiresAt: Instant;
 }

@@ -1,0 +1,63 @@
+import type { Decision } from "../core/decision.ts";
+import type { DecisionId, SessionId } from "../core/ids.ts";
+import { refusal } from "../core/refusals.ts";
+import type { ActionRequest, Principal } from "../core/request.ts";
+import { err, ok } from "../core/result.ts";
+import { fingerprintOf, type IdempotencyKey, idFor } from "./idempotency.ts";
+import type { Answered, BatchSemantics, DecideCall, Ports, Reply } from "./ports.ts";
+
+/** A request as its body states it: the caller may have made its id, or leaves that to us. */
+export type AskedAction = Omit<ActionRequest, "id"> & { readonly id: DecisionId | null };
+
+export interface Asking {
+  readonly principal: Principal;
+  readonly session: SessionId;
+  readonly asked: readonly AskedAction[];
+  readonly semantics: BatchSemantics;
+  readonly key: IdempotencyKey;
+}
+
+/** A policy that moves this often within one call is a storm, not a change. */
+const MOST_MOVES = 3;
+
+/**
+ * Decides what an agent asks, in one hop to its session: the policy is evaluated here, under what was last seen in force;
+ * the session checks that it still is, and everything that needs state, in one transaction.
+ * Answers one decision for each request, in order; with `stop_on_deny` the list ends at the first that is denied.
+ */
+export async function decide(ports: Ports, asking: Asking): Reply<readonly Answered<Decision>[]> {
+  const { principal, session } = asking;
+  const requests = asking.asked.map((asked, place) => ({
+    ...asked,
+    id: asked.id ?? idFor(ports, "dec", principal, asking.key, `${session}/${place}`),
+  }));
+  const twice = requests.findIndex((request, place) => requests.findIndex((other) => other.id === request.id) !== place);
+  if (twice >= 0) {
+    return err(
+      refusal("body_invalid", "Two decisions of one batch have the same id.", [
+        { pointer: `/decisions/${twice}/id`, message: "is the id of an earlier decision of this batch" },
+      ]),
+    );
+  }
+  const fingerprints = asking.asked.map((asked) => fingerprintOf(ports, asked));
+  const key = asking.key === null ? null : { key: asking.key, fingerprint: fingerprintOf(ports, [asking.semantics, fingerprints]) };
+
+  let seen = ports.policies.evaluateLastSeen(principal.tenant, session, requests);
+  for (let move = 0; move <= MOST_MOVES; move++) {
+    const evaluations = seen?.evaluations ?? [];
+    const call: DecideCall = {
+      principal,
+      items: requests.map((request, place) => ({ request, fingerprint: fingerprints[place] ?? "", evaluation: evaluations[place] ?? null })),
+      semantics: asking.semantics,
+      under: seen?.under ?? null,
+      key,
+    };
+    const reply = await ports.sessions.decide(principal.tenant, session, call);
+    if (!reply.ok) return reply;
+    if (reply.value.kind === "decided") return ok(reply.value.decisions);
+    const evaluated = await ports.policies.evaluateUnder(principal.tenant, session, reply.value, requests);
+    if (!evaluated.ok) return evaluated;
+    seen = evaluated.value;
+  }
+  return err(refusal("authority_unavailable", "The policy in force kept changing while the request was decided."));
+}
