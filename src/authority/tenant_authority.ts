@@ -1,3 +1,358 @@
 import { DurableObject } from "cloudflare:workers";
+import { type EntryKind, seal } from "../core/entry.ts";
+import type { SessionId, TokenId } from "../core/ids.ts";
+import type { JsonValue } from "../core/json.ts";
+import { policyDigest } from "../core/policy/digest.ts";
+import type { PolicyRef } from "../core/policy/findings.ts";
+import { mergePolicies } from "../core/policy/merge.ts";
+import { readPolicy } from "../core/policy/parse.ts";
+import { type Refusal, refusal } from "../core/refusals.ts";
+import type { Principal } from "../core/request.ts";
+import { err, ok, type Result } from "../core/result.ts";
+import { formatInstant, type Instant } from "../core/time.ts";
+import { signature } from "../core/turn.ts";
+import type {
+  Answered,
+  EffectivePolicy,
+  Lease,
+  PageOf,
+  PageQuery,
+  PolicyPutDone,
+  PolicyRead,
+  PolicyRow,
+  PolicyVersionRow,
+  PutPolicy,
+  SessionRow,
+  TokenRecord,
+  TokenRow,
+} from "../flow/ports.ts";
+import { type AuthorityEnv, sessionObjectName } from "./env.ts";
+import { LEASE_TERM_MS } from "./lease_term.ts";
+import { Outbox } from "./outbox.ts";
+import { freshForEntry } from "./randomness.ts";
+import { sha256 } from "./sha256.ts";
+import { hasTables } from "./tables.ts";
+import { TenantStore } from "./tenant_store.ts";
 
-export class TenantAuthority extends DurableObject {}
+/** How long a change waits for live sessions to hear of it before it answers; who has not by then does at its lease's end. */
+const PUSH_PATIENCE_MS = 2_000;
+const SHIP_ALARM_MS = 2_000;
+
+type Outcome<T> = Result<T, Refusal>;
+
+/**
+ * The authority of one tenant: which policies are in force, which tokens were revoked, which sessions live. Sessions act on leases of it, so that
+ * no decision waits for it; a change is told to every session whose lease runs, and is in force everywhere when the last such lease has ended.
+ */
+export class TenantAuthority extends DurableObject<AuthorityEnv> {
+  readonly #outbox: Outbox;
+  readonly #store: TenantStore;
+  /** What is in force by agent, until anything changes. */
+  readonly #effective = new Map<string, EffectivePolicy | null>();
+
+  constructor(ctx: DurableObjectState, env: AuthorityEnv) {
+    super(ctx, env);
+    this.#outbox = new Outbox(ctx.storage.sql);
+    this.#store = new TenantStore(ctx.storage.sql, this.#outbox);
+    if (this.#exists()) ctx.storage.transactionSync(() => this.#store.upgrade());
+  }
+
+  /** Idempotent: the same tenant again is answered as before, and under another name refused. */
+  create(tenant: { readonly id: string; readonly name: string | null }): Outcome<Answered<{ readonly id: string }>> {
+    if (this.#exists()) {
+      if (this.#store.readTenant().displayName !== tenant.name)
+        return err(refusal("idempotency_mismatch", `The tenant "${tenant.id}" exists already, with another name.`));
+      return ok({ answer: { id: tenant.id }, replayed: true });
+    }
+    this.ctx.storage.transactionSync(() => {
+      this.#store.create(tenant.id, tenant.name, Date.now());
+      this.#record("policy", null, { event: "tenant_created", id: tenant.id, name: tenant.name });
+    });
+    this.#shipLater();
+    return ok({ answer: { id: tenant.id }, replayed: false });
+  }
+
+  // Leases
+
+  /** Registers a session that is being opened, and gives it its first lease. */
+  admit(session: {
+    readonly session: SessionId;
+    readonly agent: string;
+    readonly labels: SessionRow["labels"];
+    readonly openedAt: Instant;
+    readonly expiresAt: Instant;
+  }): Outcome<Lease> {
+    return this.#known((now) => {
+      const lease = this.#lease(session.agent, now);
+      this.#store.admitSession(
+        { id: session.session, agent: session.agent, labels: session.labels, openedAt: session.openedAt, expiresAt: session.expiresAt },
+        lease.endsAt,
+      );
+      return ok(lease);
+    });
+  }
+
+  renew(session: SessionId, agent: string): Outcome<Lease> {
+    return this.#known((now) => {
+      const lease = this.#lease(agent, now);
+      this.#store.extendLease(session, lease.endsAt);
+      return ok(lease);
+    });
+  }
+
+  closeSession(session: SessionId): void {
+    if (this.#exists()) this.#store.closeSession(session);
+  }
+
+  listSessions(page: PageQuery, agent: string | null): Outcome<PageOf<SessionRow>> {
+    return this.#known((now) => ok(this.#store.listSessions(page, agent, now)));
+  }
+
+  liveSessions(most: number): readonly SessionId[] {
+    return this.#exists() ? this.#store.liveSessions(Date.now(), most) : [];
+  }
+
+  // Policies
+
+  async putPolicy(principal: Principal, put: PutPolicy): Promise<Outcome<PolicyPutDone>> {
+    const done = this.#known((now): Outcome<PolicyPutDone & { readonly changed: boolean }> => {
+      const known = this.#store.findPolicy(put.name);
+      const latest = known === null ? null : this.#store.readVersion(put.name, known.latestVersion);
+      const same =
+        known !== null &&
+        latest !== null &&
+        latest.digest === put.digest &&
+        latest.format === put.format &&
+        (put.format === "json" || latest.text === put.text);
+      const samePlace = known !== null && known.scope === put.scope && known.target === put.target;
+      const version = same ? latest.version : this.#store.latestVersion(put.name) + 1;
+      const active = put.activate ? version : (known?.activeVersion ?? null);
+      const changed = active !== (known?.activeVersion ?? null) || (!samePlace && active !== null);
+      if (!same) this.#store.writeVersion(put, version, principal.subject, now);
+      if (!same || changed || !samePlace) {
+        this.#store.pointPolicy(put.name, put.scope, put.target, version, active, now);
+        const { name, scope, target, digest } = put;
+        this.#record("policy", principal, { event: "put", name, version, digest, scope, target, active: active === version });
+      }
+      if (changed) this.#changed();
+      return ok({ name: put.name, version, digest: put.digest, active: active === version, created: !same, changed });
+    });
+    if (!done.ok) return done;
+    const { changed, ...answer } = done.value;
+    if (changed) await this.#push();
+    return ok(answer);
+  }
+
+  async activatePolicy(principal: Principal, name: string, version: number): Promise<Outcome<PolicyVersionRow>> {
+    const done = this.#known((now): Outcome<{ readonly row: PolicyVersionRow; readonly changed: boolean }> => {
+      const known = this.#store.findPolicy(name);
+      const wanted = known === null ? null : this.#store.readVersion(name, version);
+      if (known === null || wanted === null) return err(refusal("not_found", `There is no version ${version} of a policy "${name}".`));
+      const changed = known.activeVersion !== version;
+      if (changed) {
+        this.#store.pointPolicy(name, known.scope, known.target, known.latestVersion, version, now);
+        this.#record("policy", principal, { event: "activated", name, version, digest: wanted.digest, instead_of: known.activeVersion });
+        this.#changed();
+      }
+      const { digest, createdAt, createdBy } = wanted;
+      return ok({ row: { name, version, digest, active: true, createdAt, createdBy }, changed });
+    });
+    if (!done.ok) return done;
+    if (done.value.changed) await this.#push();
+    return ok(done.value.row);
+  }
+
+  async deletePolicy(principal: Principal, name: string): Promise<Outcome<null>> {
+    const done = this.#known((now): Outcome<boolean> => {
+      const known = this.#store.findPolicy(name);
+      if (known === null) return err(refusal("not_found", `There is no policy "${name}".`));
+      this.#store.deletePolicy(name, now);
+      this.#record("policy", principal, { event: "deleted", name, version: known.activeVersion });
+      this.#changed();
+      return ok(known.activeVersion !== null);
+    });
+    if (!done.ok) return done;
+    if (done.value) await this.#push();
+    return ok(null);
+  }
+
+  listPolicies(page: PageQuery): Outcome<PageOf<PolicyRow>> {
+    return this.#known(() => ok(this.#store.listPolicies(page)));
+  }
+
+  /** One version of a policy; `null`: the one in force, or the newest where none is. */
+  readPolicy(policy: string, version: number | null): Outcome<PolicyRead> {
+    return this.#known(() => {
+      const known = this.#store.findPolicy(policy);
+      const found = known === null ? null : this.#store.readVersion(policy, version ?? known.activeVersion ?? known.latestVersion);
+      return found === null
+        ? err(refusal("not_found", version === null ? `There is no policy "${policy}".` : `There is no version ${version} of a policy "${policy}".`))
+        : ok(found);
+    });
+  }
+
+  listPolicyVersions(policy: string, page: PageQuery): Outcome<PageOf<PolicyVersionRow>> {
+    return this.#known(() =>
+      this.#store.findPolicy(policy) === null
+        ? err(refusal("not_found", `There is no policy "${policy}".`))
+        : ok(this.#store.listVersions(policy, page)),
+    );
+  }
+
+  effectivePolicy(agent: string | null): Outcome<EffectivePolicy | null> {
+    return this.#known(() => ok(this.#effectiveFor(agent)));
+  }
+
+  // Tokens
+
+  recordToken(principal: Principal | null, token: TokenRecord, fingerprint: string): Outcome<Answered<TokenRecord>> {
+    return this.#known((): Outcome<Answered<TokenRecord>> => {
+      const known = this.#store.findToken(token.id);
+      if (known !== null) {
+        if (known.fingerprint !== fingerprint) return err(refusal("idempotency_mismatch", "The Idempotency-Key was used before with another body."));
+        const { id, subject, kind, scopes, issuedAt, expiresAt } = known;
+        return ok({ answer: { id, subject, kind, scopes, issuedAt, expiresAt }, replayed: true });
+      }
+      this.#store.writeToken(token, fingerprint);
+      this.#record("token", principal, {
+        event: "issued",
+        id: token.id,
+        subject: token.subject,
+        kind: token.kind,
+        scopes: token.scopes,
+        expires_at: formatInstant(token.expiresAt),
+      });
+      return ok({ answer: token, replayed: false });
+    });
+  }
+
+  listTokens(page: PageQuery): Outcome<PageOf<TokenRow>> {
+    return this.#known(() => ok(this.#store.listTokens(page)));
+  }
+
+  async revokeToken(principal: Principal | null, id: TokenId): Promise<Outcome<null>> {
+    const done = this.#known((now): Outcome<boolean> => {
+      const known = this.#store.findToken(id);
+      if (known === null) return err(refusal("not_found", `There is no token "${id}".`));
+      if (known.revokedAt !== null) return ok(false);
+      this.#store.revokeToken(id, now);
+      this.#record("token", principal, { event: "revoked", id });
+      this.#changed();
+      return ok(true);
+    });
+    if (!done.ok) return done;
+    if (done.value) await this.#push();
+    return ok(null);
+  }
+
+  isTokenGood(id: TokenId): boolean {
+    return this.#exists() && this.#store.findToken(id)?.revokedAt === null;
+  }
+
+  // Entries
+
+  async ship(): Promise<void> {
+    if (!this.#exists()) return;
+    const { id } = this.#store.readTenant();
+    await this.#outbox.ship(this.env.LEDGERS.getByName(id), id);
+  }
+
+  override async alarm(): Promise<void> {
+    // Caught here: an alarm that throws is tried six times and then dropped.
+    try {
+      await this.ship();
+    } catch (fault) {
+      console.error(`tenant ${this.ctx.id.toString()}: entries could not be shipped and will be again: ${String(fault)}`);
+      await this.ctx.storage.setAlarm(Date.now() + SHIP_ALARM_MS * 5);
+    }
+  }
+
+  #exists(): boolean {
+    return hasTables(this.ctx.storage.sql);
+  }
+
+  /** Does something in one transaction, for a tenant that exists. */
+  #known<T>(act: (now: Instant) => Outcome<T>): Outcome<T> {
+    if (!this.#exists()) return err(refusal("not_found", "There is no such tenant."));
+    const before = this.#store.readTenant().head.seq;
+    const outcome = this.ctx.storage.transactionSync(() => act(Date.now()));
+    if (this.#store.readTenant().head.seq !== before) this.#shipLater();
+    return outcome;
+  }
+
+  #lease(agent: string, now: Instant): Lease {
+    return {
+      epoch: this.#store.readTenant().epoch,
+      policy: this.#effectiveFor(agent)?.policy ?? null,
+      revokedTokens: this.#store.revokedTokens(now),
+      endsAt: now + LEASE_TERM_MS,
+    };
+  }
+
+  #effectiveFor(agent: string | null): EffectivePolicy | null {
+    const key = agent ?? "";
+    const known = this.#effective.get(key);
+    if (known !== undefined) return known;
+    const effective = this.#merge(agent);
+    if (this.#effective.size >= MOST_EFFECTIVE) this.#effective.clear();
+    this.#effective.set(key, effective);
+    return effective;
+  }
+
+  #merge(agent: string | null): EffectivePolicy | null {
+    const layers = this.#store.activeDocuments(agent);
+    const last = layers.at(-1);
+    if (last === undefined) return null;
+    if (layers.length === 1)
+      return { policy: { name: last.name, version: last.version, digest: last.digest }, document: last.document, conflicts: [] };
+    const readable = layers.flatMap(({ name, version, document }) => {
+      const read = readPolicy(document);
+      return read.ok ? [{ name, version, document: read.value }] : [];
+    });
+    const policy = (digest: PolicyRef["digest"]): PolicyRef => ({ name: layers.map(({ name }) => name).join("+"), version: last.version, digest });
+    // A stored layer that this code cannot read must not silently drop out of the merge: handed on as it is, it makes every decision `policy_invalid`.
+    const broken = layers.find(({ document }) => !readPolicy(document).ok);
+    if (broken !== undefined) return { policy: policy(broken.digest), document: broken.document, conflicts: [] };
+    const { document, conflicts } = mergePolicies(readable);
+    return { policy: policy(policyDigest(sha256, document)), document: document as unknown as JsonValue, conflicts };
+  }
+
+  #changed(): void {
+    this.#store.raiseEpoch();
+    this.#effective.clear();
+  }
+
+  /** Writes an entry into the tenant's own chain, in the transaction around it. */
+  #record(kind: EntryKind, principal: Principal | null, details: { readonly [key: string]: JsonValue }): void {
+    const tenant = this.#store.readTenant();
+    const draft = {
+      id: freshForEntry().entryId,
+      kind,
+      timestamp: formatInstant(Date.now()),
+      tenant_id: tenant.id,
+      session_id: null,
+      principal: principal === null ? null : signature(principal),
+      details,
+    };
+    this.#store.addEntry(seal(sha256, tenant.head, draft, null));
+  }
+
+  #shipLater(): void {
+    this.ctx.waitUntil(this.ctx.storage.setAlarm(Date.now() + SHIP_ALARM_MS));
+  }
+
+  /** Tells every session whose lease runs what is now in force. Waits a little for them to have heard it. */
+  async #push(): Promise<void> {
+    const now = Date.now();
+    const { id } = this.#store.readTenant();
+    const told = this.#store.leasedSessions(now).map(async ({ id: session, agent }) => {
+      const lease = this.#lease(agent, now);
+      await this.env.SESSIONS.getByName(sessionObjectName(id, session)).receive(lease);
+      this.#store.extendLease(session, lease.endsAt);
+    });
+    await Promise.race([Promise.allSettled(told), scheduler.wait(PUSH_PATIENCE_MS)]);
+  }
+}
+
+/** So many agents' merged policies are kept ready. */
+const MOST_EFFECTIVE = 1_000;

@@ -1,5 +1,5 @@
 import type { Digest } from "./digest.ts";
-import type { ApprovalId, DecisionId, RunId } from "./ids.ts";
+import type { ApprovalId, DecisionId, RunId, TokenId } from "./ids.ts";
 import type { JsonValue } from "./json.ts";
 import type { MicroUsd } from "./money.ts";
 
@@ -34,7 +34,7 @@ export interface ActionRequest {
 
 /** Who is asking, as the token says; written into every entry. */
 export interface Principal {
-  readonly tokenId: string;
+  readonly tokenId: TokenId;
   readonly tenant: string;
   readonly subject: string;
   readonly kind: "agent" | "human" | "service";

@@ -39,7 +39,8 @@ export async function decide(ports: Ports, asking: Asking): Reply<readonly Answe
       ]),
     );
   }
-  const fingerprints = asking.asked.map((asked) => fingerprintOf(ports, asked));
+  // Without the id: whoever was given one may repeat the request under it.
+  const fingerprints = asking.asked.map((asked) => fingerprintOf(ports, { ...asked, id: undefined }));
   const key = asking.key === null ? null : { key: asking.key, fingerprint: fingerprintOf(ports, [asking.semantics, fingerprints]) };
 
   let seen = ports.policies.evaluateLastSeen(principal.tenant, session, requests);

@@ -1,3 +1,4 @@
+import type { BatchSemantics } from "../core/batch.ts";
 import type { Decision, DecisionState, Settlement } from "../core/decision.ts";
 import type { Digest, Sha256 } from "../core/digest.ts";
 import type { Payload } from "../core/entry.ts";
@@ -95,7 +96,7 @@ export interface SessionOpened {
   readonly expiresAt: Instant;
 }
 
-export type BatchSemantics = "independent" | "all_or_nothing" | "stop_on_deny";
+export type { BatchSemantics };
 
 export interface DecideCall {
   readonly principal: Principal;

@@ -1,0 +1,52 @@
+import type { Sessions, Tenants } from "../flow/ports.ts";
+import { type AuthorityEnv, sessionObjectName } from "./env.ts";
+import { reach } from "./reach.ts";
+import type { SessionAuthority } from "./session_authority.ts";
+import type { TenantAuthority } from "./tenant_authority.ts";
+
+/** The sessions' objects behind the port of that name. */
+export function openSessions(env: AuthorityEnv): Sessions {
+  const at = (tenant: string, session: string): Called<SessionAuthority> => called(env.SESSIONS.getByName(sessionObjectName(tenant, session)));
+  return {
+    open: (order) => reach(() => at(order.principal.tenant, order.id).open(order)),
+    decide: (tenant, session, call) => reach(() => at(tenant, session).decide(call)),
+    commit: (tenant, session, principal, id, report, fingerprint) => reach(() => at(tenant, session).commit(principal, id, report, fingerprint)),
+    release: (tenant, session, principal, id, reason) => reach(() => at(tenant, session).release(principal, id, reason)),
+    extend: (tenant, session, principal, id, ttlMs) => reach(() => at(tenant, session).extend(principal, id, ttlMs)),
+    topup: (tenant, session, call) => reach(() => at(tenant, session).topup(call)),
+    readDecision: (tenant, session, principal, id, waitMs) => reach(() => at(tenant, session).readDecision(principal, id, waitMs)),
+    openRun: (tenant, session, principal, run) => reach(() => at(tenant, session).openRun(principal, run)),
+    closeRun: (tenant, session, principal, run) => reach(() => at(tenant, session).closeRun(principal, run)),
+    close: (tenant, session, principal) => reach(() => at(tenant, session).close(principal)),
+    read: (tenant, session, principal) => reach(() => at(tenant, session).read(principal)),
+    ship: async (tenant, session) => at(tenant, session).ship(),
+  };
+}
+
+/** The tenants' objects behind the port of that name. */
+export function openTenants(env: AuthorityEnv): Tenants {
+  const at = (tenant: string): Called<TenantAuthority> => called(env.TENANTS.getByName(tenant));
+  return {
+    create: (tenant) => reach(() => at(tenant.id).create(tenant)),
+    listSessions: (tenant, page, agent) => reach(() => at(tenant).listSessions(page, agent)),
+    liveSessions: async (tenant, most) => at(tenant).liveSessions(most),
+    putPolicy: (tenant, principal, put) => reach(() => at(tenant).putPolicy(principal, put)),
+    activatePolicy: (tenant, principal, name, version) => reach(() => at(tenant).activatePolicy(principal, name, version)),
+    deletePolicy: (tenant, principal, name) => reach(() => at(tenant).deletePolicy(principal, name)),
+    listPolicies: (tenant, page) => reach(() => at(tenant).listPolicies(page)),
+    readPolicy: (tenant, name, version) => reach(() => at(tenant).readPolicy(name, version)),
+    listPolicyVersions: (tenant, name, page) => reach(() => at(tenant).listPolicyVersions(name, page)),
+    effectivePolicy: (tenant, agent) => reach(() => at(tenant).effectivePolicy(agent)),
+    recordToken: (tenant, principal, token, fingerprint) => reach(() => at(tenant).recordToken(principal, token, fingerprint)),
+    listTokens: (tenant, page) => reach(() => at(tenant).listTokens(page)),
+    revokeToken: (tenant, principal, id) => reach(() => at(tenant).revokeToken(principal, id)),
+    isTokenGood: async (tenant, id) => at(tenant).isTokenGood(id),
+    ship: async (tenant) => at(tenant).ship(),
+  };
+}
+
+/** An object's methods as its caller sees them: each answers later, with plain data. */
+export type Called<T> = { readonly [K in keyof T]: T[K] extends (...args: infer A) => infer R ? (...args: A) => Promise<Awaited<R>> : never };
+
+/** A stub seen so. The platform's own type wraps every answer in disposal machinery, which for plain data is not there when it runs. */
+export const called = <T extends Rpc.DurableObjectBranded>(stub: DurableObjectStub<T>): Called<T> => stub as unknown as Called<T>;

@@ -1,0 +1,78 @@
+import type { Payload, SealedEntry } from "../core/entry.ts";
+import type { ShippedEntry } from "../flow/ports.ts";
+import type { LedgerIntake } from "./env.ts";
+
+/** The outbox's table, in the object that writes the entries: an entry is in it from the transaction that made it until the ledger has it. */
+export const OUTBOX_TABLE = `
+  CREATE TABLE outbox (
+    seq INTEGER PRIMARY KEY CHECK (seq > 0),
+    canonical TEXT NOT NULL,
+    hash TEXT NOT NULL CHECK (length(hash) = 64),
+    payload TEXT
+  ) STRICT`;
+
+/** Entries shipped in one call, at most: by count, and by characters so that a call stays well within what object RPC carries. */
+const MOST_ENTRIES = 500;
+const MOST_CHARACTERS = 4_000_000;
+
+/** Carries entries from the object that recorded them to the tenant's ledger: in order, at least once, until the ledger says it has them. */
+export class Outbox {
+  readonly #sql: SqlStorage;
+  #shipping: Promise<void> | null = null;
+
+  constructor(sql: SqlStorage) {
+    this.#sql = sql;
+  }
+
+  /** Puts a sealed entry in, in the transaction around the call. */
+  add(sealed: SealedEntry): void {
+    this.#sql.exec(
+      "INSERT INTO outbox (seq, canonical, hash, payload) VALUES (?, ?, ?, ?)",
+      sealed.entry.seq,
+      sealed.canonical,
+      sealed.hash,
+      sealed.payload === null ? null : JSON.stringify(sealed.payload),
+    );
+  }
+
+  isEmpty(): boolean {
+    return this.#sql.exec("SELECT 1 FROM outbox LIMIT 1").toArray().length === 0;
+  }
+
+  /**
+   * Ships everything recorded before the call. One shipment is under way at a time; who comes meanwhile waits for it and ships the rest.
+   * Rejects when the ledger cannot be reached; the entries stay.
+   */
+  async ship(ledger: DurableObjectStub<LedgerIntake>, chain: string): Promise<void> {
+    // The shipment under way may have read the outbox before the newest entry was in it.
+    if (this.#shipping !== null) await this.#shipping.catch(() => undefined);
+    this.#shipping ??= this.#shipAll(ledger, chain).finally(() => {
+      this.#shipping = null;
+    });
+    await this.#shipping;
+  }
+
+  async #shipAll(ledger: DurableObjectStub<LedgerIntake>, chain: string): Promise<void> {
+    for (let entries = this.#next(); entries.length > 0; entries = this.#next()) {
+      const { acceptedThrough } = await ledger.accept({ chain, entries });
+      const first = entries[0]?.seq ?? 0;
+      if (acceptedThrough < first) throw new Error(`the ledger has chain ${chain} only up to ${acceptedThrough}, and ${first} comes next`);
+      this.#sql.exec("DELETE FROM outbox WHERE seq <= ?", acceptedThrough);
+    }
+  }
+
+  #next(): ShippedEntry[] {
+    const entries: ShippedEntry[] = [];
+    let characters = 0;
+    for (const row of this.#sql.exec<OutboxRow>("SELECT seq, canonical, hash, payload FROM outbox ORDER BY seq LIMIT ?", MOST_ENTRIES)) {
+      characters += row.canonical.length + (row.payload?.length ?? 0);
+      if (entries.length > 0 && characters > MOST_CHARACTERS) break;
+      // Our own text, written by `add` above.
+      const payload = row.payload === null ? null : (JSON.parse(row.payload) as Payload);
+      entries.push({ seq: row.seq, canonical: row.canonical, hash: row.hash, payload });
+    }
+    return entries;
+  }
+}
+
+type OutboxRow = { seq: number; canonical: string; hash: string; payload: string | null };

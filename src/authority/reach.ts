@@ -1,0 +1,40 @@
+import { refusal } from "../core/refusals.ts";
+import { err } from "../core/result.ts";
+import type { Reply } from "../flow/ports.ts";
+
+/** Tries at one call, the first included, and the wait before each further one. */
+const TRIES = 3;
+const WAIT_MS = 25;
+
+/** The platform's word on a failed call: whether it may be tried again, and whether the object has too much to do. */
+interface CallFault {
+  readonly retryable?: boolean;
+  readonly overloaded?: boolean;
+}
+
+/**
+ * Calls an object whose answer to a repeated call is the same. A new stub for each try, since one that threw may stay broken. What cannot be
+ * reached is a refusal, never a verdict: nobody knows whether the call was served, and asking again under the same id finds out.
+ */
+export async function reach<T>(call: () => Reply<T>): Reply<T> {
+  for (let tried = 1; ; tried++) {
+    try {
+      return await call();
+    } catch (fault) {
+      if (tried >= TRIES || !mayRetry(fault)) {
+        console.error(`an authority object could not be reached: ${String(fault)}`);
+        return err(
+          refusal("authority_unavailable", "The authority could not be reached. Nothing is known to have been done; ask again with the same id."),
+        );
+      }
+      await scheduler.wait(WAIT_MS * tried * (0.5 + Math.random() / 2));
+    }
+  }
+}
+
+function mayRetry(fault: unknown): boolean {
+  if (typeof fault !== "object" || fault === null) return false;
+  // The platform puts these two flags on what it throws; whatever else was thrown has neither.
+  const { retryable, overloaded } = fault as CallFault;
+  return retryable === true && overloaded !== true;
+}

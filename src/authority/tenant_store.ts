@@ -1,0 +1,400 @@
+import type { Digest } from "../core/digest.ts";
+import { CHAIN_START, type ChainHead, type SealedEntry } from "../core/entry.ts";
+import type { SessionId, TokenId } from "../core/ids.ts";
+import type { JsonValue } from "../core/json.ts";
+import type { Scope } from "../core/scopes.ts";
+import type { Instant } from "../core/time.ts";
+import type { PageOf, PageQuery, PolicyRead, PolicyRow, PolicyVersionRow, PutPolicy, SessionRow, TokenRecord, TokenRow } from "../flow/ports.ts";
+import { OUTBOX_TABLE, type Outbox } from "./outbox.ts";
+import { bringTables, type SchemaStep } from "./tables.ts";
+
+/** The tables of one tenant's object. `migrations/README.md` says what each field is for. */
+const STEPS: readonly SchemaStep[] = [
+  `
+  CREATE TABLE tenant (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    id TEXT NOT NULL,
+    display_name TEXT,
+    created_at INTEGER NOT NULL CHECK (created_at >= 0),
+    epoch INTEGER NOT NULL CHECK (epoch >= 0),
+    seq INTEGER NOT NULL CHECK (seq >= 0),
+    head_hash TEXT NOT NULL CHECK (length(head_hash) = 64)
+  ) STRICT;
+  CREATE TABLE policies (
+    name TEXT PRIMARY KEY,
+    scope TEXT NOT NULL CHECK (scope IN ('tenant', 'agent')),
+    target TEXT CHECK ((scope = 'agent') = (target IS NOT NULL)),
+    active_version INTEGER CHECK (active_version > 0),
+    latest_version INTEGER NOT NULL CHECK (latest_version > 0),
+    updated_at INTEGER NOT NULL CHECK (updated_at >= 0),
+    deleted INTEGER NOT NULL DEFAULT 0 CHECK (deleted IN (0, 1))
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE policy_versions (
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL CHECK (version > 0),
+    digest TEXT NOT NULL,
+    document TEXT NOT NULL,
+    text TEXT NOT NULL,
+    format TEXT NOT NULL CHECK (format IN ('yaml', 'json')),
+    created_at INTEGER NOT NULL CHECK (created_at >= 0),
+    created_by TEXT NOT NULL,
+    PRIMARY KEY (name, version)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE sessions (
+    id TEXT PRIMARY KEY,
+    agent TEXT NOT NULL,
+    labels TEXT NOT NULL,
+    opened_at INTEGER NOT NULL CHECK (opened_at >= 0),
+    expires_at INTEGER NOT NULL CHECK (expires_at >= 0),
+    closed INTEGER NOT NULL DEFAULT 0 CHECK (closed IN (0, 1)),
+    lease_ends_at INTEGER NOT NULL CHECK (lease_ends_at >= 0)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE tokens (
+    id TEXT PRIMARY KEY,
+    fingerprint TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('agent', 'human', 'service')),
+    scopes TEXT NOT NULL,
+    issued_at INTEGER NOT NULL CHECK (issued_at >= 0),
+    expires_at INTEGER NOT NULL CHECK (expires_at >= 0),
+    revoked_at INTEGER CHECK (revoked_at >= 0)
+  ) STRICT, WITHOUT ROWID;
+  ${OUTBOX_TABLE};
+  `,
+];
+
+/** A tenant's own row. */
+export interface TenantRow {
+  readonly id: string;
+  readonly displayName: string | null;
+  readonly epoch: number;
+  readonly head: ChainHead;
+}
+
+/** An active document, as it enters the merge. */
+export interface ActiveDocument {
+  readonly name: string;
+  readonly version: number;
+  readonly digest: Digest;
+  readonly document: JsonValue;
+}
+
+/** What a tenant's object keeps: policies and which of them are in force, sessions that were admitted, tokens. */
+export class TenantStore {
+  readonly #sql: SqlStorage;
+  readonly #outbox: Outbox;
+
+  constructor(sql: SqlStorage, outbox: Outbox) {
+    this.#sql = sql;
+    this.#outbox = outbox;
+  }
+
+  /** Brings the tables of an object that has some to the newest step. */
+  upgrade(): void {
+    bringTables(this.#sql, STEPS);
+  }
+
+  create(id: string, displayName: string | null, now: Instant): void {
+    bringTables(this.#sql, STEPS);
+    this.#sql.exec(
+      "INSERT INTO tenant (one, id, display_name, created_at, epoch, seq, head_hash) VALUES (1, ?, ?, ?, 0, ?, ?)",
+      id,
+      displayName,
+      now,
+      CHAIN_START.seq,
+      CHAIN_START.hash,
+    );
+  }
+
+  readTenant(): TenantRow {
+    const row = this.#sql
+      .exec<{ id: string; display_name: string | null; epoch: number; seq: number; head_hash: string }>(
+        "SELECT id, display_name, epoch, seq, head_hash FROM tenant",
+      )
+      .one();
+    return { id: row.id, displayName: row.display_name, epoch: row.epoch, head: { seq: row.seq, hash: row.head_hash } };
+  }
+
+  /** Counts one more change of what is in force: leases of before are older than leases of after. */
+  raiseEpoch(): void {
+    this.#sql.exec("UPDATE tenant SET epoch = epoch + 1");
+  }
+
+  addEntry(sealed: SealedEntry): void {
+    this.#outbox.add(sealed);
+    this.#sql.exec("UPDATE tenant SET seq = ?, head_hash = ?", sealed.entry.seq, sealed.hash);
+  }
+
+  // Sessions
+
+  admitSession(session: Omit<SessionRow, "state">, leaseEndsAt: Instant): void {
+    this.#sql.exec(
+      "INSERT INTO sessions (id, agent, labels, opened_at, expires_at, lease_ends_at) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET lease_ends_at = excluded.lease_ends_at",
+      session.id,
+      session.agent,
+      JSON.stringify(session.labels),
+      session.openedAt,
+      session.expiresAt,
+      leaseEndsAt,
+    );
+  }
+
+  extendLease(session: SessionId, leaseEndsAt: Instant): void {
+    this.#sql.exec("UPDATE sessions SET lease_ends_at = ? WHERE id = ? AND lease_ends_at < ?", leaseEndsAt, session, leaseEndsAt);
+  }
+
+  closeSession(session: SessionId): void {
+    this.#sql.exec("UPDATE sessions SET closed = 1 WHERE id = ?", session);
+  }
+
+  /** Sessions whose lease still runs: they act on what they were last told. */
+  leasedSessions(now: Instant): readonly { readonly id: SessionId; readonly agent: string }[] {
+    // Ids were parsed at the door before they were written; the same holds for the casts below.
+    return this.#sql.exec<{ id: string; agent: string }>("SELECT id, agent FROM sessions WHERE lease_ends_at > ?", now).toArray() as {
+      id: SessionId;
+      agent: string;
+    }[];
+  }
+
+  liveSessions(now: Instant, most: number): readonly SessionId[] {
+    const rows = this.#sql.exec<{ id: string }>("SELECT id FROM sessions WHERE lease_ends_at > ? ORDER BY id DESC LIMIT ?", now - LATELY_MS, most);
+    return rows.toArray().map(({ id }) => id as SessionId);
+  }
+
+  listSessions(page: PageQuery, agent: string | null, now: Instant): PageOf<SessionRow> {
+    const rows = this.#sql
+      .exec<{ id: string; agent: string; labels: string; opened_at: number; expires_at: number; closed: number }>(
+        "SELECT id, agent, labels, opened_at, expires_at, closed FROM sessions WHERE id < ? AND (?2 IS NULL OR agent = ?2) ORDER BY id DESC LIMIT ?3",
+        page.cursor ?? AFTER_EVERY_ID,
+        agent,
+        page.limit + 1,
+      )
+      .toArray();
+    return pageOf(
+      rows,
+      page,
+      (row) => row.id,
+      (row) => ({
+        id: row.id as SessionId,
+        agent: row.agent,
+        labels: JSON.parse(row.labels) as SessionRow["labels"],
+        state: row.closed === 1 ? "closed" : now >= row.expires_at ? "expired" : "active",
+        openedAt: row.opened_at,
+        expiresAt: row.expires_at,
+      }),
+    );
+  }
+
+  // Policies
+
+  findPolicy(name: string): PolicyRow | null {
+    const row = this.#sql.exec<PolicyStored>(`${POLICY} WHERE p.deleted = 0 AND p.name = ?`, name).toArray()[0];
+    return row === undefined ? null : policyRowOf(row);
+  }
+
+  listPolicies(page: PageQuery): PageOf<PolicyRow> {
+    const rows = this.#sql
+      .exec<PolicyStored>(`${POLICY} WHERE p.deleted = 0 AND p.name > ? ORDER BY p.name LIMIT ?`, page.cursor ?? "", page.limit + 1)
+      .toArray();
+    return pageOf(rows, page, (row) => row.name, policyRowOf);
+  }
+
+  /** The highest version a name ever had, also when the policy was deleted since: versions are never given twice. */
+  latestVersion(name: string): number {
+    return this.#sql.exec<{ latest_version: number }>("SELECT latest_version FROM policies WHERE name = ?", name).toArray()[0]?.latest_version ?? 0;
+  }
+
+  writeVersion(put: PutPolicy, version: number, createdBy: string, now: Instant): void {
+    this.#sql.exec(
+      "INSERT INTO policy_versions (name, version, digest, document, text, format, created_at, created_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+      put.name,
+      version,
+      put.digest,
+      JSON.stringify(put.document),
+      put.text,
+      put.format,
+      now,
+      createdBy,
+    );
+  }
+
+  /** Points a name at its scope, its newest version and the one in force. */
+  pointPolicy(name: string, scope: PolicyRow["scope"], target: string | null, latest: number, active: number | null, now: Instant): void {
+    this.#sql.exec(
+      `INSERT INTO policies (name, scope, target, active_version, latest_version, updated_at, deleted) VALUES (?, ?, ?, ?, ?, ?, 0)
+       ON CONFLICT (name) DO UPDATE SET scope = excluded.scope, target = excluded.target, active_version = excluded.active_version,
+         latest_version = excluded.latest_version, updated_at = excluded.updated_at, deleted = 0`,
+      name,
+      scope,
+      target,
+      active,
+      latest,
+      now,
+    );
+  }
+
+  /** Takes a policy out of force and out of sight. Its versions stay on record. */
+  deletePolicy(name: string, now: Instant): void {
+    this.#sql.exec("UPDATE policies SET deleted = 1, active_version = NULL, updated_at = ? WHERE name = ?", now, name);
+  }
+
+  readVersion(name: string, version: number): PolicyRead | null {
+    const row = this.#sql
+      .exec<VersionStored>(
+        `SELECT v.*, p.scope, p.target, p.active_version FROM policy_versions v JOIN policies p ON p.name = v.name
+         WHERE p.deleted = 0 AND v.name = ? AND v.version = ?`,
+        name,
+        version,
+      )
+      .toArray()[0];
+    if (row === undefined) return null;
+    return {
+      ...versionRowOf(row),
+      scope: row.scope as PolicyRow["scope"],
+      target: row.target,
+      document: JSON.parse(row.document) as JsonValue,
+      text: row.text,
+      format: row.format as PolicyRead["format"],
+    };
+  }
+
+  listVersions(name: string, page: PageQuery): PageOf<PolicyVersionRow> {
+    const before = page.cursor === null ? Number.MAX_SAFE_INTEGER : Number(page.cursor);
+    const rows = this.#sql
+      .exec<VersionStored>(
+        `SELECT v.*, p.scope, p.target, p.active_version FROM policy_versions v JOIN policies p ON p.name = v.name
+         WHERE p.deleted = 0 AND v.name = ? AND v.version < ? ORDER BY v.version DESC LIMIT ?`,
+        name,
+        before,
+        page.limit + 1,
+      )
+      .toArray();
+    return pageOf(rows, page, (row) => String(row.version), versionRowOf);
+  }
+
+  /** What is in force for an agent (`null`: for any), the tenant's layer before the agent's. */
+  activeDocuments(agent: string | null): readonly ActiveDocument[] {
+    const rows = this.#sql.exec<{ name: string; version: number; digest: string; document: string }>(
+      `SELECT v.name, v.version, v.digest, v.document FROM policies p JOIN policy_versions v ON v.name = p.name AND v.version = p.active_version
+       WHERE p.deleted = 0 AND (p.scope = 'tenant' OR p.target = ?) ORDER BY p.scope = 'agent', p.name`,
+      agent,
+    );
+    return rows
+      .toArray()
+      .map((row) => ({ name: row.name, version: row.version, digest: row.digest as Digest, document: JSON.parse(row.document) as JsonValue }));
+  }
+
+  // Tokens
+
+  findToken(id: TokenId): (TokenRow & { readonly fingerprint: string }) | null {
+    const row = this.#sql.exec<TokenStored>("SELECT * FROM tokens WHERE id = ?", id).toArray()[0];
+    return row === undefined ? null : { ...tokenRowOf(row), fingerprint: row.fingerprint };
+  }
+
+  writeToken(token: TokenRecord, fingerprint: string): void {
+    this.#sql.exec(
+      "INSERT INTO tokens (id, fingerprint, subject, kind, scopes, issued_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+      token.id,
+      fingerprint,
+      token.subject,
+      token.kind,
+      token.scopes.join(" "),
+      token.issuedAt,
+      token.expiresAt,
+    );
+  }
+
+  revokeToken(id: TokenId, now: Instant): void {
+    this.#sql.exec("UPDATE tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", now, id);
+  }
+
+  /** Revoked tokens that would otherwise still be good. */
+  revokedTokens(now: Instant): readonly TokenId[] {
+    const rows = this.#sql.exec<{ id: string }>("SELECT id FROM tokens WHERE revoked_at IS NOT NULL AND expires_at > ?", now);
+    return rows.toArray().map(({ id }) => id as TokenId);
+  }
+
+  listTokens(page: PageQuery): PageOf<TokenRow> {
+    const rows = this.#sql
+      .exec<TokenStored>("SELECT * FROM tokens WHERE id < ? ORDER BY id DESC LIMIT ?", page.cursor ?? AFTER_EVERY_ID, page.limit + 1)
+      .toArray();
+    return pageOf(rows, page, (row) => row.id, tokenRowOf);
+  }
+}
+
+/** A session whose lease ended this recently may still hold entries that its ledger has not. */
+const LATELY_MS = 60_000;
+const AFTER_EVERY_ID = "~";
+
+const POLICY = `SELECT p.*, v.digest FROM policies p JOIN policy_versions v ON v.name = p.name AND v.version = COALESCE(p.active_version, p.latest_version)`;
+
+type PolicyStored = {
+  name: string;
+  scope: string;
+  target: string | null;
+  active_version: number | null;
+  latest_version: number;
+  updated_at: number;
+  digest: string;
+};
+
+type VersionStored = {
+  name: string;
+  version: number;
+  digest: string;
+  document: string;
+  text: string;
+  format: string;
+  created_at: number;
+  created_by: string;
+  scope: string;
+  target: string | null;
+  active_version: number | null;
+};
+
+type TokenStored = {
+  id: string;
+  fingerprint: string;
+  subject: string;
+  kind: string;
+  scopes: string;
+  issued_at: number;
+  expires_at: number;
+  revoked_at: number | null;
+};
+
+const policyRowOf = (row: PolicyStored): PolicyRow => ({
+  name: row.name,
+  scope: row.scope as PolicyRow["scope"],
+  target: row.target,
+  activeVersion: row.active_version,
+  latestVersion: row.latest_version,
+  digest: row.digest as Digest,
+  updatedAt: row.updated_at,
+});
+
+const versionRowOf = (row: VersionStored): PolicyVersionRow => ({
+  name: row.name,
+  version: row.version,
+  digest: row.digest as Digest,
+  active: row.version === row.active_version,
+  createdAt: row.created_at,
+  createdBy: row.created_by,
+});
+
+const tokenRowOf = (row: TokenStored): TokenRow => ({
+  id: row.id as TokenId,
+  subject: row.subject,
+  kind: row.kind as TokenRow["kind"],
+  scopes: row.scopes.split(" ").filter((scope) => scope !== "") as Scope[],
+  issuedAt: row.issued_at,
+  expiresAt: row.expires_at,
+  revokedAt: row.revoked_at,
+});
+
+/** Cuts one row more than was asked for into a page and the cursor of the next. */
+function pageOf<Row, Item>(rows: readonly Row[], page: PageQuery, cursorOf: (row: Row) => string, itemOf: (row: Row) => Item): PageOf<Item> {
+  const shown = rows.slice(0, page.limit);
+  const last = shown.at(-1);
+  return { items: shown.map(itemOf), nextCursor: rows.length > page.limit && last !== undefined ? cursorOf(last) : null };
+}

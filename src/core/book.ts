@@ -1,0 +1,303 @@
+import { assert } from "./assert.ts";
+import type { Balance, Decision, DecisionState, Reservation, Settlement, Verdict } from "./decision.ts";
+import type { ChainHead, SealedEntry } from "./entry.ts";
+import { matchesGlob } from "./glob.ts";
+import type { DecisionId, RunId, SessionId } from "./ids.ts";
+import { lessUsd, type MicroUsd, microUsdOf, minUsd, ZERO_USD } from "./money.ts";
+import type { BudgetLimit, Findings, PolicyRef } from "./policy/findings.ts";
+import type { RiskLevel } from "./request.ts";
+import type { Instant } from "./time.ts";
+import { firstWithin, type HitLog } from "./windows.ts";
+
+/**
+ * One account. The law of conservation, for a limit L: L + excess = free + leased + pending + posted, where free = max(0, L - spent),
+ * excess = max(0, spent - L) and spent = leased + pending + posted. While the policy stands and nothing overran, excess is zero.
+ */
+export interface Account {
+  /** All that was reported as spent, overruns included. */
+  readonly postedMicroUsd: MicroUsd;
+  /** Reserved and not yet settled. */
+  readonly pendingMicroUsd: MicroUsd;
+  /** Handed out in client leases. */
+  readonly leasedMicroUsd: MicroUsd;
+  /** The part of what was posted that no reservation covered. */
+  readonly overrunMicroUsd: MicroUsd;
+}
+
+export const EMPTY_ACCOUNT: Account = { postedMicroUsd: ZERO_USD, pendingMicroUsd: ZERO_USD, leasedMicroUsd: ZERO_USD, overrunMicroUsd: ZERO_USD };
+
+export const spentOf = (account: Account): MicroUsd => microUsdOf(account.postedMicroUsd + account.pendingMicroUsd + account.leasedMicroUsd);
+
+export const freeOf = (account: Account, limit: MicroUsd): MicroUsd => lessUsd(limit, spentOf(account));
+
+/** What a decision was about, kept for as long as it may still be settled. */
+export interface Matter {
+  readonly run: RunId;
+  readonly action: string;
+  readonly tags: readonly string[];
+  readonly riskLevel: RiskLevel | null;
+  readonly policy: PolicyRef;
+  /** The limits it was counted against. */
+  readonly limits: readonly BudgetLimit[];
+  readonly onExpiry: Findings["onExpiry"];
+  readonly compliance: Findings["compliance"];
+}
+
+/** A reservation that nobody has settled yet. */
+export interface Pending {
+  readonly id: DecisionId;
+  readonly reservation: Reservation;
+  readonly matter: Matter;
+}
+
+/** A decision as it is kept for whoever asks again. */
+export interface Decided {
+  readonly decision: Decision;
+  /** Digest of the request's body. */
+  readonly fingerprint: string;
+  readonly state: Extract<DecisionState, "pending" | "denied" | "held">;
+  /** `null` unless it was allowed. */
+  readonly matter: Matter | null;
+}
+
+/** Where a decision's money is, once it is no longer pending. */
+export interface Settled {
+  readonly id: DecisionId;
+  readonly state: Extract<DecisionState, "posted" | "released" | "expired">;
+  readonly postedMicroUsd: MicroUsd;
+  readonly overrunMicroUsd: MicroUsd;
+  /** The report that settled it and the answer it got; `null` when it expired. */
+  readonly told: { readonly fingerprint: string; readonly settlement: Settlement } | null;
+}
+
+/**
+ * Everything one session knows about its money, windows, runs and chain: what a decision is made from. It holds what is unsettled and what
+ * windows still look at; decisions that are over live in the store. Only `apply` changes it, and only a turn calls `apply`.
+ */
+export interface Book {
+  readonly tenant: string;
+  readonly session: SessionId;
+  readonly agent: string;
+  readonly openedAt: Instant;
+  readonly expiresAt: Instant;
+  /** The session's own cap, which can only tighten the policy's. */
+  readonly budgetMicroUsd: MicroUsd | null;
+  closed: boolean;
+  /** The latest instant seen. A session's clock never goes back. */
+  clock: Instant;
+  head: ChainHead;
+  currentRun: RunId;
+  total: Account;
+  readonly runs: Map<RunId, RunBook>;
+  /** By exact action name: what a glob's account holds is the sum over the names it matches, so that a new policy counts what went before. */
+  readonly actions: Map<string, Account>;
+  readonly pending: Map<DecisionId, Pending>;
+  /** No reservation expires before this instant; `Infinity` when none is pending. */
+  nextExpiry: Instant;
+  /** Allowed calls by the pattern of the rate limit that counted them. */
+  readonly hits: Map<string, Instant[]>;
+  readonly counts: { allow: number; deny: number; hold: number };
+  preventedMicroUsd: MicroUsd;
+  /** Sums over `actions` by glob, made when first asked for and kept up to date. */
+  readonly sums: Map<string, Account>;
+}
+
+export interface RunBook {
+  closed: boolean;
+  account: Account;
+}
+
+/** One thing that happened to a book. A decision is a list of them, applied together or not at all. */
+export type Effect =
+  | { readonly kind: "clock"; readonly at: Instant }
+  | { readonly kind: "money"; readonly run: RunId; readonly action: string; readonly delta: Delta }
+  | { readonly kind: "reserved"; readonly pending: Pending }
+  | { readonly kind: "changed"; readonly id: DecisionId; readonly reservation: Reservation }
+  | { readonly kind: "decided"; readonly decided: Decided }
+  | { readonly kind: "settled"; readonly settled: Settled }
+  | { readonly kind: "hit"; readonly pattern: string; readonly at: Instant; readonly keepMs: number }
+  | { readonly kind: "answered"; readonly verdict: Verdict; readonly preventedMicroUsd: MicroUsd }
+  | { readonly kind: "run_opened"; readonly run: RunId }
+  | { readonly kind: "run_closed"; readonly run: RunId }
+  | { readonly kind: "session_closed" }
+  | { readonly kind: "recorded"; readonly sealed: SealedEntry };
+
+/** Signed changes in micro-USD. */
+export interface Delta {
+  readonly posted: number;
+  readonly pending: number;
+  readonly overrun: number;
+}
+
+/** The account that a limit limits. */
+export function accountOf(book: Book, limit: BudgetLimit, run: RunId): Account {
+  switch (limit.scope) {
+    case "session":
+      return book.total;
+    case "run":
+      return book.runs.get(run)?.account ?? EMPTY_ACCOUNT;
+    case "action":
+      return limit.pattern.includes("*") ? sumOf(book, limit.pattern) : (book.actions.get(limit.pattern) ?? EMPTY_ACCOUNT);
+  }
+}
+
+/** The limits that count for a session: the policy's, with the session's own cap where that is tighter. */
+export function limitsFor(book: Book, limits: readonly BudgetLimit[]): readonly BudgetLimit[] {
+  const cap = book.budgetMicroUsd;
+  if (cap === null) return limits;
+  const ofSession = limits.find((limit) => limit.scope === "session");
+  const tighter: BudgetLimit = { scope: "session", limitMicroUsd: ofSession === undefined ? cap : minUsd(cap, ofSession.limitMicroUsd) };
+  return [...limits.filter((limit) => limit.scope !== "session"), tighter];
+}
+
+/** The balances that a decision shows: every limit that counts for it, and its run and session even where they have none. */
+export function balancesOf(book: Book, limits: readonly BudgetLimit[], run: RunId): readonly Balance[] {
+  const balances: Balance[] = [];
+  for (const limit of limits) {
+    if (limit.scope === "action") balances.push(balance(limit.scope, limit.pattern, limit.limitMicroUsd, accountOf(book, limit, run)));
+  }
+  const ofRun = limits.find((limit) => limit.scope === "run");
+  const ofSession = limits.find((limit) => limit.scope === "session");
+  balances.push(balance("run", run, ofRun?.limitMicroUsd ?? null, book.runs.get(run)?.account ?? EMPTY_ACCOUNT));
+  balances.push(balance("session", book.session, ofSession?.limitMicroUsd ?? null, book.total));
+  return balances;
+}
+
+/** Makes what happened part of the book. Cannot fail but by a broken law, and then the caller drops the book and reads it again from its store. */
+export function apply(book: Book, effect: Effect): void {
+  switch (effect.kind) {
+    case "clock":
+      assert(effect.at >= book.clock, "a session's clock never goes back");
+      book.clock = effect.at;
+      if (effect.at >= book.nextExpiry) book.nextExpiry = expiryAfter(book, effect.at);
+      return;
+    case "money": {
+      const run = book.runs.get(effect.run);
+      assert(run !== undefined, "money moves only in a run of the session");
+      book.total = moved(book.total, effect.delta);
+      run.account = moved(run.account, effect.delta);
+      book.actions.set(effect.action, moved(book.actions.get(effect.action) ?? EMPTY_ACCOUNT, effect.delta));
+      for (const [pattern, sum] of book.sums) {
+        if (matchesGlob(pattern, effect.action)) book.sums.set(pattern, moved(sum, effect.delta));
+      }
+      return;
+    }
+    case "reserved":
+      assert(!book.pending.has(effect.pending.id), "a decision reserves once");
+      book.pending.set(effect.pending.id, effect.pending);
+      book.nextExpiry = Math.min(book.nextExpiry, effect.pending.reservation.expiresAt);
+      return;
+    case "changed": {
+      const pending = book.pending.get(effect.id);
+      assert(pending !== undefined, "only a pending reservation is changed");
+      book.pending.set(effect.id, { ...pending, reservation: effect.reservation });
+      book.nextExpiry = Math.min(book.nextExpiry, effect.reservation.expiresAt);
+      return;
+    }
+    case "decided":
+      return;
+    case "settled":
+      book.pending.delete(effect.settled.id);
+      return;
+    case "hit": {
+      const log = book.hits.get(effect.pattern) ?? [];
+      const gone = firstWithin(log, effect.keepMs, effect.at);
+      // Cut only now and then: cutting moves everything that stays.
+      if (gone > 64 && gone * 2 > log.length) log.splice(0, gone);
+      log.push(effect.at);
+      book.hits.set(effect.pattern, log);
+      return;
+    }
+    case "answered":
+      book.counts[effect.verdict]++;
+      book.preventedMicroUsd = microUsdOf(book.preventedMicroUsd + effect.preventedMicroUsd);
+      return;
+    case "run_opened":
+      assert(!book.runs.has(effect.run), "a run is opened once");
+      book.runs.set(effect.run, { closed: false, account: EMPTY_ACCOUNT });
+      book.currentRun = effect.run;
+      return;
+    case "run_closed": {
+      const run = book.runs.get(effect.run);
+      assert(run !== undefined, "only a run of the session is closed");
+      run.closed = true;
+      return;
+    }
+    case "session_closed":
+      book.closed = true;
+      return;
+    case "recorded":
+      assert(effect.sealed.entry.seq === book.head.seq + 1 && effect.sealed.entry.prev_hash === book.head.hash, "an entry follows the one before it");
+      book.head = { seq: effect.sealed.entry.seq, hash: effect.sealed.hash };
+      return;
+  }
+}
+
+/** A copy whose changes the book does not see: for trying a batch before deciding it. */
+export const forkBook = (book: Book): Book => ({
+  ...book,
+  runs: new Map(Array.from(book.runs, ([id, run]) => [id, { ...run }])),
+  actions: new Map(book.actions),
+  pending: new Map(book.pending),
+  hits: new Map(Array.from(book.hits, ([pattern, log]) => [pattern, [...log]])),
+  counts: { ...book.counts },
+  sums: new Map(book.sums),
+});
+
+/** Reservations that have run out by `now`, oldest first. */
+export function expiredBy(book: Book, now: Instant): readonly Pending[] {
+  if (now < book.nextExpiry) return [];
+  const due = [...book.pending.values()].filter((pending) => pending.reservation.expiresAt <= now);
+  return due.sort((a, b) => a.reservation.expiresAt - b.reservation.expiresAt);
+}
+
+/** How many reservations of actions that `pattern` names are pending. */
+export function pendingOf(book: Book, pattern: string): number {
+  let count = 0;
+  for (const pending of book.pending.values()) if (matchesGlob(pattern, pending.matter.action)) count++;
+  return count;
+}
+
+export const hitsOf = (book: Book, pattern: string): HitLog => book.hits.get(pattern) ?? [];
+
+/** The earliest expiry after `now`: what is due by `now` is expired in the same list of effects that moves the clock there. */
+function expiryAfter(book: Book, now: Instant): Instant {
+  let earliest = Number.POSITIVE_INFINITY;
+  for (const { reservation } of book.pending.values()) {
+    if (reservation.expiresAt > now && reservation.expiresAt < earliest) earliest = reservation.expiresAt;
+  }
+  return earliest;
+}
+
+function sumOf(book: Book, pattern: string): Account {
+  const known = book.sums.get(pattern);
+  if (known !== undefined) return known;
+  let sum = EMPTY_ACCOUNT;
+  for (const [action, account] of book.actions) {
+    if (!matchesGlob(pattern, action)) continue;
+    sum = {
+      postedMicroUsd: microUsdOf(sum.postedMicroUsd + account.postedMicroUsd),
+      pendingMicroUsd: microUsdOf(sum.pendingMicroUsd + account.pendingMicroUsd),
+      leasedMicroUsd: microUsdOf(sum.leasedMicroUsd + account.leasedMicroUsd),
+      overrunMicroUsd: microUsdOf(sum.overrunMicroUsd + account.overrunMicroUsd),
+    };
+  }
+  book.sums.set(pattern, sum);
+  return sum;
+}
+
+const balance = (scope: Balance["scope"], name: string, limitMicroUsd: MicroUsd | null, account: Account): Balance => ({
+  scope,
+  name,
+  limitMicroUsd,
+  postedMicroUsd: account.postedMicroUsd,
+  pendingMicroUsd: account.pendingMicroUsd,
+  leasedMicroUsd: account.leasedMicroUsd,
+});
+
+const moved = (account: Account, delta: Delta): Account => ({
+  postedMicroUsd: microUsdOf(account.postedMicroUsd + delta.posted),
+  pendingMicroUsd: microUsdOf(account.pendingMicroUsd + delta.pending),
+  leasedMicroUsd: account.leasedMicroUsd,
+  overrunMicroUsd: microUsdOf(account.overrunMicroUsd + delta.overrun),
+});

@@ -1,0 +1,259 @@
+import { accountOf, type Book, balancesOf, freeOf, type Matter } from "./book.ts";
+import { type Ask, type Judgement, judgeTopup } from "./conclude.ts";
+import type { Decision, DecisionState, Reservation, Settlement } from "./decision.ts";
+import { addUsd, formatUsd, lessUsd, type MicroUsd, microUsdOf, minUsd, ZERO_USD } from "./money.ts";
+import { type Refusal, refusal } from "./refusals.ts";
+import type { CommitReport, Principal } from "./request.ts";
+import { err, ok, type Result } from "./result.ts";
+import { aboutMatter, happen, movements, record, reservationText, signature, type Turn } from "./turn.ts";
+
+/** A decision as its session has it on record. */
+export interface DecisionRecord {
+  readonly decision: Decision;
+  readonly state: DecisionState;
+  /** What is or was reserved; `null` when it was never allowed. */
+  readonly reservation: Reservation | null;
+  readonly matter: Matter | null;
+  readonly postedMicroUsd: MicroUsd;
+  readonly overrunMicroUsd: MicroUsd;
+  /** The report that settled it and the answer it got. */
+  readonly told: { readonly fingerprint: string; readonly settlement: Settlement } | null;
+}
+
+/** The answer to a report, and whether it is the recorded one of an earlier, equal report. */
+export type Told = Result<{ readonly settlement: Settlement; readonly replayed: boolean }, Refusal>;
+
+/**
+ * Takes a caller's word for what an action cost. A commit is testimony about money already gone: it is always recorded, above its reservation
+ * (`overrun`) or after it (`late`) if it must be. Refuses only what was never allowed and a second, different report.
+ */
+export function commit(turn: Turn, decided: DecisionRecord, principal: Principal, report: CommitReport, fingerprint: string): Told {
+  const { reservation, matter } = decided;
+  if (reservation === null || matter === null)
+    return err(refusal("decision_settled", `The decision was not allowed (${decided.decision.verdict}): there is nothing to commit.`));
+  if (decided.state === "posted") return again(decided, fingerprint, "The decision was committed before, with a different report.");
+
+  const late = decided.state !== "pending";
+  const { costMicroUsd } = report;
+  // A late report takes what is still free, up to what it once had; what nobody kept for it is an overrun.
+  const covered = late
+    ? addUsd(decided.postedMicroUsd, minUsd(lessUsd(reservation.amountMicroUsd, decided.postedMicroUsd), tightest(turn.book, matter)))
+    : reservation.amountMicroUsd;
+  const overrunMicroUsd = lessUsd(costMicroUsd, covered);
+  const settlement = settle(
+    turn,
+    decided,
+    { reservation, matter },
+    {
+      state: "posted",
+      posted: costMicroUsd,
+      overrun: overrunMicroUsd,
+      late,
+      kind: "commit",
+      fingerprint,
+      says: {
+        outcome: report.outcome,
+        error: report.error,
+        duration_ms: report.durationMs,
+        usage: report.usage,
+        principal: signature(principal),
+      },
+      outputs: report.outputs,
+    },
+  );
+  return ok({ settlement, replayed: false });
+}
+
+/** Gives a reservation back. After it had been posted for having expired, that is taken back too. Refuses what was committed. */
+export function release(turn: Turn, decided: DecisionRecord, principal: Principal, reason: string | null, fingerprint: string): Told {
+  const { reservation, matter } = decided;
+  if (reservation === null || matter === null)
+    return err(refusal("decision_settled", `The decision was not allowed (${decided.decision.verdict}): there is nothing to release.`));
+  if (decided.state === "posted") return err(refusal("decision_settled", "The decision was committed: what was spent cannot be released."));
+  if (decided.state === "released") return again(decided, decided.told?.fingerprint ?? fingerprint, "");
+  const settlement = settle(
+    turn,
+    decided,
+    { reservation, matter },
+    {
+      state: "released",
+      posted: ZERO_USD,
+      overrun: ZERO_USD,
+      late: decided.state === "expired",
+      kind: "release",
+      fingerprint,
+      says: { principal: signature(principal), details: reason === null ? null : { reason } },
+      outputs: undefined,
+    },
+  );
+  return ok({ settlement, replayed: false });
+}
+
+/** Lets a pending reservation stand longer: `ttlMs` from now, never shorter than it stood. */
+export function extend(turn: Turn, decided: DecisionRecord, principal: Principal, ttlMs: number): Told {
+  const { reservation, matter } = decided;
+  if (decided.state !== "pending" || reservation === null || matter === null)
+    return err(refusal("decision_settled", `Only a pending reservation can be extended: this one is ${decided.state}.`));
+  const longer: Reservation = { ...reservation, expiresAt: Math.max(reservation.expiresAt, turn.now + ttlMs) };
+  const entry = record(
+    turn,
+    "decision",
+    { ...aboutMatter(decided.decision.id, matter), step: "extend", reservation: reservationText(longer), principal: signature(principal) },
+    null,
+  );
+  happen(turn, { kind: "changed", id: decided.decision.id, reservation: longer });
+  const settlement: Settlement = {
+    id: decided.decision.id,
+    state: "pending",
+    postedMicroUsd: ZERO_USD,
+    overrunMicroUsd: ZERO_USD,
+    late: false,
+    reservation: longer,
+    budgets: balancesOf(turn.book, matter.limits, matter.run),
+    entry,
+  };
+  return ok({ settlement, replayed: false });
+}
+
+/** Asks for a new sum while the action runs. A denial leaves the reservation as it was; a smaller sum gives the difference back. */
+export function topup(turn: Turn, decided: DecisionRecord, ask: Ask): Result<Decision, Refusal> {
+  const { reservation, matter } = decided;
+  if (decided.state !== "pending" || reservation === null || matter === null)
+    return err(refusal("decision_settled", `Only a pending reservation can be topped up: this one is ${decided.state}.`));
+  const { book, now } = turn;
+  const wanted = ask.request.estimateMicroUsd;
+  const judgement: Judgement = judgeTopup(book, ask, lessUsd(wanted, reservation.amountMicroUsd), now);
+  const allowed = judgement.verdict === "allow";
+  const standing: Reservation = allowed ? { ...reservation, amountMicroUsd: wanted } : reservation;
+  const before = balancesOf(book, matter.limits, matter.run);
+  if (allowed) {
+    happen(turn, {
+      kind: "money",
+      run: matter.run,
+      action: matter.action,
+      delta: { posted: 0, pending: wanted - reservation.amountMicroUsd, overrun: 0 },
+    });
+    happen(turn, { kind: "changed", id: decided.decision.id, reservation: standing });
+  }
+  const budgets = balancesOf(book, matter.limits, matter.run);
+  const entry = record(
+    turn,
+    "decision",
+    {
+      ...aboutMatter(decided.decision.id, matter),
+      step: "topup",
+      verdict: judgement.verdict,
+      reason: judgement.reason.code,
+      rule: judgement.reason.rule,
+      warnings: judgement.warnings.map((warning) => warning.code),
+      policy: ask.lease.policy,
+      estimate_usd: formatUsd(wanted),
+      reservation: reservationText(standing),
+      accounts: movements(before, budgets),
+      principal: signature(ask.principal),
+    },
+    null,
+  );
+  return ok({
+    ...decided.decision,
+    verdict: judgement.verdict,
+    reason: judgement.reason,
+    stops: judgement.stops,
+    warnings: judgement.warnings,
+    policy: ask.lease.policy,
+    reservation: standing,
+    budgets,
+    rates: [],
+    entry,
+  });
+}
+
+/** More than any account can hold. */
+const UNLIMITED = microUsdOf(Number.MAX_SAFE_INTEGER);
+
+interface Ending {
+  readonly state: "posted" | "released";
+  readonly posted: MicroUsd;
+  readonly overrun: MicroUsd;
+  readonly late: boolean;
+  readonly kind: "commit" | "release";
+  readonly fingerprint: string;
+  readonly says: Parameters<typeof record>[2];
+  readonly outputs: CommitReport["outputs"];
+}
+
+/** Moves the money to where it ends, and writes it down with what an earlier entry had posted of it taken back. */
+function settle(
+  turn: Turn,
+  decided: DecisionRecord,
+  held: { readonly reservation: Reservation; readonly matter: Matter },
+  ending: Ending,
+): Settlement {
+  const { book } = turn;
+  const { reservation, matter } = held;
+  const { id } = decided.decision;
+  const before = balancesOf(book, matter.limits, matter.run);
+  happen(turn, {
+    kind: "money",
+    run: matter.run,
+    action: matter.action,
+    delta: {
+      posted: ending.posted - decided.postedMicroUsd,
+      pending: decided.state === "pending" ? -reservation.amountMicroUsd : 0,
+      overrun: ending.overrun,
+    },
+  });
+  const budgets = balancesOf(book, matter.limits, matter.run);
+  const entry = record(
+    turn,
+    ending.kind,
+    {
+      ...aboutMatter(id, matter),
+      ...ending.says,
+      cost_usd: formatUsd(ending.posted),
+      corrected_usd: formatUsd(decided.postedMicroUsd),
+      overrun_usd: formatUsd(ending.overrun),
+      late: ending.late,
+      reservation: reservationText(reservation),
+      accounts: movements(before, budgets),
+    },
+    ending.outputs === undefined ? null : { outputs: ending.outputs },
+  );
+  const settlement: Settlement = {
+    id,
+    state: ending.state,
+    postedMicroUsd: ending.posted,
+    overrunMicroUsd: ending.overrun,
+    late: ending.late,
+    reservation,
+    budgets,
+    entry,
+  };
+  happen(turn, {
+    kind: "settled",
+    settled: {
+      id,
+      state: ending.state,
+      postedMicroUsd: ending.posted,
+      overrunMicroUsd: ending.overrun,
+      told: { fingerprint: ending.fingerprint, settlement },
+    },
+  });
+  return settlement;
+}
+
+/** What the tightest of a decision's accounts still has free. */
+function tightest(book: Book, matter: Matter): MicroUsd {
+  let free: MicroUsd | null = null;
+  for (const limit of matter.limits) {
+    const left = freeOf(accountOf(book, limit, matter.run), limit.limitMicroUsd);
+    free = free === null ? left : minUsd(free, left);
+  }
+  // Without any limit there is nothing that could be overrun.
+  return free ?? UNLIMITED;
+}
+
+function again(decided: DecisionRecord, fingerprint: string, different: string): Told {
+  if (decided.told === null || decided.told.fingerprint !== fingerprint) return err(refusal("decision_settled", different));
+  return ok({ settlement: decided.told.settlement, replayed: true });
+}

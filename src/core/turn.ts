@@ -1,0 +1,113 @@
+import { apply, type Book, balancesOf, type Effect, expiredBy, type Matter, type Pending } from "./book.ts";
+import type { Balance, EntryMark, Reservation } from "./decision.ts";
+import type { Sha256 } from "./digest.ts";
+import { type AccountMovement, type Entry, type EntryDraft, type EntryKind, type Payload, seal } from "./entry.ts";
+import type { EntryId } from "./ids.ts";
+import { formatUsd, ZERO_USD } from "./money.ts";
+import type { Principal } from "./request.ts";
+import { formatInstant, type Instant } from "./time.ts";
+
+/**
+ * A turn at a book: one instant, and the list of what happens in it. Whoever owns the book stores that list in one transaction; should that
+ * fail, the book is read again from the store, and the turn was never.
+ */
+export interface Turn {
+  readonly book: Book;
+  readonly now: Instant;
+  readonly effects: Effect[];
+  readonly sha256: Sha256;
+  /** An entry's id and a salt of 32 hexadecimal digits, made from randomness outside, fresh at every call. */
+  fresh(): { readonly entryId: EntryId; readonly salt: string };
+}
+
+/** Opens a turn: moves the session's clock, which never goes back, and expires what has run out by then. */
+export function openTurn(book: Book, clock: Instant, tools: Pick<Turn, "sha256" | "fresh">): Turn {
+  const now = Math.max(clock, book.clock);
+  const turn: Turn = { book, now, effects: [], sha256: tools.sha256, fresh: tools.fresh };
+  const due = expiredBy(book, now);
+  if (now > book.clock) happen(turn, { kind: "clock", at: now });
+  for (const pending of due) expire(turn, pending);
+  return turn;
+}
+
+/** Makes something happen: in the book now, in the store with the rest of the turn. */
+export function happen(turn: Turn, effect: Effect): void {
+  apply(turn.book, effect);
+  turn.effects.push(effect);
+}
+
+/** Writes an entry at the end of the session's chain. */
+export function record(turn: Turn, kind: EntryKind, says: Partial<EntryDraft>, payload: Omit<Payload, "salt"> | null): EntryMark {
+  const { book } = turn;
+  const { entryId, salt } = turn.fresh();
+  const draft: EntryDraft = {
+    ...says,
+    id: entryId,
+    kind,
+    timestamp: formatInstant(turn.now),
+    tenant_id: book.tenant,
+    session_id: book.session,
+    agent_id: book.agent,
+  };
+  const sealed = seal(turn.sha256, book.head, draft, payload === null ? null : { ...payload, salt });
+  happen(turn, { kind: "recorded", sealed });
+  return { id: entryId, seq: sealed.entry.seq, hash: sealed.hash };
+}
+
+/** What an entry about a decided action repeats of it, so that one entry alone can be found and read. */
+export const aboutMatter = (id: string, matter: Matter): Partial<EntryDraft> => ({
+  run_id: matter.run,
+  action: matter.action,
+  tags: matter.tags,
+  risk_level: matter.riskLevel,
+  decision_id: id,
+  policy: matter.policy,
+  compliance_metadata: matter.compliance,
+});
+
+export const signature = (principal: Principal): Entry["principal"] => ({
+  token_id: principal.tokenId,
+  subject: principal.subject,
+  kind: principal.kind,
+});
+
+export const reservationText = (reservation: Reservation): NonNullable<Entry["reservation"]> => ({
+  amount_usd: formatUsd(reservation.amountMicroUsd),
+  expires_at: formatInstant(reservation.expiresAt),
+});
+
+/** What happened to accounts between two looks at the same ones. */
+export const movements = (before: readonly Balance[], after: readonly Balance[]): readonly AccountMovement[] =>
+  before.map((balance, place) => ({
+    scope: balance.scope,
+    name: balance.name,
+    limit_usd: balance.limitMicroUsd === null ? null : formatUsd(balance.limitMicroUsd),
+    before: sides(balance),
+    after: sides(after[place] ?? balance),
+  }));
+
+const sides = (balance: Balance): AccountMovement["before"] => ({
+  posted_usd: formatUsd(balance.postedMicroUsd),
+  pending_usd: formatUsd(balance.pendingMicroUsd),
+});
+
+/** Nobody has proven that nothing was spent: unless the policy says release, a reservation that runs out is posted at its estimate. */
+function expire(turn: Turn, { id, reservation, matter }: Pending): void {
+  const { book } = turn;
+  const { amountMicroUsd } = reservation;
+  const posted = matter.onExpiry === "post" ? amountMicroUsd : ZERO_USD;
+  const before = balancesOf(book, matter.limits, matter.run);
+  happen(turn, { kind: "money", run: matter.run, action: matter.action, delta: { posted, pending: -amountMicroUsd, overrun: 0 } });
+  record(
+    turn,
+    "expiry",
+    {
+      ...aboutMatter(id, matter),
+      cost_usd: formatUsd(posted),
+      reservation: reservationText(reservation),
+      accounts: movements(before, balancesOf(book, matter.limits, matter.run)),
+    },
+    null,
+  );
+  happen(turn, { kind: "settled", settled: { id, state: "expired", postedMicroUsd: posted, overrunMicroUsd: ZERO_USD, told: null } });
+}

@@ -1,0 +1,31 @@
+import type { SessionId } from "../core/ids.ts";
+import { compilePolicy, type PolicyLimits } from "../core/policy/compile.ts";
+import { limitsOf } from "../core/policy/evaluate.ts";
+import { readPolicy } from "../core/policy/parse.ts";
+import type { Principal } from "../core/request.ts";
+import { ok } from "../core/result.ts";
+import type { Ports, Reply, SessionRead } from "./ports.ts";
+
+/** A session as it stands, with the limits of the policy now in force for its agent. `limits` is `null` where there is none that can be read. */
+export interface SessionNow {
+  readonly session: SessionRead;
+  readonly limits: PolicyLimits | null;
+}
+
+export async function readSession(ports: Ports, principal: Principal, id: SessionId): Reply<SessionNow> {
+  const read = await ports.sessions.read(principal.tenant, id, principal);
+  return read.ok ? withLimits(ports, principal.tenant, read.value) : read;
+}
+
+/** Closes a session and answers how it stands then. */
+export async function closeSession(ports: Ports, principal: Principal, id: SessionId): Reply<SessionNow> {
+  const closed = await ports.sessions.close(principal.tenant, id, principal);
+  return closed.ok ? withLimits(ports, principal.tenant, closed.value) : closed;
+}
+
+async function withLimits(ports: Ports, tenant: string, session: SessionRead): Reply<SessionNow> {
+  const effective = await ports.tenants.effectivePolicy(tenant, session.agent);
+  if (!effective.ok) return effective;
+  const document = effective.value === null ? null : readPolicy(effective.value.document);
+  return ok({ session, limits: document?.ok ? limitsOf(compilePolicy(document.value)) : null });
+}

@@ -1,0 +1,363 @@
+import { abortAllDurableObjects, evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
+import { env } from "cloudflare:workers";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { sessionObjectName } from "../../src/authority/env.ts";
+import { decide } from "../../src/flow/decide.ts";
+import { asked, commitOf, decideMany, decideOne, got, newDecisionId, newSession, newTenant, ports, readOf, refusalOf, usd } from "./world.ts";
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+const stubOf = (tenant: string, session: string) => env.SESSIONS.getByName(sessionObjectName(tenant, session));
+
+describe("money", () => {
+  it("a thousand parallel attempts of $0.18 against a dollar allow exactly five", async () => {
+    const { agent } = await newTenant("budgets: { session: 1.0 }");
+    const session = await newSession(agent);
+    const verdicts = await Promise.all(Array.from({ length: 1_000 }, () => decideOne(agent, session, "pay", { estimateMicroUsd: usd("0.18") })));
+    expect(verdicts.filter(({ verdict }) => verdict === "allow")).toHaveLength(5);
+    expect(new Set(verdicts.filter(({ verdict }) => verdict === "deny").map(({ reason }) => reason.code))).toEqual(
+      new Set(["session_budget_exceeded"]),
+    );
+    const { total, decisions } = await readOf(agent, session);
+    expect(total.pendingMicroUsd).toBe(900_000);
+    expect(decisions).toEqual({ allow: 5, deny: 995, hold: 0 });
+  });
+
+  it("0.1 and 0.2 fit 0.3 exactly, and then nothing fits but nothing", async () => {
+    const { agent } = await newTenant("budgets: { run: 0.3 }");
+    const session = await newSession(agent);
+    const verdicts = [];
+    for (const estimate of ["0.1", "0.2", "0.000001", "0"])
+      verdicts.push((await decideOne(agent, session, "pay", { estimateMicroUsd: usd(estimate) })).verdict);
+    expect(verdicts).toEqual(["allow", "allow", "deny", "allow"]);
+  });
+
+  it("a commit posts what was reported, and what is above the reservation is an overrun that the next decision feels", async () => {
+    const { agent } = await newTenant("budgets: { session: 1.0 }");
+    const session = await newSession(agent);
+    const { id } = await decideOne(agent, session, "pay", { estimateMicroUsd: usd("0.9") });
+    const { answer } = got(await commitOf(agent, session, id, "1.2"));
+    expect(answer).toMatchObject({ state: "posted", postedMicroUsd: 1_200_000, overrunMicroUsd: 300_000, late: false });
+    expect((await decideOne(agent, session, "free")).reason.code).toBe("session_budget_exceeded");
+  });
+
+  it("a reservation that nobody settles is posted at its estimate, and a late commit corrects it", async () => {
+    vi.useFakeTimers({ now: Date.now(), toFake: ["Date"] });
+    const { agent } = await newTenant("budgets: { session: 1.0 }");
+    const session = await newSession(agent);
+    const { id } = await decideOne(agent, session, "pay", { estimateMicroUsd: usd("0.5"), ttlMs: 1_000 });
+    vi.setSystemTime(Date.now() + 1_000);
+    expect((await readOf(agent, session)).total).toMatchObject({ postedMicroUsd: 500_000, pendingMicroUsd: 0 });
+    expect(got(await commitOf(agent, session, id, "0.2")).answer).toMatchObject({
+      state: "posted",
+      late: true,
+      overrunMicroUsd: 0,
+      postedMicroUsd: 200_000,
+    });
+    expect((await readOf(agent, session)).total).toMatchObject({ postedMicroUsd: 200_000, pendingMicroUsd: 0 });
+  });
+
+  it("a reservation of a policy that says release gives its money back when it expires", async () => {
+    vi.useFakeTimers({ now: Date.now(), toFake: ["Date"] });
+    const { agent } = await newTenant("budgets: { session: 1.0, on_expiry: release }");
+    const session = await newSession(agent);
+    await decideOne(agent, session, "pay", { estimateMicroUsd: usd("0.5"), ttlMs: 1_000 });
+    vi.setSystemTime(Date.now() + 1_000);
+    expect((await readOf(agent, session)).total).toMatchObject({ postedMicroUsd: 0, pendingMicroUsd: 0 });
+  });
+
+  it("settling twice is harmless, settling differently is refused", async () => {
+    const { agent, tenant } = await newTenant("budgets: { session: 1.0 }");
+    const session = await newSession(agent);
+    const { id } = await decideOne(agent, session, "pay", { estimateMicroUsd: usd("0.5") });
+    const first = got(await commitOf(agent, session, id, "0.4"));
+    const second = got(await commitOf(agent, session, id, "0.4"));
+    expect(second).toEqual({ answer: first.answer, replayed: true });
+    expect(refusalOf(await commitOf(agent, session, id, "0.3"))).toBe("decision_settled");
+    expect(refusalOf(await ports.sessions.release(tenant, session, agent, id, null))).toBe("decision_settled");
+  });
+
+  it("a session's own budget only tightens", async () => {
+    const { agent } = await newTenant("budgets: { session: 1.0 }");
+    for (const [budget, allowed] of [
+      ["0.5", 2],
+      ["7", 5],
+    ] as const) {
+      const session = await newSession(agent, budget);
+      const verdicts = await decideMany(
+        agent,
+        session,
+        Array.from({ length: 6 }, () => asked("pay", { estimateMicroUsd: usd("0.2") })),
+        "independent",
+      );
+      expect(verdicts.filter(({ verdict }) => verdict === "allow")).toHaveLength(allowed);
+    }
+  });
+});
+
+describe("the same id", () => {
+  it("gives the same answer, in parallel and afterwards, denials too", async () => {
+    const { agent } = await newTenant("budgets: { session: 1.0 }\ndenied_actions: [rm]");
+    const session = await newSession(agent);
+    for (const action of ["pay", "rm"]) {
+      const id = newDecisionId();
+      const answers = await Promise.all(Array.from({ length: 20 }, () => decideOne(agent, session, action, { id, estimateMicroUsd: usd("0.3") })));
+      answers.push(await decideOne(agent, session, action, { id, estimateMicroUsd: usd("0.3") }));
+      expect(new Set(answers.map((answer) => JSON.stringify(answer)))).toHaveLength(1);
+    }
+    expect(await readOf(agent, session)).toMatchObject({ total: { pendingMicroUsd: 300_000 }, decisions: { allow: 1, deny: 1, hold: 0 } });
+  });
+
+  it("with another body is refused", async () => {
+    const { agent } = await newTenant("budgets: { session: 1.0 }");
+    const session = await newSession(agent);
+    const id = newDecisionId();
+    await decideOne(agent, session, "pay", { id });
+    const other = await decide(ports, {
+      principal: agent,
+      session,
+      asked: [asked("pay", { id, estimateMicroUsd: usd("0.1") })],
+      semantics: "independent",
+      key: null,
+    });
+    expect(refusalOf(other)).toBe("idempotency_mismatch");
+  });
+
+  it("an idempotency key stands for the ids that the caller did not make", async () => {
+    const { agent } = await newTenant("budgets: { session: 1.0 }");
+    const session = await newSession(agent);
+    const ask = (estimate: string) =>
+      decide(ports, { principal: agent, session, asked: [asked("pay", { estimateMicroUsd: usd(estimate) })], semantics: "independent", key: "k1" });
+    const first = got(await ask("0.1"));
+    expect(got(await ask("0.1"))).toEqual(first.map(({ answer }) => ({ answer, replayed: true })));
+    expect(refusalOf(await ask("0.2"))).toBe("idempotency_mismatch");
+  });
+});
+
+describe("batches", () => {
+  const five = (tenantPolicy = "budgets: { session: 1.0 }") => newTenant(tenantPolicy);
+  const pay = (estimate: string) => asked("pay", { estimateMicroUsd: usd(estimate) });
+
+  it("all or nothing charges nothing when one is not allowed", async () => {
+    const { agent } = await five();
+    const session = await newSession(agent);
+    const decisions = await decideMany(agent, session, [pay("0.6"), pay("0.6"), pay("0.1")], "all_or_nothing");
+    expect(decisions.map(({ reason }) => reason.code)).toEqual(["batch_refused", "session_budget_exceeded", "batch_refused"]);
+    expect((await readOf(agent, session)).total.pendingMicroUsd).toBe(0);
+    const fitting = await decideMany(agent, session, [pay("0.6"), pay("0.4")], "all_or_nothing");
+    expect(fitting.map(({ verdict }) => verdict)).toEqual(["allow", "allow"]);
+  });
+
+  it("stop on deny ends the answers at the first denial", async () => {
+    const { agent } = await five();
+    const session = await newSession(agent);
+    const decisions = await decideMany(agent, session, [pay("0.6"), pay("0.6"), pay("0.1")], "stop_on_deny");
+    expect(decisions.map(({ verdict }) => verdict)).toEqual(["allow", "deny"]);
+    expect((await readOf(agent, session)).decisions).toEqual({ allow: 1, deny: 1, hold: 0 });
+  });
+
+  it("independent ones are each decided against what those before them took", async () => {
+    const { agent } = await five();
+    const session = await newSession(agent);
+    const decisions = await decideMany(agent, session, [pay("0.6"), pay("0.6"), pay("0.1")], "independent");
+    expect(decisions.map(({ verdict }) => verdict)).toEqual(["allow", "deny", "allow"]);
+  });
+});
+
+describe("memory and storage", () => {
+  it("eviction between deciding and settling changes nothing", async () => {
+    const { agent, tenant } = await newTenant("budgets: { session: 1.0 }\nrate_limits: { pay: { max_count: 2, window_seconds: 60 } }");
+    const session = await newSession(agent);
+    const first = await decideOne(agent, session, "pay", { estimateMicroUsd: usd("0.3") });
+    await evictDurableObject(stubOf(tenant, session));
+    const again = await decideOne(agent, session, "pay", { id: first.id, estimateMicroUsd: usd("0.3") });
+    expect(again).toEqual(first);
+    await decideOne(agent, session, "pay");
+    await evictDurableObject(stubOf(tenant, session));
+    expect((await decideOne(agent, session, "pay")).reason.code).toBe("rate_exceeded");
+    expect(got(await commitOf(agent, session, first.id, "0.25")).answer.budgets.at(-1)).toMatchObject({
+      scope: "session",
+      postedMicroUsd: 250_000,
+      pendingMicroUsd: 0,
+    });
+  });
+
+  it("an alarm may ring twice, early, and in an object that was never opened", async () => {
+    const { agent, tenant } = await newTenant("budgets: { session: 1.0 }");
+    const session = await newSession(agent);
+    await decideOne(agent, session, "pay", { estimateMicroUsd: usd("0.3") });
+    const before = await readOf(agent, session);
+    const stub = stubOf(tenant, session);
+    await runInDurableObject(stub, (instance) => instance.alarm());
+    await runInDurableObject(stub, (instance) => instance.alarm());
+    expect(await readOf(agent, session)).toEqual(before);
+    await runInDurableObject(stubOf(tenant, "ses_never"), (instance) => instance.alarm());
+    expect(await runDurableObjectAlarm(stubOf(tenant, "ses_never"))).toBe(false);
+  });
+
+  it("asking for a session that was never opened is not_found and leaves nothing behind", async () => {
+    const { agent, tenant } = await newTenant("budgets: { session: 1.0 }");
+    const unknown = "ses_00000000-0000-7000-8000-000000000000";
+    expect(refusalOf(await ports.sessions.read(tenant, unknown, agent))).toBe("not_found");
+    const tables = await runInDurableObject(stubOf(tenant, unknown), (_, state) =>
+      state.storage.sql.exec("SELECT name FROM sqlite_master WHERE name NOT LIKE '\\_%' ESCAPE '\\'").toArray(),
+    );
+    expect(tables).toEqual([]);
+  });
+
+  it("the store refuses what the book would never write", async () => {
+    const { agent, tenant } = await newTenant("budgets: { session: 1.0 }");
+    const session = await newSession(agent);
+    await runInDurableObject(stubOf(tenant, session), (_, state) => {
+      for (const nonsense of ["-1", "0.5", "NULL", "'x'"])
+        expect(() => state.storage.sql.exec(`UPDATE session SET posted_micro_usd = ${nonsense}`)).toThrow();
+    });
+  });
+
+  it("a crash of every object loses nothing that was answered", async () => {
+    const { agent } = await newTenant("budgets: { session: 1.0 }");
+    const session = await newSession(agent);
+    const decisions = await Promise.all(Array.from({ length: 8 }, () => decideOne(agent, session, "pay", { estimateMicroUsd: usd("0.2") })));
+    await abortAllDurableObjects();
+    for (const decision of decisions) {
+      const { state } = got(await ports.sessions.readDecision(agent.tenant, session, agent, decision.id, 0));
+      expect(state).toBe(decision.verdict === "allow" ? "pending" : "denied");
+    }
+    expect((await readOf(agent, session)).total.pendingMicroUsd).toBe(1_000_000);
+  });
+});
+
+describe("windows and clocks", () => {
+  it("of 400 callers at a rate limit of 100 exactly 100 are allowed, and after the window as many again", async () => {
+    vi.useFakeTimers({ now: Date.now(), toFake: ["Date"] });
+    const { agent } = await newTenant('rate_limits: { "mail.*": { max_count: 100, window_seconds: 10 } }');
+    const session = await newSession(agent);
+    const storm = async () =>
+      (await Promise.all(Array.from({ length: 400 }, (_, n) => decideOne(agent, session, `mail.${n % 3}`)))).filter(
+        ({ verdict }) => verdict === "allow",
+      ).length;
+    expect(await storm()).toBe(100);
+    vi.setSystemTime(Date.now() + 9_999);
+    expect(await storm()).toBe(0);
+    vi.setSystemTime(Date.now() + 1);
+    expect(await storm()).toBe(100);
+  });
+
+  it("a clock that jumps back does not open a window again", async () => {
+    const start = Date.now();
+    vi.useFakeTimers({ now: start, toFake: ["Date"] });
+    const { agent } = await newTenant("rate_limits: { mail: { max_count: 1, window_seconds: 10 } }");
+    const session = await newSession(agent);
+    const allowed = async () => (await decideOne(agent, session, "mail")).verdict;
+    expect(await allowed()).toBe("allow");
+    vi.setSystemTime(start - 5_000);
+    expect(await allowed()).toBe("deny");
+    vi.setSystemTime(start + 9_999);
+    expect(await allowed()).toBe("deny");
+    vi.setSystemTime(start + 10_000);
+    expect(await allowed()).toBe("allow");
+  });
+
+  it("no more reservations are pending at once than the policy says", async () => {
+    const { agent, tenant } = await newTenant('concurrency: { "browser.*": 2 }');
+    const session = await newSession(agent);
+    const [first] = [await decideOne(agent, session, "browser.open"), await decideOne(agent, session, "browser.click")];
+    expect((await decideOne(agent, session, "browser.open")).reason.code).toBe("concurrency_exceeded");
+    got(await ports.sessions.release(tenant, session, agent, first.id, null));
+    expect((await decideOne(agent, session, "browser.open")).verdict).toBe("allow");
+  });
+});
+
+describe("leases and policies", () => {
+  it("without a policy everything is denied, and a policy is in force at the next decision", async () => {
+    const { agent, put, operator, tenant } = await newTenant(null);
+    const session = await newSession(agent);
+    expect((await decideOne(agent, session, "pay")).reason.code).toBe("policy_missing");
+    await put("denied_actions: [pay]");
+    expect((await decideOne(agent, session, "pay")).reason.code).toBe("action_denied");
+    await put("allowed_actions: [pay]");
+    expect(await decideOne(agent, session, "pay")).toMatchObject({ verdict: "allow", policy: { name: "main", version: 2 } });
+    got(await ports.tenants.activatePolicy(tenant, operator, "main", 1));
+    expect((await decideOne(agent, session, "pay")).reason.code).toBe("action_denied");
+    got(await ports.tenants.deletePolicy(tenant, operator, "main"));
+    expect((await decideOne(agent, session, "pay")).reason.code).toBe("policy_missing");
+  });
+
+  it("a lapsed lease that cannot be renewed denies, and the denial is on record", async () => {
+    const { agent, tenant } = await newTenant("budgets: { session: 1.0 }");
+    const session = await newSession(agent);
+    await decideOne(agent, session, "pay");
+    // The tenant is lost: its tables are gone, and so it refuses to renew.
+    await runInDurableObject(env.TENANTS.getByName(tenant), (_, state) => {
+      state.storage.sql.exec("DROP TABLE schema_version");
+    });
+    vi.useFakeTimers({ now: Date.now() + 31_000, toFake: ["Date"] });
+    const denied = await decideOne(agent, session, "pay");
+    expect(denied).toMatchObject({ verdict: "deny", stops: "action", reason: { code: "authority_stale" } });
+    expect(denied.entry.seq).toBeGreaterThan(0);
+  });
+
+  it("what an action spent before a policy gave it a budget counts against it", async () => {
+    const { agent, put } = await newTenant("budgets: { session: 10 }");
+    const session = await newSession(agent);
+    await decideOne(agent, session, "db.read", { estimateMicroUsd: usd("0.3") });
+    await put('budgets: { actions: { "db.*": 0.5 } }');
+    expect((await decideOne(agent, session, "db.write", { estimateMicroUsd: usd("0.3") })).reason.code).toBe("action_budget_exceeded");
+    expect((await decideOne(agent, session, "db.write", { estimateMicroUsd: usd("0.2") })).verdict).toBe("allow");
+  });
+
+  it("a revoked token is refused at once", async () => {
+    const { agent, tenant, operator } = await newTenant("budgets: { session: 1.0 }");
+    const session = await newSession(agent);
+    const { tokenId } = agent;
+    got(
+      await ports.tenants.recordToken(
+        tenant,
+        operator,
+        { id: tokenId, subject: "bot", kind: "agent", scopes: [], issuedAt: 0, expiresAt: Date.now() + 60_000 },
+        "f",
+      ),
+    );
+    await decideOne(agent, session, "pay");
+    got(await ports.tenants.revokeToken(tenant, operator, tokenId));
+    expect(refusalOf(await decide(ports, { principal: agent, session, asked: [asked("pay")], semantics: "independent", key: null }))).toBe(
+      "token_revoked",
+    );
+  });
+});
+
+describe("belonging", () => {
+  it("another agent's token is refused, another tenant's finds nothing", async () => {
+    const { agent } = await newTenant("budgets: { session: 1.0 }");
+    const session = await newSession(agent);
+    const stranger = (await newTenant("budgets: { session: 1.0 }")).agent;
+    const ask = (principal: typeof agent) => decide(ports, { principal, session, asked: [asked("pay")], semantics: "independent", key: null });
+    expect(refusalOf(await ask({ ...agent, subject: "other" }))).toBe("not_your_session");
+    expect(refusalOf(await ask(stranger))).toBe("not_found");
+    expect(got(await ask({ ...agent, subject: "enforcer", kind: "service" }))).toHaveLength(1);
+  });
+
+  it("runs open, become current, and close", async () => {
+    const { agent, tenant } = await newTenant("budgets: { run: 0.5 }");
+    const session = await newSession(agent);
+    const first = (await decideOne(agent, session, "pay", { estimateMicroUsd: usd("0.5") })).run;
+    expect(await decideOne(agent, session, "pay", { estimateMicroUsd: usd("0.1") })).toMatchObject({
+      stops: "run",
+      reason: { code: "run_budget_exceeded" },
+    });
+    const run = ports.newId("run");
+    got(await ports.sessions.openRun(tenant, session, agent, run));
+    expect(await decideOne(agent, session, "pay", { estimateMicroUsd: usd("0.1") })).toMatchObject({ verdict: "allow", run });
+    got(await ports.sessions.closeRun(tenant, session, agent, run));
+    expect((await decideOne(agent, session, "pay")).reason.code).toBe("run_closed");
+    expect((await decideOne(agent, session, "pay", { run: first })).verdict).toBe("allow");
+    got(await ports.sessions.close(tenant, session, agent));
+    expect(await decideOne(agent, session, "pay", { run: first })).toMatchObject({
+      verdict: "deny",
+      stops: "session",
+      reason: { code: "session_closed" },
+    });
+  });
+});
