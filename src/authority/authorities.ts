@@ -19,6 +19,7 @@ export function openSessions(env: AuthorityEnv): Sessions {
     closeRun: (tenant, session, principal, run) => reach(() => at(tenant, session).closeRun(principal, run)),
     close: (tenant, session, principal) => reach(() => at(tenant, session).close(principal)),
     read: (tenant, session, principal) => reach(() => at(tenant, session).read(principal)),
+    renewLease: (tenant, session) => reach(() => at(tenant, session).renewLease()),
     ship: async (tenant, session) => at(tenant, session).ship(),
   };
 }

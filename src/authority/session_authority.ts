@@ -195,6 +195,12 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     if (hasTables(this.ctx.storage.sql)) this.#keepLease(lease);
   }
 
+  async renewLease(): Reply<null> {
+    if (!hasTables(this.ctx.storage.sql)) return err(refusal("not_found", "There is no such session."));
+    await this.#renew();
+    return ok(null);
+  }
+
   async ship(): Promise<void> {
     if (!hasTables(this.ctx.storage.sql)) return;
     const { tenant, session } = this.#readBook();

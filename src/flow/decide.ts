@@ -3,6 +3,7 @@ import type { DecisionId, SessionId } from "../core/ids.ts";
 import { refusal } from "../core/refusals.ts";
 import type { ActionRequest, Principal } from "../core/request.ts";
 import { err, ok } from "../core/result.ts";
+import { followPolicy } from "./follow_policy.ts";
 import { fingerprintOf, type IdempotencyKey, idFor } from "./idempotency.ts";
 import type { Answered, BatchSemantics, DecideCall, Ports, Reply } from "./ports.ts";
 
@@ -16,9 +17,6 @@ export interface Asking {
   readonly semantics: BatchSemantics;
   readonly key: IdempotencyKey;
 }
-
-/** A policy that moves this often within one call is a storm, not a change. */
-const MOST_MOVES = 3;
 
 /**
  * Decides what an agent asks, in one hop to its session: the policy is evaluated here, under what was last seen in force;
@@ -43,22 +41,18 @@ export async function decide(ports: Ports, asking: Asking): Reply<readonly Answe
   const fingerprints = asking.asked.map((asked) => fingerprintOf(ports, { ...asked, id: undefined }));
   const key = asking.key === null ? null : { key: asking.key, fingerprint: fingerprintOf(ports, [asking.semantics, fingerprints]) };
 
-  let seen = ports.policies.evaluateLastSeen(principal.tenant, session, requests);
-  for (let move = 0; move <= MOST_MOVES; move++) {
-    const evaluations = seen?.evaluations ?? [];
+  const seen = ports.policies.evaluateLastSeen(principal.tenant, session, requests);
+  const decided = await followPolicy(ports, principal.tenant, session, seen, async (under) => {
     const call: DecideCall = {
       principal,
-      items: requests.map((request, place) => ({ request, fingerprint: fingerprints[place] ?? "", evaluation: evaluations[place] ?? null })),
+      items: requests.map((request, place) => ({ request, fingerprint: fingerprints[place] ?? "", evaluation: under?.evaluations[place] ?? null })),
       semantics: asking.semantics,
-      under: seen?.under ?? null,
+      under: under?.under ?? null,
       key,
     };
     const reply = await ports.sessions.decide(principal.tenant, session, call);
     if (!reply.ok) return reply;
-    if (reply.value.kind === "decided") return ok(reply.value.decisions);
-    const evaluated = await ports.policies.evaluateUnder(principal.tenant, session, reply.value, requests);
-    if (!evaluated.ok) return evaluated;
-    seen = evaluated.value;
-  }
-  return err(refusal("authority_unavailable", "The policy in force kept changing while the request was decided."));
+    return reply.value.kind === "decided" ? ok(reply.value) : ok({ ...reply.value, requests });
+  });
+  return decided.ok ? ok(decided.value.decisions) : decided;
 }

@@ -73,6 +73,8 @@ export interface Sessions {
   closeRun(tenant: string, session: SessionId, principal: Principal, run: RunId): Reply<{ readonly id: RunId }>;
   close(tenant: string, session: SessionId, principal: Principal): Reply<SessionRead>;
   read(tenant: string, session: SessionId, principal: Principal): Reply<SessionRead>;
+  /** Asks the tenant anew what is in force, without waiting for the lease to end. */
+  renewLease(tenant: string, session: SessionId): Reply<null>;
   /** Hands everything recorded so far to the tenant's ledger. */
   ship(tenant: string, session: SessionId): Promise<void>;
 }
@@ -343,26 +345,38 @@ export interface CostQuery {
 }
 
 export interface CostReport {
-  readonly items: readonly { readonly key: string; readonly postedMicroUsd: MicroUsd; readonly count: number }[];
+  readonly items: readonly CostLine[];
   readonly totalMicroUsd: MicroUsd;
 }
 
 /** Policies ready to be evaluated, by digest: what a digest names never changes. */
 export interface PolicyCache {
   /** Evaluates under the policy last seen in force for this session, without asking anybody. `null`: none was seen here. */
-  evaluateLastSeen(
-    tenant: string,
-    session: SessionId,
-    requests: readonly Evaluable[],
-  ): { readonly under: Digest; readonly evaluations: readonly Evaluation[] } | null;
+  evaluateLastSeen(tenant: string, session: SessionId, requests: readonly Evaluable[]): Evaluated | null;
   /** Evaluates under the named policy, fetching it if need be, and remembers it as the one in force for the session. */
   evaluateUnder(
     tenant: string,
     session: SessionId,
     moved: { readonly agent: string; readonly policy: PolicyRef },
     requests: readonly Evaluable[],
-  ): Reply<{ readonly under: Digest; readonly evaluations: readonly Evaluation[] }>;
+  ): Reply<Evaluated>;
+}
+
+/** Requests as one policy sees them, in their order, and that policy's digest. */
+export interface Evaluated {
+  readonly under: Digest;
+  readonly evaluations: readonly Evaluation[];
 }
 
 /** What evaluation looks at of a request. */
 export type Evaluable = Pick<ActionRequest, "action" | "tags" | "riskLevel" | "estimateMicroUsd">;
+
+/** What one key has spent. Within a window, more can have been taken back than was reported: what is posted is then zero. */
+export interface CostLine {
+  readonly key: string;
+  readonly postedMicroUsd: MicroUsd;
+  readonly costMicroUsd: MicroUsd;
+  readonly correctedMicroUsd: MicroUsd;
+  /** How many decisions posted it. */
+  readonly count: number;
+}

@@ -1,3 +1,267 @@
 import { DurableObject } from "cloudflare:workers";
+import { createHash } from "node:crypto";
+import { assert } from "../core/assert.ts";
+import { payloadDigest } from "../core/entry.ts";
+import { type Refusal, refusal } from "../core/refusals.ts";
+import { err, ok, type Result } from "../core/result.ts";
+import type { EntryBatch, ShippedEntry } from "../flow/ports.ts";
+import { Journal } from "./journal.ts";
+import { hashAt } from "./queries.ts";
+import { payloadRowOf, rowOf } from "./row.ts";
+import type { EntryRow, PayloadRow } from "./schema.ts";
+import { fitsD1, writeRows } from "./shipment.ts";
 
-export class TenantLedger extends DurableObject {}
+/** What the ledger object needs of its surroundings. */
+export interface LedgerEnv {
+  readonly DB: D1Database;
+}
+
+/** So long a burst is gathered before it is shipped. */
+const GATHER_MS = 100;
+/** When the alarm looks whether something was left behind, by a crash or an eviction. */
+const SAFETY_MS = 5_000;
+const MOST_ENTRIES = 500;
+const MOST_OCTETS = 900_000;
+const D1_TIMEOUT_MS = 30_000;
+const SETTLE_MS = 5_000;
+const FIRST_BACKOFF_MS = 1_000;
+const MOST_BACKOFF_MS = 60_000;
+
+/**
+ * The record of one tenant, named by the tenant's id. It gives every entry its place in the tenant's ledger (the index of its leaf in the tree that is
+ * to stand on it), keeps it until D1 has confirmed it, and ships to D1 in the background. What it has answered for is stored here; D1 being away
+ * delays reading and nothing else.
+ */
+export class TenantLedger extends DurableObject<LedgerEnv> {
+  /** Where entries are shipped to. A field, so that a test can put a database between that fails. Fields cannot be reached over RPC. */
+  database: D1Database = this.env.DB;
+
+  readonly #journal = new Journal(this.ctx.storage.sql);
+  /** The shipment under way: one at a time, whoever asks. Answers whether D1 took it. */
+  #inFlight: Promise<boolean> | null = null;
+  #gathering = false;
+  /** `undefined`: this instance has not looked yet. */
+  #alarmAt: number | null | undefined = undefined;
+  /** Halved when D1 refuses a shipment, so that one it cannot take ends up alone, behind everything that came before it. */
+  #mostEntries = MOST_ENTRIES;
+
+  /**
+   * Takes the next entries of a chain, in order, and answers how far it has that chain. What it has already, it ignores; at a gap it stops.
+   * An entry that does not fit (another hash in a place that is taken, another predecessor, a hash that is not its text's, a row that D1 could not
+   * store) is not taken, nor anything after it, and a line naming it is logged. The answer is never more than what was compared: a late repeat is
+   * answered with its own last place, a batch that differs from the recorded chain (or cannot be compared with it just now) with the place before it.
+   * So a sender that was set back and recorded another history is never told that the ledger has it.
+   */
+  async accept(batch: EntryBatch): Promise<{ readonly acceptedThrough: number }> {
+    const { sound, fault } = this.#examine(batch);
+    if (fault !== null) this.#report(batch.chain, fault.seq, fault.why);
+    const first = sound[0];
+    const last = sound.at(-1);
+    if (first === undefined || last === undefined)
+      return { acceptedThrough: Math.min(this.#journal.head(batch.chain).seq, ...before(batch.entries[0])) };
+
+    const recorded = await this.#recordedHash(batch.chain, last.seq);
+    if (this.#alarmAt === undefined) this.#alarmAt = await this.ctx.storage.getAlarm();
+
+    // Point of no return: from here to the end of the transaction nothing waits.
+    const outcome = this.ctx.storage.transactionSync((): { through: number; added: number; forked: boolean } => {
+      const head = this.#journal.head(batch.chain);
+      const known = head.seq - first.seq + 1;
+      if (known < 0) return { through: head.seq, added: 0, forked: false };
+      // What the batch says of the last place that both have, and what is recorded there.
+      const claimed = known < sound.length ? sound[known]?.prevHash : last.hash;
+      const there = known <= sound.length ? head.hash : recorded;
+      if (claimed !== there) return { through: first.seq - 1, added: 0, forked: there !== null };
+      const added = sound.slice(known).map(({ shipped }) => shipped);
+      this.#journal.append(batch.chain, added);
+      return { through: last.seq, added: added.length, forked: false };
+    });
+    if (outcome.forked) this.#report(batch.chain, first.seq, "from here or later it differs from the recorded chain");
+    if (outcome.added > 0) this.#shipSoon();
+    return { acceptedThrough: outcome.through };
+  }
+
+  /** Waits until everything accepted so far is in D1, shipping it now; refuses with `ledger_unavailable` when D1 does not take it in time. */
+  async settle(): Promise<Result<null, Refusal>> {
+    const target = this.#journal.progress().accepted;
+    if (this.#journal.progress().shipped >= target) return ok(null);
+    let late = false;
+    const alarmClock = new AbortController();
+    const deadline = scheduler.wait(SETTLE_MS, { signal: alarmClock.signal }).then(() => {
+      late = true;
+      return false;
+    });
+    const shipped = (async () => {
+      let pauseMs = GATHER_MS;
+      while (!late && this.#journal.progress().shipped < target) {
+        if (await this.#shipOnce()) continue;
+        await scheduler.wait(pauseMs);
+        pauseMs *= 2;
+      }
+      return !late;
+    })();
+    const done = await Promise.race([shipped, deadline]);
+    alarmClock.abort();
+    return done ? ok(null) : err(refusal("ledger_unavailable", "The record is safe but cannot be read just now: the database does not take it."));
+  }
+
+  /** The safety net: ships what an eviction, a crash or an absent D1 left behind. Catches its own failures, because the platform gives up on alarms that fail. */
+  override async alarm(): Promise<void> {
+    this.#alarmAt = null;
+    await this.#shipAll();
+  }
+
+  /** The entries, up to the first that is not what it claims to be, with what D1 will store of each. */
+  #examine(batch: EntryBatch): { readonly sound: readonly Examined[]; readonly fault: Fault | null } {
+    const sound: Examined[] = [];
+    for (const shipped of batch.entries) {
+      const expected = (sound.at(-1)?.seq ?? shipped.seq - 1) + 1;
+      if (shipped.seq !== expected) break;
+      const row = rowOf(this.#tenant(), 0, shipped);
+      if (!row.ok) return { sound, fault: { seq: shipped.seq, why: row.error } };
+      const why = this.#faultOf(batch.chain, shipped, row.value, sound.at(-1));
+      if (why !== null) return { sound, fault: { seq: shipped.seq, why } };
+      sound.push({ seq: shipped.seq, hash: shipped.hash, prevHash: row.value.prevHash, shipped });
+    }
+    return { sound, fault: null };
+  }
+
+  #faultOf(chain: string, shipped: ShippedEntry, row: EntryRow, previous: Examined | undefined): string | null {
+    if ((row.session ?? row.tenant) !== chain) return "it belongs to another chain";
+    if (previous !== undefined && previous.hash !== row.prevHash) return "it names another predecessor";
+    if (sha256(shipped.canonical) !== shipped.hash) return "its hash is not that of its text";
+    if (!isSealedWith(shipped)) return "its payload is not the one it was sealed with";
+    if (!fitsD1(row, payloadRowOf(row.tenant, row.id, shipped.payload))) return "it is larger than D1 can store";
+    return null;
+  }
+
+  /**
+   * The recorded hash at a place below the chain's head, for a repeat that comes late; `null` when it is not known (yet). Places from the head on are
+   * settled in the transaction. Never an error: what cannot be compared is not answered for.
+   */
+  async #recordedHash(chain: string, seq: number): Promise<string | null> {
+    if (seq >= this.#journal.head(chain).seq) return null;
+    const waiting = this.#journal.waitingHash(chain, seq);
+    if (waiting !== null) return waiting;
+    const read = await hashAt(this.database, this.#tenant(), chain, seq);
+    return read.ok ? read.value : null;
+  }
+
+  /** Ships after the burst; the alarm stands behind it. While D1 is failing the alarm alone decides when to try again. */
+  #shipSoon(): void {
+    if (this.#alarmAt === null || this.#alarmAt === undefined) this.#wakeAt(Date.now() + SAFETY_MS);
+    if (this.#gathering || this.#inFlight !== null || this.#journal.progress().failures > 0) return;
+    this.#gathering = true;
+    setTimeout(() => {
+      this.#gathering = false;
+      this.ctx.waitUntil(this.#shipAll());
+    }, GATHER_MS);
+  }
+
+  async #shipAll(): Promise<void> {
+    while (this.#hasWaiting()) {
+      if (!(await this.#shipOnce())) return;
+    }
+  }
+
+  #hasWaiting(): boolean {
+    const { accepted, shipped } = this.#journal.progress();
+    return accepted > shipped;
+  }
+
+  #shipOnce(): Promise<boolean> {
+    this.#inFlight ??= this.#shipNext().finally(() => {
+      this.#inFlight = null;
+      // What came while the last shipment was under way found it so, and set no timer of its own.
+      if (this.#hasWaiting()) this.#shipSoon();
+    });
+    return this.#inFlight;
+  }
+
+  /** One shipment. D1 first, the journal after: a crash between the two ships again, which D1 passes over. */
+  async #shipNext(): Promise<boolean> {
+    const batch = this.#journal.next(this.#mostEntries, MOST_OCTETS);
+    const last = batch.at(-1);
+    if (last === undefined) return true;
+    try {
+      const rows: EntryRow[] = [];
+      const beside: PayloadRow[] = [];
+      for (const waiting of batch) {
+        const row = rowOf(this.#tenant(), waiting.index, waiting);
+        assert(row.ok, "what was accepted can be stored");
+        rows.push(row.value);
+        const payload = payloadRowOf(row.value.tenant, row.value.id, waiting.payload);
+        if (payload !== null) beside.push(payload);
+      }
+      await within(D1_TIMEOUT_MS, writeRows(this.database, rows, beside));
+    } catch (error) {
+      this.#retryLater(batch, error);
+      return false;
+    }
+    this.ctx.storage.transactionSync(() => this.#journal.confirm(last.index));
+    this.#mostEntries = MOST_ENTRIES;
+    return true;
+  }
+
+  #retryLater(batch: readonly { readonly index: number }[], error: unknown): void {
+    this.#journal.noteFailure();
+    this.#mostEntries = Math.max(1, Math.floor(batch.length / 2));
+    const { failures, shipped, accepted } = this.#journal.progress();
+    this.#wakeAt(Date.now() + Math.min(MOST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** Math.min(failures - 1, 16)));
+    const why = error instanceof Error ? error.message.slice(0, 200) : "unknown";
+    console.error(JSON.stringify({ event: "ledger_not_shipped", tenant: this.#tenant(), from: shipped, waiting: accepted - shipped, failures, why }));
+  }
+
+  #wakeAt(at: number): void {
+    this.#alarmAt = at;
+    // Not awaited: it belongs to the same atomic write as what it follows, and the answer waits for both.
+    void this.ctx.storage.setAlarm(at);
+  }
+
+  #report(chain: string, seq: number, why: string): void {
+    console.error(JSON.stringify({ event: "ledger_chain_broken", tenant: this.#tenant(), chain, seq, why }));
+  }
+
+  #tenant(): string {
+    const tenant = this.ctx.id.name;
+    assert(tenant !== undefined, "a ledger object is named by its tenant");
+    return tenant;
+  }
+}
+
+interface Examined {
+  readonly seq: number;
+  readonly hash: string;
+  readonly prevHash: string;
+  readonly shipped: ShippedEntry;
+}
+
+interface Fault {
+  readonly seq: number;
+  readonly why: string;
+}
+
+/** The place before an entry, where there is one. */
+const before = (entry: ShippedEntry | undefined): readonly number[] => (entry === undefined || !(entry.seq >= 1) ? [] : [entry.seq - 1]);
+
+/** Whether the payload is the one whose digest the entry holds. No payload always is: it may have been erased. */
+function isSealedWith({ canonical, payload }: ShippedEntry): boolean {
+  if (payload === null) return true;
+  const entry: { readonly payload_digest?: unknown } = JSON.parse(canonical);
+  return entry.payload_digest === payloadDigest(sha256, payload);
+}
+
+const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
+
+/** What `work` gives, or an error when it gives nothing in time. It is not stopped: whoever calls must bear that it is done later all the same. */
+async function within<T>(ms: number, work: Promise<T>): Promise<T> {
+  const alarmClock = new AbortController();
+  const late = scheduler.wait(ms, { signal: alarmClock.signal }).then(() => {
+    throw new Error(`no answer within ${ms} ms`);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    alarmClock.abort();
+  }
+}

@@ -1,0 +1,34 @@
+import type { SessionId } from "../core/ids.ts";
+import { refusal } from "../core/refusals.ts";
+import { err, ok } from "../core/result.ts";
+import type { Evaluable, Evaluated, PolicyMoved, Ports, Reply } from "./ports.ts";
+
+/** A policy that moves this often within one call is a storm, not a change. */
+const MOST_MOVES = 4;
+
+/**
+ * Asks a session under the policy that was last seen in force, and again whenever it answers that the policy has moved. The session's word counts:
+ * should its tenant name another policy than it does, it has missed a change, and is told to renew its lease.
+ */
+export async function followPolicy<T extends { readonly kind: "decided" }>(
+  ports: Ports,
+  tenant: string,
+  session: SessionId,
+  first: Evaluated | null,
+  ask: (seen: Evaluated | null) => Reply<T | (PolicyMoved & { readonly requests: readonly Evaluable[] })>,
+): Reply<T> {
+  let seen = first;
+  for (let move = 0; move <= MOST_MOVES; move++) {
+    const reply = await ask(seen);
+    if (!reply.ok) return reply;
+    if (reply.value.kind === "decided") return ok(reply.value);
+    const moved = reply.value;
+    const evaluated = await ports.policies.evaluateUnder(tenant, session, moved, moved.requests);
+    if (!evaluated.ok) return evaluated;
+    seen = evaluated.value;
+    if (seen.under === moved.policy.digest) continue;
+    const renewed = await ports.sessions.renewLease(tenant, session);
+    if (!renewed.ok) return renewed;
+  }
+  return err(refusal("authority_unavailable", "The policy in force kept changing while the request was decided."));
+}

@@ -1,0 +1,149 @@
+import { assert } from "../core/assert.ts";
+import { CHAIN_START, type ChainHead } from "../core/entry.ts";
+import type { ShippedEntry } from "../flow/ports.ts";
+
+/** An entry with its place, waiting for D1. */
+export interface Waiting extends ShippedEntry {
+  readonly index: number;
+}
+
+export interface Progress {
+  /** How many entries the tenant's ledger has: the index that the next one gets. */
+  readonly accepted: number;
+  /** How many of them, from 0, D1 has confirmed. */
+  readonly shipped: number;
+  /** How often in a row D1 has failed. */
+  readonly failures: number;
+}
+
+/**
+ * The ledger object's own tables: where each chain stands, and the entries that D1 has not confirmed yet. Every method is synchronous, so that a
+ * caller can put several into one transaction. The tables are made by the first write: reading a tenant that has no ledger leaves none behind.
+ */
+export class Journal {
+  readonly #sql: SqlStorage;
+  #hasTables = false;
+
+  constructor(sql: SqlStorage) {
+    this.#sql = sql;
+  }
+
+  progress(): Progress {
+    if (!this.#tablesExist()) return { accepted: 0, shipped: 0, failures: 0 };
+    return this.#sql.exec<{ accepted: number; shipped: number; failures: number }>("SELECT accepted, shipped, failures FROM progress").one();
+  }
+
+  head(chain: string): ChainHead {
+    if (!this.#tablesExist()) return CHAIN_START;
+    return this.#sql.exec<{ seq: number; hash: string }>("SELECT seq, hash FROM chains WHERE chain = ?", chain).toArray()[0] ?? CHAIN_START;
+  }
+
+  /** The hash of an entry that is still waiting, or `null`. Looks at all that wait: it is asked only about late repeats. */
+  waitingHash(chain: string, seq: number): string | null {
+    if (!this.#tablesExist()) return null;
+    return this.#sql.exec<{ hash: string }>("SELECT hash FROM waiting WHERE chain = ? AND seq = ?", chain, seq).toArray()[0]?.hash ?? null;
+  }
+
+  /** Gives entries that continue a chain the tenant's next places and keeps them until D1 has them. The caller has checked that they continue it. */
+  append(chain: string, continuing: readonly ShippedEntry[]): void {
+    const last = continuing.at(-1);
+    if (last === undefined) return;
+    this.#makeTables();
+    // The order in which entries get their index is the order of the leaves in the tenant's tree, and is settled here for good.
+    let index = this.progress().accepted;
+    for (const { seq, hash, canonical, payload } of continuing) {
+      this.#sql.exec(
+        "INSERT INTO waiting (idx, chain, seq, hash, canonical, payload) VALUES (?, ?, ?, ?, ?, ?)",
+        index++,
+        chain,
+        seq,
+        hash,
+        canonical,
+        payload === null ? null : JSON.stringify(payload),
+      );
+    }
+    this.#sql.exec(
+      "INSERT INTO chains (chain, seq, hash) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq, hash = excluded.hash",
+      chain,
+      last.seq,
+      last.hash,
+    );
+    this.#sql.exec("UPDATE progress SET accepted = ?", index);
+  }
+
+  /** The next entries for D1, in order: at most `most` of them and about `octets` of text, but always one when any waits. */
+  next(most: number, octets: number): readonly Waiting[] {
+    if (!this.#tablesExist()) return [];
+    const batch: Waiting[] = [];
+    let total = 0;
+    for (const row of this.#sql.exec<WaitingRow>(
+      "SELECT idx, seq, hash, canonical, payload, octet_length(canonical) + coalesce(octet_length(payload), 0) AS octets FROM waiting ORDER BY idx LIMIT ?",
+      most,
+    )) {
+      total += row.octets;
+      if (batch.length > 0 && total > octets) break;
+      batch.push({
+        index: row.idx,
+        seq: row.seq,
+        hash: row.hash,
+        canonical: row.canonical,
+        payload: row.payload === null ? null : JSON.parse(row.payload),
+      });
+    }
+    return batch;
+  }
+
+  /** D1 has every entry up to and with this index. */
+  confirm(through: number): void {
+    const { accepted, shipped } = this.progress();
+    assert(through >= shipped && through < accepted, "what is confirmed was accepted, and had not been confirmed before");
+    this.#sql.exec("DELETE FROM waiting WHERE idx <= ?", through);
+    this.#sql.exec("UPDATE progress SET shipped = ?, failures = 0", through + 1);
+  }
+
+  noteFailure(): void {
+    this.#sql.exec("UPDATE progress SET failures = failures + 1");
+  }
+
+  #tablesExist(): boolean {
+    this.#hasTables ||= this.#sql.exec("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'schema_version'").toArray().length > 0;
+    return this.#hasTables;
+  }
+
+  #makeTables(): void {
+    if (this.#tablesExist()) return;
+    this.#sql.exec(TABLES);
+    // Remembered only by the next look: this transaction may still be rolled back.
+  }
+}
+
+type WaitingRow = { idx: number; seq: number; hash: string; canonical: string; payload: string | null; octets: number };
+
+/** Version 1. A later version adds its steps here, and runs those that `schema_version` does not have yet. */
+const TABLES = `
+CREATE TABLE schema_version (version INTEGER PRIMARY KEY CHECK (version >= 1)) STRICT;
+INSERT INTO schema_version (version) VALUES (1);
+
+CREATE TABLE progress (
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  accepted INTEGER NOT NULL CHECK (accepted >= shipped),
+  shipped INTEGER NOT NULL CHECK (shipped >= 0),
+  failures INTEGER NOT NULL CHECK (failures >= 0)
+) STRICT;
+INSERT INTO progress (one, accepted, shipped, failures) VALUES (1, 0, 0, 0);
+
+CREATE TABLE chains (
+  chain TEXT PRIMARY KEY,
+  seq INTEGER NOT NULL CHECK (seq >= 1),
+  hash TEXT NOT NULL CHECK (length(hash) = 64)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE waiting (
+  idx INTEGER PRIMARY KEY CHECK (idx >= 0),
+  chain TEXT NOT NULL,
+  seq INTEGER NOT NULL CHECK (seq >= 1),
+  hash TEXT NOT NULL CHECK (length(hash) = 64),
+  canonical TEXT NOT NULL,
+  payload TEXT CHECK (json_valid(payload))
+) STRICT;
+`;

@@ -1,0 +1,26 @@
+import { refusal } from "../core/refusals.ts";
+import { err } from "../core/result.ts";
+import type { Ledger } from "../flow/ports.ts";
+import { exportEntries, listEntries, readEntry, reportCosts } from "./queries.ts";
+import type { TenantLedger } from "./tenant_ledger.ts";
+
+/**
+ * The tenants' records: what is written goes through each tenant's ledger object, what is read comes from D1.
+ * `accept` rejects when the object is out of reach: nothing is known then, and the sender ships the same batch again.
+ */
+export function openLedger(env: { readonly LEDGERS: DurableObjectNamespace<TenantLedger>; readonly DB: D1Database }): Ledger {
+  return {
+    accept: (tenant, batch) => env.LEDGERS.getByName(tenant).accept(batch),
+    settle: async (tenant) => {
+      try {
+        return await env.LEDGERS.getByName(tenant).settle();
+      } catch {
+        return err(refusal("ledger_unavailable", "The record is safe but cannot be read just now: its keeper is out of reach."));
+      }
+    },
+    list: (tenant, filter, page) => listEntries(env.DB, tenant, filter, page),
+    read: (tenant, id) => readEntry(env.DB, tenant, id),
+    export: (tenant, filter) => exportEntries(env.DB, tenant, filter),
+    costs: (tenant, query) => reportCosts(env.DB, tenant, query),
+  };
+}

@@ -1,0 +1,228 @@
+import { and, asc, count, desc, eq, gt, gte, isNotNull, isNull, lt, type SQL, sql } from "drizzle-orm";
+import { drizzle } from "drizzle-orm/d1";
+import type { Payload } from "../core/entry.ts";
+import { type MicroUsd, microUsdOf } from "../core/money.ts";
+import { type Refusal, refusal } from "../core/refusals.ts";
+import { err, ok, type Result } from "../core/result.ts";
+import type { CostQuery, CostReport, LedgerFilter, LedgerRow, PageOf, PageQuery, Reply } from "../flow/ports.ts";
+import { entries, payloads, posts } from "./schema.ts";
+
+/**
+ * A page of a tenant's entries, newest first. A page may be shorter than asked for when its entries are large; `nextCursor` is `null` only at the end.
+ * Refuses a cursor that this function did not make (`body_invalid` at `/cursor`), and everything while D1 does not answer (`ledger_unavailable`).
+ */
+export async function listEntries(db: D1Database, tenant: string, filter: LedgerFilter, page: PageQuery): Reply<PageOf<LedgerRow>> {
+  const below = page.cursor === null ? null : parseCursor(page.cursor);
+  if (below === undefined) {
+    const message = "a cursor is the next_cursor of an earlier page, unchanged";
+    return err(refusal("body_invalid", `The cursor cannot be read: ${message}.`, [{ pointer: "/cursor", message }]));
+  }
+  const wanted = and(matches(tenant, filter), below === null ? undefined : lt(entries.index, below));
+  const slice = await asked(() => readSlice(db, tenant, wanted, "newest first", page.limit));
+  if (!slice.ok) return slice;
+  const last = slice.value.rows.at(-1);
+  return ok({ items: slice.value.rows, nextCursor: slice.value.more && last !== undefined ? cursorOf(last.index) : null });
+}
+
+/** One entry of the tenant. Another tenant's entry is `not_found`, like one that never was. */
+export async function readEntry(db: D1Database, tenant: string, id: string): Reply<LedgerRow> {
+  const slice = await asked(() => readSlice(db, tenant, and(eq(entries.tenant, tenant), eq(entries.id, id)), "newest first", 1));
+  if (!slice.ok) return slice;
+  const row = slice.value.rows[0];
+  return row === undefined ? err(refusal("not_found", "There is no such entry.")) : ok(row);
+}
+
+/**
+ * Every matching entry, oldest first, in pages read as they are asked for. There is no refusal in the middle of a stream: when D1 fails it throws, so that
+ * a broken export never looks like a whole one.
+ */
+export async function* exportEntries(db: D1Database, tenant: string, filter: LedgerFilter): AsyncGenerator<readonly LedgerRow[], void, undefined> {
+  let above = -1;
+  for (;;) {
+    const { rows, more } = await readSlice(db, tenant, and(matches(tenant, filter), gt(entries.index, above)), "oldest first", EXPORT_PAGE);
+    const last = rows.at(-1);
+    if (last === undefined) return;
+    yield rows;
+    if (!more) return;
+    above = last.index;
+  }
+}
+
+/** A line of a cost report. Costs and corrections stand beside their difference, because in a part of the time more may be taken back than posted. */
+export interface CostLine {
+  readonly key: string;
+  /** What was posted less what was taken back; zero where more was taken back than posted (the posting is of an earlier time). */
+  readonly postedMicroUsd: MicroUsd;
+  /** How many decisions posted. */
+  readonly count: number;
+  readonly costMicroUsd: MicroUsd;
+  readonly correctedMicroUsd: MicroUsd;
+}
+
+/**
+ * What was spent, by action, run, session, agent or UTC day of the entry: largest first. The total is of everything in the time asked for, also of
+ * entries that have no such key. Exact; a sum too large to be told exactly is refused with `money_precision`.
+ */
+export async function reportCosts(db: D1Database, tenant: string, query: CostQuery): Reply<CostReport & { readonly items: readonly CostLine[] }> {
+  const orm = drizzle(db);
+  const key = COST_KEYS[query.groupBy];
+  const posting = and(eq(entries.tenant, tenant), posts(), ...during(query));
+  const cost = sql<number>`sum(${entries.costMicroUsd})`;
+  const corrected = sql<number>`sum(${entries.correctedMicroUsd})`;
+  const posted = sql<number>`sum(${entries.costMicroUsd}) - sum(${entries.correctedMicroUsd})`;
+  const reply = await asked(() =>
+    // One transaction: the total is of the same instant as the lines.
+    orm.batch([
+      orm
+        .select({ key: sql<string>`${key}`, cost, corrected, count: sql<number>`count(distinct ${entries.decisionId})` })
+        .from(entries)
+        .where(and(posting, isNotNull(key)))
+        .groupBy(key)
+        .orderBy(desc(posted), asc(key)),
+      orm.select({ cost, corrected }).from(entries).where(posting),
+    ]),
+  );
+  if (!reply.ok) return reply;
+  const [lines, [total]] = reply.value;
+  const sums = { cost: total?.cost ?? 0, corrected: total?.corrected ?? 0 };
+  if (!Number.isSafeInteger(sums.cost) || !Number.isSafeInteger(sums.corrected)) {
+    return err(refusal("money_precision", "The sum is beyond 9007199254.740991 USD and cannot be told exactly: ask for a shorter time."));
+  }
+  return ok({
+    items: lines.map((line) => ({
+      key: line.key,
+      postedMicroUsd: net(line),
+      count: line.count,
+      costMicroUsd: microUsdOf(line.cost),
+      correctedMicroUsd: microUsdOf(line.corrected),
+    })),
+    totalMicroUsd: net(sums),
+  });
+}
+
+/** The recorded hash at a place of a chain (a session's, or the tenant's own under its name), or `null`. */
+export function hashAt(db: D1Database, tenant: string, chain: string, seq: number): Reply<string | null> {
+  const ofChain = chain === tenant ? isNull(entries.session) : eq(entries.session, chain);
+  const wanted = and(eq(entries.tenant, tenant), ofChain, eq(entries.seq, seq));
+  return asked(async () => (await drizzle(db).select({ hash: entries.hash }).from(entries).where(wanted).limit(1))[0]?.hash ?? null);
+}
+
+const EXPORT_PAGE = 500;
+/** A page is cut where its texts pass this: a Worker has 128 MB, and a thousand entries with their payloads could be more. */
+const PAGE_OCTETS = 4_000_000;
+
+const COST_KEYS = {
+  action: sql`${entries.action}`,
+  run: sql`${entries.run}`,
+  session: sql`${entries.session}`,
+  agent: sql`${entries.agent}`,
+  day: sql`date(${entries.atMs} / 1000, 'unixepoch')`,
+} satisfies { readonly [G in CostQuery["groupBy"]]: SQL };
+
+function matches(tenant: string, filter: LedgerFilter): SQL | undefined {
+  const { session, run, agent, action, kind, verdict, outcome, tag } = filter;
+  return and(
+    eq(entries.tenant, tenant),
+    session === undefined ? undefined : eq(entries.session, session),
+    run === undefined ? undefined : eq(entries.run, run),
+    agent === undefined ? undefined : eq(entries.agent, agent),
+    action === undefined ? undefined : eq(entries.action, action),
+    kind === undefined ? undefined : eq(entries.kind, kind),
+    verdict === undefined ? undefined : eq(entries.verdict, verdict),
+    outcome === undefined ? undefined : eq(entries.outcome, outcome),
+    tag === undefined ? undefined : sql`exists (select 1 from json_each(${entries.tags}) where value = ${tag})`,
+    ...during(filter),
+  );
+}
+
+const during = ({ from, to }: Pick<LedgerFilter, "from" | "to">): (SQL | undefined)[] => [
+  from === undefined ? undefined : gte(entries.atMs, from),
+  to === undefined ? undefined : lt(entries.atMs, to),
+];
+
+interface Slice {
+  readonly rows: readonly LedgerRow[];
+  readonly more: boolean;
+}
+
+/** At most `limit` entries from one end, fewer when they are large, never none when there is one. */
+async function readSlice(
+  db: D1Database,
+  tenant: string,
+  wanted: SQL | undefined,
+  order: "newest first" | "oldest first",
+  limit: number,
+): Promise<Slice> {
+  const orm = drizzle(db);
+  const ordered = order === "newest first" ? desc : asc;
+  const beside = and(eq(payloads.tenant, entries.tenant), eq(payloads.entry, entries.id));
+  // Three steps in one statement: which entries (one more than asked for, to know whether there are more), how large they are up to each, and their texts.
+  const found = orm
+    .select({ at: sql<number>`${entries.index}`.as("at"), octets: OCTETS.as("octets") })
+    .from(entries)
+    .leftJoin(payloads, beside)
+    .where(wanted)
+    .orderBy(ordered(entries.index))
+    .limit(limit + 1)
+    .as("found");
+  const measured = orm
+    .select({
+      at: found.at,
+      before: sql<number>`sum(${found.octets}) over (order by ${ordered(found.at)}) - ${found.octets}`.as("before"),
+      available: sql<number>`${count()} over ()`.as("available"),
+    })
+    .from(found)
+    .as("measured");
+  const rows = await orm
+    .select({
+      index: entries.index,
+      canonical: entries.canonical,
+      hash: entries.hash,
+      salt: payloads.salt,
+      inputs: payloads.inputs,
+      outputs: payloads.outputs,
+      available: measured.available,
+    })
+    .from(measured)
+    .innerJoin(entries, and(eq(entries.tenant, tenant), eq(entries.index, measured.at)))
+    .leftJoin(payloads, beside)
+    .where(lt(measured.before, PAGE_OCTETS))
+    .orderBy(ordered(measured.at))
+    .limit(limit);
+  return {
+    rows: rows.map(({ index, canonical, hash, salt, inputs, outputs }) => ({ index, canonical, hash, payload: payloadOf(salt, inputs, outputs) })),
+    more: (rows[0]?.available ?? 0) > rows.length,
+  };
+}
+
+const OCTETS = sql<number>`octet_length(${entries.canonical}) + coalesce(octet_length(${payloads.inputs}), 0) + coalesce(octet_length(${payloads.outputs}), 0)`;
+
+function payloadOf(salt: string | null, inputs: string | null, outputs: string | null): Payload | null {
+  if (salt === null) return null;
+  return {
+    salt,
+    ...(inputs === null ? {} : { inputs: JSON.parse(inputs) }),
+    ...(outputs === null ? {} : { outputs: JSON.parse(outputs) }),
+  };
+}
+
+const net = ({ cost, corrected }: { readonly cost: number; readonly corrected: number }): MicroUsd => microUsdOf(Math.max(0, cost - corrected));
+
+const cursorOf = (index: number): string => `e${index.toString(36)}`;
+
+/** `undefined`: not one of ours. */
+function parseCursor(text: string): number | undefined {
+  const index = Number.parseInt(text.slice(1), 36);
+  return Number.isSafeInteger(index) && index >= 0 && cursorOf(index) === text ? index : undefined;
+}
+
+/** D1's failures become a refusal; what they say stays inside. */
+async function asked<T>(read: () => Promise<T>): Promise<Result<T, Refusal>> {
+  try {
+    return ok(await read());
+  } catch (error) {
+    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+    console.error(JSON.stringify({ event: "ledger_read_failed", why: cause instanceof Error ? cause.message.slice(0, 200) : "unknown" }));
+    return err(refusal("ledger_unavailable", "The record is safe but cannot be read just now: the database does not answer."));
+  }
+}

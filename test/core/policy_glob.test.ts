@@ -1,0 +1,60 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { matchesGlob } from "../../src/core/glob.ts";
+import { byNarrowness, PatternIndex } from "../../src/core/policy/patterns.ts";
+
+/** By definition: a star is nothing, or one more character. */
+function matchesNaively(pattern: string, name: string): boolean {
+  if (pattern === "") return name === "";
+  if (pattern[0] === "*") return matchesNaively(pattern.slice(1), name) || (name !== "" && matchesNaively(pattern, name.slice(1)));
+  return name[0] === pattern[0] && matchesNaively(pattern.slice(1), name.slice(1));
+}
+
+const letters = (alphabet: string, maxLength: number) => fc.string({ unit: fc.constantFrom(...alphabet), maxLength });
+
+describe("a glob", () => {
+  test.each([
+    ["db.*", "db.read", true],
+    ["db.*", "db.", true],
+    ["db.*", "db", false],
+    ["*", "", true],
+    ["*", "anything:/at-all", true],
+    ["fs.rm*", "fs.rmdir", true],
+    ["fs.rm*", "xfs.rm", false],
+    ["*.read", "crm.read", true],
+    ["*.read", "crm.reader", false],
+    ["a.b", "axb", false],
+    ["send_email", "SEND_EMAIL", false],
+    ["a*b*c", "a-b-b-c", true],
+    ["a*b*c", "a-c-b", false],
+  ])("%s and %s: %s", (pattern, name, matches) => {
+    expect(matchesGlob(pattern, name)).toBe(matches);
+  });
+
+  test("matches exactly what its definition says", () => {
+    fc.assert(
+      fc.property(letters("ab*", 8), letters("ab", 10), (pattern, name) => {
+        expect(matchesGlob(pattern, name)).toBe(matchesNaively(pattern, name));
+      }),
+      { numRuns: 2000 },
+    );
+  });
+});
+
+describe("an index of patterns", () => {
+  test("finds exactly the patterns that match, the narrowest first", () => {
+    fc.assert(
+      fc.property(fc.uniqueArray(letters("ab*", 5), { maxLength: 12 }), letters("ab", 6), (patterns, name) => {
+        const found = new PatternIndex(patterns.map((pattern) => [pattern, pattern])).naming(name);
+        expect(found.map(({ pattern }) => pattern)).toEqual(patterns.filter((pattern) => matchesGlob(pattern, name)).sort(byNarrowness));
+        expect(found.every(({ pattern, value }) => pattern === value)).toBe(true);
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
+  test("puts an exact name before globs and more letters before fewer", () => {
+    const index = new PatternIndex(["*", "a*", "*bc", "abc", "a*c"].map((pattern) => [pattern, 0]));
+    expect(index.naming("abc").map(({ pattern }) => pattern)).toEqual(["abc", "*bc", "a*c", "a*", "*"]);
+  });
+});

@@ -1,0 +1,92 @@
+import { readdirSync, readFileSync } from "node:fs";
+import path from "node:path";
+import { describe, expect, it } from "vitest";
+
+const ROOT = path.join(import.meta.dirname, "../..");
+
+/** Which rooms each room may import, and which vendors enter there. The house: authority flows down, testimony flows up. */
+const ROOMS: { readonly [room: string]: { readonly rooms: readonly string[]; readonly vendors: readonly string[] } } = {
+  "src/core": { rooms: ["src/core/policy"], vendors: [] },
+  "src/core/policy": { rooms: ["src/core"], vendors: ["zod", "yaml", "fastest-levenshtein"] },
+  "src/flow": { rooms: ["src/core", "src/core/policy"], vendors: [] },
+  "src/authority": { rooms: ["src/core", "src/core/policy", "src/flow"], vendors: ["cloudflare:workers", "node:crypto"] },
+  "src/ledger": { rooms: ["src/core", "src/flow"], vendors: ["cloudflare:workers", "drizzle-orm", "node:crypto"] },
+  "src/identity": { rooms: ["src/core", "src/flow"], vendors: ["jose"] },
+  "src/http": { rooms: ["src/core", "src/core/policy", "src/flow", "sdk/src"], vendors: ["hono", "zod", "fastest-levenshtein"] },
+  "sdk/src": { rooms: [], vendors: [] },
+  src: { rooms: ["src/core", "src/flow", "src/authority", "src/ledger", "src/identity", "src/http"], vendors: [] },
+  "src/local": { rooms: ["sdk/src"], vendors: ["node:", "jose", "miniflare", "wrangler", "esbuild", "hono"] },
+};
+
+/** Rooms from which only one file may be imported: the floor below sees the ports, never a story. */
+const ONLY: { readonly [from: string]: { readonly [to: string]: string } } = {
+  "src/core": { "src/core/policy": "src/core/policy/findings.ts" },
+  "src/authority": { "src/flow": "src/flow/ports.ts" },
+  "src/ledger": { "src/flow": "src/flow/ports.ts" },
+  "src/identity": { "src/flow": "src/flow/ports.ts" },
+  "src/http": { "sdk/src": "sdk/src/wire.ts" },
+};
+
+describe("the house", () => {
+  it("every room imports only from the floors below it, and every vendor enters through its own door", () => {
+    const wrong: string[] = [];
+    for (const file of sources()) {
+      const room = roomOf(file);
+      const { rooms, vendors } = ROOMS[room] ?? { rooms: [], vendors: [] };
+      for (const { from, typeOnly } of importsOf(file)) {
+        if (!from.startsWith(".")) {
+          if (!vendors.some((vendor) => from === vendor || from.startsWith(`${vendor}/`) || (vendor.endsWith(":") && from.startsWith(vendor))))
+            wrong.push(`${file} imports ${from}`);
+          continue;
+        }
+        const target = path.relative(ROOT, path.resolve(ROOT, path.dirname(file), from));
+        const to = roomOf(target);
+        if (to !== room && !rooms.includes(to)) wrong.push(`${file} (${room}) imports ${target} (${to})`);
+        const only = ONLY[room]?.[to];
+        if (only !== undefined && target !== only) wrong.push(`${file} may import only ${only} of ${to}, and imports ${target}`);
+        if (room === "src/http" && to === "sdk/src" && !typeOnly) wrong.push(`${file} imports more than types of the wire contract`);
+      }
+    }
+    expect(wrong).toEqual([]);
+  });
+
+  it("every folder is a room that this test knows", () => {
+    expect(
+      sources()
+        .map(roomOf)
+        .filter((room) => !(room in ROOMS)),
+    ).toEqual([]);
+  });
+
+  it("the core never waits, reads no clock, makes no randomness and does no I/O", () => {
+    const wrong = sources("src/core").filter((file) =>
+      /\bawait\b|\basync\b|Date\.now|new Date\(\)|Math\.random|\bcrypto\.|\bfetch\(|console\./.test(withoutComments(file)),
+    );
+    expect(wrong).toEqual([]);
+  });
+});
+
+const withoutComments = (file: string): string => readFileSync(path.join(ROOT, file), "utf8").replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, "");
+
+function sources(under?: string): string[] {
+  return ["src", "sdk/src"]
+    .flatMap((top) => readdirSync(path.join(ROOT, top), { recursive: true, withFileTypes: true }))
+    .filter((entry) => entry.isFile() && entry.name.endsWith(".ts"))
+    .map((entry) => path.relative(ROOT, path.join(entry.parentPath, entry.name)))
+    .filter((file) => under === undefined || file.startsWith(`${under}/`));
+}
+
+/** The deepest room that holds a file. */
+const roomOf = (file: string): string =>
+  Object.keys(ROOMS)
+    .filter((room) => file.startsWith(`${room}/`))
+    .sort((a, b) => b.length - a.length)
+    .find((room) => room !== "src" || path.dirname(file) === "src") ?? path.dirname(file);
+
+function importsOf(file: string): { from: string; typeOnly: boolean }[] {
+  const text = readFileSync(path.join(ROOT, file), "utf8");
+  return Array.from(text.matchAll(/^(?:import|export)\s+(type\s+)?(?:[^"';]*?\s+from\s+)?"([^"]+)"/gms), (match) => ({
+    from: match[2] ?? "",
+    typeOnly: match[1] !== undefined,
+  }));
+}
