@@ -89,7 +89,7 @@ function settling(layers: readonly Layer[]): Settling {
   const settle = <T extends Value>(pointer: string, of: Says<T>, stricter: (a: T, b: T) => T): T | undefined => {
     const values = saying(layers, of);
     if (values.length === 0) return undefined;
-    const strictest = values.reduce(stricter);
+    const strictest = values.reduce((a, b) => stricter(a, b));
     if (values.some((value) => value !== values[0]) && conflicts.length < MOST_CONFLICTS) {
       const said = layers.flatMap((layer) => {
         const value = of(layer.document);
