@@ -1,5 +1,11 @@
+import type { Env } from "./env.ts";
+import { createApp } from "./http/app.ts";
+import { openPorts } from "./ports.ts";
+
 export { SessionAuthority } from "./authority/session_authority.ts";
 export { TenantAuthority } from "./authority/tenant_authority.ts";
 export { TenantLedger } from "./ledger/tenant_ledger.ts";
 
-export default { fetch: () => new Response("not wired yet", { status: 503 }) };
+const app = createApp<Env>({ ports: openPorts, assets: (env) => env.DOCS_ASSETS });
+
+export default { fetch: (request, env, context) => app.fetch(request, env, context) } satisfies ExportedHandler<Env>;

@@ -1,0 +1,29 @@
+import { type Refusal, refusal } from "../core/refusals.ts";
+import { err, ok, type Result } from "../core/result.ts";
+import type { Instant } from "../core/time.ts";
+import type { Caller, Ports } from "../flow/ports.ts";
+import type { Route } from "./route.ts";
+
+/**
+ * Lets in who may use a route: first who it is (401), then whether the token was revoked (401), then what it may do (403).
+ * `null` on a route for anyone, where nobody is asked.
+ */
+export async function admit(route: Route, authorization: string | null, ports: Ports, now: Instant): Promise<Result<Caller | null, Refusal>> {
+  if (route.caller === "anyone") return ok(null);
+  const known = await ports.identity.authenticate(authorization, now);
+  if (!known.ok) return known;
+  const caller = known.value;
+  if (caller.kind === "root") {
+    if (route.caller === "bearer")
+      return err(refusal("scope_insufficient", "The root key only makes tenants and tokens; this needs a tenant's token."));
+    return ok(caller);
+  }
+  if (route.revocation === "tenant" && !(await ports.tenants.isTokenGood(caller.principal.tenant, caller.principal.tokenId))) {
+    return err(refusal("token_revoked", "The token was revoked."));
+  }
+  if (route.caller === "root") return err(refusal("scope_insufficient", "This needs the root key."));
+  if (!route.scopes.some((scope) => caller.scopes.includes(scope))) {
+    return err(refusal("scope_insufficient", `The token lacks the scope ${route.scopes.join(" or ")}.`));
+  }
+  return ok(caller);
+}

@@ -1,0 +1,230 @@
+import * as z from "zod";
+import { REASONS, SENTENCES } from "../core/reasons.ts";
+import { REFUSALS } from "../core/refusals.ts";
+import { RISK_LEVELS } from "../core/request.ts";
+import { SCOPES } from "../core/scopes.ts";
+import { json } from "./fields.ts";
+import { ENTRY_KINDS } from "./requests.ts";
+
+/**
+ * What answers say, for the OpenAPI document and for the tests that hold real answers against it. Nothing is parsed with these at run time:
+ * an answer is made from typed values, and the types are those of the wire contract. Members may be added to answers; clients ignore what they do not know.
+ */
+
+const usd = z.string().meta({ description: "USD, a decimal string.", examples: ["0.05"] });
+const time = z.string().meta({ format: "date-time", examples: ["2026-11-22T19:00:00.000Z"] });
+const count = z.int().min(0);
+const verdict = z.enum(["allow", "deny", "hold"]);
+const decisionState = z.enum(["pending", "posted", "released", "expired", "denied", "held"]);
+const sessionState = z.enum(["active", "paused", "killed", "closed", "expired"]);
+const budgetScope = z.enum(["action", "run", "session", "agent", "tenant"]);
+const tokenKind = z.enum(["agent", "human", "service"]);
+const policyScope = z.enum(["tenant", "agent"]);
+
+export const reasonCode = z.enum(REASONS).meta({
+  description: `Why, in order of precedence. ${REASONS.map((reason) => `\`${reason}\`: ${SENTENCES[reason]}`).join(" ")}`,
+});
+
+export const policyRef = z.object({ name: z.string(), version: z.int(), digest: z.string() });
+export const issue = z.object({ pointer: z.string(), message: z.string(), line: z.int().exactOptional(), column: z.int().exactOptional() });
+
+export const problem = z.object({
+  type: z.string().meta({ format: "uri-reference" }),
+  title: z.string(),
+  status: z.int(),
+  detail: z.string(),
+  code: z.string().meta({ enum: [...REFUSALS] }),
+  request_id: z.string(),
+  issues: z.array(issue).exactOptional(),
+});
+
+const pageOf = <S extends z.ZodType>(item: S) => z.object({ items: z.array(item), next_cursor: z.string().nullable() });
+
+export const openedSession = z.object({ id: z.string(), agent: z.string(), run: z.string(), policy: policyRef.nullable(), expires_at: time });
+
+export const sessionSummary = z.object({
+  id: z.string(),
+  agent: z.string(),
+  labels: z.record(z.string(), z.string()),
+  state: sessionState,
+  opened_at: time,
+  expires_at: time,
+});
+export const sessionPage = pageOf(sessionSummary);
+
+export const sessionDetail = sessionSummary.extend({
+  run: z.string(),
+  policy: policyRef.nullable(),
+  budgets: z.array(
+    z.object({
+      scope: budgetScope,
+      name: z.string(),
+      limit_usd: usd.nullable(),
+      posted_usd: usd,
+      pending_usd: usd,
+      leased_usd: usd,
+      remaining_usd: usd.nullable(),
+      resets_at: time.exactOptional(),
+    }),
+  ),
+  totals: z.object({
+    posted_usd: usd,
+    pending_usd: usd,
+    prevented_usd: usd,
+    overrun_usd: usd,
+    decisions: z.object({ allow: count, deny: count, hold: count }),
+  }),
+});
+
+export const openedRun = z.object({ id: z.string() });
+
+const reason = z.object({
+  code: reasonCode,
+  message: z.string(),
+  rule: z.string().nullable(),
+  remediation: z.object({ retry_after_ms: count.nullable(), hint: z.string().nullable() }),
+});
+const reservation = z.object({ amount_usd: usd, expires_at: time });
+const balance = z.object({
+  scope: budgetScope,
+  name: z.string(),
+  limit_usd: usd.nullable(),
+  posted_usd: usd,
+  pending_usd: usd,
+  remaining_usd: usd.nullable(),
+});
+const entryMark = z.object({ id: z.string(), seq: z.int(), hash: z.string() });
+
+export const decision = z.object({
+  id: z.string(),
+  session: z.string(),
+  run: z.string(),
+  action: z.string(),
+  verdict,
+  decision: z.boolean().meta({ description: "`true` exactly when the verdict is `allow`." }),
+  stops: z.enum(["action", "run", "session"]).nullable().meta({ description: "How far a denial reaches." }),
+  reason,
+  reservation: reservation.nullable(),
+  budgets: z.array(balance),
+  rates: z.array(z.object({ name: z.string(), limit: z.int(), remaining: z.int(), reset_ms: count })),
+  policy: policyRef.nullable(),
+  obligations: z.array(json),
+  advice: z.array(json),
+  warnings: z.array(reason),
+  approval: z.object({ id: z.string(), url: z.string().meta({ format: "uri" }), expires_at: time }).nullable(),
+  entry: entryMark,
+});
+export const decisionBatch = z.object({ decisions: z.array(decision) });
+export const decisionNow = decision.extend({ state: decisionState, posted_usd: usd, overrun_usd: usd });
+
+export const settlement = z.object({
+  id: z.string(),
+  state: decisionState,
+  posted_usd: usd,
+  overrun_usd: usd,
+  late: z.boolean().meta({ description: "`true`: told after the reservation had been released or had expired." }),
+  reservation: reservation.nullable(),
+  budgets: z.array(balance),
+  entry: entryMark,
+});
+
+export const policyPut = z.object({ name: z.string(), version: z.int(), digest: z.string(), active: z.boolean(), warnings: z.array(issue) });
+export const policySummary = z.object({
+  name: z.string(),
+  scope: policyScope,
+  target: z.string().nullable(),
+  active_version: z.int().nullable(),
+  latest_version: z.int(),
+  digest: z.string(),
+  updated_at: time,
+});
+export const policyPage = pageOf(policySummary);
+export const policyVersion = z.object({
+  name: z.string(),
+  version: z.int(),
+  digest: z.string(),
+  active: z.boolean(),
+  created_at: time,
+  created_by: z.string(),
+});
+export const policyVersionPage = pageOf(policyVersion);
+export const policyDetail = policyVersion.extend({ scope: policyScope, target: z.string().nullable(), document: json });
+export const effectivePolicy = z.object({
+  policy: policyRef.nullable(),
+  document: json,
+  conflicts: z.array(z.object({ pointer: z.string(), message: z.string() })),
+});
+export const policyValidation = z.object({ valid: z.boolean(), issues: z.array(issue), warnings: z.array(issue) });
+
+const jsonObject = z.record(z.string(), json);
+const money = z.object({ posted_usd: usd, pending_usd: usd });
+
+export const ledgerEntry = z.object({
+  id: z.string(),
+  kind: z.enum(ENTRY_KINDS),
+  timestamp: time,
+  tenant_id: z.string(),
+  session_id: z.string().nullable(),
+  agent_id: z.string().nullable(),
+  run_id: z.string().nullable(),
+  seq: z.int(),
+  prev_hash: z.string(),
+  action: z.string().nullable(),
+  resource: z.object({ type: z.string(), id: z.string() }).nullable(),
+  tags: z.array(z.string()),
+  risk_level: z.enum(RISK_LEVELS).nullable(),
+  decision_id: z.string().nullable(),
+  step: z.enum(["decide", "topup", "extend"]).nullable(),
+  verdict: verdict.nullable(),
+  reason: reasonCode.nullable(),
+  rule: z.string().nullable(),
+  warnings: z.array(reasonCode),
+  policy: policyRef.nullable(),
+  estimate_usd: usd.nullable(),
+  cost_usd: usd,
+  corrected_usd: usd,
+  overrun_usd: usd,
+  late: z.boolean(),
+  outcome: z.enum(["success", "error"]).nullable(),
+  error: z.string().nullable(),
+  duration_ms: z.number().nullable(),
+  usage: jsonObject.nullable(),
+  reservation: reservation.nullable(),
+  accounts: z.array(z.object({ scope: budgetScope, name: z.string(), limit_usd: usd.nullable(), before: money, after: money })),
+  rates: z.array(z.object({ name: z.string(), limit: z.int(), remaining: z.int(), window_ms: z.int() })),
+  approval: z.object({ id: z.string(), expires_at: time }).nullable(),
+  rationale: z.string().nullable(),
+  confidence: z.number().nullable(),
+  sources: z.array(z.object({ source: z.string(), version: z.string().optional() })),
+  parents: z.array(z.string()),
+  model: z.object({ provider: z.string().optional(), name: z.string(), version: z.string().optional() }).nullable(),
+  inputs_digest: z.string().nullable(),
+  payload_digest: z.string().nullable(),
+  principal: z.object({ token_id: z.string(), subject: z.string(), kind: tokenKind }).nullable(),
+  compliance_metadata: z.record(z.string(), z.string()).nullable(),
+  details: jsonObject.nullable(),
+  engine_version: z.string(),
+  hash: z.string().meta({ description: "SHA-256 of the RFC 8785 form of all members but `hash`, `index` and `payload`." }),
+  index: z.int(),
+  payload: z.object({ salt: z.string(), inputs: json.exactOptional(), outputs: json.exactOptional() }).nullable(),
+});
+export const ledgerPage = pageOf(ledgerEntry);
+
+export const costReport = z.object({ items: z.array(z.object({ key: z.string(), posted_usd: usd, count })), total_usd: usd });
+
+export const createdTenant = z.object({ id: z.string() });
+export const issuedToken = z.object({ id: z.string(), token: z.string().meta({ description: "Shown once." }), expires_at: time });
+export const tokenSummary = z.object({
+  id: z.string(),
+  subject: z.string(),
+  kind: tokenKind,
+  scopes: z.array(z.enum(SCOPES)),
+  issued_at: time,
+  expires_at: time,
+  revoked_at: time.nullable(),
+});
+export const tokenPage = pageOf(tokenSummary);
+
+export const health = z.object({ status: z.literal("ok") });
+export const keySet = z.object({ keys: z.array(json) });
+export const landing = z.object({ name: z.string(), docs: z.string(), openapi: z.string(), health: z.string() });

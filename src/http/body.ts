@@ -1,0 +1,66 @@
+import { type Refusal, refusal } from "../core/refusals.ts";
+import { err, ok, type Result } from "../core/result.ts";
+
+export const MOST_BODY_BYTES = 256 * 1024;
+
+/**
+ * Reads the whole body as UTF-8 text. Refuses more than {@link MOST_BODY_BYTES} (`body_too_large`, whether announced or found while reading) and
+ * what is not UTF-8 (`body_malformed`). An absent body is the empty text.
+ */
+export async function readText(request: Request): Promise<Result<string, Refusal>> {
+  const announced = Number(request.headers.get("Content-Length") ?? "0");
+  if (announced > MOST_BODY_BYTES) return err(tooLarge());
+  if (request.body === null) return ok("");
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  const reader: ReadableStreamDefaultReader<Uint8Array> = request.body.getReader();
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    size += value.byteLength;
+    if (size > MOST_BODY_BYTES) {
+      // The rest is not wanted; whether its sender learns so in time makes no difference.
+      reader.cancel().catch(() => undefined);
+      return err(tooLarge());
+    }
+    chunks.push(value);
+  }
+  try {
+    return ok(new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(joined(chunks, size)));
+  } catch {
+    return err(refusal("body_malformed", "The body is not UTF-8."));
+  }
+}
+
+const tooLarge = (): Refusal => refusal("body_too_large", `The body has more than ${MOST_BODY_BYTES} bytes.`);
+
+function joined(chunks: readonly Uint8Array[], size: number): Uint8Array {
+  const [only] = chunks;
+  if (chunks.length === 1 && only !== undefined) return only;
+  const whole = new Uint8Array(size);
+  let at = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, at);
+    at += chunk.byteLength;
+  }
+  return whole;
+}
+
+export type BodyFormat = "json" | "yaml";
+
+const YAML_TYPES = new Set(["application/yaml", "application/x-yaml", "text/yaml"]);
+
+/** Which format a `Content-Type` names, of those wanted. Refuses others, and charsets other than UTF-8, with `media_type_unsupported`. */
+export function formatOf(contentType: string | null, wanted: readonly BodyFormat[]): Result<BodyFormat, Refusal> {
+  const [type = "", ...parameters] = (contentType ?? "").split(";").map((part) => part.trim().toLowerCase());
+  const charset = parameters
+    .find((parameter) => parameter.startsWith("charset="))
+    ?.slice(8)
+    .replaceAll('"', "");
+  const format: BodyFormat | null =
+    type === "application/json" || /^[\w.-]+\/[\w.-]+\+json$/.test(type) ? "json" : YAML_TYPES.has(type) ? "yaml" : null;
+  if (format !== null && wanted.includes(format) && (charset === undefined || charset === "utf-8" || charset === "utf8")) return ok(format);
+  const offered = wanted.map((one) => (one === "json" ? "application/json" : "application/yaml")).join(" or ");
+  const found = contentType === null ? "none was sent" : `found ${JSON.stringify(contentType.slice(0, 100))}`;
+  return err(refusal("media_type_unsupported", `The body's media type must be ${offered}, in UTF-8; ${found}.`));
+}

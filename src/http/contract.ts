@@ -1,0 +1,50 @@
+import type * as z from "zod";
+import type * as wire from "../../sdk/src/wire.ts";
+import type * as answers from "./answers.ts";
+import type * as requests from "./requests.ts";
+
+/**
+ * Holds the schemas against the wire contract when the gateway is compiled: a member more, less, or of another type on either side does not build.
+ * `readonly` is left out of the comparison, since zod's arrays do not say it.
+ */
+type Equal<A, B> = (<T>() => T extends Plain<A> ? 1 : 2) extends <T>() => T extends Plain<B> ? 1 : 2 ? true : false;
+type Plain<T> = [wire.Json] extends [T] ? "any JSON" : T extends object ? { readonly [K in keyof T]: Plain<T[K]> } : T;
+type AllEqual<T extends { readonly [name: string]: true }> = T;
+
+type Asks<K extends keyof typeof requests> = (typeof requests)[K] extends z.ZodType ? z.input<(typeof requests)[K]> : never;
+type Answers<K extends keyof typeof answers> = (typeof answers)[K] extends z.ZodType ? z.input<(typeof answers)[K]> : never;
+
+export type RequestsAreTheContract = AllEqual<{
+  openSession: Equal<Asks<"openSession">, wire.OpenSessionRequest>;
+  decision: Equal<Asks<"decision">, wire.DecisionRequest>;
+  decisionBatch: Equal<Asks<"decisionBatch">, wire.DecisionBatchRequest>;
+  commit: Equal<Asks<"commit">, wire.CommitRequest>;
+  release: Equal<Asks<"release">, wire.ReleaseRequest>;
+  extend: Equal<Asks<"extend">, wire.ExtendRequest>;
+  topup: Equal<Asks<"topup">, wire.TopupRequest>;
+  createTenant: Equal<Asks<"createTenant">, wire.CreateTenantRequest>;
+  issueToken: Equal<Asks<"issueToken">, wire.IssueTokenRequest>;
+}>;
+
+export type AnswersAreTheContract = AllEqual<{
+  problem: Equal<Answers<"problem">, wire.Problem>;
+  openedSession: Equal<Answers<"openedSession">, wire.OpenedSession>;
+  sessionPage: Equal<Answers<"sessionPage">, wire.Page<wire.SessionSummary>>;
+  sessionDetail: Equal<Answers<"sessionDetail">, wire.SessionDetail>;
+  openedRun: Equal<Answers<"openedRun">, wire.OpenedRun>;
+  decision: Equal<Answers<"decision">, wire.Decision>;
+  decisionNow: Equal<Answers<"decisionNow">, wire.DecisionNow>;
+  decisionBatch: Equal<Answers<"decisionBatch">, wire.DecisionBatch>;
+  settlement: Equal<Answers<"settlement">, wire.Settlement>;
+  policyPut: Equal<Answers<"policyPut">, wire.PolicyPut>;
+  policyPage: Equal<Answers<"policyPage">, wire.Page<wire.PolicySummary>>;
+  policyVersionPage: Equal<Answers<"policyVersionPage">, wire.Page<wire.PolicyVersion>>;
+  policyDetail: Equal<Answers<"policyDetail">, wire.PolicyDetail>;
+  effectivePolicy: Equal<Answers<"effectivePolicy">, wire.EffectivePolicy>;
+  policyValidation: Equal<Answers<"policyValidation">, wire.PolicyValidation>;
+  ledgerPage: Equal<Answers<"ledgerPage">, wire.Page<wire.LedgerEntry>>;
+  costReport: Equal<Answers<"costReport">, wire.CostReport>;
+  createdTenant: Equal<Answers<"createdTenant">, wire.CreatedTenant>;
+  issuedToken: Equal<Answers<"issuedToken">, wire.IssuedToken>;
+  tokenPage: Equal<Answers<"tokenPage">, wire.Page<wire.TokenSummary>>;
+}>;

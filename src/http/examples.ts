@@ -1,0 +1,162 @@
+import type * as wire from "../../sdk/src/wire.ts";
+import { EXAMPLE_DIGEST, EXAMPLE_IDS } from "./fields.ts";
+
+/** Examples that the OpenAPI document shows. A test parses every one of them with the schema beside which it stands. */
+
+const AT = "2026-11-22T19:00:00.000Z";
+const LATER = "2026-11-22T19:05:00.000Z";
+const HASH = EXAMPLE_DIGEST.slice(8);
+
+const policy: wire.PolicyRef = { name: "support-bots", version: 3, digest: EXAMPLE_DIGEST };
+const entry: wire.EntryMark = { id: EXAMPLE_IDS.ent, seq: 12, hash: HASH };
+const runBudget: wire.Balance = {
+  scope: "run",
+  name: EXAMPLE_IDS.run,
+  limit_usd: "1",
+  posted_usd: "0",
+  pending_usd: "0.05",
+  remaining_usd: "0.95",
+};
+
+export const decision: wire.Decision = {
+  id: EXAMPLE_IDS.dec,
+  session: EXAMPLE_IDS.ses,
+  run: EXAMPLE_IDS.run,
+  action: "send_email",
+  verdict: "allow",
+  decision: true,
+  stops: null,
+  reason: { code: "permitted", message: "Every check passed.", rule: null, remediation: { retry_after_ms: null, hint: null } },
+  reservation: { amount_usd: "0.05", expires_at: LATER },
+  budgets: [runBudget],
+  rates: [{ name: "send_email", limit: 10, remaining: 9, reset_ms: 60_000 }],
+  policy,
+  obligations: [],
+  advice: [],
+  warnings: [],
+  approval: null,
+  entry,
+};
+
+export const decisionNow: wire.DecisionNow = { ...decision, state: "pending", posted_usd: "0", overrun_usd: "0" };
+
+export const settlement: wire.Settlement = {
+  id: EXAMPLE_IDS.dec,
+  state: "posted",
+  posted_usd: "0.043",
+  overrun_usd: "0",
+  late: false,
+  reservation: null,
+  budgets: [{ ...runBudget, posted_usd: "0.043", pending_usd: "0", remaining_usd: "0.957" }],
+  entry: { ...entry, seq: 13 },
+};
+
+export const openedSession: wire.OpenedSession = { id: EXAMPLE_IDS.ses, agent: "support-1", run: EXAMPLE_IDS.run, policy, expires_at: AT };
+
+export const sessionSummary: wire.SessionSummary = {
+  id: EXAMPLE_IDS.ses,
+  agent: "support-1",
+  labels: { team: "support" },
+  state: "active",
+  opened_at: AT,
+  expires_at: LATER,
+};
+
+export const sessionDetail: wire.SessionDetail = {
+  ...sessionSummary,
+  run: EXAMPLE_IDS.run,
+  policy,
+  budgets: [
+    { scope: "session", name: EXAMPLE_IDS.ses, limit_usd: "5", posted_usd: "0.043", pending_usd: "0", leased_usd: "0", remaining_usd: "4.957" },
+  ],
+  totals: { posted_usd: "0.043", pending_usd: "0", prevented_usd: "0", overrun_usd: "0", decisions: { allow: 1, deny: 0, hold: 0 } },
+};
+
+export const policyPut: wire.PolicyPut = { ...policy, active: true, warnings: [] };
+
+export const policySummary: wire.PolicySummary = {
+  name: "support-bots",
+  scope: "tenant",
+  target: null,
+  active_version: 3,
+  latest_version: 3,
+  digest: EXAMPLE_DIGEST,
+  updated_at: AT,
+};
+
+export const policyVersion: wire.PolicyVersion = { ...policy, active: true, created_at: AT, created_by: "ada" };
+
+export const policyDocument = { version: 1, budgets: { session: 5, run: 1 }, denied_actions: ["delete_database"] } as const;
+
+export const policyText = `version: 1
+budgets:
+  session: 5.0
+  run: 1.0
+denied_actions: [delete_database]
+`;
+
+export const policyDetail: wire.PolicyDetail = { ...policyVersion, scope: "tenant", target: null, document: policyDocument };
+
+export const effectivePolicy: wire.EffectivePolicy = { policy, document: policyDocument, conflicts: [] };
+
+export const ledgerEntry: wire.LedgerEntry = {
+  id: EXAMPLE_IDS.ent,
+  kind: "commit",
+  timestamp: AT,
+  tenant_id: "demo",
+  session_id: EXAMPLE_IDS.ses,
+  agent_id: "support-1",
+  run_id: EXAMPLE_IDS.run,
+  seq: 13,
+  prev_hash: HASH,
+  action: "send_email",
+  resource: null,
+  tags: ["email"],
+  risk_level: null,
+  decision_id: EXAMPLE_IDS.dec,
+  step: null,
+  verdict: null,
+  reason: null,
+  rule: null,
+  warnings: [],
+  policy,
+  estimate_usd: "0.05",
+  cost_usd: "0.043",
+  corrected_usd: "0",
+  overrun_usd: "0",
+  late: false,
+  outcome: "success",
+  error: null,
+  duration_ms: 412,
+  usage: null,
+  reservation: null,
+  accounts: [],
+  rates: [],
+  approval: null,
+  rationale: null,
+  confidence: null,
+  sources: [],
+  parents: [],
+  model: null,
+  inputs_digest: null,
+  payload_digest: null,
+  principal: { token_id: EXAMPLE_IDS.tok, subject: "support-1", kind: "agent" },
+  compliance_metadata: null,
+  details: null,
+  engine_version: "1",
+  hash: HASH,
+  index: 40,
+  payload: null,
+};
+
+export const tokenSummary: wire.TokenSummary = {
+  id: EXAMPLE_IDS.tok,
+  subject: "support-1",
+  kind: "agent",
+  scopes: ["sessions:write", "decisions:write"],
+  issued_at: AT,
+  expires_at: LATER,
+  revoked_at: null,
+};
+
+export const issuedToken: wire.IssuedToken = { id: EXAMPLE_IDS.tok, token: "eyJhbGciOiJFZERTQSJ9.…", expires_at: LATER };

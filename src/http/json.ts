@@ -1,0 +1,115 @@
+import type { JsonValue } from "../core/json.ts";
+import { type Refusal, refusal } from "../core/refusals.ts";
+import { err, ok, type Result } from "../core/result.ts";
+import { pointerOf } from "./pointer.ts";
+
+/** Arrays and objects may stand in one another so deep. Whatever recurses over a body later may rely on it. */
+export const MOST_DEPTH = 64;
+
+/**
+ * Reads a JSON text (RFC 8259) that means one thing only. Refuses with `body_malformed`, naming the place: what is no JSON, an object that has a
+ * member twice (parsers differ on which one counts), numbers beyond the range of a double, and more than {@link MOST_DEPTH} levels.
+ */
+export function parseJson(text: string): Result<JsonValue, Refusal> {
+  let value: JsonValue;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    return err(malformed(text, error));
+  }
+  const flaw = firstFlaw(text);
+  return flaw === null ? ok(value) : err(refusal("body_malformed", `The body is not unambiguous JSON: ${flaw.message}.`, [flaw]));
+}
+
+interface Flaw {
+  readonly pointer: string;
+  readonly message: string;
+}
+
+/** One open array or object on the way to a character. `keys` is made with an object's first member. */
+interface Frame {
+  readonly isObject: boolean;
+  keys: Set<string> | null;
+  at: string | number;
+}
+
+const QUOTE = 34;
+const COMMA = 44;
+const COLON = 58;
+const OPEN_ARRAY = 91;
+const BACKSLASH = 92;
+const CLOSE_ARRAY = 93;
+const OPEN_OBJECT = 123;
+const CLOSE_OBJECT = 125;
+
+/** One walk over a text that `JSON.parse` has accepted; it need not look for any other mistake. */
+function firstFlaw(text: string): Flaw | null {
+  const frames: Frame[] = [];
+  let top: Frame | null = null;
+  let expectsKey = false;
+  const here = (): string => pointerOf(frames.map((frame) => frame.at));
+  for (let i = 0; i < text.length; i++) {
+    const c = text.charCodeAt(i);
+    if (c === QUOTE) {
+      const start = i;
+      let escaped = false;
+      for (i++; text.charCodeAt(i) !== QUOTE; i++) {
+        if (text.charCodeAt(i) === BACKSLASH) {
+          escaped = true;
+          i++;
+        }
+      }
+      if (expectsKey && top !== null) {
+        const raw = text.slice(start, i + 1);
+        const key: string = escaped ? JSON.parse(raw) : raw.slice(1, -1);
+        top.keys ??= new Set();
+        top.at = key;
+        if (top.keys.has(key)) return { pointer: here(), message: `the member ${shown(key)} stands twice in one object` };
+        top.keys.add(key);
+      }
+    } else if (c === OPEN_OBJECT || c === OPEN_ARRAY) {
+      if (frames.length === MOST_DEPTH) return { pointer: "", message: `it is nested deeper than ${MOST_DEPTH} levels` };
+      top = { isObject: c === OPEN_OBJECT, keys: null, at: 0 };
+      frames.push(top);
+      expectsKey = top.isObject;
+    } else if (c === CLOSE_OBJECT || c === CLOSE_ARRAY) {
+      frames.pop();
+      top = frames[frames.length - 1] ?? null;
+      expectsKey = false;
+    } else if (c === COMMA && top !== null) {
+      expectsKey = top.isObject;
+      if (typeof top.at === "number") top.at++;
+    } else if (c === COLON) {
+      expectsKey = false;
+    } else if ((c >= 48 && c <= 57) || c === 45) {
+      const start = i;
+      while (i + 1 < text.length && isOfNumber(text.charCodeAt(i + 1))) i++;
+      // Only an exponent or some three hundred digits can leave the range of a double, where JSON.parse says Infinity.
+      if (i - start > 2 && !Number.isFinite(Number(text.slice(start, i + 1)))) {
+        return { pointer: here(), message: `the number ${shown(text.slice(start, i + 1))} is beyond the range of a double` };
+      }
+    }
+  }
+  return null;
+}
+
+/** Digits, `+`, `-`, `.`, `E` and `e`. */
+const isOfNumber = (c: number): boolean => (c >= 48 && c <= 57) || c === 43 || c === 45 || c === 46 || c === 69 || c === 101;
+
+const shown = (text: string): string => JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text);
+
+/** The runtime's message names the position; only the position is taken from it, since its words change and may quote the body. */
+function malformed(text: string, error: unknown): Refusal {
+  if (text.trim() === "") return refusal("body_malformed", "The body is empty; wanted JSON.");
+  const position = /at position (\d+)/.exec(error instanceof Error ? error.message : "")?.[1];
+  const at = position === undefined ? (unexpectedEnd(error) ? text.length : null) : Number(position);
+  if (at === null) return refusal("body_malformed", "The body is not JSON.", [{ pointer: "", message: "is not JSON" }]);
+  const before = text.slice(0, at);
+  const line = before.split("\n").length;
+  const column = at - before.lastIndexOf("\n");
+  return refusal("body_malformed", `The body is not JSON: it goes wrong at line ${line}, column ${column}.`, [
+    { pointer: "", message: "is not JSON from here on", line, column },
+  ]);
+}
+
+const unexpectedEnd = (error: unknown): boolean => error instanceof Error && error.message.includes("end of JSON");

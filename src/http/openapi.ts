@@ -1,0 +1,272 @@
+import * as z from "zod";
+import type { RefusalCode } from "../core/refusals.ts";
+import * as answers from "./answers.ts";
+import { MOST_BODY_BYTES } from "./body.ts";
+import { MOST_DEPTH } from "./json.ts";
+import { isParameter, PARAMETERS } from "./parameters.ts";
+import { PROBLEMS, problemType } from "./problems.ts";
+import * as requests from "./requests.ts";
+import type { AnswerShape, BodyWanted, Route } from "./route.ts";
+
+type Json = { [member: string]: unknown };
+
+/** Schemas that have a name of their own in the document; all others stand where they are used. */
+const NAMED = {
+  Problem: answers.problem,
+  PolicyRef: answers.policyRef,
+  Issue: answers.issue,
+  ReasonCode: answers.reasonCode,
+  OpenSessionRequest: requests.openSession,
+  OpenedSession: answers.openedSession,
+  SessionSummary: answers.sessionSummary,
+  SessionPage: answers.sessionPage,
+  SessionDetail: answers.sessionDetail,
+  OpenedRun: answers.openedRun,
+  DecisionRequest: requests.decision,
+  DecisionBatchRequest: requests.decisionBatch,
+  Decision: answers.decision,
+  DecisionNow: answers.decisionNow,
+  DecisionBatch: answers.decisionBatch,
+  CommitRequest: requests.commit,
+  ReleaseRequest: requests.release,
+  ExtendRequest: requests.extend,
+  TopupRequest: requests.topup,
+  Settlement: answers.settlement,
+  PolicyPut: answers.policyPut,
+  PolicyPage: answers.policyPage,
+  PolicyVersion: answers.policyVersion,
+  PolicyVersionPage: answers.policyVersionPage,
+  PolicyDetail: answers.policyDetail,
+  EffectivePolicy: answers.effectivePolicy,
+  PolicyValidation: answers.policyValidation,
+  LedgerEntry: answers.ledgerEntry,
+  LedgerPage: answers.ledgerPage,
+  CostReport: answers.costReport,
+  CreateTenantRequest: requests.createTenant,
+  CreatedTenant: answers.createdTenant,
+  IssueTokenRequest: requests.issueToken,
+  IssuedToken: answers.issuedToken,
+  TokenPage: answers.tokenPage,
+} as const satisfies { readonly [name: string]: z.ZodType };
+
+/**
+ * The OpenAPI 3.1 document: made from the table of routes and the very schemas that parse, so it cannot promise anything else.
+ * Bounds that no schema states (octets of a body, depth of JSON) are in its description.
+ */
+export function openApiDocument(routes: readonly Route[]): Json {
+  const paths: { [path: string]: Json } = {};
+  for (const route of routes) {
+    if (!route.documented) continue;
+    paths[route.path] = { ...paths[route.path], [route.method.toLowerCase()]: operation(route) };
+  }
+  const tags = [...new Set(routes.filter(({ documented }) => documented).map(({ tag }) => tag))];
+  return {
+    openapi: "3.1.1",
+    jsonSchemaDialect: "https://json-schema.org/draft/2020-12/schema",
+    info: { title: "AgentSentinel", version: "1", description: INTRODUCTION, license: { name: "MIT", identifier: "MIT" } },
+    servers: [{ url: "/" }],
+    tags: tags.map((name) => ({ name })),
+    paths,
+    components: {
+      schemas: componentSchemas(),
+      headers: HEADERS,
+      securitySchemes: {
+        token: { type: "http", scheme: "bearer", bearerFormat: "JWT", description: "A token of a tenant, made with POST /v1/tokens." },
+        rootKey: { type: "http", scheme: "bearer", description: "The gateway's root key. It makes tenants and tokens, and does nothing else." },
+      },
+    },
+  };
+}
+
+const INTRODUCTION = `Runtime authority for autonomous agents: every action is asked for, decided, charged and recorded before it happens.
+
+- A policy's "no" is an answer (200). A problem document (RFC 9457) means that the question was not answered.
+- Bodies have at most ${MOST_BODY_BYTES} bytes, are UTF-8, nest at most ${MOST_DEPTH} levels, and name no member twice.
+- Money is a decimal string of USD in answers; requests may also use numbers. More than six decimals are refused, never rounded.
+- Unknown members and unknown query parameters are refused.
+- \`Idempotency-Key\` works on every POST that makes something: the same key and body give the same answer, marked \`Idempotency-Replayed: true\`.
+- \`X-Request-ID\` (1 to 128 visible ASCII characters) is echoed, or made.`;
+
+const HEADERS = {
+  RequestId: { description: "The request's id: the caller's own, or one that was made.", schema: { type: "string" } },
+  IdempotencyReplayed: {
+    description: "`true`: this is the recorded answer to an earlier, equal request.",
+    schema: { type: "string", enum: ["true"] },
+  },
+  ETag: { description: "Changes whenever the representation does.", schema: { type: "string" } },
+  Challenge: { description: "RFC 6750.", schema: { type: "string" } },
+  RetryAfter: { description: "Seconds.", schema: { type: "integer", minimum: 0 } },
+} as const;
+
+/** Input side everywhere: requests are described as they come in, and answers have no other side. */
+const JSON_SCHEMA = { io: "input", target: "draft-2020-12", unrepresentable: "throw" } as const;
+
+const reference = (name: string): Json => ({ $ref: `#/components/schemas/${name}` });
+
+function componentSchemas(): Json {
+  const registry = z.registry<{ id: string }>();
+  for (const [name, schema] of Object.entries(NAMED)) registry.add(schema, { id: name });
+  const { schemas } = z.toJSONSchema(registry, { ...JSON_SCHEMA, uri: (id) => `#/components/schemas/${id}` });
+  return Object.fromEntries(Object.entries(schemas).map(([name, schema]) => [name, bare(schema)]));
+}
+
+/** Without the members that make sense only in a schema that is a file of its own. */
+function bare(schema: object): Json {
+  const { $schema: _, $id: __, "~standard": ___, ...rest } = schema as Json;
+  return rest;
+}
+
+function schemaOf(schema: z.ZodType): Json {
+  const named = Object.entries(NAMED).find(([, one]) => one === schema);
+  return named === undefined ? bare(z.toJSONSchema(schema, JSON_SCHEMA)) : reference(named[0]);
+}
+
+function operation(route: Route): Json {
+  return {
+    operationId: route.id,
+    tags: [route.tag],
+    summary: route.summary,
+    ...(route.description === undefined ? {} : { description: route.description }),
+    security: securityOf(route),
+    parameters: [...pathParameters(route), ...queryParameters(route), ...headerParameters(route)],
+    ...(route.body === null ? {} : { requestBody: requestBody(route.body) }),
+    responses: { ...answersOf(route), ...problemsOf(route) },
+  };
+}
+
+function securityOf(route: Route): readonly Json[] {
+  const token = { token: route.scopes };
+  switch (route.caller) {
+    case "anyone":
+      return [];
+    case "root":
+      return [{ rootKey: [] }];
+    case "bearer":
+      return [token];
+    case "root or bearer":
+      return [{ rootKey: [] }, token];
+  }
+}
+
+const pathParameters = (route: Route): readonly Json[] =>
+  [...route.path.matchAll(/\{(\w+)\}/g)].flatMap(([, name = ""]) => {
+    if (!isParameter(name)) return [];
+    const { schema, description, example } = PARAMETERS[name];
+    return [{ name, in: "path", required: true, description, schema: schemaOf(schema), example }];
+  });
+
+function queryParameters(route: Route): readonly Json[] {
+  return Object.entries(route.query.shape).map(([name, field]) => {
+    const { description, ...schema } = bare(z.toJSONSchema(field, JSON_SCHEMA));
+    return { name, in: "query", required: false, ...(description === undefined ? {} : { description }), schema };
+  });
+}
+
+const headerParameters = (route: Route): readonly Json[] => [
+  ...(route.creates
+    ? [
+        {
+          name: "Idempotency-Key",
+          in: "header",
+          required: false,
+          description: "The same key and body give the same answer.",
+          schema: { type: "string", pattern: "^[\\x21-\\x7e]{1,255}$" },
+        },
+      ]
+    : []),
+  ...(route.answers.some(({ status }) => status === 304)
+    ? [{ name: "If-None-Match", in: "header", required: false, description: "An `ETag` that the client has.", schema: { type: "string" } }]
+    : []),
+];
+
+function requestBody(body: BodyWanted): Json {
+  const content: Json = {};
+  for (const format of body.formats) {
+    const schema = body.schema === null ? { description: "A policy; its schema is served at /v1/policy-schema.json." } : schemaOf(body.schema);
+    const text = format === "yaml" && body.schema === null ? { type: "string", ...schema } : schema;
+    const example = body.schema === null && format === "json" ? { version: 1, budgets: { session: 5 } } : body.example;
+    content[format === "json" ? "application/json" : "application/yaml"] = { schema: text, example };
+  }
+  return { required: !body.optional, content };
+}
+
+function answersOf(route: Route): Json {
+  return Object.fromEntries(
+    route.answers.map((shape) => [
+      shape.status,
+      {
+        description: shape.means,
+        headers: {
+          "X-Request-ID": { $ref: "#/components/headers/RequestId" },
+          ...(route.creates ? { "Idempotency-Replayed": { $ref: "#/components/headers/IdempotencyReplayed" } } : {}),
+          ...(route.answers.some(({ status }) => status === 304) ? { ETag: { $ref: "#/components/headers/ETag" } } : {}),
+        },
+        ...(shape.types.length === 0 ? {} : { content: contentOf(shape) }),
+      },
+    ]),
+  );
+}
+
+const contentOf = (shape: AnswerShape): Json =>
+  Object.fromEntries(
+    shape.types.map((type, place) => [
+      type,
+      type === "application/json" && shape.schema !== undefined
+        ? { schema: schemaOf(shape.schema), example: shape.example }
+        : {
+            schema: type.endsWith("json") && type !== "application/x-ndjson" ? {} : { type: "string" },
+            ...(place === 0 ? { example: shape.example } : {}),
+          },
+    ]),
+  );
+
+/** Every refusal that can be met on this route: what its doors refuse, and what its story does. */
+export function refusalsOf(route: Route): readonly RefusalCode[] {
+  const codes = new Set<RefusalCode>(route.refuses);
+  const add = (...more: readonly RefusalCode[]) => {
+    for (const code of more) codes.add(code);
+  };
+  if (route.caller !== "anyone") add("token_missing", "token_invalid", "token_expired", "scope_insufficient");
+  if (route.caller !== "anyone" && route.caller !== "root") add("token_revoked", "authority_unavailable");
+  if (route.path.includes("{")) add("not_found");
+  if (route.answers.some(({ types }) => types.length > 0)) add("not_acceptable");
+  if (route.creates) add("idempotency_mismatch");
+  add("body_invalid");
+  if (route.body !== null) add("body_malformed", "body_too_large", "media_type_unsupported");
+  if (
+    route.body?.schema !== null &&
+    route.body !== null &&
+    "cost_usd estimate_usd budget_usd decisions".split(" ").some((name) => namesMember(route.body, name))
+  ) {
+    add("money_precision");
+  }
+  add("internal");
+  return [...codes].sort((a, b) => PROBLEMS[a].status - PROBLEMS[b].status);
+}
+
+const namesMember = (body: BodyWanted | null, name: string): boolean => body?.schema instanceof z.ZodObject && Object.hasOwn(body.schema.shape, name);
+
+function problemsOf(route: Route): Json {
+  const byStatus = new Map<number, RefusalCode[]>();
+  for (const code of refusalsOf(route)) byStatus.set(PROBLEMS[code].status, [...(byStatus.get(PROBLEMS[code].status) ?? []), code]);
+  return Object.fromEntries([...byStatus].map(([status, codes]) => [status, problemAnswer(status, codes)]));
+}
+
+function problemAnswer(status: number, codes: readonly RefusalCode[]): Json {
+  const examples = codes.map((code) => [code, { value: exampleProblem(code) }]);
+  return {
+    description: codes.map((code) => `\`${code}\`: ${PROBLEMS[code].title}.`).join(" "),
+    headers: {
+      "X-Request-ID": { $ref: "#/components/headers/RequestId" },
+      ...(status === 401 || codes.includes("scope_insufficient") ? { "WWW-Authenticate": { $ref: "#/components/headers/Challenge" } } : {}),
+      ...(status === 503 ? { "Retry-After": { $ref: "#/components/headers/RetryAfter" } } : {}),
+    },
+    content: { "application/problem+json": { schema: reference("Problem"), examples: Object.fromEntries(examples) } },
+  };
+}
+
+function exampleProblem(code: RefusalCode): Json {
+  const { status, title } = PROBLEMS[code];
+  const issues = status === 422 ? { issues: [{ pointer: "/ttl_ms", message: 'found "soon"; wanted a whole number from 1 to 86400000' }] } : {};
+  return { type: problemType(code), title, status, detail: `${title}.`, code, request_id: "req_4c0e5a0a-0c0c-4a57-9d4c-3a6b8f1f2b11", ...issues };
+}

@@ -1,0 +1,219 @@
+import type * as wire from "../../sdk/src/wire.ts";
+import type { Balance, Decision, Reason, Reservation, Settlement } from "../core/decision.ts";
+import { matchesGlob } from "../core/glob.ts";
+import { addUsd, formatUsd, lessUsd, type MicroUsd, minUsd, ZERO_USD } from "../core/money.ts";
+import type { PolicyLimits } from "../core/policy/compile.ts";
+import { formatInstant } from "../core/time.ts";
+import type * as flow from "../flow/ports.ts";
+import type { SessionNow } from "../flow/read_session.ts";
+
+/** From the values of the core to the names of the wire. Nothing is decided here, and nothing is left out in silence. */
+
+export const page = <T, U>(rows: flow.PageOf<T>, present: (row: T) => U): wire.Page<U> => ({
+  items: rows.items.map(present),
+  next_cursor: rows.nextCursor,
+});
+
+export const openedSession = (opened: flow.SessionOpened): wire.OpenedSession => ({
+  id: opened.id,
+  agent: opened.agent,
+  run: opened.run,
+  policy: opened.policy,
+  expires_at: formatInstant(opened.expiresAt),
+});
+
+export const sessionSummary = (row: flow.SessionRow): wire.SessionSummary => ({
+  id: row.id,
+  agent: row.agent,
+  labels: row.labels,
+  state: row.state,
+  opened_at: formatInstant(row.openedAt),
+  expires_at: formatInstant(row.expiresAt),
+});
+
+export const sessionDetail = ({ session, limits }: SessionNow): wire.SessionDetail => ({
+  ...sessionSummary(session),
+  run: session.run,
+  policy: session.policy,
+  budgets: sessionBudgets(session, limits),
+  totals: {
+    posted_usd: formatUsd(session.total.postedMicroUsd),
+    pending_usd: formatUsd(session.total.pendingMicroUsd),
+    prevented_usd: formatUsd(session.preventedMicroUsd),
+    overrun_usd: formatUsd(session.total.overrunMicroUsd),
+    decisions: session.decisions,
+  },
+});
+
+/** The session, each run, each budget that the policy gives to actions, and then every action that no such budget counts. */
+function sessionBudgets(session: flow.SessionRead, limits: PolicyLimits | null): readonly wire.SessionBudget[] {
+  const patterns = limits?.actions ?? [];
+  return [
+    sessionBudget("session", session.id, smaller(limits?.sessionMicroUsd ?? null, session.budgetMicroUsd), session.total),
+    ...session.runs.map((run) => sessionBudget("run", run.id, limits?.runMicroUsd ?? null, run)),
+    ...patterns.map(({ pattern, limitMicroUsd }) =>
+      sessionBudget("action", pattern, limitMicroUsd, sumOf(session.actions.filter(({ action }) => matchesGlob(pattern, action)))),
+    ),
+    ...session.actions
+      .filter(({ action }) => !patterns.some(({ pattern }) => matchesGlob(pattern, action)))
+      .map((account) => sessionBudget("action", account.action, null, account)),
+  ];
+}
+
+const smaller = (a: MicroUsd | null, b: MicroUsd | null): MicroUsd | null => (a === null ? b : b === null ? a : minUsd(a, b));
+
+const NOTHING: flow.AccountRead = { postedMicroUsd: ZERO_USD, pendingMicroUsd: ZERO_USD, leasedMicroUsd: ZERO_USD, overrunMicroUsd: ZERO_USD };
+
+const sumOf = (accounts: readonly flow.AccountRead[]): flow.AccountRead =>
+  accounts.reduce(
+    (sum, account) => ({
+      postedMicroUsd: addUsd(sum.postedMicroUsd, account.postedMicroUsd),
+      pendingMicroUsd: addUsd(sum.pendingMicroUsd, account.pendingMicroUsd),
+      leasedMicroUsd: addUsd(sum.leasedMicroUsd, account.leasedMicroUsd),
+      overrunMicroUsd: addUsd(sum.overrunMicroUsd, account.overrunMicroUsd),
+    }),
+    NOTHING,
+  );
+
+const sessionBudget = (scope: wire.BudgetScope, name: string, limit: MicroUsd | null, account: flow.AccountRead): wire.SessionBudget => ({
+  scope,
+  name,
+  limit_usd: limit === null ? null : formatUsd(limit),
+  posted_usd: formatUsd(account.postedMicroUsd),
+  pending_usd: formatUsd(account.pendingMicroUsd),
+  leased_usd: formatUsd(account.leasedMicroUsd),
+  remaining_usd: remaining(limit, account),
+});
+
+/** What can still be reserved. An account that is overrun has nothing left, not less than nothing. */
+const remaining = (limit: MicroUsd | null, taken: Pick<flow.AccountRead, "postedMicroUsd" | "pendingMicroUsd" | "leasedMicroUsd">): string | null =>
+  limit === null ? null : formatUsd(lessUsd(lessUsd(lessUsd(limit, taken.postedMicroUsd), taken.pendingMicroUsd), taken.leasedMicroUsd));
+
+const reason = (why: Reason): wire.Reason => ({
+  code: why.code,
+  message: why.message,
+  rule: why.rule,
+  remediation: { retry_after_ms: why.retryAfterMs, hint: why.hint },
+});
+
+const reservation = (held: Reservation | null): wire.Reservation | null =>
+  held === null ? null : { amount_usd: formatUsd(held.amountMicroUsd), expires_at: formatInstant(held.expiresAt) };
+
+const balance = (account: Balance): wire.Balance => ({
+  scope: account.scope,
+  name: account.name,
+  limit_usd: account.limitMicroUsd === null ? null : formatUsd(account.limitMicroUsd),
+  posted_usd: formatUsd(account.postedMicroUsd),
+  pending_usd: formatUsd(account.pendingMicroUsd),
+  remaining_usd: remaining(account.limitMicroUsd, account),
+});
+
+/** `origin` is the address under which the client reached the gateway: the approval's URL is absolute. */
+export const decision = (decided: Decision, origin: string): wire.Decision => ({
+  id: decided.id,
+  session: decided.session,
+  run: decided.run,
+  action: decided.action,
+  verdict: decided.verdict,
+  decision: decided.verdict === "allow",
+  stops: decided.stops,
+  reason: reason(decided.reason),
+  reservation: reservation(decided.reservation),
+  budgets: decided.budgets.map(balance),
+  rates: decided.rates.map((rate) => ({ name: rate.name, limit: rate.limit, remaining: rate.remaining, reset_ms: rate.resetMs })),
+  policy: decided.policy,
+  obligations: [],
+  advice: [],
+  warnings: decided.warnings.map(reason),
+  approval:
+    decided.approval === null
+      ? null
+      : {
+          id: decided.approval.id,
+          url: `${origin}/v1/approvals/${decided.approval.id}`,
+          expires_at: formatInstant(decided.approval.expiresAt),
+        },
+  entry: decided.entry,
+});
+
+export const decisionNow = (read: flow.DecisionRead, origin: string): wire.DecisionNow => ({
+  ...decision(read.decision, origin),
+  state: read.state,
+  posted_usd: formatUsd(read.postedMicroUsd),
+  overrun_usd: formatUsd(read.overrunMicroUsd),
+});
+
+export const settlement = (settled: Settlement): wire.Settlement => ({
+  id: settled.id,
+  state: settled.state,
+  posted_usd: formatUsd(settled.postedMicroUsd),
+  overrun_usd: formatUsd(settled.overrunMicroUsd),
+  late: settled.late,
+  reservation: reservation(settled.reservation),
+  budgets: settled.budgets.map(balance),
+  entry: settled.entry,
+});
+
+export const policySummary = (row: flow.PolicyRow): wire.PolicySummary => ({
+  name: row.name,
+  scope: row.scope,
+  target: row.target,
+  active_version: row.activeVersion,
+  latest_version: row.latestVersion,
+  digest: row.digest,
+  updated_at: formatInstant(row.updatedAt),
+});
+
+export const policyVersion = (row: flow.PolicyVersionRow): wire.PolicyVersion => ({
+  name: row.name,
+  version: row.version,
+  digest: row.digest,
+  active: row.active,
+  created_at: formatInstant(row.createdAt),
+  created_by: row.createdBy,
+});
+
+export const policyDetail = (read: flow.PolicyRead): wire.PolicyDetail => ({
+  ...policyVersion(read),
+  scope: read.scope,
+  target: read.target,
+  document: read.document,
+});
+
+export const effectivePolicy = (effective: flow.EffectivePolicy | null): wire.EffectivePolicy =>
+  effective === null
+    ? { policy: null, document: null, conflicts: [] }
+    : { policy: effective.policy, document: effective.document, conflicts: effective.conflicts };
+
+/**
+ * The hashed members exactly as they were hashed, with the three that stand beside them. The canonical text is spliced, not parsed and printed
+ * again: what a reader hashes is then what was hashed, whatever a JSON library would make of a number.
+ */
+export function ledgerEntryText(row: flow.LedgerRow): string {
+  const beside = JSON.stringify({ hash: row.hash, index: row.index, payload: row.payload });
+  return `${row.canonical.slice(0, -1)},${beside.slice(1)}`;
+}
+
+export const ledgerPageText = (rows: flow.PageOf<flow.LedgerRow>): string =>
+  `{"items":[${rows.items.map(ledgerEntryText).join(",")}],"next_cursor":${JSON.stringify(rows.nextCursor)}}`;
+
+export const costReport = (report: flow.CostReport): wire.CostReport => ({
+  items: report.items.map((item) => ({ key: item.key, posted_usd: formatUsd(item.postedMicroUsd), count: item.count })),
+  total_usd: formatUsd(report.totalMicroUsd),
+});
+
+export const issuedToken = (issued: { readonly record: flow.TokenRecord; readonly token: string }): wire.IssuedToken => ({
+  id: issued.record.id,
+  token: issued.token,
+  expires_at: formatInstant(issued.record.expiresAt),
+});
+
+export const tokenSummary = (row: flow.TokenRow): wire.TokenSummary => ({
+  id: row.id,
+  subject: row.subject,
+  kind: row.kind,
+  scopes: row.scopes,
+  issued_at: formatInstant(row.issuedAt),
+  expires_at: formatInstant(row.expiresAt),
+  revoked_at: row.revokedAt === null ? null : formatInstant(row.revokedAt),
+});

@@ -1,0 +1,172 @@
+import * as z from "zod";
+import type { BatchSemantics, RiskLevel } from "../../sdk/src/wire.ts";
+import { RISK_LEVELS } from "../core/request.ts";
+import { SCOPES } from "../core/scopes.ts";
+import { DAY_MS, digest, id, instant, json, labels, oneLine, patterned, SECOND_MS, usage, usd, whole } from "./fields.ts";
+
+/** What requests may say. These schemas parse every body and query, and the OpenAPI document is made from them. */
+
+const KIND = ["agent", "human", "service"] as const;
+const SEMANTICS = ["independent", "all_or_nothing", "stop_on_deny"] as const satisfies readonly BatchSemantics[];
+
+const actionName = patterned(/^[A-Za-z0-9_\-.:/]{1,128}$/, "1 to 128 letters, digits or _ - . : /", 128);
+const subject = oneLine(255);
+
+export const nothing = z.strictObject({});
+
+export const openSession = z.strictObject({
+  agent: subject.optional().meta({ description: "Whose session it is. Defaults to the token's subject." }),
+  labels: labels.optional(),
+  budget_usd: usd.optional().meta({ description: "Can only tighten the policy: the smaller counts." }),
+  ttl_ms: whole(SECOND_MS, 30 * DAY_MS)
+    .optional()
+    .meta({ description: "1 second to 30 days.", default: DAY_MS }),
+});
+
+export const decision = z.strictObject({
+  id: id("dec").optional().meta({ description: "Made by the client before its first try, so that trying again asks the same question." }),
+  run: id("run").optional().meta({ description: "Defaults to the session's current run." }),
+  action: actionName.meta({ description: "What the agent wants to do.", examples: ["send_email"] }),
+  resource: z.strictObject({ type: oneLine(128), id: oneLine(512) }).optional(),
+  estimate_usd: usd.optional().meta({ description: "What it may cost; this much is reserved. Defaults to 0." }),
+  tags: z.array(oneLine(128)).max(64).optional(),
+  risk_level: z.enum(RISK_LEVELS satisfies readonly RiskLevel[]).optional(),
+  inputs: json.optional().meta({ description: "What the action is called with. Any JSON, within the limit of the body." }),
+  inputs_digest: digest.optional().meta({ description: "SHA-256 of the inputs' RFC 8785 form, instead of the inputs." }),
+  rationale: z.string().max(8192).optional().meta({ description: "Why, in the agent's words." }),
+  confidence: z.number().min(0).max(1).optional(),
+  sources: z
+    .array(z.strictObject({ source: oneLine(512), version: oneLine(128).optional() }))
+    .max(64)
+    .optional(),
+  parents: z.array(id("dec")).max(64).optional().meta({ description: "Decisions that led to this one." }),
+  model: z.strictObject({ provider: oneLine(128).optional(), name: oneLine(128), version: oneLine(128).optional() }).optional(),
+  approval: id("apr").optional().meta({ description: "The approval of an earlier, held request of the same action." }),
+  ttl_ms: whole(1, DAY_MS).optional().meta({ description: "How long the reservation stands.", default: 300_000 }),
+});
+
+export const DECISION_TTL_MS = 300_000;
+export const SESSION_TTL_MS = DAY_MS;
+export const TOKEN_TTL_MS = DAY_MS;
+
+export const decisionBatch = z.strictObject({
+  decisions: z.array(decision).min(1).max(100),
+  semantics: z.enum(SEMANTICS).optional().meta({
+    description: "`stop_on_deny` answers up to and including the first denial; `all_or_nothing` allows all or none.",
+    default: "independent",
+  }),
+});
+
+export const commit = z.strictObject({
+  cost_usd: usd.meta({ description: "What it cost. Always recorded, beyond the reservation too." }),
+  outcome: z.enum(["success", "error"]),
+  duration_ms: whole(0, 366 * DAY_MS).optional(),
+  outputs: json.optional().meta({ description: "What the action returned. Any JSON, within the limit of the body." }),
+  error: z.string().max(8192).optional(),
+  usage: usage.optional(),
+});
+
+export const release = z.strictObject({ reason: z.string().max(1024).optional() });
+
+export const extend = z.strictObject({ ttl_ms: whole(1, DAY_MS).meta({ description: "How long the reservation stands from now on." }) });
+
+export const topup = z.strictObject({ estimate_usd: usd.meta({ description: "The new sum, not the difference." }) });
+
+export const activate = z.strictObject({ version: whole(1, 1_000_000_000) });
+
+export const createTenant = z.strictObject({
+  id: patterned(/^[a-z0-9-]{1,63}$/, "1 to 63 of a-z, 0-9 and -", 63).meta({ examples: ["demo"] }),
+  name: oneLine(255).optional(),
+});
+
+export const issueToken = z.strictObject({
+  tenant: patterned(/^[a-z0-9-]{1,63}$/, "1 to 63 of a-z, 0-9 and -", 63)
+    .optional()
+    .meta({ description: "With the root key: whose token it is. A tenant's own token issues for its own tenant only." }),
+  subject,
+  kind: z.enum(KIND),
+  scopes: z.array(z.enum(SCOPES)).max(SCOPES.length),
+  ttl_ms: whole(SECOND_MS, 366 * DAY_MS)
+    .optional()
+    .meta({ description: "1 second to 366 days.", default: DAY_MS }),
+});
+
+// Queries. Numbers and booleans are read from their text before the schema sees them (query.ts).
+
+const page = {
+  limit: whole(1, 1000).optional().meta({ description: "At most so many items.", default: 100 }),
+  cursor: z.string().min(1).max(1024).optional().meta({ description: "The `next_cursor` of the page before." }),
+};
+
+export const DEFAULT_LIMIT = 100;
+
+export const noQuery = z.strictObject({});
+export const pageQuery = z.strictObject(page);
+export const sessionsQuery = z.strictObject({ ...page, agent: subject.optional() });
+export const waitQuery = z.strictObject({
+  wait_ms: whole(0, 30_000).optional().meta({ description: "Wait so long for a held decision to be answered.", default: 0 }),
+});
+export const putPolicyQuery = z
+  .strictObject({
+    activate: z.boolean().optional().meta({ description: "Whether the document comes into force at once.", default: true }),
+    scope: z.enum(["tenant", "agent"]).optional().meta({ default: "tenant" }),
+    target: subject.optional().meta({ description: "With `scope=agent`: the agent." }),
+  })
+  .superRefine((query, ctx) => {
+    if (query.scope === "agent" && query.target === undefined) {
+      ctx.addIssue({ code: "custom", path: ["target"], message: "is missing; wanted the agent that a policy of scope agent is for" });
+    }
+    if (query.scope !== "agent" && query.target !== undefined) {
+      ctx.addIssue({ code: "custom", path: ["target"], message: "goes with scope=agent only" });
+    }
+  });
+export const effectiveQuery = z.strictObject({
+  agent: subject.optional().meta({ description: "For which agent. Defaults to an agent's own subject, else to the tenant's policies alone." }),
+});
+export const tenantQuery = z.strictObject({
+  tenant: z.string().min(1).max(63).optional().meta({ description: "Whose, with the root key." }),
+});
+export const tokensQuery = z.strictObject({ ...page, ...tenantQuery.shape });
+
+const period = {
+  from: instant.optional().meta({ description: "Inclusive." }),
+  to: instant.optional().meta({ description: "Exclusive." }),
+};
+
+const ordered = (query: { readonly from?: number | undefined; readonly to?: number | undefined }, ctx: z.RefinementCtx): void => {
+  if (query.from !== undefined && query.to !== undefined && query.from > query.to) {
+    ctx.addIssue({ code: "custom", path: ["to"], message: "is before from" });
+  }
+};
+
+export const ENTRY_KINDS = [
+  "decision",
+  "commit",
+  "release",
+  "expiry",
+  "approval",
+  "intervention",
+  "policy",
+  "session",
+  "lease",
+  "token",
+  "ingest",
+] as const;
+
+const ledgerFilter = {
+  session: id("ses").optional(),
+  run: id("run").optional(),
+  agent: subject.optional(),
+  action: actionName.optional(),
+  kind: z.enum(ENTRY_KINDS).optional(),
+  verdict: z.enum(["allow", "deny", "hold"]).optional(),
+  outcome: z.enum(["success", "error"]).optional(),
+  tag: oneLine(128).optional(),
+  ...period,
+};
+
+export const ledgerQuery = z.strictObject({ ...page, ...ledgerFilter }).superRefine(ordered);
+export const exportQuery = z.strictObject(ledgerFilter).superRefine(ordered);
+export const costsQuery = z
+  .strictObject({ group_by: z.enum(["action", "run", "session", "agent", "day"]).optional().meta({ default: "action" }), ...period })
+  .superRefine(ordered);

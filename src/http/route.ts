@@ -1,0 +1,185 @@
+import type * as z from "zod";
+import type { Refusal, RefusalCode } from "../core/refusals.ts";
+import type { Principal } from "../core/request.ts";
+import { ok, type Result } from "../core/result.ts";
+import type { Scope } from "../core/scopes.ts";
+import type { Instant } from "../core/time.ts";
+import type { IdempotencyKey } from "../flow/idempotency.ts";
+import type { Caller, PageQuery, Ports } from "../flow/ports.ts";
+import type { BodyFormat } from "./body.ts";
+import type { PARAMETERS } from "./parameters.ts";
+import { DEFAULT_LIMIT } from "./requests.ts";
+
+/**
+ * One operation, said once: the server's routes, what is checked before an answer is sought, and the OpenAPI document are all made from it.
+ */
+export interface Route {
+  readonly method: "GET" | "POST" | "PUT" | "DELETE";
+  /** With `{parameters}` as OpenAPI writes them. */
+  readonly path: `/${string}`;
+  /** The operation's id, which generated clients use as a method's name. */
+  readonly id: string;
+  readonly tag: Tag;
+  /** Pages for people and their parts are not operations of the API. */
+  readonly documented: boolean;
+  readonly summary: string;
+  readonly description?: string;
+  readonly caller: CallerWanted;
+  /** Any one of these suffices. A route for anyone has none. */
+  readonly scopes: readonly Scope[];
+  /** Who refuses a revoked token: the tenant, asked before the answer is sought, or the session, from its lease. */
+  readonly revocation: "tenant" | "session";
+  readonly query: z.ZodObject;
+  readonly body: BodyWanted | null;
+  /** Whether the operation makes something, so that an `Idempotency-Key` counts. */
+  readonly creates: boolean;
+  readonly answers: readonly AnswerShape[];
+  /** What can be refused beyond what every such route refuses. */
+  readonly refuses: readonly RefusalCode[];
+  answer(asked: Asked): Promise<Result<Answer, Refusal>>;
+}
+
+export type Tag = "Sessions" | "Decisions" | "Policies" | "Ledger" | "Tenants and tokens" | "Served";
+
+export type CallerWanted = "anyone" | "root" | "bearer" | "root or bearer";
+
+export interface BodyWanted {
+  readonly formats: readonly BodyFormat[];
+  /** `null`: the text itself is the body, and the handler parses it. */
+  readonly schema: z.ZodType | null;
+  /** An absent body stands for `{}`. */
+  readonly optional: boolean;
+  readonly example: unknown;
+}
+
+export interface AnswerShape {
+  readonly status: 200 | 201 | 204 | 304;
+  readonly means: string;
+  /** In order of preference; none for an answer without a body. */
+  readonly types: readonly string[];
+  /** What a client may also say it accepts, where that cannot but mean the first of `types`. */
+  readonly alsoAccepted?: readonly string[];
+  /** The schema of the JSON representation. */
+  readonly schema?: z.ZodType;
+  readonly example?: unknown;
+}
+
+/** A request that has passed every door: who asks is known, what is asked is parsed. */
+export interface Asked {
+  readonly ports: Ports;
+  readonly assets: { fetch(request: Request): Promise<Response> } | null;
+  readonly now: Instant;
+  readonly origin: string;
+  readonly headers: Headers;
+  /** The negotiated media type. */
+  readonly accepts: string;
+  readonly caller: Caller | null;
+  readonly key: IdempotencyKey;
+  readonly parameters: { readonly [name: string]: unknown };
+  readonly query: unknown;
+  readonly body: unknown;
+  /** The body as it came; empty where the route has none. */
+  readonly text: string;
+  readonly format: BodyFormat;
+}
+
+export interface Answer {
+  readonly status: 200 | 201 | 204 | 304;
+  readonly body: { readonly json: unknown } | { readonly text: string | ReadableStream<Uint8Array>; readonly type: string } | null;
+  readonly headers?: { readonly [name: string]: string };
+}
+
+/** Which caller a handler sees. */
+interface CallerSeen {
+  readonly anyone: null;
+  readonly root: Extract<Caller, { kind: "root" }>;
+  readonly bearer: Extract<Caller, { kind: "bearer" }>;
+  readonly "root or bearer": Caller;
+}
+
+type ParametersOf<P extends string> = P extends `${string}{${infer Name}}${infer Rest}`
+  ? {
+      readonly [N in Name]: N extends keyof typeof PARAMETERS
+        ? Extract<ReturnType<(typeof PARAMETERS)[N]["parse"]>, object | string | number>
+        : never;
+    } & ParametersOf<Rest>
+  : unknown;
+
+type Typed<P extends `/${string}`, W extends CallerWanted, Q extends z.ZodObject, B extends BodyWanted | null> = Omit<
+  Asked,
+  "caller" | "parameters" | "query" | "body"
+> & {
+  readonly caller: CallerSeen[W];
+  /** Who asks; known on every route for bearers. */
+  readonly principal: W extends "bearer" ? Principal : null;
+  readonly parameters: ParametersOf<P>;
+  readonly query: z.output<Q>;
+  readonly body: B extends { readonly schema: infer S extends z.ZodType } ? z.output<S> : undefined;
+};
+
+type RouteSpec<P extends `/${string}`, W extends CallerWanted, Q extends z.ZodObject, B extends BodyWanted | null> = Omit<
+  Route,
+  "path" | "caller" | "query" | "body" | "scopes" | "revocation" | "documented" | "creates" | "refuses" | "answer"
+> & {
+  readonly path: P;
+  readonly caller: W;
+  readonly query: Q;
+  readonly body: B;
+  readonly scopes?: readonly Scope[];
+  readonly revocation?: Route["revocation"];
+  readonly documented?: boolean;
+  readonly creates?: boolean;
+  readonly refuses?: readonly RefusalCode[];
+  readonly answer: (asked: Typed<P, W, Q, B>) => Promise<Result<Answer, Refusal>>;
+};
+
+/** Makes a route whose handler sees its parameters, query, body and caller in their own types. */
+export function route<const P extends `/${string}`, const W extends CallerWanted, Q extends z.ZodObject, B extends BodyWanted | null>(
+  spec: RouteSpec<P, W, Q, B>,
+): Route {
+  return {
+    scopes: [],
+    revocation: "tenant",
+    documented: true,
+    creates: false,
+    refuses: [],
+    ...spec,
+    // The app parses by this very route's schemas and admits only the caller it wants, so what it hands over has these types.
+    answer: (asked) => spec.answer({ ...asked, principal: asked.caller?.kind === "bearer" ? asked.caller.principal : null } as Typed<P, W, Q, B>),
+  };
+}
+
+/** A body of JSON. */
+export const jsonBody = <S extends z.ZodType>(schema: S, example: unknown) =>
+  ({ formats: ["json"], schema, optional: false, example }) as const satisfies BodyWanted;
+
+/** A body of JSON in which nothing is needed, so that it may be absent. */
+export const optionalBody = <S extends z.ZodType>(schema: S, example: unknown) =>
+  ({ formats: ["json"], schema, optional: true, example }) as const satisfies BodyWanted;
+
+/** An answer of JSON, as the OpenAPI document shows it. */
+export const jsonAnswer = (status: 200 | 201, means: string, schema: z.ZodType, example: unknown): AnswerShape => ({
+  status,
+  means,
+  types: ["application/json"],
+  schema,
+  example,
+});
+
+export const noContent = (means: string): AnswerShape => ({ status: 204, means, types: [] });
+
+export const answered = (status: 200 | 201, json: unknown, headers?: Answer["headers"]): Answer =>
+  headers === undefined ? { status, body: { json } } : { status, body: { json }, headers };
+
+/** The header that tells a repeated answer from a first one. */
+export const replay = (replayed: boolean): { readonly [name: string]: string } => (replayed ? { "Idempotency-Replayed": "true" } : {});
+
+/** Turns what a story answered into what is sent. */
+export const reply = <T>(told: Result<T, Refusal>, toAnswer: (value: T) => Answer): Result<Answer, Refusal> =>
+  told.ok ? ok(toAnswer(told.value)) : told;
+
+/** The part of a list's query that says which page. */
+export const pageQuery = (query: { readonly limit?: number | undefined; readonly cursor?: string | undefined }): PageQuery => ({
+  limit: query.limit ?? DEFAULT_LIMIT,
+  cursor: query.cursor ?? null,
+});

@@ -1,0 +1,12 @@
+import type { Route } from "./route.ts";
+import { decisionRoutes } from "./routes/decisions.ts";
+import { ledgerRoutes } from "./routes/ledger.ts";
+import { policyRoutes } from "./routes/policies.ts";
+import { servedRoutes } from "./routes/served.ts";
+import { sessionRoutes } from "./routes/sessions.ts";
+import { tenantRoutes } from "./routes/tenants.ts";
+
+/** The table. The router tries routes in this order, so the hot path stands first, and a fixed path before one with a parameter in its place. */
+const api: readonly Route[] = [...decisionRoutes, ...sessionRoutes, ...policyRoutes, ...ledgerRoutes, ...tenantRoutes];
+
+export const ROUTES: readonly Route[] = [...api, ...servedRoutes(api)];

@@ -1,0 +1,154 @@
+import { microUsdOf } from "../../core/money.ts";
+import { type Refusal, refusal } from "../../core/refusals.ts";
+import type { Principal } from "../../core/request.ts";
+import { err, ok, type Result } from "../../core/result.ts";
+import type { CostQuery, CostReport, LedgerFilter, LedgerRow } from "../../flow/ports.ts";
+import { exportEntries, listEntries, readEntry, reportCosts } from "../../flow/read_ledger.ts";
+import * as answers from "../answers.ts";
+import * as examples from "../examples.ts";
+import { agentToRead } from "../own.ts";
+import * as present from "../present.ts";
+import * as requests from "../requests.ts";
+import { answered, jsonAnswer, pageQuery, reply, route } from "../route.ts";
+
+const READS = { caller: "bearer", scopes: ["ledger:read"], body: null } as const;
+
+export const ledgerRoutes = [
+  route({
+    ...READS,
+    method: "GET",
+    path: "/v1/ledger",
+    id: "listEntries",
+    tag: "Ledger",
+    summary: "List the record, newest first",
+    description: "Everything that was answered before the request is in it. A token of kind agent sees its own entries only.",
+    query: requests.ledgerQuery,
+    answers: [jsonAnswer(200, "A page of entries.", answers.ledgerPage, { items: [examples.ledgerEntry], next_cursor: null })],
+    refuses: ["not_your_session", "authority_unavailable", "ledger_unavailable"],
+    answer: async ({ ports, principal, query }) => {
+      const { limit, cursor, ...wanted } = query;
+      const filter = ownOf(principal, wanted);
+      if (!filter.ok) return filter;
+      const rows = await listEntries(ports, principal.tenant, filter.value, pageQuery({ limit, cursor }));
+      return reply(rows, (found) => ({ status: 200, body: { text: present.ledgerPageText(found), type: "application/json" } }));
+    },
+  }),
+  route({
+    ...READS,
+    method: "GET",
+    path: "/v1/ledger/export",
+    id: "exportEntries",
+    tag: "Ledger",
+    summary: "Export the record, oldest first, one JSON entry a line",
+    description: "A stream: an export that breaks off does not end its transfer, so it never looks whole.",
+    query: requests.exportQuery,
+    answers: [
+      {
+        status: 200,
+        means: "The entries.",
+        types: ["application/x-ndjson"],
+        alsoAccepted: ["application/json", "application/jsonl", "application/ndjson"],
+        example: `${JSON.stringify(examples.ledgerEntry)}\n`,
+      },
+    ],
+    refuses: ["not_your_session", "authority_unavailable", "ledger_unavailable"],
+    answer: async ({ ports, principal, query }) => {
+      const filter = ownOf(principal, query);
+      if (!filter.ok) return filter;
+      const pages = await exportEntries(ports, principal.tenant, filter.value);
+      if (!pages.ok) return pages;
+      // The first page is read before anything is sent: a ledger that cannot be read at all is then still a problem document.
+      const reading = pages.value[Symbol.asyncIterator]();
+      const first = await reading.next();
+      return ok({ status: 200, body: { text: lines(first, reading), type: "application/x-ndjson" } });
+    },
+  }),
+  route({
+    ...READS,
+    method: "GET",
+    path: "/v1/ledger/{entry}",
+    id: "readEntry",
+    tag: "Ledger",
+    summary: "Read one entry",
+    query: requests.noQuery,
+    answers: [jsonAnswer(200, "The entry.", answers.ledgerEntry, examples.ledgerEntry)],
+    refuses: ["not_found", "authority_unavailable", "ledger_unavailable"],
+    answer: async ({ ports, principal, parameters }) => {
+      const read = await readEntry(ports, principal.tenant, parameters.entry);
+      if (read.ok && principal.kind === "agent" && agentOf(read.value) !== principal.subject)
+        return err(refusal("not_found", "There is no such entry."));
+      return reply(read, (row) => ({ status: 200, body: { text: present.ledgerEntryText(row), type: "application/json" } }));
+    },
+  }),
+  route({
+    ...READS,
+    method: "GET",
+    path: "/v1/costs",
+    id: "reportCosts",
+    tag: "Ledger",
+    summary: "Sum what was spent, by action, run, session, agent or day",
+    description: "A token of kind agent is told its own sum only, with `group_by=agent`.",
+    query: requests.costsQuery,
+    answers: [
+      jsonAnswer(200, "The sums, exact to the micro-dollar.", answers.costReport, {
+        items: [{ key: "send_email", posted_usd: "0.043", count: 1 }],
+        total_usd: "0.043",
+      }),
+    ],
+    refuses: ["authority_unavailable", "ledger_unavailable"],
+    answer: async ({ ports, principal, query }) => {
+      const wanted: CostQuery = { groupBy: query.group_by ?? "action", from: query.from, to: query.to };
+      if (principal.kind === "agent" && wanted.groupBy !== "agent") {
+        return err(
+          refusal(
+            "scope_insufficient",
+            "These sums are over all agents. A token of kind agent is told its own with group_by=agent, or in its sessions' totals.",
+          ),
+        );
+      }
+      const report = await reportCosts(ports, principal.tenant, wanted);
+      return reply(report, (sums) => answered(200, present.costReport(principal.kind === "agent" ? ownSum(sums, principal.subject) : sums)));
+    },
+  }),
+];
+
+/** The filter, narrowed to what the caller may see. */
+function ownOf(principal: Principal, filter: LedgerFilter): Result<LedgerFilter, Refusal> {
+  const agent = agentToRead(principal, filter.agent);
+  if (!agent.ok) return agent;
+  return ok(agent.value === null ? filter : { ...filter, agent: agent.value });
+}
+
+function agentOf(row: LedgerRow): unknown {
+  const entry: unknown = JSON.parse(row.canonical);
+  return typeof entry === "object" && entry !== null && "agent_id" in entry ? entry.agent_id : null;
+}
+
+function ownSum(report: CostReport, agent: string): CostReport {
+  const items = report.items.filter(({ key }) => key === agent);
+  return { items, totalMicroUsd: microUsdOf(items.reduce((sum, { postedMicroUsd }) => sum + postedMicroUsd, 0)) };
+}
+
+/** Reads a page when the client has taken the one before: an export of any size needs the memory of one page. */
+function lines(first: IteratorResult<readonly LedgerRow[]>, reading: AsyncIterator<readonly LedgerRow[]>): ReadableStream<Uint8Array> {
+  const encoder = new TextEncoder();
+  let next: IteratorResult<readonly LedgerRow[]> | null = first;
+  return new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        for (;;) {
+          const { done, value } = next ?? (await reading.next());
+          next = null;
+          if (done === true) return controller.close();
+          // A page without rows would leave the pull unanswered, and the stream would wait for ever.
+          if (value.length === 0) continue;
+          return controller.enqueue(encoder.encode(`${value.map(present.ledgerEntryText).join("\n")}\n`));
+        }
+      },
+      async cancel() {
+        await reading.return?.();
+      },
+    },
+    { highWaterMark: 0 },
+  );
+}

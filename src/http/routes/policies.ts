@@ -1,0 +1,255 @@
+import { policyDigest } from "../../core/policy/digest.ts";
+import { parsePolicy } from "../../core/policy/parse.ts";
+import { policyJsonSchema } from "../../core/policy/schema.ts";
+import { type Refusal, refusal } from "../../core/refusals.ts";
+import { err, ok, type Result } from "../../core/result.ts";
+import type { Scope } from "../../core/scopes.ts";
+import type { PolicyRead, Ports } from "../../flow/ports.ts";
+import * as answers from "../answers.ts";
+import type { BodyFormat } from "../body.ts";
+import { conditional } from "../conditional.ts";
+import * as examples from "../examples.ts";
+import { parseJson } from "../json.ts";
+import * as present from "../present.ts";
+import * as requests from "../requests.ts";
+import { type Answer, answered, jsonAnswer, jsonBody, noContent, pageQuery, reply, route } from "../route.ts";
+
+const READS: readonly Scope[] = ["policies:read", "policies:write"];
+
+/** A policy as its author wrote it: parsed by the core, which knows lines and columns. */
+const policyBody = { formats: ["yaml", "json"], schema: null, optional: false, example: examples.policyText } as const;
+
+const POLICY_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
+
+const unchangedSince = { status: 304, means: "The client has this already.", types: [] } as const;
+
+export const policyRoutes = [
+  route({
+    method: "GET",
+    path: "/v1/policies",
+    id: "listPolicies",
+    tag: "Policies",
+    summary: "List policies",
+    caller: "bearer",
+    scopes: READS,
+    query: requests.pageQuery,
+    body: null,
+    answers: [jsonAnswer(200, "A page of policies.", answers.policyPage, { items: [examples.policySummary], next_cursor: null })],
+    refuses: ["authority_unavailable"],
+    answer: async ({ ports, principal, query }) =>
+      reply(await ports.tenants.listPolicies(principal.tenant, pageQuery(query)), (rows) => answered(200, present.page(rows, present.policySummary))),
+  }),
+  route({
+    method: "GET",
+    path: "/v1/policies/effective",
+    id: "readEffectivePolicy",
+    tag: "Policies",
+    summary: "Read what is in force for an agent: every active document that applies, merged",
+    caller: "bearer",
+    scopes: READS,
+    query: requests.effectiveQuery,
+    body: null,
+    answers: [jsonAnswer(200, "The merged document.", answers.effectivePolicy, examples.effectivePolicy), unchangedSince],
+    refuses: ["authority_unavailable"],
+    answer: async ({ ports, principal, query, headers }) => {
+      const agent = query.agent ?? (principal.kind === "agent" ? principal.subject : null);
+      const effective = await ports.tenants.effectivePolicy(principal.tenant, agent);
+      return reply(effective, (found) => conditional(ports, headers, JSON.stringify(present.effectivePolicy(found)), "application/json"));
+    },
+  }),
+  route({
+    method: "POST",
+    path: "/v1/policies/validate",
+    id: "validatePolicy",
+    tag: "Policies",
+    summary: "Check a policy without publishing it",
+    caller: "bearer",
+    scopes: READS,
+    query: requests.noQuery,
+    body: policyBody,
+    answers: [jsonAnswer(200, "What is wrong with it, and what is doubtful.", answers.policyValidation, { valid: true, issues: [], warnings: [] })],
+    answer: async ({ text, format }) => {
+      const readable = assertReadable(text, format);
+      if (!readable.ok) return readable;
+      const parsed = parsePolicy(text, format);
+      const found = parsed.ok ? { valid: true, issues: [], warnings: parsed.value.warnings } : { valid: false, issues: parsed.error, warnings: [] };
+      return ok(answered(200, found));
+    },
+  }),
+  route({
+    method: "PUT",
+    path: "/v1/policies/{name}",
+    id: "putPolicy",
+    tag: "Policies",
+    summary: "Publish a policy, as YAML or JSON",
+    description: "A changed document becomes a new version (201). An unchanged one keeps its version (200).",
+    caller: "bearer",
+    scopes: ["policies:write"],
+    query: requests.putPolicyQuery,
+    body: policyBody,
+    answers: [
+      jsonAnswer(201, "A new version.", answers.policyPut, examples.policyPut),
+      jsonAnswer(200, "The document was there already and keeps its version.", answers.policyPut, examples.policyPut),
+    ],
+    refuses: ["body_invalid", "policy_invalid", "authority_unavailable"],
+    answer: async ({ ports, principal, parameters, query, text, format }) => {
+      if (!POLICY_NAME.test(parameters.name)) {
+        const message = "wanted 1 to 128 letters, digits or _ - . of which the first is a letter or a digit";
+        return err(refusal("body_invalid", `The policy's name is not valid: ${message}.`, [{ pointer: "/name", message }]));
+      }
+      const readable = assertReadable(text, format);
+      if (!readable.ok) return readable;
+      const parsed = parsePolicy(text, format);
+      if (!parsed.ok) {
+        const sentence = parsed.error.length === 1 ? "The policy has one mistake." : `The policy has ${parsed.error.length} mistakes.`;
+        return err(refusal("policy_invalid", sentence, parsed.error));
+      }
+      const { document, warnings } = parsed.value;
+      const put = await ports.tenants.putPolicy(principal.tenant, principal, {
+        name: parameters.name,
+        scope: query.scope ?? "tenant",
+        target: query.target ?? null,
+        document,
+        digest: policyDigest(ports.sha256, document),
+        text,
+        format,
+        activate: query.activate ?? true,
+      });
+      return reply(put, ({ name, version, digest, active, created }) => answered(created ? 201 : 200, { name, version, digest, active, warnings }));
+    },
+  }),
+  route({
+    method: "GET",
+    path: "/v1/policies/{name}",
+    id: "readPolicy",
+    tag: "Policies",
+    summary: "Read a policy: the version in force, or the latest where none is",
+    description: "`Accept: application/yaml` gives the author's text.",
+    caller: "bearer",
+    scopes: READS,
+    query: requests.noQuery,
+    body: null,
+    answers: [
+      {
+        status: 200,
+        means: "The policy.",
+        types: ["application/json", "application/yaml"],
+        schema: answers.policyDetail,
+        example: examples.policyDetail,
+      },
+      unchangedSince,
+    ],
+    refuses: ["not_found", "authority_unavailable"],
+    answer: async ({ ports, principal, parameters, headers, accepts }) =>
+      reply(await ports.tenants.readPolicy(principal.tenant, parameters.name, null), (read) => policyAnswer(ports, headers, accepts, read)),
+  }),
+  route({
+    method: "DELETE",
+    path: "/v1/policies/{name}",
+    id: "deletePolicy",
+    tag: "Policies",
+    summary: "Take a policy out of force and remove it",
+    description: "With no policy left everything is denied (`policy_missing`).",
+    caller: "bearer",
+    scopes: ["policies:write"],
+    query: requests.noQuery,
+    body: null,
+    answers: [noContent("The policy is gone.")],
+    refuses: ["not_found", "authority_unavailable"],
+    answer: async ({ ports, principal, parameters }) =>
+      reply(await ports.tenants.deletePolicy(principal.tenant, principal, parameters.name), () => ({ status: 204, body: null })),
+  }),
+  route({
+    method: "GET",
+    path: "/v1/policies/{name}/versions",
+    id: "listPolicyVersions",
+    tag: "Policies",
+    summary: "List a policy's versions, newest first",
+    caller: "bearer",
+    scopes: READS,
+    query: requests.pageQuery,
+    body: null,
+    answers: [jsonAnswer(200, "A page of versions.", answers.policyVersionPage, { items: [examples.policyVersion], next_cursor: null })],
+    refuses: ["not_found", "authority_unavailable"],
+    answer: async ({ ports, principal, parameters, query }) =>
+      reply(await ports.tenants.listPolicyVersions(principal.tenant, parameters.name, pageQuery(query)), (rows) =>
+        answered(200, present.page(rows, present.policyVersion)),
+      ),
+  }),
+  route({
+    method: "GET",
+    path: "/v1/policies/{name}/versions/{version}",
+    id: "readPolicyVersion",
+    tag: "Policies",
+    summary: "Read one version of a policy",
+    caller: "bearer",
+    scopes: READS,
+    query: requests.noQuery,
+    body: null,
+    answers: [
+      {
+        status: 200,
+        means: "The version.",
+        types: ["application/json", "application/yaml"],
+        schema: answers.policyDetail,
+        example: examples.policyDetail,
+      },
+      unchangedSince,
+    ],
+    refuses: ["not_found", "authority_unavailable"],
+    answer: async ({ ports, principal, parameters, headers, accepts }) =>
+      reply(await ports.tenants.readPolicy(principal.tenant, parameters.name, parameters.version), (read) =>
+        policyAnswer(ports, headers, accepts, read),
+      ),
+  }),
+  route({
+    method: "POST",
+    path: "/v1/policies/{name}/activate",
+    id: "activatePolicy",
+    tag: "Policies",
+    summary: "Bring a version into force; rolling back is activating an older one",
+    caller: "bearer",
+    scopes: ["policies:write"],
+    query: requests.noQuery,
+    body: jsonBody(requests.activate, { version: 2 }),
+    answers: [jsonAnswer(200, "The version is in force.", answers.policyVersion, examples.policyVersion)],
+    refuses: ["not_found", "authority_unavailable"],
+    answer: async ({ ports, principal, parameters, body }) =>
+      reply(await ports.tenants.activatePolicy(principal.tenant, principal, parameters.name, body.version), (row) =>
+        answered(200, present.policyVersion(row)),
+      ),
+  }),
+  route({
+    method: "GET",
+    path: "/v1/policy-schema.json",
+    id: "readPolicySchema",
+    tag: "Policies",
+    summary: "Read the JSON Schema of the policy language",
+    description: "For editors; needs no token.",
+    caller: "anyone",
+    query: requests.noQuery,
+    body: null,
+    answers: [
+      { status: 200, means: "The schema.", types: ["application/schema+json", "application/json"], example: { title: "AgentSentinel policy" } },
+    ],
+    answer: async ({ accepts }) => {
+      schemaText ??= JSON.stringify(policyJsonSchema());
+      return ok({ status: 200, body: { text: schemaText, type: accepts }, headers: { "Cache-Control": "public, max-age=300" } });
+    },
+  }),
+];
+
+/** Made once per isolate: it is a constant, and too dear to make before it is asked for. */
+let schemaText: string | null = null;
+
+/** The author's text for who wants YAML. JSON is YAML too (YAML 1.2 section 1.3), so a text that came as JSON is handed out as it is. */
+const policyAnswer = (ports: Ports, headers: Headers, accepts: string, read: PolicyRead): Answer =>
+  accepts === "application/yaml"
+    ? conditional(ports, headers, read.text, "application/yaml")
+    : conditional(ports, headers, JSON.stringify(present.policyDetail(read)), "application/json");
+
+/** JSON is first held to the same rules as every other body: one meaning, bounded depth. */
+function assertReadable(text: string, format: BodyFormat): Result<null, Refusal> {
+  const read = format === "json" ? parseJson(text) : ok(null);
+  return read.ok ? ok(null) : read;
+}

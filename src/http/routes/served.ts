@@ -1,0 +1,113 @@
+import { refusal } from "../../core/refusals.ts";
+import { err, ok } from "../../core/result.ts";
+import * as answers from "../answers.ts";
+import { DOCS_INITIALIZER, DOCS_PAGE, LANDING_PAGE, PAGE_HEADERS, PROBLEMS_PAGE, SWAGGER_FILES } from "../docs.ts";
+import { openApiDocument } from "../openapi.ts";
+import * as requests from "../requests.ts";
+import { answered, jsonAnswer, type Route, route } from "../route.ts";
+
+const OPEN = { method: "GET", tag: "Served", caller: "anyone", query: requests.noQuery, body: null } as const;
+
+const LINKS = { name: "AgentSentinel", docs: "/docs", openapi: "/openapi.json", health: "/healthz" };
+
+const html = (means: string) => ({ status: 200, means, types: ["text/html"] }) as const;
+
+/** What is served to anyone: health, keys, and the description of all `others`, among which these routes are themselves. */
+export function servedRoutes(others: readonly Route[]): readonly Route[] {
+  let openApiText: string | null = null;
+  const page = (path: `/${string}`, id: string, summary: string, text: string) =>
+    route({
+      ...OPEN,
+      path,
+      id,
+      summary,
+      documented: false,
+      answers: [html(summary)],
+      answer: async () => ok({ status: 200, body: { text, type: "text/html; charset=utf-8" }, headers: PAGE_HEADERS }),
+    });
+  const routes: readonly Route[] = [
+    route({
+      ...OPEN,
+      path: "/healthz",
+      id: "readHealth",
+      summary: "Whether the gateway answers",
+      answers: [jsonAnswer(200, "It does.", answers.health, { status: "ok" })],
+      answer: async () => ok(answered(200, { status: "ok" })),
+    }),
+    route({
+      ...OPEN,
+      path: "/openapi.json",
+      id: "readOpenApi",
+      summary: "This document",
+      answers: [
+        {
+          status: 200,
+          means: "The OpenAPI document.",
+          types: ["application/json", "application/vnd.oai.openapi+json"],
+          example: { openapi: "3.1.1" },
+        },
+      ],
+      answer: async () => {
+        // Made once per isolate, when it is first asked for.
+        openApiText ??= JSON.stringify(openApiDocument([...others, ...routes]));
+        return ok({ status: 200, body: { text: openApiText, type: "application/json" }, headers: { "Cache-Control": "no-cache" } });
+      },
+    }),
+    route({
+      ...OPEN,
+      path: "/.well-known/jwks.json",
+      id: "readKeySet",
+      summary: "The public keys of the gateway's tokens (RFC 7517)",
+      answers: [
+        {
+          ...jsonAnswer(200, "The keys.", answers.keySet, {
+            keys: [{ kty: "OKP", crv: "Ed25519", x: "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", kid: "1" }],
+          }),
+          alsoAccepted: ["application/jwk-set+json"],
+        },
+      ],
+      answer: async ({ ports }) => ok(answered(200, await ports.identity.keySet(), { "Cache-Control": "public, max-age=300" })),
+    }),
+    route({
+      ...OPEN,
+      path: "/",
+      id: "readLanding",
+      summary: "Where things are",
+      documented: false,
+      answers: [{ status: 200, means: "Links.", types: ["application/json", "text/html"], schema: answers.landing, example: LINKS }],
+      answer: async ({ accepts }) =>
+        ok(
+          accepts === "text/html"
+            ? { status: 200, body: { text: LANDING_PAGE, type: "text/html; charset=utf-8" }, headers: { ...PAGE_HEADERS, Vary: "Accept" } }
+            : answered(200, LINKS, { Vary: "Accept" }),
+        ),
+    }),
+    page("/docs", "readDocs", "The API, to read and to try", DOCS_PAGE),
+    page("/docs/problems", "readProblems", "What problems and reasons mean", PROBLEMS_PAGE),
+    route({
+      ...OPEN,
+      path: "/docs/initializer.js",
+      id: "readDocsInitializer",
+      summary: "Starts the page",
+      documented: false,
+      answers: [{ status: 200, means: "The script.", types: ["text/javascript"] }],
+      answer: async () => ok({ status: 200, body: { text: DOCS_INITIALIZER, type: "text/javascript; charset=utf-8" }, headers: PAGE_HEADERS }),
+    }),
+    ...Object.entries(SWAGGER_FILES).map(([file, type]) =>
+      route({
+        ...OPEN,
+        path: `/docs/${file}`,
+        id: `readDocsFile:${file}`,
+        summary: "A file of Swagger UI",
+        documented: false,
+        answers: [{ status: 200, means: "The file.", types: [type.replace(/;.*/, "")] }],
+        answer: async ({ assets, origin }) => {
+          const found = await assets?.fetch(new Request(`${origin}/${file}`));
+          if (found?.body == null || found.status !== 200) return err(refusal("not_found", "The page's files are not deployed with this gateway."));
+          return ok({ status: 200, body: { text: found.body, type }, headers: { "Cache-Control": "public, max-age=3600" } });
+        },
+      }),
+    ),
+  ];
+  return routes;
+}

@@ -1,0 +1,72 @@
+import { isId } from "../core/ids.ts";
+import type { Principal } from "../core/request.ts";
+import { err, ok, type Result } from "../core/result.ts";
+import { SCOPES, SCOPES_NO_AGENT_HOLDS, type Scope } from "../core/scopes.ts";
+import type { Instant } from "../core/time.ts";
+import type { Caller, TokenRecord } from "../flow/ports.ts";
+
+/** The header's `typ` and the `aud` of every token here: a token made for anything else is none (RFC 8725, sections 3.9 and 3.11). */
+export const TYPE = "at+jwt";
+export const AUDIENCE = "agentsentinel";
+
+const TENANT = /^[a-z0-9-]{1,63}$/;
+const MOST_SUBJECT_CHARACTERS = 256;
+const KINDS: readonly Principal["kind"][] = ["agent", "human", "service"];
+
+/** The claims of a recorded token. Times are whole seconds, cut downwards, so that a token never lives longer than its record says. */
+export function claimsOf(issuer: string, tenant: string, record: TokenRecord) {
+  const issued = Math.floor(record.issuedAt / 1000);
+  return {
+    iss: issuer,
+    aud: AUDIENCE,
+    sub: record.subject,
+    tid: tenant,
+    kind: record.kind,
+    scope: record.scopes.join(" "),
+    jti: record.id,
+    iat: issued,
+    nbf: issued,
+    exp: Math.floor(record.expiresAt / 1000),
+  };
+}
+
+/**
+ * Reads the claims of a token whose signature was verified. A scope that is unknown here, or that no agent holds in the token of an agent,
+ * is dropped: it gives nothing. Everything else must be exactly what {@link claimsOf} writes; the error names the claim.
+ */
+export function parseClaims(payload: unknown): Result<{ readonly caller: Extract<Caller, { kind: "bearer" }>; readonly notBefore: Instant }, string> {
+  if (typeof payload !== "object" || payload === null) return err("they are no JSON object");
+  const claims = new Map<string, unknown>(Object.entries(payload));
+
+  const audience = claims.get("aud");
+  if (audience !== AUDIENCE) return err("`aud` is not this gateway alone");
+  const subject = claims.get("sub");
+  if (typeof subject !== "string" || subject === "" || subject.length > MOST_SUBJECT_CHARACTERS) {
+    return err(`\`sub\` is not a text of 1 to ${MOST_SUBJECT_CHARACTERS} characters`);
+  }
+  const tenant = claims.get("tid");
+  if (typeof tenant !== "string" || !TENANT.test(tenant)) return err("`tid` is not a tenant's id");
+  const kind = KINDS.find((known) => known === claims.get("kind"));
+  if (kind === undefined) return err("`kind` is none of agent, human, service");
+  const tokenId = claims.get("jti");
+  if (typeof tokenId !== "string" || !isId("tok", tokenId)) return err("`jti` is not a token's id");
+  const scope = claims.get("scope");
+  if (typeof scope !== "string") return err("`scope` is not a text");
+  const expiresAt = secondsOf(claims.get("exp"));
+  if (expiresAt === null) return err("`exp` is not a whole number of seconds");
+  const notBefore = claims.has("nbf") ? secondsOf(claims.get("nbf")) : 0;
+  if (notBefore === null) return err("`nbf` is not a whole number of seconds");
+
+  return ok({ caller: { kind: "bearer", principal: { tokenId, tenant, subject, kind }, scopes: scopesOf(scope, kind), expiresAt }, notBefore });
+}
+
+function scopesOf(claimed: string, kind: Principal["kind"]): readonly Scope[] {
+  const names = claimed.split(" ");
+  return SCOPES.filter((scope) => names.includes(scope) && !(kind === "agent" && SCOPES_NO_AGENT_HOLDS.includes(scope)));
+}
+
+function secondsOf(claim: unknown): Instant | null {
+  if (typeof claim !== "number" || !Number.isSafeInteger(claim) || claim < 0) return null;
+  const at = claim * 1000;
+  return Number.isSafeInteger(at) ? at : null;
+}
