@@ -1,0 +1,264 @@
+import type { DecisionAnswer, KnownReason, Remediation } from "./surface.ts";
+
+/**
+ * Everything the SDK throws on its own account. A verdict against an action, a gateway that could not be asked and a gateway that
+ * refused to answer are different classes; what a guarded function throws itself is never wrapped.
+ */
+
+/** Which error a reason becomes. `null`: none, the action may run. A new reason does not compile until it has its row. */
+const ERROR_OF = {
+  session_closed: "AgentKilledError",
+  run_closed: "AgentKilledError",
+  tenant_killed: "AgentKilledError",
+  agent_killed: "AgentKilledError",
+  session_killed: "AgentKilledError",
+  run_killed: "AgentKilledError",
+  action_killed: "AgentKilledError",
+  tenant_paused: "AgentKilledError",
+  agent_paused: "AgentKilledError",
+  session_paused: "AgentKilledError",
+  run_paused: "AgentKilledError",
+  authority_stale: "GatewayUnavailableError",
+  policy_missing: "PolicyViolationError",
+  policy_invalid: "PolicyViolationError",
+  action_denied: "PolicyViolationError",
+  action_not_allowed: "PolicyViolationError",
+  rule_forbids: "PolicyViolationError",
+  inputs_required: "PolicyViolationError",
+  arguments_invalid: "PolicyViolationError",
+  prerequisite_missing: "PolicyViolationError",
+  history_forbids: "PolicyViolationError",
+  loop_detected: "PolicyViolationError",
+  retries_exceeded: "PolicyViolationError",
+  concurrency_exceeded: "RateLimitError",
+  rate_exceeded: "RateLimitError",
+  price_unknown: "PolicyViolationError",
+  action_budget_exceeded: "BudgetExceededError",
+  run_budget_exceeded: "BudgetExceededError",
+  session_budget_exceeded: "BudgetExceededError",
+  agent_budget_exceeded: "BudgetExceededError",
+  tenant_budget_exceeded: "BudgetExceededError",
+  approval_rejected: "ApprovalRejectedError",
+  approval_expired: "ApprovalRejectedError",
+  approval_mismatch: "ApprovalRejectedError",
+  approval_consumed: "ApprovalRejectedError",
+  batch_refused: "PolicyViolationError",
+  approval_required: "ApprovalRequiredError",
+  permitted: null,
+  unrecognized: "PolicyViolationError",
+} as const satisfies { readonly [R in KnownReason]: AgentSentinelErrorName | null };
+
+/** The reasons that become the error of that name. */
+type ReasonOf<Name> = { [R in KnownReason]: (typeof ERROR_OF)[R] extends Name ? R : never }[KnownReason];
+
+/** Reads a reason from outside: one that this SDK does not know yet is `unrecognized`. */
+export const knownReason = (code: string): KnownReason =>
+  // The table has exactly the known reasons as its members.
+  Object.hasOwn(ERROR_OF, code) ? (code as KnownReason) : "unrecognized";
+
+/** The error a decision stands for, or `null` when its action may run. */
+export function errorFor(decision: DecisionAnswer): AnyAgentSentinelError | null {
+  if (decision.superseded !== null) return new AgentKilledError(decision);
+  if (decision.verdict === "allow") return null;
+  if (decision.verdict === "hold") return new ApprovalRequiredError(decision);
+  const name = ERROR_OF[decision.reason.code] ?? "PolicyViolationError";
+  if (name === "GatewayUnavailableError") return new GatewayUnavailableError(sentence(decision), { code: "authority_stale", decision });
+  return new CLASSES[name](decision);
+}
+
+interface ErrorFacts {
+  readonly recoverable: boolean;
+  readonly decision?: DecisionAnswer | null;
+  readonly remediation?: Remediation;
+  readonly cause?: unknown;
+}
+
+/** What all errors of this SDK have in common. `name` and `code` are literals, stable across versions. */
+export abstract class AgentSentinelError extends Error {
+  abstract override readonly name: AgentSentinelErrorName;
+  abstract readonly code: string;
+  /** Whether this run may go on: by doing something else, by waiting, or by asking a person. */
+  readonly recoverable: boolean;
+  /** The decision it reports, or `null` when there is none. */
+  readonly decision: DecisionAnswer | null;
+  /** What can be done about it. */
+  readonly remediation: Remediation;
+
+  constructor(message: string, { recoverable, decision, remediation, cause }: ErrorFacts) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.recoverable = recoverable;
+    this.decision = decision ?? null;
+    this.remediation = remediation ?? decision?.reason.remediation ?? { retryAfterMs: null, hint: null };
+  }
+}
+
+abstract class VerdictError<Name extends AgentSentinelErrorName> extends AgentSentinelError {
+  readonly code: ReasonOf<Name>;
+  declare readonly decision: DecisionAnswer;
+
+  constructor(decision: DecisionAnswer) {
+    super(sentence(decision), { recoverable: mayGoOn(decision), decision });
+    // `errorFor` picks the class by this very reason.
+    this.code = decision.reason.code as ReasonOf<Name>;
+  }
+}
+
+/** A budget does not cover the estimate. */
+export class BudgetExceededError extends VerdictError<"BudgetExceededError"> {
+  override readonly name = "BudgetExceededError";
+}
+
+/** The policy does not allow the action, or there is none that could. */
+export class PolicyViolationError extends VerdictError<"PolicyViolationError"> {
+  override readonly name = "PolicyViolationError";
+}
+
+/** Too many within a window, or too many at once. The same request can be tried again after `retryAfterMs`. */
+export class RateLimitError extends VerdictError<"RateLimitError"> {
+  override readonly name = "RateLimitError";
+  /** `null`: when another one ends, at a time that nobody knows. */
+  readonly retryAfterMs: number | null;
+
+  constructor(decision: DecisionAnswer) {
+    super(decision);
+    this.retryAfterMs = decision.reason.remediation.retryAfterMs;
+  }
+}
+
+/** A person must approve it first. Afterwards the same request is made again with `approval: approvalId`. */
+export class ApprovalRequiredError extends VerdictError<"ApprovalRequiredError"> {
+  override readonly name = "ApprovalRequiredError";
+  readonly decisionId: string;
+  readonly approvalId: string;
+  /** Where a person can answer. */
+  readonly url: string;
+  readonly expiresAt: string;
+
+  constructor(decision: DecisionAnswer) {
+    super(decision);
+    this.decisionId = decision.id;
+    // A hold without its approval does not get past the mapping.
+    this.approvalId = decision.approval?.id ?? "";
+    this.url = decision.approval?.url ?? "";
+    this.expiresAt = decision.approval?.expiresAt ?? "";
+  }
+}
+
+/** The approval that was shown does not permit it: rejected, expired, used before, or given for something else. */
+export class ApprovalRejectedError extends VerdictError<"ApprovalRejectedError"> {
+  override readonly name = "ApprovalRejectedError";
+}
+
+/** The agent may not act any more, or not now: killed, paused, or its session or run is closed. */
+export class AgentKilledError extends AgentSentinelError {
+  override readonly name = "AgentKilledError";
+  /** `superseded`: it had been allowed, and a kill or pause came into force before it started. */
+  readonly code: ReasonOf<"AgentKilledError"> | "superseded";
+  declare readonly decision: DecisionAnswer;
+
+  constructor(decision: DecisionAnswer) {
+    super(sentence(decision), { recoverable: mayGoOn(decision), decision });
+    // `errorFor` picks the class by this very reason.
+    this.code = decision.superseded === null ? (decision.reason.code as ReasonOf<"AgentKilledError">) : "superseded";
+  }
+}
+
+/** Nobody could decide: the gateway could not be reached, did not answer in time, or cannot reach what decides. Nothing was run. */
+export class GatewayUnavailableError extends AgentSentinelError {
+  override readonly name = "GatewayUnavailableError";
+  /** `authority_stale`: the gateway answered that its own authority has lapsed. */
+  readonly code: "gateway_unavailable" | "authority_stale";
+
+  constructor(message: string, facts: Omit<ErrorFacts, "recoverable"> & { readonly code?: "authority_stale" } = {}) {
+    super(message, { ...facts, recoverable: true });
+    this.code = facts.code ?? "gateway_unavailable";
+  }
+}
+
+/** Where a request's body was wrong, by RFC 6901 pointer. */
+export interface RefusalIssue {
+  readonly pointer: string;
+  readonly message: string;
+}
+
+export interface Refusal {
+  /** `null`: it never came to an HTTP answer. */
+  readonly status: number | null;
+  readonly code: string;
+  readonly detail: string;
+  readonly issues?: readonly RefusalIssue[];
+  readonly requestId?: string | null;
+  readonly retryAfterMs?: number | null;
+  readonly cause?: unknown;
+}
+
+/** The gateway did not answer the question: a bad token, a bad body, or an answer that cannot be trusted. Never a verdict. Nothing was run. */
+export class GatewayRefusedError extends AgentSentinelError {
+  override readonly name = "GatewayRefusedError";
+  /** `null`: it never came to an HTTP answer. */
+  readonly status: number | null;
+  /**
+   * The gateway's own code (`scope_insufficient`, `body_invalid`, ...), or what only this side can see: `redirected` (a token is never
+   * sent elsewhere), `answer_malformed` (no answer to what was asked), `token_unavailable` (`token` gave none), `obligation_unknown`
+   * (it may run only under a condition that a guard cannot keep), `problem_malformed` (a refusal without a code).
+   */
+  readonly code: string;
+  readonly detail: string;
+  /** Where the body was wrong. */
+  readonly issues: readonly RefusalIssue[];
+  readonly requestId: string | null;
+
+  constructor(message: string, { status, code, detail, issues, requestId, retryAfterMs, cause }: Refusal) {
+    super(message, { recoverable: status === 429, remediation: { retryAfterMs: retryAfterMs ?? null, hint: null }, cause });
+    this.status = status;
+    this.code = code;
+    this.detail = detail;
+    this.issues = issues ?? [];
+    this.requestId = requestId ?? null;
+  }
+}
+
+const CLASSES = {
+  BudgetExceededError,
+  PolicyViolationError,
+  RateLimitError,
+  ApprovalRequiredError,
+  ApprovalRejectedError,
+  AgentKilledError,
+  GatewayUnavailableError,
+  GatewayRefusedError,
+} as const;
+
+export type AgentSentinelErrorName = keyof typeof CLASSES;
+
+/** Every error by its name; `switch (error.name)` narrows. */
+export type AnyAgentSentinelError =
+  | BudgetExceededError
+  | PolicyViolationError
+  | RateLimitError
+  | ApprovalRequiredError
+  | ApprovalRejectedError
+  | AgentKilledError
+  | GatewayUnavailableError
+  | GatewayRefusedError;
+
+/**
+ * Whether `error` is one of this SDK's, or the one of that name. Goes by name, so that it also holds for an error of another realm
+ * or of another copy of this package, where `instanceof` does not.
+ */
+export function isAgentSentinelError<Name extends AgentSentinelErrorName = AgentSentinelErrorName>(
+  error: unknown,
+  name?: Name,
+): error is Extract<AnyAgentSentinelError, { readonly name: Name }> {
+  if (typeof error !== "object" || error === null || !("name" in error) || !("code" in error) || !("recoverable" in error)) return false;
+  return name === undefined ? Object.hasOwn(CLASSES, String(error.name)) : error.name === name;
+}
+
+/** `Cannot run "send_email": the policy denies the action by name`. */
+function sentence({ action, reason, superseded }: DecisionAnswer): string {
+  const why = superseded === null ? reason.message : `a ${superseded.kind} came into force after it was allowed`;
+  return `Cannot run "${action}": ${why.charAt(0).toLowerCase()}${why.slice(1).replace(/\.$/, "")}`;
+}
+
+const mayGoOn = ({ stops, superseded, reason }: DecisionAnswer): boolean =>
+  superseded === null ? stops === null || stops === "action" || reason.code.endsWith("_paused") : superseded.kind === "pause";

@@ -1,0 +1,178 @@
+import { errorFor, GatewayRefusedError, GatewayUnavailableError } from "./errors.ts";
+import { type Observers, observe } from "./observers.ts";
+import { shownArguments } from "./plain.ts";
+import type { Session } from "./session.ts";
+import { isStream, unsupportedStream, watched } from "./stream.ts";
+import type { ActionFacts, ActionRequest, CommitReport, DecisionAnswer, Json, Resource, UsdInput } from "./surface.ts";
+import { usdText } from "./usd.ts";
+
+/** How a function is guarded. None of it ever travels in the function's own arguments. */
+export interface GuardOptions<Args extends readonly unknown[], Result> extends ActionFacts {
+  /** 1 to 128 letters, digits, `_ - . : /`: the name that policies know it by. */
+  readonly action: string;
+  /** The most it may cost, reserved before it runs. Default 0. */
+  readonly costUsd?: UsdInput | ((...args: Args) => UsdInput) | undefined;
+  /**
+   * What it did cost, from its result; for a stream, asked once it has ended. Without it, and when it fails, is cancelled or gives no
+   * amount, the estimate is charged: nobody knows that it was less.
+   */
+  readonly actualUsd?: ((result: Awaited<Result>) => UsdInput) | undefined;
+  readonly resource?: Resource | ((...args: Args) => Resource) | undefined;
+  /**
+   * What the gateway is shown of the call; `undefined`: nothing. Default: the arguments when they are plain JSON data of moderate size
+   * (a single plain object as itself, anything else as the list), otherwise nothing, and rules that need them deny.
+   */
+  readonly inputs?: ((...args: Args) => Json | undefined) | undefined;
+  /**
+   * What happens when the gateway cannot be reached. Default `deny`: the error is thrown and nothing runs. `allow`: it runs without a
+   * decision and `onUnguarded` is told. A refusal or a malformed answer never counts as unreachable.
+   */
+  readonly onUnavailable?: "deny" | "allow" | undefined;
+  /** Stops the asking. What has started runs on, and its commit is always sent. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** The guarded function: same parameters and `this`; a promise of the same result. */
+export type Guarded<This, Args extends unknown[], Result> = (this: This, ...args: Args) => Promise<Awaited<Result>>;
+
+/** What a guard needs of its session. */
+export interface Post {
+  readonly session: Session;
+  readonly now: () => number;
+  readonly newDecisionId: () => string;
+  readonly observers: Observers;
+  /** Says, once and without waiting, that what may have been reserved will not run. Its expiry covers for a loss. */
+  readonly abandon: (decisionId: string) => void;
+}
+
+export function guard<This, Args extends unknown[], Result>(
+  post: Post,
+  options: GuardOptions<Args, Result>,
+  fn: (this: This, ...args: Args) => Result,
+): Guarded<This, Args, Result> {
+  // What such a function gives runs while it is read, and could not wait for its commit.
+  if (Object.prototype.toString.call(fn) === "[object GeneratorFunction]") throw unsupportedStream(options.action);
+
+  async function guarded(this: This, ...args: Args): Promise<Awaited<Result>> {
+    const { session, now } = post;
+    const id = post.newDecisionId();
+    const request = { ...requestOf(options, args), id };
+    const allowed = await permitted(post, options, request);
+    const startedAt = now();
+    if (!allowed) return await fn.apply(this, args);
+
+    const estimateUsd = request.estimateUsd ?? 0;
+    /** Never rejects: the action has run, and nothing said about it afterwards may replace what it gave or threw. */
+    const settle = async (outcome: { readonly costUsd: () => UsdInput } | { readonly error: unknown }): Promise<void> => {
+      let report: CommitReport | null = null;
+      try {
+        report = { outcome: "success", costUsd: estimateUsd, durationMs: Math.max(0, Math.round(now() - startedAt)) };
+        if ("error" in outcome) report = { ...report, outcome: "error", error: described(outcome.error) };
+        else report = { ...report, costUsd: actualUsd(outcome.costUsd, estimateUsd, (error) => failed(report, error)) };
+        await session.commit(id, report);
+      } catch (error) {
+        failed(report, error);
+      }
+    };
+    const failed = (report: CommitReport | null, error: unknown): void =>
+      observe(post.observers.onCommitFailed, { session: session.id, decisionId: id, action: options.action, report, error });
+
+    let result: Awaited<Result>;
+    try {
+      result = await fn.apply(this, args);
+    } catch (error) {
+      await settle({ error });
+      throw error;
+    }
+    const actual = (): UsdInput => options.actualUsd?.(result) ?? estimateUsd;
+    if (!isStream(result)) {
+      await settle({ costUsd: actual });
+      return result;
+    }
+    const stream = watched(result, {
+      ended: () => settle({ costUsd: actual }),
+      cancelled: () => settle({ costUsd: () => estimateUsd }),
+      failed: (error) => settle({ error }),
+    });
+    if (stream !== null) return stream;
+    const unsupported = unsupportedStream(options.action);
+    await settle({ error: unsupported });
+    throw unsupported;
+  }
+
+  Object.defineProperty(guarded, "name", { value: fn.name, configurable: true });
+  Object.defineProperty(guarded, "length", { value: fn.length, configurable: true });
+  return guarded;
+}
+
+function requestOf<Args extends unknown[], Result>(options: GuardOptions<Args, Result>, args: Args): ActionRequest {
+  const { action, costUsd, actualUsd: _, resource, inputs, onUnavailable: __, signal: ___, ...facts } = options;
+  const estimate = typeof costUsd === "function" ? costUsd(...args) : costUsd;
+  return {
+    ...facts,
+    action,
+    // Written out before anything is asked, so that what is reserved and what an error is charged are the same text.
+    estimateUsd: estimate === undefined ? undefined : usdText(estimate, "costUsd"),
+    resource: typeof resource === "function" ? resource(...args) : resource,
+    inputs: inputs === undefined ? shownArguments(args) : inputs(...args),
+  };
+}
+
+/** `true`: allowed. `false`: not decided, and the guard says to run it all the same. Throws otherwise. */
+async function permitted<Args extends readonly unknown[], Result>(
+  { session, observers, abandon }: Post,
+  { signal, onUnavailable }: GuardOptions<Args, Result>,
+  request: ActionRequest & { readonly id: string },
+): Promise<boolean> {
+  signal?.throwIfAborted();
+  let decision: DecisionAnswer;
+  try {
+    decision = await session.decide(request, { signal });
+    signal?.throwIfAborted();
+  } catch (error) {
+    // A signal's reason may be any error, one of ours included.
+    if (error instanceof GatewayUnavailableError && !signal?.aborted && onUnavailable === "allow") {
+      observe(observers.onUnguarded, { session: session.id, decisionId: request.id, action: request.action, error });
+      return false;
+    }
+    if (mayHaveReserved(error, signal)) abandon(request.id);
+    throw error;
+  }
+  const error = errorFor(decision) ?? unkept(decision);
+  if (error === null) return true;
+  if (decision.verdict === "allow") abandon(request.id);
+  throw error;
+}
+
+/** A yes under obligations is a yes only to who keeps them, and this version knows none. */
+function unkept({ action, obligations }: DecisionAnswer): GatewayRefusedError | null {
+  if (obligations.length === 0) return null;
+  const detail = "it is allowed under obligations that this version cannot keep";
+  return new GatewayRefusedError(`Cannot run "${action}": obligation_unknown: ${detail}`, { status: 200, code: "obligation_unknown", detail });
+}
+
+/** Whether the gateway may have said yes although this side heard none. */
+const mayHaveReserved = (error: unknown, signal: AbortSignal | undefined): boolean =>
+  signal?.aborted === true ||
+  error instanceof GatewayUnavailableError ||
+  (error instanceof GatewayRefusedError && (error.code === "answer_malformed" || error.status === 500));
+
+/** The cost to report. What the caller's function gives may be no amount; then it is the estimate, and that is reported too. */
+function actualUsd(cost: () => UsdInput, estimateUsd: UsdInput, tell: (error: unknown) => void): UsdInput {
+  try {
+    return usdText(cost(), "actualUsd");
+  } catch (error) {
+    tell(error);
+    return estimateUsd;
+  }
+}
+
+/** An exception's name and message, or what it is. An exception can be anything, getters that throw included. */
+function described(error: unknown): string {
+  try {
+    const text = error instanceof Error ? `${error.name}: ${error.message}` : typeof error === "string" ? error : `thrown: ${typeof error}`;
+    return text.slice(0, 500);
+  } catch {
+    return "thrown: unreadable";
+  }
+}

@@ -1,0 +1,55 @@
+export type { Decision } from "./decision.ts";
+export {
+  AgentKilledError,
+  AgentSentinelError,
+  type AgentSentinelErrorName,
+  type AnyAgentSentinelError,
+  ApprovalRejectedError,
+  ApprovalRequiredError,
+  BudgetExceededError,
+  errorFor,
+  GatewayRefusedError,
+  GatewayUnavailableError,
+  isAgentSentinelError,
+  PolicyViolationError,
+  RateLimitError,
+  type RefusalIssue,
+} from "./errors.ts";
+export type { Guarded, GuardOptions } from "./guard.ts";
+export type { CommitFailed, Observers, Unguarded } from "./observers.ts";
+export { createSentinel, type Sentinel, type SentinelOptions } from "./sentinel.ts";
+export type { Session } from "./session.ts";
+export type {
+  ActionFacts,
+  ActionRequest,
+  Approval,
+  Balance,
+  BatchSemantics,
+  BudgetScope,
+  CallOptions,
+  CommitReport,
+  DecisionAnswer,
+  DecisionNow,
+  DecisionState,
+  EntryMark,
+  Json,
+  KnownReason,
+  PolicyRef,
+  Rate,
+  Reason,
+  ReasonCode,
+  Remediation,
+  Reservation,
+  Resource,
+  RiskLevel,
+  SessionBudget,
+  SessionDetail,
+  SessionOptions,
+  SessionState,
+  Settlement,
+  Stops,
+  Usage,
+  UsdInput,
+  Verdict,
+} from "./surface.ts";
+export type { Fetch } from "./transport.ts";

@@ -1,0 +1,39 @@
+import type { AgentSentinelError } from "./errors.ts";
+import type { CommitReport, DecisionAnswer } from "./surface.ts";
+
+/** Told what happens beside the calls. An observer that throws is ignored: it may not change what an action does. */
+export interface Observers {
+  /** Every answer to `decide`, `decideAll`, `topup` and a guard. */
+  readonly onDecision?: ((decision: DecisionAnswer) => void) | undefined;
+  /** An action ran and its commit did not come through. Its reservation is posted at the estimate when it expires. */
+  readonly onCommitFailed?: ((event: CommitFailed) => void) | undefined;
+  /** An action runs without a decision, because the gateway is unreachable and its guard says `onUnavailable: "allow"`. */
+  readonly onUnguarded?: ((event: Unguarded) => void) | undefined;
+}
+
+export interface CommitFailed {
+  readonly session: string;
+  readonly decisionId: string;
+  readonly action: string;
+  /** What was to be said. `null`: the guard's own options gave no cost that could be said. */
+  readonly report: CommitReport | null;
+  readonly error: unknown;
+}
+
+export interface Unguarded {
+  readonly session: string;
+  /** The id under which it was asked for; the gateway may have recorded it although no answer came. */
+  readonly decisionId: string;
+  readonly action: string;
+  readonly error: AgentSentinelError;
+}
+
+/** Tells an observer, whatever it does. */
+export function observe<Event>(observer: ((event: Event) => void) | undefined, event: Event): void {
+  try {
+    // An async observer's rejection is its own affair too.
+    void Promise.resolve(observer?.(event)).catch(() => undefined);
+  } catch {
+    // An observer may not change what an action does.
+  }
+}

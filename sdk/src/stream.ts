@@ -1,0 +1,160 @@
+/**
+ * Results that go on after they were returned. The action is not done until they are: watched streams say so, exactly once, when they
+ * were consumed, cancelled or have failed. What cannot be watched whole is not let through.
+ */
+
+export interface StreamEnd {
+  readonly ended: () => Promise<void>;
+  readonly cancelled: () => Promise<void>;
+  readonly failed: (error: unknown) => Promise<void>;
+}
+
+/** Whether a result is read piece by piece later: a `ReadableStream`, an async iterable, or an iterator. Arrays, maps and texts are whole. */
+export const isStream = (result: unknown): boolean =>
+  has(result, "getReader") || has(result, Symbol.asyncIterator) || (has(result, "next") && has(result, Symbol.iterator));
+
+/** The same stream, watched. `null`: it is of a kind that cannot be; it has been stopped as far as it lets itself be. */
+export function watched<Stream>(stream: Stream, end: StreamEnd): Stream | null {
+  const found: unknown = stream;
+  const once = finished(end);
+  if (has(found, "getReader") && has(found, "cancel")) {
+    // Both methods are those of a ReadableStream, and so is what is made of it.
+    return watchedReadable(found as unknown as ReadableStream<unknown>, once) as Stream | null;
+  }
+  if (has(found, Symbol.asyncIterator) && has(found, "next") && has(found, "return") && has(found, "throw")) {
+    // These four are the interface of an async generator, and so is what is made of it.
+    return watchedGenerator(found as unknown as AsyncGenerator<unknown, unknown, unknown>, once) as Stream;
+  }
+  stop(found);
+  return null;
+}
+
+/** The error for a guarded function that gives a stream that cannot be watched. */
+export const unsupportedStream = (action: string): TypeError =>
+  new TypeError(
+    `Cannot guard the stream of "${action}": wanted an async generator or an unlocked ReadableStream, other streams are not supported yet`,
+  );
+
+function watchedGenerator<T, Return, Next>(source: AsyncGenerator<T, Return, Next>, end: StreamEnd): AsyncGenerator<T, Return, Next> {
+  let started = false;
+  async function* watching(): AsyncGenerator<T, Return, Next> {
+    started = true;
+    try {
+      const value = yield* source;
+      await end.ended();
+      return value;
+    } catch (error) {
+      await end.failed(error);
+      throw error;
+    } finally {
+      // Said by `return` only: the two ends above come first, and only the first one counts.
+      await end.cancelled();
+    }
+  }
+  const made = watching();
+  const { return: leave, throw: fail } = made;
+  // A generator that never started runs none of its own code when it is left, so its source would stay open and unsaid.
+  return Object.assign(made, {
+    return: async (value: Return | PromiseLike<Return>) => {
+      if (!started) {
+        started = true;
+        try {
+          await source.return(value as Return);
+        } catch (error) {
+          await end.failed(error);
+          throw error;
+        }
+        await end.cancelled();
+      }
+      return leave.call(made, value);
+    },
+    throw: async (error: unknown) => {
+      if (!started) {
+        started = true;
+        await source.return(undefined as Return).catch(() => undefined);
+        await end.failed(error);
+      }
+      return fail.call(made, error);
+    },
+  });
+}
+
+function watchedReadable(source: ReadableStream<unknown>, end: StreamEnd): ReadableStream<unknown> | null {
+  if (source.locked) return null;
+  const bytes = isByteStream(source);
+  const reader = source.getReader();
+  const body = {
+    async pull(controller: ReadableStreamDefaultController<unknown> | ReadableByteStreamController): Promise<void> {
+      let step: ReadableStreamReadResult<unknown>;
+      try {
+        step = await reader.read();
+      } catch (error) {
+        await end.failed(error);
+        throw error;
+      }
+      if (!step.done) {
+        // A byte stream gives bytes, and any other controller takes anything.
+        (controller as ReadableStreamDefaultController<unknown>).enqueue(step.value);
+        return;
+      }
+      await end.ended();
+      controller.close();
+      // A reader that brought its own buffer waits for it to be given back.
+      if ("byobRequest" in controller) controller.byobRequest?.respond(0);
+    },
+    async cancel(reason: unknown): Promise<void> {
+      try {
+        await reader.cancel(reason);
+      } catch (error) {
+        await end.failed(error);
+        throw error;
+      }
+      await end.cancelled();
+    },
+  };
+  // Reads nothing ahead: what nobody asked for is not pulled.
+  return bytes ? new ReadableStream({ ...body, type: "bytes" }) : new ReadableStream(body, { highWaterMark: 0 });
+}
+
+/** Only a byte stream lends a reader for own buffers. */
+function isByteStream(source: ReadableStream<unknown>): boolean {
+  try {
+    source.getReader({ mode: "byob" }).releaseLock();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The first end is the end. */
+function finished(end: StreamEnd): StreamEnd {
+  let said = false;
+  const first = (say: () => Promise<void>): Promise<void> => {
+    if (said) return Promise.resolve();
+    said = true;
+    return say();
+  };
+  return { ended: () => first(end.ended), cancelled: () => first(end.cancelled), failed: (error) => first(() => end.failed(error)) };
+}
+
+/** Stops a stream that cannot be let through, by whatever it understands. */
+function stop(stream: unknown): void {
+  for (const [target, member] of [
+    [stream, "return"],
+    [stream, "destroy"],
+    [stream, "cancel"],
+    [has(stream, "controller", "object") ? stream.controller : null, "abort"],
+  ] as const) {
+    try {
+      if (has(target, member)) void Promise.resolve(target[member]()).catch(() => undefined);
+    } catch {
+      // It does not let itself be stopped this way.
+    }
+  }
+}
+
+function has<Member extends PropertyKey>(value: unknown, member: Member): value is Record<Member, () => unknown>;
+function has<Member extends PropertyKey>(value: unknown, member: Member, type: "object"): value is Record<Member, object>;
+function has(value: unknown, member: PropertyKey, type = "function"): boolean {
+  return typeof value === "object" && value !== null && typeof Reflect.get(value, member) === type;
+}

@@ -1,0 +1,299 @@
+import fc from "fast-check";
+import { describe, expect, expectTypeOf, test } from "vitest";
+import { AgentKilledError, type CommitFailed, type Session, type Unguarded } from "../../sdk/src/index.ts";
+import { clientOf, denied, fakeGateway, held, json, openFake, problem, RUN, SESSION } from "./gateway.ts";
+
+const DENY = denied("action_denied", "The policy denies the action by name.");
+
+describe("a guarded function", () => {
+  test("is decided, runs, and is committed with its estimate", async () => {
+    await using gateway = await fakeGateway();
+    const { session } = await openFake(gateway);
+    const search = session.guard({ action: "search_web", costUsd: 0.01, tags: ["search"] }, async (query: string) => `found ${query}`);
+    expect(await search("durable objects")).toBe("found durable objects");
+    const [decide, commit] = gateway.seen;
+    expect(decide?.body).toMatchObject({ action: "search_web", run: RUN, estimate_usd: "0.01", tags: ["search"], inputs: ["durable objects"] });
+    expect(commit?.path).toBe(`/v1/sessions/${SESSION}/decisions/${decide?.body.id}/commit`);
+    expect(commit?.body).toEqual({ cost_usd: "0.01", outcome: "success", duration_ms: 0 });
+  });
+
+  test("keeps this, name, length and the types of the function", async () => {
+    await using gateway = await fakeGateway();
+    const { session } = await openFake(gateway);
+    const till = {
+      balance: 5,
+      spend: session.guard({ action: "spend" }, function spend(this: { balance: number }, amount: number, _note?: string) {
+        this.balance -= amount;
+        return this.balance;
+      }),
+    };
+    expect(await till.spend(2)).toBe(3);
+    expect([till.spend.name, till.spend.length]).toEqual(["spend", 2]);
+    expectTypeOf<Parameters<typeof till.spend>>().toEqualTypeOf<[amount: number, _note?: string | undefined]>();
+    expectTypeOf(till.spend).returns.toEqualTypeOf<Promise<number>>();
+    expectTypeOf<ThisParameterType<typeof till.spend>>().toEqualTypeOf<{ balance: number }>();
+    const generic = session.guard({ action: "echo" }, async <T>(value: T) => value);
+    expectTypeOf(await generic("a" as const)).toEqualTypeOf<"a">();
+    const priced = session.guard({ action: "x", costUsd: (n) => n, actualUsd: (result) => result.usd }, async (n: number) => ({ usd: n }));
+    expectTypeOf(priced).returns.toEqualTypeOf<Promise<{ usd: number }>>();
+    // @ts-expect-error a guarded function takes what the function takes
+    const wrong = () => till.spend("2");
+    expect(wrong).toBeTypeOf("function");
+  });
+
+  test("is charged what it did cost when the guard knows", async () => {
+    await using gateway = await fakeGateway();
+    const { session } = await openFake(gateway);
+    const ask = session.guard({ action: "ask", costUsd: (n: number) => n / 10, actualUsd: (r) => r.usd }, (n: number) => ({ usd: n * 0.1 + 0.2 }));
+    await ask(1);
+    expect(gateway.seen.map((each) => each.body.estimate_usd ?? each.body.cost_usd)).toEqual(["0.1", "0.3"]);
+  });
+
+  test("that throws passes its exception unchanged, and is committed as an error at its estimate", async () => {
+    await using gateway = await fakeGateway();
+    const { session } = await openFake(gateway);
+    const thrown = new TypeError("no such city");
+    const fn = session.guard({ action: "weather", costUsd: "0.02" }, () => {
+      throw thrown;
+    });
+    await expect(fn()).rejects.toBe(thrown);
+    expect(gateway.seen[1]?.body).toEqual({ cost_usd: "0.02", outcome: "error", error: "TypeError: no such city", duration_ms: 0 });
+  });
+
+  test.each([
+    ["undefined", undefined],
+    ["a text", "boom"],
+    [
+      "an object whose name throws",
+      Object.defineProperty(new Error("x"), "name", {
+        get: () => {
+          throw 1;
+        },
+      }),
+    ],
+  ])("that throws %s throws just that", async (_, thrown) => {
+    await using gateway = await fakeGateway();
+    const { session } = await openFake(gateway);
+    const caught = await session
+      .guard({ action: "x" }, () => {
+        throw thrown;
+      })()
+      .then(
+        () => "resolved",
+        (error) => ({ error }),
+      );
+    expect(caught).toEqual({ error: thrown });
+    expect(gateway.count(/commit/)).toBe(1);
+  });
+
+  test.each([
+    ["denied", DENY, "PolicyViolationError", "action_denied"],
+    ["held", held(), "ApprovalRequiredError", "approval_required"],
+    [
+      "over budget",
+      denied("run_budget_exceeded", "The run's budget does not cover the estimate.", { stops: "run" }),
+      "BudgetExceededError",
+      "run_budget_exceeded",
+    ],
+    ["rate limited", denied("rate_exceeded", "Too many."), "RateLimitError", "rate_exceeded"],
+    ["killed", denied("session_killed", "The session was killed.", { stops: "session" }), "AgentKilledError", "session_killed"],
+    ["decided by nobody", denied("authority_stale", "The lease has ended."), "GatewayUnavailableError", "authority_stale"],
+    ["allowed and superseded by a kill", { superseded: { intervention: "int_1", kind: "kill" } }, "AgentKilledError", "superseded"],
+    ["allowed under an obligation", { obligations: [{ redact: "to" }] }, "GatewayRefusedError", "obligation_unknown"],
+  ])("does not run when it is %s, not even where an unreachable gateway would let it", async (_, answer, name, code) => {
+    await using gateway = await fakeGateway();
+    gateway.answers.set("send", answer);
+    const { session } = await openFake(gateway);
+    let runs = 0;
+    await expect(session.guard({ action: "send", onUnavailable: "allow" }, () => runs++)()).rejects.toMatchObject({ name, code });
+    expect([runs, gateway.count(/commit/)]).toEqual([0, 0]);
+  });
+
+  test("is not run, and its money is given back, when the caller gives up while it is decided", async () => {
+    await using gateway = await fakeGateway();
+    const stop = new AbortController();
+    const { session, time } = await openFake(gateway);
+    const { session: leaving } = await openFake(gateway, {
+      ...time,
+      fetch: async (url, init) => {
+        const response = await time.fetch(url, init);
+        if (/decisions$/.test(url)) stop.abort(new Error("the user left"));
+        return response;
+      },
+    });
+    let runs = 0;
+    await expect(leaving.guard({ action: "send", signal: stop.signal, onUnavailable: "allow" }, () => runs++)()).rejects.toThrow("the user left");
+    await expect.poll(() => [...gateway.decisions.values()].map((each) => each.state)).toEqual(["released"]);
+    expect([runs, session.signal.aborted]).toEqual([0, false]);
+  });
+
+  test("whose signal is a run's that is stopped meanwhile does not mistake that for an unreachable gateway", async () => {
+    await using gateway = await fakeGateway();
+    gateway.answers.set("first", denied("authority_stale", "The lease has ended.", { stops: "session" }));
+    const { session: other } = await openFake(gateway);
+    let runs = 0;
+    const session: Session = await clientOf(async () => {
+      await other.decide({ action: "first" });
+      return new Promise<Response>(() => {});
+    }).open();
+    const fn = session.guard({ action: "second", signal: other.signal, onUnavailable: "allow" }, () => runs++);
+    await expect(fn()).rejects.toMatchObject({ code: "authority_stale" });
+    expect(runs).toBe(0);
+  });
+
+  test("works for names that are known only when it is called", async () => {
+    await using gateway = await fakeGateway();
+    const { session } = await openFake(gateway);
+    const tools: Record<string, (input: { q: string }) => string> = { "crm/find": ({ q }) => q, "web.search": ({ q }) => q.toUpperCase() };
+    const call = (name: string, input: { q: string }) => session.guard({ action: name, costUsd: 0.001 }, tools[name] ?? (() => ""))(input);
+    expect([await call("crm/find", { q: "a" }), await call("web.search", { q: "b" })]).toEqual(["a", "B"]);
+    expect(gateway.seen.filter((each) => /decisions$/.test(each.path)).map((each) => [each.body.action, each.body.inputs])).toEqual([
+      ["crm/find", { q: "a" }],
+      ["web.search", { q: "b" }],
+    ]);
+  });
+
+  test("a synchronous generator function is refused before it is ever called", async () => {
+    const session = await clientOf(async () => json(500, {})).open();
+    expect(() =>
+      session.guard({ action: "count" }, function* () {
+        yield 1;
+      }),
+    ).toThrow(/Cannot guard the stream of "count"/);
+  });
+});
+
+describe("a commit that fails", () => {
+  test.each([
+    ["is never answered", ["did nothing", "did nothing", "did nothing"] as const, "GatewayUnavailableError", 3],
+    ["is refused", [problem(409, "decision_settled")], "GatewayRefusedError", 1],
+  ])("and %s is told to its observer, and replaces neither result nor exception", async (_, fates, name, tries) => {
+    await using gateway = await fakeGateway();
+    const told: CommitFailed[] = [];
+    const { session } = await openFake(gateway, {
+      onCommitFailed: (event) => {
+        told.push(event);
+        throw new Error("an observer's own trouble");
+      },
+    });
+    const run = (fn: () => unknown) =>
+      session.guard({ action: "pay", costUsd: "0.3" }, () => {
+        gateway.fates.push(...fates);
+        return fn();
+      })();
+    expect(await run(() => "paid")).toBe("paid");
+    await expect(
+      run(() => {
+        throw new RangeError("own");
+      }),
+    ).rejects.toThrow(RangeError);
+    expect(told.map(({ action, report, error }) => [action, report?.outcome, report?.costUsd, (error as Error).name])).toEqual([
+      ["pay", "success", "0.3", name],
+      ["pay", "error", "0.3", name],
+    ]);
+    expect(gateway.count(/commit/)).toBe(2 * tries);
+  });
+
+  test("although it was done is repeated and posted once with the same words", async () => {
+    await using gateway = await fakeGateway();
+    const { session } = await openFake(gateway);
+    await session.guard({ action: "pay", costUsd: "0.3" }, () => void gateway.fates.push("did it"))();
+    const commits = gateway.seen.filter((each) => /commit/.test(each.path)).map((each) => each.body);
+    expect(commits).toHaveLength(2);
+    expect(commits[0]).toEqual(commits[1]);
+  });
+
+  test.each([
+    [
+      "throws",
+      () => {
+        throw new Error("no usage");
+      },
+    ],
+    ["gives NaN", () => Number.NaN],
+    ["gives a text", () => "a lot"],
+  ])("because actualUsd %s charges the estimate and says so", async (_, actualUsd) => {
+    await using gateway = await fakeGateway();
+    const told: CommitFailed[] = [];
+    const { session } = await openFake(gateway, { onCommitFailed: (event) => void told.push(event) });
+    expect(await session.guard({ action: "ask", costUsd: "0.5", actualUsd }, () => "answer")()).toBe("answer");
+    expect(gateway.seen[1]?.body).toMatchObject({ cost_usd: "0.5", outcome: "success" });
+    expect(told).toHaveLength(1);
+  });
+});
+
+describe("an unreachable gateway", () => {
+  const dead = async (): Promise<never> => Promise.reject(new TypeError("fetch failed"));
+
+  test("lets nothing run, and says that it may be tried again", async () => {
+    const session = await clientOf(dead).open();
+    let runs = 0;
+    await expect(session.guard({ action: "pay" }, () => runs++)()).rejects.toMatchObject({
+      name: "GatewayUnavailableError",
+      code: "gateway_unavailable",
+      recoverable: true,
+      message: 'Cannot decide "pay": the gateway could not be reached',
+    });
+    expect(runs).toBe(0);
+  });
+
+  test("lets run what says so in writing, uncommitted and reported", async () => {
+    const told: Unguarded[] = [];
+    const session = await clientOf(dead, { onUnguarded: (event) => void told.push(event) }).open();
+    expect(await session.guard({ action: "log", onUnavailable: "allow" }, () => "logged")()).toBe("logged");
+    expect(told).toMatchObject([{ action: "log", session: SESSION, error: { name: "GatewayUnavailableError" } }]);
+  });
+});
+
+test("A decision that stops the run aborts the run's signal, and a new run has its own; one that stops the session stays.", async () => {
+  await using gateway = await fakeGateway();
+  gateway.answers.set("run over", denied("run_budget_exceeded", "Gone.", { stops: "run" }));
+  gateway.answers.set("all over", denied("session_killed", "The session was killed.", { stops: "session" }));
+  gateway.answers.set("only this", DENY);
+  const { session } = await openFake(gateway);
+  await session.decide({ action: "only this" });
+  await session.decide({ action: "run over", run: "run_another" });
+  expect(session.signal.aborted).toBe(false);
+  const first = session.signal;
+  await session.decide({ action: "run over" });
+  expect([first.aborted, (first.reason as Error).name]).toEqual([true, "BudgetExceededError"]);
+  await session.startRun();
+  expect(session.signal.aborted).toBe(false);
+  await session.decide({ action: "all over" });
+  await session.startRun();
+  expect(session.signal.reason).toBeInstanceOf(AgentKilledError);
+});
+
+test("However the gateway answers and fails, a function runs at most once for each allow, and never without one.", async () => {
+  await using gateway = await fakeGateway();
+  const { session } = await openFake(gateway);
+  gateway.answers.set("deny", DENY).set("hold", held());
+  const call = fc.record({
+    action: fc.constantFrom("allow", "deny", "hold"),
+    fates: fc.array(fc.constantFrom("did nothing" as const, "did it" as const, { status: 503 }, { status: 200, body: { verdict: "allow" } }), {
+      maxLength: 3,
+    }),
+    throws: fc.boolean(),
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.array(call, { minLength: 1, maxLength: 6 }), async (calls) => {
+      gateway.decisions.clear();
+      let runs = 0;
+      for (const { action, fates, throws } of calls) {
+        gateway.fates.splice(0, Number.POSITIVE_INFINITY, ...fates);
+        const before = runs;
+        await guarded(session, action, throws, () => runs++)().catch(() => undefined);
+        expect(runs - before).toBeLessThanOrEqual(action === "allow" ? 1 : 0);
+      }
+      const allows = [...gateway.decisions.values()].filter((each) => each.verdict === "allow").length;
+      expect(runs).toBeLessThanOrEqual(allows);
+    }),
+    { numRuns: 40 },
+  );
+});
+
+const guarded = (session: Session, action: string, throws: boolean, ran: () => void) =>
+  session.guard({ action }, () => {
+    ran();
+    if (throws) throw new Error("own");
+  });

@@ -1,0 +1,257 @@
+import { describe, expect, test } from "vitest";
+import {
+  createSentinel,
+  type Fetch,
+  GatewayRefusedError,
+  GatewayUnavailableError,
+  isAgentSentinelError,
+  type SentinelOptions,
+} from "../../sdk/src/index.ts";
+import { allowed, clientOf, denied, fakeGateway, fakeTime, held, json, openFake, problem, reason, SESSION, TOKEN } from "./gateway.ts";
+
+const idOf = (init: Parameters<Fetch>[1]): string => JSON.parse(init.body ?? "{}").id;
+const asked = (init: Parameters<Fetch>[1]) => allowed(idOf(init), { action: "pay" });
+
+describe("a request that fails", () => {
+  test.each([["did nothing"], ["did it"]] as const)("and %s is asked again under the same id, and recorded once", async (fate) => {
+    await using gateway = await fakeGateway();
+    const { session } = await openFake(gateway);
+    gateway.fates.push(fate, fate);
+    const decision = await session.decide({ action: "pay", estimateUsd: "0.3" });
+    expect(decision.verdict).toBe("allow");
+    expect(gateway.seen.map((each) => each.body)).toEqual(Array(3).fill(gateway.seen[0]?.body));
+    expect([...gateway.decisions.keys()]).toEqual([decision.id]);
+  });
+
+  test("opens one session under one idempotency key", async () => {
+    await using gateway = await fakeGateway();
+    gateway.fates.push("did it", "did nothing");
+    await createSentinel({ url: gateway.url, token: TOKEN, ...fakeTime() }).openSession();
+    expect(gateway.seen.map((each) => each.headers["idempotency-key"])).toEqual(Array(3).fill([...gateway.sessions.keys()][0]));
+    expect(gateway.sessions.size).toBe(1);
+  });
+
+  test("is given up after its tries, each pause drawn from a longer range", async () => {
+    const { open, time } = clientOf(async () => Promise.reject(new TypeError("fetch failed")), { retries: 3 });
+    const session = await open();
+    await expect(session.decide({ action: "pay" })).rejects.toBeInstanceOf(GatewayUnavailableError);
+    expect(time.paused).toEqual([100, 200, 400]);
+    expect(time.live()).toBe(0);
+  });
+
+  test("with Retry-After waits that long, and not past its own time", async () => {
+    const answers = [json(429, problem(429, "throttled").body, { "retry-after": "3" }), json(503, {}, { "retry-after": "60" })];
+    const { open, time } = clientOf(async () => answers.shift() ?? json(500, {}));
+    const session = await open();
+    await expect(session.decide({ action: "pay" })).rejects.toMatchObject({ name: "GatewayUnavailableError", remediation: { retryAfterMs: 60_000 } });
+    expect(time.paused).toEqual([3000]);
+  });
+
+  test("because nothing comes is cut off in shares of the time it has, even where fetch ignores its signal", async () => {
+    let tries = 0;
+    const { open, time } = clientOf(() => new Promise(() => void tries++), { timeoutMs: 9000 });
+    const session = await open();
+    const began = time.now();
+    await expect(session.decide({ action: "pay" })).rejects.toThrow('Cannot decide "pay": the gateway did not answer in time');
+    expect([tries, time.now() - began]).toEqual([3, 9000]);
+  });
+
+  test("because its caller gave up ends with the caller's own reason, at once", async () => {
+    const stop = new AbortController();
+    const { open, time } = clientOf(async () => {
+      stop.abort("enough");
+      return new Promise<Response>(() => {});
+    });
+    const session = await open();
+    await expect(session.decide({ action: "pay" }, { signal: stop.signal })).rejects.toBe("enough");
+    await expect(session.decide({ action: "pay" }, { signal: stop.signal })).rejects.toBe("enough");
+    expect([time.paused, time.live()]).toEqual([[], 0]);
+  });
+});
+
+/** Answers that no function may run on. `unreachable`: only those count for `onUnavailable: "allow"`. */
+const HOSTILE: readonly (readonly [string, (init: Parameters<Fetch>[1]) => Response, code: string])[] = [
+  ["a page instead of JSON", () => new Response("<html>Please log in</html>", { status: 200 }), "answer_malformed"],
+  ["an empty body", () => new Response("", { status: 200 }), "answer_malformed"],
+  ["null", () => json(200, null), "answer_malformed"],
+  ["a list", () => json(200, []), "answer_malformed"],
+  ["a bare yes", () => json(200, { decision: true, verdict: "allow" }), "answer_malformed"],
+  ["half an answer", (init) => new Response(JSON.stringify(asked(init)).slice(0, 90), { status: 200 }), "answer_malformed"],
+  ["an unknown verdict", (init) => json(200, { ...asked(init), verdict: "permit" }), "answer_malformed"],
+  ["a verdict in capitals", (init) => json(200, { ...asked(init), verdict: "ALLOW" }), "answer_malformed"],
+  ["allow with decision false", (init) => json(200, { ...asked(init), decision: false }), "answer_malformed"],
+  ["deny with decision true", (init) => json(200, { ...asked(init), ...denied("action_denied", "No."), decision: true }), "answer_malformed"],
+  ["decision as a text", (init) => json(200, { ...asked(init), decision: "true" }), "answer_malformed"],
+  ["allow for a reason to deny", (init) => json(200, { ...asked(init), reason: reason("action_denied") }), "answer_malformed"],
+  ["allow for an unheard reason", (init) => json(200, { ...asked(init), reason: { ...reason("permitted"), code: "why_not" } }), "answer_malformed"],
+  ["allow that stops the run", (init) => json(200, { ...asked(init), stops: "run" }), "answer_malformed"],
+  ["hold without an approval", (init) => json(200, { ...asked(init), ...held(), approval: null }), "answer_malformed"],
+  ["another decision's id", (init) => json(200, { ...asked(init), id: "dec_01890000-0000-7000-8000-00000000ffff" }), "answer_malformed"],
+  ["another action", (init) => json(200, { ...asked(init), action: "read" }), "answer_malformed"],
+  ["another session", (init) => json(200, { ...asked(init), session: "ses_2" }), "answer_malformed"],
+  ["another run", (init) => json(200, { ...asked(init), run: "run_2" }), "answer_malformed"],
+  ["a status of success that is none of the contract's", (init) => json(202, asked(init)), "problem_malformed"],
+  ["a redirect", () => new Response(null, { status: 307, headers: { location: "https://evil.test/" } }), "redirected"],
+  ["401", () => json(401, problem(401, "token_expired").body), "token_expired"],
+  ["403", () => json(403, problem(403, "scope_insufficient").body), "scope_insufficient"],
+  ["409", () => json(409, problem(409, "idempotency_mismatch").body), "idempotency_mismatch"],
+  ["422", () => json(422, problem(422, "body_invalid").body), "body_invalid"],
+  ["429 to the end", () => json(429, problem(429, "throttled").body), "throttled"],
+  ["500 to the end", () => json(500, problem(500, "internal").body), "internal"],
+  ["a refusal that is no problem document", () => new Response("nope", { status: 418 }), "problem_malformed"],
+  ["503 to the end", () => json(503, problem(503, "authority_unavailable").body), "unreachable"],
+  ["502 from something before it", () => new Response("<h1>Bad gateway</h1>", { status: 502 }), "unreachable"],
+];
+
+describe("an answer", () => {
+  test.each(HOSTILE)("that is %s runs nothing", async (_, respond, code) => {
+    const session = await clientOf(async (_url, init) => respond(init)).open();
+    let runs = 0;
+    const error = await session
+      .guard({ action: "pay" }, () => runs++)()
+      .catch((thrown) => thrown);
+    expect([isAgentSentinelError(error), runs]).toEqual([true, 0]);
+    expect(code === "unreachable" ? error.name : error.code).toBe(code === "unreachable" ? "GatewayUnavailableError" : code);
+    // Only an unreachable gateway lets run what may run without it.
+    await session
+      .guard({ action: "pay", onUnavailable: "allow" }, () => runs++)()
+      .catch(() => undefined);
+    expect(runs).toBe(code === "unreachable" ? 1 : 0);
+  });
+
+  test("of a deny for a reason that is newer than this SDK is still a deny, in the gateway's words", async () => {
+    const newer = { ...denied("action_denied", "The moon is full."), reason: { ...reason("action_denied", "The moon is full."), code: "moon_full" } };
+    const session = await clientOf(async (_url, init) => json(200, { ...asked(init), ...newer, some_new_member: 1 })).open();
+    await expect(session.guard({ action: "pay" }, () => 1)()).rejects.toMatchObject({
+      name: "PolicyViolationError",
+      code: "unrecognized",
+      message: 'Cannot run "pay": the moon is full',
+    });
+  });
+
+  test("that refuses says status, code, detail, issues and request, and never the token", async () => {
+    const body = problem(422, "body_invalid", {
+      detail: `Bearer ${TOKEN} sent nonsense.`,
+      issues: [{ pointer: "/action", message: `${TOKEN}?` }, 7],
+    }).body;
+    const session = await clientOf(async () => json(422, body)).open();
+    const error = await session.decide({ action: "a b" }).catch((thrown) => thrown);
+    expect(error).toBeInstanceOf(GatewayRefusedError);
+    expect(error).toMatchObject({
+      status: 422,
+      code: "body_invalid",
+      detail: "Bearer [token] sent nonsense",
+      issues: [{ pointer: "/action", message: "[token]?" }],
+      requestId: "req_1",
+      recoverable: false,
+      message: 'Cannot decide "a b": body_invalid (status 422): Bearer [token] sent nonsense',
+    });
+    expect(JSON.stringify(error) + error.stack).not.toContain(TOKEN);
+  });
+});
+
+describe("the token", () => {
+  test("is asked for before each try and sent in one header to one place, which redirects do not change", async () => {
+    let minted = 0;
+    const seen: unknown[] = [];
+    const { open } = clientOf(
+      async (url, init) => {
+        seen.push([new URL(url).origin, init.headers.authorization, init.redirect]);
+        return json(503, {});
+      },
+      { token: async () => `t${++minted}` },
+    );
+    const session = await open();
+    await session.decide({ action: "pay" }).catch(() => undefined);
+    expect(seen).toEqual(["t2", "t3", "t4"].map((token) => ["https://gate.test", `Bearer ${token}`, "manual"]));
+  });
+
+  test.each<[string, SentinelOptions["token"]]>([
+    ["throws", () => Promise.reject(new Error("vault is sealed"))],
+    ["never answers", () => new Promise<string>(() => {})],
+    ["gives what no header can carry", () => "two\nlines"],
+    ["is empty", ""],
+  ])("that %s is a refusal, not an unreachable gateway, and is not quoted", async (_, token) => {
+    let fetched = 0;
+    const time = fakeTime();
+    const sentinel = createSentinel({
+      url: "https://gate.test",
+      token,
+      ...time,
+      fetch: async () => {
+        fetched++;
+        return json(201, {});
+      },
+    });
+    const error = await sentinel.openSession().catch((thrown) => thrown);
+    expect([error.name, error.code, fetched]).toEqual(["GatewayRefusedError", "token_unavailable", 0]);
+    expect(error.message + String(error.cause)).not.toContain("two");
+  });
+});
+
+describe("a decision", () => {
+  test("that is held waits in long polls until it is not, at a measured pace", async () => {
+    await using gateway = await fakeGateway();
+    gateway.answers.set("send", held());
+    const { session, time } = await openFake(gateway);
+    const decision = await session.decide({ action: "send" });
+    expect(() => decision.assertAllowed()).toThrow('Cannot run "send": a person must approve it first');
+    let polls = 0;
+    const record = gateway.decisions.get(decision.id);
+    const states = ["held", "held", "expired"] as const;
+    if (record !== undefined) Object.defineProperty(record, "state", { enumerable: true, get: () => states[polls++] });
+    expect((await decision.wait()).state).toBe("expired");
+    expect(gateway.seen.slice(1).map((each) => each.path)).toEqual(Array(3).fill(`/v1/sessions/${SESSION}/decisions/${decision.id}?wait_ms=25000`));
+    expect(time.paused).toEqual([1000, 1000]);
+  });
+
+  test("can be committed, released, extended, topped up and read; a session can be read, taken up and closed", async () => {
+    await using gateway = await fakeGateway();
+    const { session, sentinel } = await openFake(gateway);
+    const { id } = await session.decide({ action: "pay", estimateUsd: 1 });
+    expect((await session.extend(id, 5000)).id).toBe(id);
+    expect((await session.topup(id, 2.5)).reservation?.amountUsd).toBe("2.5");
+    expect((await session.commit(id, { costUsd: 2, outcome: "success", usage: { input_tokens: 7 } })).postedUsd).toBe("2");
+    expect((await session.readDecision(id)).state).toBe("posted");
+    expect((await session.release(id, { reason: "never mind" })).state).toBe("released");
+    expect((await session.read()).budgets.map((each) => each.resetsAt)).toEqual([null, "2026-11-22T12:01:00.000Z"]);
+    expect((await sentinel.session(SESSION)).run).toBe(session.run);
+    await session.closeRun();
+    await session.close();
+    const paths = gateway.seen.map((each) => each.path.replace(`/v1/sessions/${SESSION}`, "").replace(id, "D"));
+    expect(paths.join(" ")).toBe(
+      `/decisions /decisions/D/extend /decisions/D/topup /decisions/D/commit /decisions/D /decisions/D/release   /runs/${session.run}/close /close`,
+    );
+    expect(gateway.seen[3]?.body).toEqual({ cost_usd: "2", outcome: "success", usage: { input_tokens: 7 } });
+  });
+
+  test("of many is answered each in its place, and a missing answer is none", async () => {
+    await using gateway = await fakeGateway();
+    gateway.answers.set("b", denied("action_denied", "No."));
+    const { session } = await openFake(gateway);
+    const answers = await session.decideAll([{ action: "a" }, { action: "b" }], { semantics: "independent" });
+    expect(answers.map((each) => each.verdict)).toEqual(["allow", "deny"]);
+    gateway.fates.push({ status: 200, body: { decisions: [] } });
+    await expect(session.decideAll([{ action: "a" }])).rejects.toMatchObject({ code: "answer_malformed" });
+  });
+
+  test.each(["..", "a/b", "", "x?y", "%2e"])("whose id is %j never becomes a path", async (id) => {
+    await using gateway = await fakeGateway();
+    const { session, sentinel } = await openFake(gateway);
+    await expect(session.release(id)).rejects.toThrow(TypeError);
+    await expect(sentinel.session(id)).rejects.toThrow(TypeError);
+    expect(gateway.seen).toEqual([]);
+  });
+});
+
+test.each<[string, Partial<SentinelOptions>]>([
+  ["no address", { url: "gate" }],
+  ["another protocol", { url: "ftp://gate.test" }],
+  ["credentials in the address", { url: "https://me:secret@gate.test" }],
+  ["a query in the address", { url: "https://gate.test?x=1" }],
+  ["no time at all", { timeoutMs: 0 }],
+  ["endless tries", { retries: Number.POSITIVE_INFINITY }],
+])("A client with %s is not made, and says which option it is without quoting a secret.", (_, options) => {
+  expect(() => createSentinel({ url: "https://gate.test", token: TOKEN, ...options })).toThrow(new RegExp(`option "${Object.keys(options)[0]}"`));
+  expect(() => createSentinel({ url: "https://me:secret@gate.test", token: TOKEN })).not.toThrow(/secret/);
+});
