@@ -8,8 +8,6 @@ export interface Env {
   readonly TENANTS: DurableObjectNamespace<TenantAuthority>;
   readonly LEDGERS: DurableObjectNamespace<TenantLedger>;
   readonly DB: D1Database;
-  /** The files of swagger-ui-dist, for the page at /docs. */
-  readonly DOCS_ASSETS: Fetcher;
   readonly TOKEN_ISSUER: string;
   readonly ROOT_KEY: string;
   readonly SIGNING_KEYS: string;

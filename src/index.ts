@@ -6,6 +6,6 @@ export { SessionAuthority } from "./authority/session_authority.ts";
 export { TenantAuthority } from "./authority/tenant_authority.ts";
 export { TenantLedger } from "./ledger/tenant_ledger.ts";
 
-const app = createApp<Env>({ ports: openPorts, assets: (env) => env.DOCS_ASSETS });
+const app = createApp<Env>({ ports: openPorts });
 
 export default { fetch: (request, env, context) => app.fetch(request, env, context) } satisfies ExportedHandler<Env>;

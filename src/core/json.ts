@@ -6,13 +6,28 @@ export type JsonValue = null | boolean | number | string | readonly JsonValue[] 
  * A lone surrogate, which RFC 8785 leaves undefined, is escaped. Members that are `undefined` are left out.
  */
 export function canonicalJson(value: unknown): string {
-  if (value === null || typeof value !== "object") return JSON.stringify(value) ?? "null";
+  // ECMAScript prints exactly what RFC 8785 asks for, but for the order of members: what is in order already is printed at once, and much faster.
+  if (isInOrder(value)) return JSON.stringify(value) ?? "null";
   if (Array.isArray(value)) return `[${value.map(canonicalJson).join(",")}]`;
   const members: string[] = [];
-  for (const [key, member] of Object.entries(value).sort(byCodeUnits)) {
+  // Anything but an object or an array is in order.
+  for (const [key, member] of Object.entries(value as object).sort(byCodeUnits)) {
     if (member !== undefined) members.push(`${JSON.stringify(key)}:${canonicalJson(member)}`);
   }
   return `{${members.join(",")}}`;
+}
+
+function isInOrder(value: unknown): boolean {
+  if (value === null || typeof value !== "object") return true;
+  if (Array.isArray(value)) return value.every(isInOrder);
+  let last: string | null = null;
+  for (const key of Object.keys(value)) {
+    if (last !== null && key < last) return false;
+    // Every key of the object is its own, as in anything that was parsed or written as a literal.
+    if (!isInOrder((value as { readonly [key: string]: unknown })[key])) return false;
+    last = key;
+  }
+  return true;
 }
 
 const byCodeUnits = ([a]: [string, unknown], [b]: [string, unknown]): number => (a < b ? -1 : a > b ? 1 : 0);

@@ -40,8 +40,10 @@ export function happen(turn: Turn, effect: Effect): void {
 export function record(turn: Turn, kind: EntryKind, says: Partial<EntryDraft>, payload: Omit<Payload, "salt"> | null): EntryMark {
   const { book } = turn;
   const { entryId, salt } = turn.fresh();
+  const policy = says.policy ?? null;
   const draft: EntryDraft = {
     ...says,
+    policy: policy === null ? null : { digest: policy.digest, name: policy.name, version: policy.version },
     id: entryId,
     kind,
     timestamp: formatInstant(turn.now),
@@ -66,9 +68,9 @@ export const aboutMatter = (id: string, matter: Matter): Partial<EntryDraft> => 
 });
 
 export const signature = (principal: Principal): Entry["principal"] => ({
-  token_id: principal.tokenId,
-  subject: principal.subject,
   kind: principal.kind,
+  subject: principal.subject,
+  token_id: principal.tokenId,
 });
 
 export const reservationText = (reservation: Reservation): NonNullable<Entry["reservation"]> => ({
@@ -76,19 +78,19 @@ export const reservationText = (reservation: Reservation): NonNullable<Entry["re
   expires_at: formatInstant(reservation.expiresAt),
 });
 
-/** What happened to accounts between two looks at the same ones. */
+/** What happened to accounts between two looks at the same ones. Here and below, members stand in canonical order: see `canonicalJson`. */
 export const movements = (before: readonly Balance[], after: readonly Balance[]): readonly AccountMovement[] =>
   before.map((balance, place) => ({
-    scope: balance.scope,
-    name: balance.name,
-    limit_usd: balance.limitMicroUsd === null ? null : formatUsd(balance.limitMicroUsd),
-    before: sides(balance),
     after: sides(after[place] ?? balance),
+    before: sides(balance),
+    limit_usd: balance.limitMicroUsd === null ? null : formatUsd(balance.limitMicroUsd),
+    name: balance.name,
+    scope: balance.scope,
   }));
 
 const sides = (balance: Balance): AccountMovement["before"] => ({
-  posted_usd: formatUsd(balance.postedMicroUsd),
   pending_usd: formatUsd(balance.pendingMicroUsd),
+  posted_usd: formatUsd(balance.postedMicroUsd),
 });
 
 /** Nobody has proven that nothing was spent: unless the policy says release, a reservation that runs out is posted at its estimate. */

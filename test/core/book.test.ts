@@ -503,3 +503,16 @@ describe("laws over long random histories", () => {
     session.turn(100, (turn) => expect(turn.now).toBe(500));
   });
 });
+
+it("an entry of a decision stands in canonical order from the start, so that it is printed without being sorted", () => {
+  const session = new Session();
+  const says = {
+    budgets: [actionLimit("pay", 5), limit("run", 5)],
+    rates: [{ pattern: "pay", max: 1, windowMs: 10 }],
+    hold: { rule: "/approvals/tags", timeoutMs: 5 },
+  };
+  decideOn(session, 0, ask(request({ resource: { id: "m", type: "mailbox" } }), says));
+  const { id } = decideOn(session, 0, ask(request(), { ...says, hold: null }));
+  session.turn(0, (turn) => commit(turn, session.record(id), PRINCIPAL, report(1), "a"));
+  for (const { entry, canonical } of session.ledger) expect(JSON.stringify(entry)).toBe(canonical);
+});

@@ -1,0 +1,522 @@
+import fc from "fast-check";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { BrokenInvariant } from "../../src/core/assert.ts";
+import { refusal } from "../../src/core/refusals.ts";
+import { err, ok } from "../../src/core/result.ts";
+import type { DecideCall, LedgerFilter, OpenSession } from "../../src/flow/ports.ts";
+import { createApp } from "../../src/http/app.ts";
+import { EXAMPLE_IDS } from "../../src/http/fields.ts";
+import { openApiDocument } from "../../src/http/openapi.ts";
+import type { Route } from "../../src/http/route.ts";
+import { ROUTES } from "../../src/http/routes.ts";
+import { aDecision, appOver, bearer, portsOf, SERVICE } from "./http_world.ts";
+
+const send = appOver();
+const SESSION = `/v1/sessions/${EXAMPLE_IDS.ses}`;
+const AGENT = bearer("agent", "ada");
+
+const post = (body: unknown, headers: Record<string, string> = {}): RequestInit => ({
+  method: "POST",
+  headers: { Authorization: SERVICE, "Content-Type": "application/json", ...headers },
+  body: typeof body === "string" ? body : JSON.stringify(body),
+});
+const get = (headers: Record<string, string> = {}): RequestInit => ({ headers: { Authorization: SERVICE, ...headers } });
+
+describe("the request's id", () => {
+  it.each([
+    ["abc-123", true],
+    ["x".repeat(128), true],
+    ["x".repeat(129), false],
+    ["two words", false],
+    ["", false],
+  ])("%s is echoed: %s", async (sent, echoed) => {
+    for (const path of ["/healthz", "/nowhere"]) {
+      const got = (await send(path, { headers: { "X-Request-ID": sent } })).headers.get("X-Request-ID");
+      if (echoed) expect(got).toBe(sent);
+      else expect(got).toMatch(/^req_[0-9a-f-]{36}$/);
+    }
+  });
+});
+
+describe("a decision", () => {
+  it("hands the story what the body says, with what it leaves out made plain", async () => {
+    const calls: DecideCall[] = [];
+    const decide = async (_tenant: string, _session: string, call: DecideCall) => {
+      calls.push(call);
+      return ok({ kind: "decided" as const, decisions: [{ answer: aDecision, replayed: true }] });
+    };
+    const response = await appOver({ sessions: { decide } })(
+      `${SESSION}/decisions`,
+      post('{"action":"pay","estimate_usd":0.1,"inputs":{"__proto__":{"a":1},"n":3}}', { "Idempotency-Key": "k" }),
+    );
+    expect(response.headers.get("Idempotency-Replayed")).toBe("true");
+    expect(calls[0]?.key?.key).toBe("k");
+    const request = calls[0]?.items[0]?.request;
+    expect(request).toMatchObject({ action: "pay", estimateMicroUsd: 100_000, tags: [], run: null, ttlMs: 300_000, confidence: null });
+    // A member named __proto__ is data like any other, and changes no prototype.
+    expect(JSON.stringify(request?.inputs)).toBe('{"__proto__":{"a":1},"n":3}');
+    expect(Object.getPrototypeOf(request?.inputs)).toBe(Object.prototype);
+  });
+
+  it("is shown with an absolute URL of its approval, and an overrun account with nothing remaining", async () => {
+    const response = await send(`https://gate.example${SESSION}/decisions`, post({ action: "pay" }));
+    expect(await response.json()).toMatchObject({
+      verdict: "hold",
+      decision: false,
+      approval: { id: EXAMPLE_IDS.apr, url: `https://gate.example/v1/approvals/${EXAMPLE_IDS.apr}`, expires_at: "2026-11-22T19:00:01.000Z" },
+      budgets: [{ limit_usd: "1", posted_usd: "1.2", remaining_usd: "0" }],
+    });
+  });
+
+  it.each([
+    [0.1, 200, null],
+    ["0.000001", 200, null],
+    [1e-7, 422, "money_precision"],
+    [0.1 + 0.2, 422, "money_precision"],
+    ["0.0000001", 422, "money_precision"],
+    ["-1", 422, "body_invalid"],
+    ["1e2", 422, "body_invalid"],
+    ["", 422, "body_invalid"],
+  ])("with an estimate of %s is answered %s %s", async (estimate, status, code) => {
+    const response = await send(`${SESSION}/decisions`, post({ action: "pay", estimate_usd: estimate }));
+    expect(response.status).toBe(status);
+    if (code !== null) expect(await response.json()).toMatchObject({ code, issues: [{ pointer: "/estimate_usd" }] });
+  });
+
+  it("is refused with body_invalid when money is not all that is wrong", async () => {
+    const response = await send(`${SESSION}/decisions`, post({ action: "no spaces", estimate_usd: "0.0000001" }));
+    const problem: { code: string; issues: { pointer: string }[] } = await response.json();
+    expect(problem.code).toBe("body_invalid");
+    expect(problem.issues.map(({ pointer }) => pointer).sort()).toEqual(["/action", "/estimate_usd"]);
+  });
+
+  it("names the member that was probably meant", async () => {
+    const response = await send(`${SESSION}/decisions`, post({ action: "pay", estimate_us: 1, resource: { type: "a", idd: "b" } }));
+    const problem: { issues: { pointer: string; message: string }[] } = await response.json();
+    expect(problem.issues).toContainEqual({ pointer: "/estimate_us", message: 'is unknown; did you mean "estimate_usd"?' });
+    expect(problem.issues).toContainEqual({ pointer: "/resource/idd", message: 'is unknown; did you mean "id"?' });
+    expect(problem.issues).toContainEqual({ pointer: "/resource/id", message: expect.stringMatching(/^is missing; wanted 1 to 512 characters/) });
+  });
+});
+
+describe("an Idempotency-Key", () => {
+  it("makes the same session of the same key, and is refused when it is not visible ASCII of 1 to 255 characters", async () => {
+    const orders: OpenSession[] = [];
+    const app = appOver({
+      sessions: {
+        open: async (order) => {
+          orders.push(order);
+          return ok({ answer: { id: order.id, agent: order.agent, run: order.run, policy: null, expiresAt: 0 }, replayed: orders.length > 1 });
+        },
+      },
+    });
+    const first = await app("/v1/sessions", post("", { "Idempotency-Key": "one" }));
+    const again = await app("/v1/sessions", post({}, { "Idempotency-Key": "one" }));
+    expect([first.status, again.status]).toEqual([201, 201]);
+    expect([first.headers.get("Idempotency-Replayed"), again.headers.get("Idempotency-Replayed")]).toEqual([null, "true"]);
+    expect(await first.text()).toBe(await again.text());
+    expect(orders[0]?.id).toBe(orders[1]?.id);
+    for (const key of ["", "a b", "x".repeat(256)]) {
+      const refused = await app("/v1/sessions", post({}, { "Idempotency-Key": key }));
+      expect(await refused.json()).toMatchObject({ status: 422, issues: [{ pointer: "/Idempotency-Key" }] });
+    }
+  });
+});
+
+describe("an ETag", () => {
+  it.each(["/v1/policies/demo", "/v1/policies/demo/versions/3", "/v1/policies/effective"])("of %s saves sending it again", async (path) => {
+    const first = await send(path, get());
+    const tag = first.headers.get("ETag") ?? "";
+    expect(tag).toMatch(/^"[0-9a-f]{32}"$/);
+    for (const has of [tag, `W/${tag}`, `"other", ${tag}`, "*"]) {
+      const again = await send(path, get({ "If-None-Match": has }));
+      expect(again.status).toBe(304);
+      expect(again.headers.get("ETag")).toBe(tag);
+      expect(await again.text()).toBe("");
+    }
+    expect((await send(path, get({ "If-None-Match": '"other"' }))).status).toBe(200);
+  });
+
+  it("differs between the author's text and the JSON", async () => {
+    const yaml = await send("/v1/policies/demo", get({ Accept: "text/yaml, application/json;q=0.5" }));
+    expect(yaml.headers.get("Content-Type")).toBe("application/yaml");
+    expect(await yaml.text()).toBe("version: 1 # the author's\n");
+    expect(yaml.headers.get("ETag")).not.toBe((await send("/v1/policies/demo", get())).headers.get("ETag"));
+  });
+});
+
+describe("a policy", () => {
+  const put = (body: string, type: string, query = ""): Promise<Response> =>
+    send(`/v1/policies/demo${query}`, { method: "PUT", headers: { Authorization: SERVICE, "Content-Type": type }, body });
+
+  it.each(["application/yaml", "application/x-yaml", "text/yaml", "application/json"])("is taken as %s", async (type) => {
+    expect((await put('{"version": 1}', type)).status).toBe(201);
+  });
+
+  it("is refused with the places of its mistakes", async () => {
+    const response = await put("version: 1\nbudgts:\n  session: 5\n", "application/yaml");
+    expect(await response.json()).toMatchObject({ status: 422, code: "policy_invalid", issues: [{ pointer: "/budgts", line: 2 }] });
+  });
+
+  it("is validated with an answer, whether it is good or not", async () => {
+    const validate = (body: string) =>
+      send("/v1/policies/validate", { method: "POST", headers: { Authorization: SERVICE, "Content-Type": "application/yaml" }, body });
+    expect(await (await validate("version: 1\n")).json()).toMatchObject({ valid: true, issues: [] });
+    expect(await (await validate("version: [")).json()).toMatchObject({ valid: false });
+    expect(await (await validate("budgts: 1")).json()).toMatchObject({
+      valid: false,
+      issues: expect.arrayContaining([expect.objectContaining({ line: 1 })]),
+    });
+  });
+
+  it.each([
+    ["?scope=agent", "/target"],
+    ["?target=ada", "/target"],
+    ["?scope=agents&target=a", "/scope"],
+    ["?activate=yes", "/activate"],
+  ])("is refused with the query %s", async (query, pointer) => {
+    expect(await (await put("version: 1", "application/yaml", query)).json()).toMatchObject({ status: 422, issues: [{ pointer }] });
+  });
+
+  it.each(["a b", "-x", "x+y", "%00"])("cannot be called %s", async (name) => {
+    const init = { method: "PUT", headers: { Authorization: SERVICE, "Content-Type": "application/yaml" }, body: "version: 1" };
+    expect(await (await send(`/v1/policies/${encodeURIComponent(name)}`, init)).json()).toMatchObject({
+      status: 422,
+      issues: [{ pointer: "/name" }],
+    });
+  });
+});
+
+describe("an agent's token", () => {
+  it("lists its own sessions and entries only, and is refused another's", async () => {
+    const asked: (string | null | undefined)[] = [];
+    const app = appOver({
+      tenants: {
+        listSessions: async (_tenant, _page, agent) => {
+          asked.push(agent);
+          return ok({ items: [], nextCursor: null });
+        },
+      },
+      ledger: {
+        list: async (_tenant: string, filter: LedgerFilter) => {
+          asked.push(filter.agent);
+          return ok({ items: [], nextCursor: null });
+        },
+      },
+    });
+    for (const path of ["/v1/sessions", "/v1/ledger"]) {
+      expect((await app(path, get({ Authorization: AGENT }))).status).toBe(200);
+      expect(await (await app(`${path}?agent=eve`, get({ Authorization: AGENT }))).json()).toMatchObject({ code: "not_your_session" });
+      expect((await app(path, get())).status).toBe(200);
+    }
+    expect(asked).toEqual(["ada", null, "ada", undefined]);
+  });
+
+  it("does not find another agent's entry", async () => {
+    const path = `/v1/ledger/${EXAMPLE_IDS.ent}`;
+    expect((await send(path, get({ Authorization: AGENT }))).status).toBe(200);
+    expect((await send(path, get({ Authorization: bearer("agent", "eve") }))).status).toBe(404);
+  });
+
+  it("is told its own sum only", async () => {
+    const own = await send("/v1/costs?group_by=agent", get({ Authorization: AGENT }));
+    expect(await own.json()).toEqual({ items: [{ key: "ada", posted_usd: "0.1", count: 1 }], total_usd: "0.1" });
+    expect((await send("/v1/costs?group_by=action", get({ Authorization: AGENT }))).status).toBe(403);
+  });
+
+  it("opens no session for another", async () => {
+    expect(await (await send("/v1/sessions", post({ agent: "eve" }, { Authorization: AGENT }))).json()).toMatchObject({ code: "not_your_session" });
+  });
+});
+
+describe("tokens", () => {
+  const wish = { subject: "a", kind: "service", scopes: ["ledger:read"] };
+
+  it("need a tenant from the root key, and find no other tenant from a token", async () => {
+    expect(await (await send("/v1/tokens", post(wish, { Authorization: "Bearer root" }))).json()).toMatchObject({ issues: [{ pointer: "/tenant" }] });
+    expect((await send("/v1/tokens", post({ ...wish, tenant: "demo" }, { Authorization: "Bearer root" }))).status).toBe(201);
+    expect((await send("/v1/tokens", post({ ...wish, tenant: "other" }))).status).toBe(404);
+    expect((await send("/v1/tokens", post(wish))).status).toBe(201);
+    expect((await send("/v1/tokens?tenant=other", get())).status).toBe(404);
+  });
+
+  it("of kind agent never hold what widens their own authority", async () => {
+    const response = await send("/v1/tokens", post({ ...wish, kind: "agent", scopes: ["ledger:read", "tokens:write"] }));
+    expect(await response.json()).toMatchObject({ status: 422, issues: [{ pointer: "/scopes/1" }] });
+  });
+});
+
+describe("a session", () => {
+  it("shows the smaller of its two limits, a shared account for a glob, and the actions no budget names", async () => {
+    const { budgets }: { budgets: unknown[] } = await (await send(SESSION, get())).json();
+    expect(budgets).toEqual([
+      { scope: "session", name: EXAMPLE_IDS.ses, limit_usd: "2", posted_usd: "0.3", pending_usd: "0", leased_usd: "0", remaining_usd: "1.7" },
+      { scope: "run", name: EXAMPLE_IDS.run, limit_usd: "1", posted_usd: "0.3", pending_usd: "0", leased_usd: "0", remaining_usd: "0.7" },
+      { scope: "action", name: "db.*", limit_usd: "0.2", posted_usd: "0.1", pending_usd: "0.05", leased_usd: "0", remaining_usd: "0.05" },
+      { scope: "action", name: "send_email", limit_usd: null, posted_usd: "0.2", pending_usd: "0", leased_usd: "0", remaining_usd: null },
+    ]);
+  });
+
+  it("has only its own limit where no policy can be read", async () => {
+    const app = appOver({ tenants: { effectivePolicy: async () => ok(null) } });
+    const { budgets }: { budgets: { limit_usd: string | null }[] } = await (await app(SESSION, get())).json();
+    expect(budgets.map(({ limit_usd }) => limit_usd)).toEqual(["2", null, null, null, null]);
+  });
+});
+
+describe("the ledger", () => {
+  it("shows the hashed members as they were hashed, with the three beside them", async () => {
+    const text = await (await send(`/v1/ledger/${EXAMPLE_IDS.ent}`, get())).text();
+    expect(text).toBe(
+      `{"agent_id":"ada","cost_usd":"0.05","id":"${EXAMPLE_IDS.ent}","score":1e21,"hash":"${"cd".repeat(32)}","index":4,"payload":null}`,
+    );
+  });
+
+  it("is exported a line an entry, and read only as fast as the client takes it", async () => {
+    let pagesRead = 0;
+    let ended = false;
+    const row = { index: 0, canonical: '{"agent_id":"ada"}', hash: "00", payload: null };
+    const app = appOver({
+      ledger: {
+        async *export() {
+          try {
+            for (; pagesRead < 50; ) {
+              pagesRead++;
+              yield [row];
+            }
+          } finally {
+            ended = true;
+          }
+        },
+      },
+    });
+    const whole = await send("/v1/ledger/export", get());
+    expect(whole.headers.get("Content-Type")).toBe("application/x-ndjson");
+    const lines = (await whole.text()).trimEnd().split("\n");
+    expect(lines.map((line) => JSON.parse(line).index)).toEqual([4, 5, 6]);
+
+    const response = await app("/v1/ledger/export", get());
+    const reader = response.body?.getReader();
+    await reader?.read();
+    await reader?.read();
+    expect(pagesRead).toBeLessThan(5);
+    await reader?.cancel();
+    expect(ended).toBe(true);
+  });
+
+  it("breaks a stream off rather than end it early, and refuses where nothing was sent yet", async () => {
+    vi.spyOn(console, "error").mockImplementation(() => undefined);
+    const failing = (after: number) =>
+      appOver({
+        ledger: {
+          async *export() {
+            for (let page = 0; page < after; page++) yield [{ index: page, canonical: '{"a":1}', hash: "00", payload: null }];
+            throw new Error("D1_ERROR: gone");
+          },
+        },
+      })("/v1/ledger/export", get());
+    const refused = await failing(0);
+    expect(await refused.json()).toMatchObject({ code: "ledger_unavailable" });
+    await expect((await failing(2)).text()).rejects.toThrow();
+  });
+});
+
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+describe("a failure", () => {
+  it.each([
+    ["a port that is lost", new Error("Network connection lost. secret"), "authority_unavailable", 503],
+    ["an object that is overloaded", Object.assign(new Error("overloaded secret"), { remote: true, overloaded: true }), "authority_unavailable", 503],
+    ["a law that broke", new BrokenInvariant("secret"), "internal", 500],
+    ["a fault of our own inside an object", Object.assign(new Error("secret"), { remote: true }), "internal", 500],
+  ])("of %s says nothing from inside", async (_, error, code, status) => {
+    const log = vi.spyOn(console, "error").mockImplementation(() => undefined);
+    const app = appOver({ sessions: { read: () => Promise.reject(error) } });
+    const response = await app(SESSION, get({ "X-Request-ID": "r-1" }));
+    const text = await response.text();
+    expect(JSON.parse(text)).toMatchObject({ code, status, request_id: "r-1" });
+    expect(text).not.toContain("secret");
+    expect(response.headers.get("Retry-After")).toBe(status === 503 ? "1" : null);
+    expect(log).toHaveBeenCalledTimes(1);
+    expect(log.mock.calls[0]?.[0]).toContain("r-1");
+  });
+
+  it("that a story tells is a problem with its own status", async () => {
+    const app = appOver({ sessions: { commit: async () => err(refusal("decision_settled", "It was released.")) } });
+    const response = await app(`${SESSION}/decisions/${EXAMPLE_IDS.dec}/commit`, post({ cost_usd: 1, outcome: "success" }));
+    expect(response.status).toBe(409);
+    expect(await response.json()).toMatchObject({ code: "decision_settled", type: "/docs/problems#decision_settled", detail: "It was released." });
+  });
+});
+
+describe("whatever is sent", () => {
+  const targets = ROUTES.filter(({ body }) => body !== null);
+  const pathOf = (route: Route): string =>
+    route.path
+      .replace("{session}", EXAMPLE_IDS.ses)
+      .replace("{decision}", EXAMPLE_IDS.dec)
+      .replace("{run}", EXAMPLE_IDS.run)
+      .replace("{name}", "demo");
+
+  const sent = async (route: Route, body: string | Uint8Array<ArrayBuffer>, type: string): Promise<number> => {
+    const headers = { Authorization: route.caller === "root" ? "Bearer root" : SERVICE, "Content-Type": type };
+    return (await send(pathOf(route), { method: route.method, headers, body })).status;
+  };
+
+  it("as JSON is never our failure", async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.constantFrom(...targets), fc.json({ noUnicodeString: false, stringUnit: "binary" }), async (route, body) => {
+        expect(await sent(route, body, "application/json")).toBeLessThan(500);
+      }),
+      { numRuns: 400 },
+    );
+  });
+
+  it("as a near miss of a good body is never our failure", async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom(...targets.filter(({ body }) => body?.schema !== null)),
+        fc.dictionary(
+          fc.constantFrom("id", "action", "labels", "usage", "inputs", "tags", "scopes", "ttl_ms", "cost_usd", "decisions", "resource"),
+          fc.jsonValue(),
+        ),
+        async (route, members) => {
+          expect(await sent(route, JSON.stringify({ ...(route.body?.example as object), ...members }), "application/json")).toBeLessThan(500);
+        },
+      ),
+      { numRuns: 400 },
+    );
+  });
+
+  it("as octets is never our failure", async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom(...targets),
+        fc.uint8Array({ maxLength: 200 }),
+        fc.constantFrom("application/json", "application/yaml"),
+        async (route, octets, type) => {
+          expect(await sent(route, new Uint8Array(octets), type)).toBeLessThan(500);
+        },
+      ),
+      { numRuns: 400 },
+    );
+  });
+});
+
+describe("the OpenAPI document", () => {
+  // As a client gets it: through JSON.
+  const document: {
+    openapi: string;
+    paths: Record<string, Record<string, Operation>>;
+    components: { schemas: Record<string, unknown>; headers: Record<string, unknown>; securitySchemes: Record<string, unknown> };
+  } = JSON.parse(JSON.stringify(openApiDocument(ROUTES)));
+
+  interface Operation {
+    readonly operationId: string;
+    readonly parameters: readonly { name: string; in: string; required: boolean; schema: unknown }[];
+    readonly requestBody?: { content: Record<string, { schema: unknown; example?: unknown }> };
+    readonly responses: Record<string, { description: string; content?: Record<string, { schema: unknown; example?: unknown; examples?: unknown }> }>;
+    readonly security: readonly Record<string, readonly string[]>[];
+  }
+
+  const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, it]) => ({ path, method, it })),
+  );
+
+  function* nodes(value: unknown): Generator<Record<string, unknown>> {
+    if (typeof value !== "object" || value === null) return;
+    if (!Array.isArray(value)) yield value as Record<string, unknown>;
+    for (const member of Object.values(value)) yield* nodes(member);
+  }
+
+  it("is served as it is made", async () => {
+    expect(await (await send("/openapi.json")).json()).toEqual(document);
+    expect(document.openapi).toBe("3.1.1");
+  });
+
+  it("has every documented route once, with its own operationId", () => {
+    const documented = ROUTES.filter((route) => route.documented);
+    expect(operations.map(({ path, method }) => `${method} ${path}`).sort()).toEqual(
+      documented.map((r) => `${r.method.toLowerCase()} ${r.path}`).sort(),
+    );
+    expect(new Set(operations.map(({ it }) => it.operationId)).size).toBe(operations.length);
+  });
+
+  it("refers to nothing that is not there", () => {
+    const pointers = [...nodes(document)].flatMap((node) => (typeof node.$ref === "string" ? [node.$ref] : []));
+    expect(pointers.length).toBeGreaterThan(50);
+    for (const pointer of pointers) {
+      let at: unknown = document;
+      for (const step of pointer.replace(/^#\//, "").split("/")) at = (at as Record<string, unknown>)[step];
+      expect(at, pointer).toBeDefined();
+    }
+  });
+
+  it("declares every parameter of every path, and no other", () => {
+    for (const { path, it } of operations) {
+      const declared = it.parameters.filter((parameter) => parameter.in === "path");
+      expect(declared.map(({ name }) => `{${name}}`)).toEqual(path.match(/\{\w+\}/g) ?? []);
+      for (const { required } of declared) expect(required).toBe(true);
+      expect(new Set(it.parameters.map(({ name }) => name)).size).toBe(it.parameters.length);
+    }
+  });
+
+  it("gives every operation a success, its problems, and an example of each body", () => {
+    for (const { it } of operations) {
+      const statuses = Object.keys(it.responses);
+      expect(statuses.some((status) => /^2\d\d$/.test(status))).toBe(true);
+      expect(statuses).toContain("500");
+      for (const response of Object.values(it.responses)) {
+        expect(response.description).not.toBe("");
+        for (const [type, content] of Object.entries(response.content ?? {})) {
+          expect(content.schema, type).toBeDefined();
+          if (type === "application/json" || type === "application/problem+json")
+            expect(content.example ?? content.examples, it.operationId).toBeDefined();
+        }
+      }
+      for (const content of Object.values(it.requestBody?.content ?? {})) expect(content.example).toBeDefined();
+      for (const requirement of it.security) {
+        for (const scheme of Object.keys(requirement)) expect(document.components.securitySchemes).toHaveProperty(scheme);
+      }
+    }
+  });
+
+  it("states the bounds that are checked", () => {
+    const decision = JSON.stringify(document.components.schemas.DecisionRequest);
+    expect(decision).toContain('"additionalProperties":false');
+    expect(decision).toContain('"maxLength":8192');
+    expect(decision).toContain('"required":["action"]');
+    const session = JSON.stringify(document.components.schemas.OpenSessionRequest);
+    expect(session).toContain('"maximum":2592000000');
+    expect(session).toContain('"maxProperties":64');
+    const limit = document.paths["/v1/ledger"]?.get?.parameters.find(({ name }) => name === "limit");
+    expect(limit?.schema).toMatchObject({ type: "integer", minimum: 1, maximum: 1000, default: 100 });
+  });
+});
+
+describe("the pages", () => {
+  it("load nothing from elsewhere", async () => {
+    for (const path of ["/docs", "/docs/problems"]) {
+      const response = await send(path);
+      expect(response.headers.get("Content-Security-Policy")).toContain("default-src 'none'");
+      expect(await response.text()).not.toMatch(/(src|href)="(https?:)?\/\//);
+    }
+    expect(await (await send("/docs/swagger-ui.css")).text()).toBe("file");
+  });
+
+  it("show every operation, with its problems, also where Swagger UI is not deployed", async () => {
+    const text = await (await send("/docs")).text();
+    for (const { id, documented } of ROUTES) expect(text.includes(`id="${id}"`)).toBe(documented);
+    expect(text).toContain("/docs/swagger-ui-bundle.js");
+    const plain = createApp({ ports: () => portsOf(), assets: () => null });
+    expect(await (await plain.request("/docs")).text()).not.toContain("<script");
+    expect((await plain.request("/docs/swagger-ui.css")).status).toBe(404);
+  });
+
+  it("greet a browser with a page and a program with JSON", async () => {
+    expect((await send("/", { headers: { Accept: "text/html,application/xml;q=0.9,*/*;q=0.8" } })).headers.get("Content-Type")).toMatch("text/html");
+    expect(await (await send("/")).json()).toMatchObject({ docs: "/docs" });
+  });
+});

@@ -1,0 +1,205 @@
+import { createHash } from "node:crypto";
+import type { Decision, Settlement } from "../../src/core/decision.ts";
+import { type IdPrefix, idOf } from "../../src/core/ids.ts";
+import { microUsdOf, ZERO_USD } from "../../src/core/money.ts";
+import { refusal } from "../../src/core/refusals.ts";
+import { err, ok } from "../../src/core/result.ts";
+import { SCOPES, type Scope } from "../../src/core/scopes.ts";
+import type { AccountRead, Caller, Ports, SessionRead, TokenRecord } from "../../src/flow/ports.ts";
+import { createApp } from "../../src/http/app.ts";
+import { EXAMPLE_DIGEST, EXAMPLE_IDS } from "../../src/http/fields.ts";
+
+/** A world in which every port answers as if all were well, so that a test sees what the HTTP room alone does. */
+
+export const AT = Date.UTC(2026, 10, 22, 19);
+
+const POLICY = { name: "demo", version: 3, digest: EXAMPLE_DIGEST as `sha-256:${string}` };
+const ENTRY = { id: EXAMPLE_IDS.ent, seq: 2, hash: "ab".repeat(32) };
+const EMPTY: AccountRead = { postedMicroUsd: ZERO_USD, pendingMicroUsd: ZERO_USD, leasedMicroUsd: ZERO_USD, overrunMicroUsd: ZERO_USD };
+
+export const aDecision: Decision = {
+  id: EXAMPLE_IDS.dec,
+  session: EXAMPLE_IDS.ses,
+  run: EXAMPLE_IDS.run,
+  action: "send_email",
+  verdict: "hold",
+  stops: null,
+  reason: { code: "approval_required", message: "A person must approve it first.", rule: "/approvals/actions", retryAfterMs: null, hint: null },
+  reservation: null,
+  budgets: [
+    {
+      scope: "run",
+      name: EXAMPLE_IDS.run,
+      limitMicroUsd: microUsdOf(1_000_000),
+      postedMicroUsd: microUsdOf(1_200_000),
+      pendingMicroUsd: ZERO_USD,
+      leasedMicroUsd: ZERO_USD,
+    },
+  ],
+  rates: [{ name: "send_email", limit: 10, remaining: 9, windowMs: 60_000, resetMs: 60_000 }],
+  policy: POLICY,
+  warnings: [],
+  approval: { id: EXAMPLE_IDS.apr, expiresAt: AT + 1000 },
+  entry: ENTRY,
+};
+
+const aSettlement: Settlement = {
+  id: EXAMPLE_IDS.dec,
+  state: "posted",
+  postedMicroUsd: microUsdOf(43_000),
+  overrunMicroUsd: ZERO_USD,
+  late: false,
+  reservation: { amountMicroUsd: microUsdOf(50_000), expiresAt: AT },
+  budgets: [],
+  entry: ENTRY,
+};
+
+export const aSession: SessionRead = {
+  id: EXAMPLE_IDS.ses,
+  agent: "ada",
+  labels: { team: "support" },
+  state: "active",
+  openedAt: AT,
+  expiresAt: AT + 1000,
+  run: EXAMPLE_IDS.run,
+  policy: POLICY,
+  budgetMicroUsd: microUsdOf(2_000_000),
+  total: { ...EMPTY, postedMicroUsd: microUsdOf(300_000) },
+  runs: [{ ...EMPTY, id: EXAMPLE_IDS.run, postedMicroUsd: microUsdOf(300_000) }],
+  actions: [
+    { ...EMPTY, action: "db.read", postedMicroUsd: microUsdOf(100_000) },
+    { ...EMPTY, action: "db.write", pendingMicroUsd: microUsdOf(50_000) },
+    { ...EMPTY, action: "send_email", postedMicroUsd: microUsdOf(200_000) },
+  ],
+  preventedMicroUsd: ZERO_USD,
+  decisions: { allow: 1, deny: 0, hold: 0 },
+};
+
+const aToken: TokenRecord = { id: EXAMPLE_IDS.tok, subject: "ada", kind: "agent", scopes: ["ledger:read"], issuedAt: AT, expiresAt: AT + 1000 };
+
+const aPolicyRow = {
+  ...POLICY,
+  scope: "tenant" as const,
+  target: null,
+  activeVersion: 3,
+  latestVersion: 3,
+  updatedAt: AT,
+  active: true,
+  createdAt: AT,
+  createdBy: "eve",
+  document: { version: 1, budgets: { session: "5", run: "1", actions: { "db.*": "0.2" } } },
+  text: "version: 1 # the author's\n",
+  format: "yaml" as const,
+};
+
+const canonical = '{"agent_id":"ada","cost_usd":"0.05","id":"ent_019a9c1e-7f00-7abc-8def-000000000005","score":1e21}';
+const aRow = { index: 4, canonical, hash: "cd".repeat(32), payload: null };
+
+const aCost = (key: string, micro: number) => ({
+  key,
+  postedMicroUsd: microUsdOf(micro),
+  count: 1,
+  costMicroUsd: microUsdOf(micro),
+  correctedMicroUsd: ZERO_USD,
+});
+
+const page = <T>(...items: readonly T[]) => ok({ items, nextCursor: null });
+const answered = <T>(answer: T, replayed = false) => ok({ answer, replayed });
+
+/** A bearer says who it is in its token: `kind:subject:scope scope`. `root` is the root key; `revoked` a token that was taken back. */
+function authenticate(authorization: string | null) {
+  if (authorization === null) return err(refusal("token_missing", "A token is needed."));
+  const text = authorization.replace(/^Bearer /, "");
+  if (text === "root") return ok<Caller>({ kind: "root" });
+  const [kind = "", subject = "", scopes = ""] = text.split(":", 2).concat(text.split(":").slice(2).join(":"));
+  if (kind !== "agent" && kind !== "human" && kind !== "service") return err(refusal("token_invalid", "The token is not valid."));
+  const principal = { tokenId: EXAMPLE_IDS.tok, tenant: "demo", subject, kind } as const;
+  // The scopes come from the test's own text.
+  return ok<Caller>({ kind: "bearer", principal, scopes: scopes.split(" ") as Scope[], expiresAt: AT + 1000 });
+}
+
+export const bearer = (kind: string, subject: string, scopes: readonly string[] = SCOPES): string => `Bearer ${kind}:${subject}:${scopes.join(" ")}`;
+
+export const SERVICE = bearer("service", "ops");
+
+type Overrides = { readonly [P in keyof Ports]?: Partial<Ports[P]> };
+
+export function portsOf(overrides: Overrides = {}): Ports {
+  const settled = async () => answered(aSettlement);
+  const ports: Ports = {
+    identity: {
+      authenticate: async (authorization) => authenticate(authorization),
+      sign: async () => "signed",
+      keySet: async () => ({ keys: [{ kty: "OKP" }] }),
+    },
+    sessions: {
+      open: async (order) => answered({ id: order.id, agent: order.agent, run: order.run, policy: null, expiresAt: AT }),
+      decide: async (_tenant, _session, call) =>
+        ok({
+          kind: "decided",
+          decisions: call.items.map(({ request }) => ({ answer: { ...aDecision, id: request.id, action: request.action }, replayed: false })),
+        }),
+      commit: settled,
+      release: settled,
+      extend: settled,
+      topup: async () => ok({ kind: "decided", decision: aDecision }),
+      readDecision: async () => ok({ decision: aDecision, state: "held", postedMicroUsd: ZERO_USD, overrunMicroUsd: ZERO_USD }),
+      openRun: async (_tenant, _session, _principal, run) => answered({ id: run }),
+      closeRun: async (_tenant, _session, _principal, run) => ok({ id: run }),
+      close: async () => ok({ ...aSession, state: "closed" }),
+      read: async () => ok(aSession),
+      renewLease: async () => ok(null),
+      ship: async () => undefined,
+    },
+    tenants: {
+      create: async ({ id }) => answered({ id }),
+      listSessions: async () => page(aSession),
+      liveSessions: async () => [],
+      putPolicy: async (_tenant, _principal, put) => ok({ name: put.name, version: 4, digest: put.digest, active: put.activate, created: true }),
+      activatePolicy: async () => ok(aPolicyRow),
+      deletePolicy: async () => ok(null),
+      listPolicies: async () => page(aPolicyRow),
+      readPolicy: async () => ok(aPolicyRow),
+      listPolicyVersions: async () => page(aPolicyRow),
+      effectivePolicy: async () => ok({ policy: POLICY, document: aPolicyRow.document, conflicts: [] }),
+      recordToken: async (_tenant, _principal, token) => answered(token),
+      listTokens: async () => page({ ...aToken, revokedAt: null }),
+      revokeToken: async () => ok(null),
+      isTokenGood: async () => true,
+      ship: async () => undefined,
+    },
+    ledger: {
+      accept: async () => ({ acceptedThrough: 0 }),
+      settle: async () => ok(null),
+      list: async () => page(aRow),
+      read: async () => ok(aRow),
+      export: async function* () {
+        yield [aRow, { ...aRow, index: 5 }];
+        yield [];
+        yield [{ ...aRow, index: 6 }];
+      },
+      costs: async () => ok({ items: [aCost("ada", 100_000), aCost("eve", 1)], totalMicroUsd: microUsdOf(100_001) }),
+    },
+    policies: {
+      evaluateLastSeen: () => null,
+      evaluateUnder: async () => err(refusal("authority_unavailable", "not asked for here")),
+    },
+    sha256: (text) => createHash("sha256").update(text).digest("hex"),
+    newId: <P extends IdPrefix>(prefix: P) => idOf(prefix, AT, crypto.getRandomValues(new Uint8Array(10))),
+  };
+  return {
+    ...ports,
+    sessions: { ...ports.sessions, ...overrides.sessions },
+    tenants: { ...ports.tenants, ...overrides.tenants },
+    ledger: { ...ports.ledger, ...overrides.ledger },
+    policies: { ...ports.policies, ...overrides.policies },
+    identity: { ...ports.identity, ...overrides.identity },
+  };
+}
+
+/** Sends one request to an app over the given world. */
+export function appOver(overrides: Overrides = {}) {
+  const ports = portsOf(overrides);
+  const app = createApp({ ports: () => ports, now: () => AT, assets: () => ({ fetch: async () => new Response("file") }) });
+  return async (path: string, init: RequestInit = {}): Promise<Response> => app.request(path, init, {});
+}
