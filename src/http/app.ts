@@ -34,27 +34,29 @@ export function createApp<E extends object>(wiring: Wiring<E>): Hono<{ Bindings:
   const now = wiring.now ?? Date.now;
   for (const [path, routes] of byPath(ROUTES)) {
     const pattern = path.replaceAll(/\{(\w+)\}/g, ":$1");
-    for (const route of routes) {
-      app.on(route.method, pattern, (c) => {
-        const world: World = {
-          ports: () =>
-            guardPorts(
-              wiring.ports(
-                c.env,
-                executionOf(() => c.executionCtx),
-              ),
-            ),
-          assets: wiring.assets?.(c.env) ?? null,
-          now: now(),
-        };
-        return serve(route, c.req.raw, c.req.param(), world);
-      });
-    }
+    const byMethod = new Map(routes.map((route) => [route.method as string, route]));
     const allowed = routes.flatMap(({ method }) => (method === "GET" ? ["GET", "HEAD"] : [method])).join(", ");
+    // One entry of the router for each path: Hono then calls its only match directly, and 405 needs no second entry.
     app.all(pattern, (c) => {
-      const door = enter(c.req.raw);
-      door.headers.set("Allow", allowed);
-      return problemResponse(refusal("method_not_allowed", `Here are offered: ${allowed}.`), door.requestId, door.headers);
+      // Hono answers HEAD as it answers GET, and leaves the body out.
+      const route = byMethod.get(c.req.method === "HEAD" ? "GET" : c.req.method);
+      if (route === undefined) {
+        const door = enter(c.req.raw);
+        door.headers.set("Allow", allowed);
+        return problemResponse(refusal("method_not_allowed", `Here are offered: ${allowed}.`), door.requestId, door.headers);
+      }
+      const world: World = {
+        ports: () =>
+          guardPorts(
+            wiring.ports(
+              c.env,
+              executionOf(() => c.executionCtx),
+            ),
+          ),
+        assets: wiring.assets?.(c.env) ?? null,
+        now: now(),
+      };
+      return serve(route, c.req.raw, c.req.param(), world);
     });
   }
   app.notFound((c) => {
@@ -178,7 +180,7 @@ async function readBody(route: Route, request: Request): Promise<Result<ReadBody
   const text = await readText(request);
   if (!text.ok) return text;
   if (text.value === "" && wanted.optional) return wanted.schema === null ? ok(NO_BODY) : parsedBody(wanted.schema, {}, "", "json");
-  if (text.value === "" && wanted.schema !== null) return parseJson("") as Result<never, Refusal>;
+  if (text.value === "") return err(refusal("body_malformed", "The body is empty."));
   const format = formatOf(request.headers.get("Content-Type"), wanted.formats);
   if (!format.ok) return format;
   if (wanted.schema === null) return ok({ body: undefined, text: text.value, format: format.value });

@@ -1,6 +1,8 @@
 import { REASONS, SENTENCES } from "../core/reasons.ts";
 import { REFUSALS } from "../core/refusals.ts";
+import { refusalsOf } from "./openapi.ts";
 import { PROBLEMS } from "./problems.ts";
+import type { Route } from "./route.ts";
 
 /** The pages for people. Everything they load comes from this gateway. */
 
@@ -33,14 +35,52 @@ ${body}
 </html>
 `;
 
-export const DOCS_PAGE = page(
-  "AgentSentinel API",
-  `<link rel="stylesheet" href="/docs/swagger-ui.css">
+/** The API for people: a plain page of its own, which Swagger UI replaces with one to try where its files are at hand. */
+export function docsPage(routes: readonly Route[], withSwagger: boolean): string {
+  const documented = routes.filter((route) => route.documented);
+  const tags = [...new Set(documented.map(({ tag }) => tag))];
+  const sections = tags.map(
+    (tag) =>
+      `<h2>${tag}</h2>\n${documented
+        .filter((route) => route.tag === tag)
+        .map(operation)
+        .join("\n")}`,
+  );
+  const reference = `<h1>AgentSentinel API</h1>
+<p>As a machine reads it: the <a href="/openapi.json">OpenAPI document</a>. What goes wrong: <a href="/docs/problems">problems and reasons</a>.</p>
+${sections.join("\n")}`;
+  if (!withSwagger) return page("AgentSentinel API", STYLE, reference);
+  return page(
+    "AgentSentinel API",
+    `${STYLE}
+<link rel="stylesheet" href="/docs/swagger-ui.css">
 <link rel="icon" type="image/png" href="/docs/favicon-32x32.png">`,
-  `<div id="swagger-ui"><p>The API is described by its <a href="/openapi.json">OpenAPI document</a>; what its <a href="/docs/problems">problems</a> mean is written down too.</p></div>
+    `<div id="swagger-ui">${reference}</div>
 <script src="/docs/swagger-ui-bundle.js"></script>
 <script src="/docs/initializer.js"></script>`,
-);
+  );
+}
+
+function operation(route: Route): string {
+  const { id, method, path, summary, description, scopes, caller, body, answers } = route;
+  const who =
+    caller === "anyone"
+      ? "Needs no token."
+      : [caller.includes("root") ? "the root key" : "", scopes.join(" or ")].filter((one) => one !== "").join(", or ");
+  const query = Object.keys(route.query.shape);
+  const shown = (example: unknown): string => `<pre>${escaped(typeof example === "string" ? example : JSON.stringify(example, null, 2))}</pre>`;
+  return `<details id="${id}"><summary><code>${method} ${escaped(path)}</code> ${escaped(summary)}</summary>
+${description === undefined ? "" : `<p>${escaped(description)}</p>`}
+<p>${caller === "anyone" ? who : `Needs ${who}.`}${query.length === 0 ? "" : ` Query: ${query.join(", ")}.`}</p>
+${body === null ? "" : `<p>Request:</p>${shown(body.example)}`}
+${answers.map(({ status, means, example }) => `<p>${status}: ${escaped(means)}</p>${example === undefined ? "" : shown(example)}`).join("\n")}
+<p>Problems: ${refusalsOf(route)
+    .map((code) => `<a href="/docs/problems#${code}">${code}</a>`)
+    .join(", ")}</p>
+</details>`;
+}
+
+const escaped = (text: string): string => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
 
 export const DOCS_INITIALIZER = `"use strict";
 if (typeof SwaggerUIBundle === "function") {
@@ -51,6 +91,8 @@ if (typeof SwaggerUIBundle === "function") {
 const STYLE = `<style>
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+details { margin: .5rem 0; }
+pre { overflow-x: auto; background: #8882; padding: .75rem; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .35rem .75rem .35rem 0; border-bottom: 1px solid #8884; vertical-align: top; }
 :target { background: #fc03; }

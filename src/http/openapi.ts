@@ -209,15 +209,11 @@ function answersOf(route: Route): Json {
 
 const contentOf = (shape: AnswerShape): Json =>
   Object.fromEntries(
-    shape.types.map((type, place) => [
-      type,
-      type === "application/json" && shape.schema !== undefined
-        ? { schema: schemaOf(shape.schema), example: shape.example }
-        : {
-            schema: type.endsWith("json") && type !== "application/x-ndjson" ? {} : { type: "string" },
-            ...(place === 0 ? { example: shape.example } : {}),
-          },
-    ]),
+    shape.types.map((type, place) => {
+      const isJson = type === "application/json" || type.endsWith("+json");
+      const schema = !isJson ? { type: "string" } : shape.schema === undefined ? { type: "object" } : schemaOf(shape.schema);
+      return [type, isJson || place === 0 ? { schema, example: shape.example } : { schema }];
+    }),
   );
 
 /** Every refusal that can be met on this route: what its doors refuse, and what its story does. */

@@ -10,6 +10,7 @@ const KIND = ["agent", "human", "service"] as const;
 const SEMANTICS = ["independent", "all_or_nothing", "stop_on_deny"] as const satisfies readonly BatchSemantics[];
 
 const actionName = patterned(/^[A-Za-z0-9_\-.:/]{1,128}$/, "1 to 128 letters, digits or _ - . : /", 128);
+const tenantId = patterned(/^[a-z0-9-]{1,63}$/, "1 to 63 of a-z, 0-9 and -", 63);
 const subject = oneLine(255);
 
 export const nothing = z.strictObject({});
@@ -75,14 +76,12 @@ export const topup = z.strictObject({ estimate_usd: usd.meta({ description: "The
 export const activate = z.strictObject({ version: whole(1, 1_000_000_000) });
 
 export const createTenant = z.strictObject({
-  id: patterned(/^[a-z0-9-]{1,63}$/, "1 to 63 of a-z, 0-9 and -", 63).meta({ examples: ["demo"] }),
+  id: tenantId.meta({ examples: ["demo"] }),
   name: oneLine(255).optional(),
 });
 
 export const issueToken = z.strictObject({
-  tenant: patterned(/^[a-z0-9-]{1,63}$/, "1 to 63 of a-z, 0-9 and -", 63)
-    .optional()
-    .meta({ description: "With the root key: whose token it is. A tenant's own token issues for its own tenant only." }),
+  tenant: tenantId.optional().meta({ description: "With the root key: whose token it is. A tenant's own token issues for its own tenant only." }),
   subject,
   kind: z.enum(KIND),
   scopes: z.array(z.enum(SCOPES)).max(SCOPES.length),
@@ -95,7 +94,9 @@ export const issueToken = z.strictObject({
 
 const page = {
   limit: whole(1, 1000).optional().meta({ description: "At most so many items.", default: 100 }),
-  cursor: z.string().min(1).max(1024).optional().meta({ description: "The `next_cursor` of the page before." }),
+  cursor: patterned(/^[\x21-\x7e]{1,1024}$/, "the next_cursor of an earlier page, unchanged", 1024)
+    .optional()
+    .meta({ description: "The `next_cursor` of the page before." }),
 };
 
 export const DEFAULT_LIMIT = 100;
@@ -124,7 +125,7 @@ export const effectiveQuery = z.strictObject({
   agent: subject.optional().meta({ description: "For which agent. Defaults to an agent's own subject, else to the tenant's policies alone." }),
 });
 export const tenantQuery = z.strictObject({
-  tenant: z.string().min(1).max(63).optional().meta({ description: "Whose, with the root key." }),
+  tenant: tenantId.optional().meta({ description: "Whose, with the root key." }),
 });
 export const tokensQuery = z.strictObject({ ...page, ...tenantQuery.shape });
 

@@ -1,7 +1,7 @@
 import { refusal } from "../../core/refusals.ts";
 import { err, ok } from "../../core/result.ts";
 import * as answers from "../answers.ts";
-import { DOCS_INITIALIZER, DOCS_PAGE, LANDING_PAGE, PAGE_HEADERS, PROBLEMS_PAGE, SWAGGER_FILES } from "../docs.ts";
+import { DOCS_INITIALIZER, docsPage, LANDING_PAGE, PAGE_HEADERS, PROBLEMS_PAGE, SWAGGER_FILES } from "../docs.ts";
 import { openApiDocument } from "../openapi.ts";
 import * as requests from "../requests.ts";
 import { answered, jsonAnswer, type Route, route } from "../route.ts";
@@ -47,10 +47,10 @@ export function servedRoutes(others: readonly Route[]): readonly Route[] {
           example: { openapi: "3.1.1" },
         },
       ],
-      answer: async () => {
+      answer: async ({ accepts }) => {
         // Made once per isolate, when it is first asked for.
         openApiText ??= JSON.stringify(openApiDocument([...others, ...routes]));
-        return ok({ status: 200, body: { text: openApiText, type: "application/json" }, headers: { "Cache-Control": "no-cache" } });
+        return ok({ status: 200, body: { text: openApiText, type: accepts }, headers: { "Cache-Control": "no-cache" } });
       },
     }),
     route({
@@ -82,7 +82,20 @@ export function servedRoutes(others: readonly Route[]): readonly Route[] {
             : answered(200, LINKS, { Vary: "Accept" }),
         ),
     }),
-    page("/docs", "readDocs", "The API, to read and to try", DOCS_PAGE),
+    route({
+      ...OPEN,
+      path: "/docs",
+      id: "readDocs",
+      summary: "The API, to read and to try",
+      documented: false,
+      answers: [html("The page.")],
+      answer: async ({ assets }) =>
+        ok({
+          status: 200,
+          body: { text: docsPage([...others, ...routes], assets !== null), type: "text/html; charset=utf-8" },
+          headers: PAGE_HEADERS,
+        }),
+    }),
     page("/docs/problems", "readProblems", "What problems and reasons mean", PROBLEMS_PAGE),
     route({
       ...OPEN,
