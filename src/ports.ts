@@ -7,19 +7,23 @@ import type { Ports } from "./flow/ports.ts";
 import { openIdentity } from "./identity/identity.ts";
 import { openLedger } from "./ledger/ledger.ts";
 
-/** What this isolate remembers between requests: compiled policies only, which are the same for everybody who may ask. */
-const memory = new PolicyMemory();
+/** Ports by environment: they hold bindings and values that requests may share, never anything of one request. */
+const known = new WeakMap<Env, Ports>();
 
-/** The world of one request: every port, behind it the real thing. */
+/** Every port, behind it the real thing. */
 export function openPorts(env: Env): Ports {
+  const before = known.get(env);
+  if (before !== undefined) return before;
   const tenants = openTenants(env);
-  return {
+  const ports: Ports = {
     sessions: openSessions(env),
     tenants,
     ledger: openLedger(env),
-    policies: openPolicyCache(memory, tenants),
+    policies: openPolicyCache(new PolicyMemory(), tenants),
     identity: openIdentity(env),
     sha256,
     newId: (prefix) => idOf(prefix, Date.now(), crypto.getRandomValues(new Uint8Array(10))),
   };
+  known.set(env, ports);
+  return ports;
 }

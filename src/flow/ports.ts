@@ -340,6 +340,8 @@ export interface LedgerRow {
 
 export interface CostQuery {
   readonly groupBy: "action" | "run" | "session" | "agent" | "day";
+  /** Of this agent only. */
+  readonly agent?: string | undefined;
   readonly from?: Instant | undefined;
   readonly to?: Instant | undefined;
 }

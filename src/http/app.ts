@@ -16,22 +16,23 @@ import { parseQuery } from "./query.ts";
 import type { Answer, Asked, Route } from "./route.ts";
 import { ROUTES } from "./routes.ts";
 
-/** What the app needs of the world: the ports of one request, files for `/docs`, and the clock, which is read once per request. */
+/** What the app needs of the world: the ports, and the clock, which is read once per request. */
 export interface Wiring<E extends object> {
-  ports(env: E, context: ExecutionContext | null): Ports;
-  /** The files of the page at `/docs`, by name; without them the page is plain. */
-  assets?(env: E): Assets | null;
+  ports(env: E): Ports;
   now?(): Instant;
-}
-
-export interface Assets {
-  fetch(request: Request): Promise<Response>;
 }
 
 /** The whole HTTP face of the gateway: the table of routes, mounted. */
 export function createApp<E extends object>(wiring: Wiring<E>): Hono<{ Bindings: E }> {
   const app = new Hono<{ Bindings: E }>();
   const now = wiring.now ?? Date.now;
+  // An environment's ports are made once: what they hold is only the environment.
+  const watched = new WeakMap<Ports, Ports>();
+  const portsOf = (ports: Ports): Ports => {
+    const known = watched.get(ports) ?? guardPorts(ports);
+    watched.set(ports, known);
+    return known;
+  };
   for (const [path, routes] of byPath(ROUTES)) {
     const pattern = path.replaceAll(/\{(\w+)\}/g, ":$1");
     const byMethod = new Map(routes.map((route) => [route.method as string, route]));
@@ -42,18 +43,10 @@ export function createApp<E extends object>(wiring: Wiring<E>): Hono<{ Bindings:
       const route = byMethod.get(c.req.method === "HEAD" ? "GET" : c.req.method);
       if (route === undefined) {
         const door = enter(c.req.raw);
-        door.headers.set("Allow", allowed);
-        return problemResponse(refusal("method_not_allowed", `Here are offered: ${allowed}.`), door.requestId, door.headers);
+        return problemResponse(refusal("method_not_allowed", `Here are offered: ${allowed}.`), door.requestId, { ...door.headers, Allow: allowed });
       }
       const world: World = {
-        ports: () =>
-          guardPorts(
-            wiring.ports(
-              c.env,
-              executionOf(() => c.executionCtx),
-            ),
-          ),
-        assets: wiring.assets?.(c.env) ?? null,
+        ports: () => portsOf(wiring.ports(c.env)),
         now: now(),
       };
       return serve(route, c.req.raw, c.req.param(), world);
@@ -68,14 +61,13 @@ export function createApp<E extends object>(wiring: Wiring<E>): Hono<{ Bindings:
 
 interface World {
   readonly ports: () => Ports;
-  readonly assets: Assets | null;
   readonly now: Instant;
 }
 
 /** What every answer carries, good or bad. */
 interface Door {
   readonly requestId: string;
-  readonly headers: Headers;
+  readonly headers: Record<string, string>;
 }
 
 async function serve(route: Route, request: Request, segments: Record<string, string>, world: World): Promise<Response> {
@@ -107,8 +99,7 @@ async function reach(route: Route, request: Request, segments: Record<string, st
   if (!accepts.ok) return away(accepts.error);
   const parameters = parseParameters(segments);
   if (!parameters.ok) return away(parameters.error);
-  const url = new URL(request.url);
-  const query = parseQuery(route.query, url.searchParams);
+  const query = queryOf(route, request.url);
   if (!query.ok) return away(query.error);
   const key = route.creates ? parseKey(request.headers.get("Idempotency-Key")) : ok(null);
   if (!key.ok) return away(key.error);
@@ -116,9 +107,8 @@ async function reach(route: Route, request: Request, segments: Record<string, st
   if (!read.ok) return away(read.error);
   const asked: Asked = {
     ports,
-    assets: world.assets,
     now: world.now,
-    origin: url.origin,
+    origin: originOf(request.url),
     headers: request.headers,
     accepts: accepts.value,
     caller: caller.value,
@@ -131,6 +121,19 @@ async function reach(route: Route, request: Request, segments: Record<string, st
   return answer.ok ? answer : away(answer.error);
 }
 
+/** What a route makes of no query at all, which is what nearly every request has. */
+const NO_QUERY = new WeakMap<Route, Result<unknown, Refusal>>();
+
+function queryOf(route: Route, url: string): Result<unknown, Refusal> {
+  if (url.includes("?")) return parseQuery(route.query, new URL(url).searchParams);
+  const known = NO_QUERY.get(route) ?? parseQuery(route.query, new URLSearchParams());
+  NO_QUERY.set(route, known);
+  return known;
+}
+
+/** A request's URL is absolute and normal when it gets here: its origin ends where its path begins. */
+const originOf = (url: string): string => url.slice(0, url.indexOf("/", "https://".length));
+
 const away = (refused: Refusal, atTheDoor = false) => err({ refusal: refused, atTheDoor });
 
 /** Visible ASCII, so that it can be logged and sent back as it is. */
@@ -139,18 +142,36 @@ const REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
 function enter(request: Request): Door {
   const sent = request.headers.get("X-Request-ID");
   const requestId = sent !== null && REQUEST_ID.test(sent) ? sent : `req_${crypto.randomUUID()}`;
-  return { requestId, headers: new Headers({ "X-Request-ID": requestId, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store" }) };
+  return { requestId, headers: { "X-Request-ID": requestId, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store" } };
 }
 
 /** The type to answer with, of those that the route's successful answers have. A route that answers with nothing accepts everything. */
 function acceptedType(route: Route, accept: string | null): Result<string, Refusal> {
-  const offered = [...new Set(route.answers.flatMap(({ types }) => types))];
-  const also = route.answers.flatMap(({ alsoAccepted }) => alsoAccepted ?? []);
+  const { offered, also } = offersOf(route);
   const [preferred] = offered;
   if (preferred === undefined) return ok("");
+  if (accept === null || accept === "*/*") return ok(preferred);
   const chosen = negotiate(accept, [...offered, ...also]);
   if (chosen === null) return err(refusal("not_acceptable", `Here are offered: ${offered.join(", ")}.`));
   return ok(offered.includes(chosen) ? chosen : preferred);
+}
+
+interface Offers {
+  readonly offered: readonly string[];
+  readonly also: readonly string[];
+}
+
+const OFFERS = new WeakMap<Route, Offers>();
+
+function offersOf(route: Route): Offers {
+  const known = OFFERS.get(route);
+  if (known !== undefined) return known;
+  const offers = {
+    offered: [...new Set(route.answers.flatMap(({ types }) => types))],
+    also: route.answers.flatMap(({ alsoAccepted }) => alsoAccepted ?? []),
+  };
+  OFFERS.set(route, offers);
+  return offers;
 }
 
 /** A name that nothing can have names nothing: `not_found`, as for what merely is not there. */
@@ -198,15 +219,14 @@ function parsedBody(
   return body.ok ? ok({ body: body.value, text, format }) : body;
 }
 
-function toResponse(answer: Answer, headers: Headers): Response {
-  for (const [name, value] of Object.entries(answer.headers ?? {})) headers.set(name, value);
+/** Headers stay a plain object up to here: each one set on a `Headers` crosses into the runtime by itself. */
+function toResponse(answer: Answer, common: Record<string, string>): Response {
+  const headers = { ...common, ...answer.headers };
   if (answer.body === null) return new Response(null, { status: answer.status, headers });
   if ("json" in answer.body) {
-    headers.set("Content-Type", "application/json");
-    return new Response(JSON.stringify(answer.body.json), { status: answer.status, headers });
+    return new Response(JSON.stringify(answer.body.json), { status: answer.status, headers: { ...headers, "Content-Type": "application/json" } });
   }
-  headers.set("Content-Type", answer.body.type);
-  return new Response(answer.body.text, { status: answer.status, headers });
+  return new Response(answer.body.text, { status: answer.status, headers: { ...headers, "Content-Type": answer.body.type } });
 }
 
 /** Routes by path, in the table's order: among paths that fit the same request, the table has the fixed one before the one with a parameter. */
@@ -214,16 +234,6 @@ function byPath(routes: readonly Route[]): ReadonlyMap<string, readonly Route[]>
   const paths = new Map<string, Route[]>();
   for (const route of routes) paths.set(route.path, [...(paths.get(route.path) ?? []), route]);
   return paths;
-}
-
-/** Outside of the runtime there is no execution context, and Hono throws for who asks. */
-function executionOf(ask: () => unknown): ExecutionContext | null {
-  try {
-    // Hono's own type lacks what the runtime's has beyond it; the runtime gave the object.
-    return ask() as ExecutionContext;
-  } catch {
-    return null;
-  }
 }
 
 /** For the operator's log only; nothing of it is sent. */

@@ -6,19 +6,11 @@ import type { Route } from "./route.ts";
 
 /** The pages for people. Everything they load comes from this gateway. */
 
-/** Nothing from elsewhere, no inline script; Swagger UI sets styles on its elements and draws its icons as data. */
+/** Nothing from elsewhere, and no script at all. */
 export const PAGE_HEADERS = {
-  "Content-Security-Policy":
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
   "Referrer-Policy": "no-referrer",
   "Cache-Control": "no-cache",
-} as const;
-
-/** Files of the package swagger-ui-dist that the page needs, and what they are. */
-export const SWAGGER_FILES = {
-  "swagger-ui.css": "text/css; charset=utf-8",
-  "swagger-ui-bundle.js": "text/javascript; charset=utf-8",
-  "favicon-32x32.png": "image/png",
 } as const;
 
 const page = (title: string, head: string, body: string): string => `<!doctype html>
@@ -35,8 +27,8 @@ ${body}
 </html>
 `;
 
-/** The API for people: a plain page of its own, which Swagger UI replaces with one to try where its files are at hand. */
-export function docsPage(routes: readonly Route[], withSwagger: boolean): string {
+/** The API for people, made from the same table as its document: no script, no file from elsewhere, and the browser's own search finds everything. */
+export function docsPage(routes: readonly Route[]): string {
   const documented = routes.filter((route) => route.documented);
   const tags = [...new Set(documented.map(({ tag }) => tag))];
   const sections = tags.map(
@@ -49,16 +41,7 @@ export function docsPage(routes: readonly Route[], withSwagger: boolean): string
   const reference = `<h1>AgentSentinel API</h1>
 <p>As a machine reads it: the <a href="/openapi.json">OpenAPI document</a>. What goes wrong: <a href="/docs/problems">problems and reasons</a>.</p>
 ${sections.join("\n")}`;
-  if (!withSwagger) return page("AgentSentinel API", STYLE, reference);
-  return page(
-    "AgentSentinel API",
-    `${STYLE}
-<link rel="stylesheet" href="/docs/swagger-ui.css">
-<link rel="icon" type="image/png" href="/docs/favicon-32x32.png">`,
-    `<div id="swagger-ui">${reference}</div>
-<script src="/docs/swagger-ui-bundle.js"></script>
-<script src="/docs/initializer.js"></script>`,
-  );
+  return page("AgentSentinel API", STYLE, reference);
 }
 
 function operation(route: Route): string {
@@ -81,12 +64,6 @@ ${answers.map(({ status, means, example }) => `<p>${status}: ${escaped(means)}</
 }
 
 const escaped = (text: string): string => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
-
-export const DOCS_INITIALIZER = `"use strict";
-if (typeof SwaggerUIBundle === "function") {
-  SwaggerUIBundle({ url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null, defaultModelsExpandDepth: 0 });
-}
-`;
 
 const STYLE = `<style>
 :root { color-scheme: light dark; }
@@ -121,7 +98,7 @@ export const LANDING_PAGE = page(
   `<h1>AgentSentinel</h1>
 <p>Runtime authority for autonomous agents: every action is asked for, decided, charged and recorded before it happens.</p>
 <ul>
-<li><a href="/docs">The API, to read and to try</a></li>
+<li><a href="/docs">The API, to read</a></li>
 <li><a href="/openapi.json">Its OpenAPI document</a></li>
 <li><a href="/docs/problems">What its problems and reasons mean</a></li>
 <li><a href="/v1/policy-schema.json">The JSON Schema of a policy</a></li>

@@ -41,7 +41,7 @@ export const REALM = "agentsentinel";
 export const problemType = (code: RefusalCode): string => `/docs/problems#${code}`;
 
 /** A refusal as a problem document (RFC 9457). `scopes` are those that would have sufficed; they go into the challenge of a 403. */
-export function problemResponse(refused: Refusal, requestId: string, headers: Headers, scopes: readonly Scope[] = []): Response {
+export function problemResponse(refused: Refusal, requestId: string, common: Record<string, string>, scopes: readonly Scope[] = []): Response {
   const { status, title } = PROBLEMS[refused.code];
   const problem: Problem = {
     type: problemType(refused.code),
@@ -52,8 +52,7 @@ export function problemResponse(refused: Refusal, requestId: string, headers: He
     request_id: requestId,
     ...(refused.issues === undefined ? {} : { issues: refused.issues.map(issueOnTheWire) }),
   };
-  headers.set("Content-Type", "application/problem+json");
-  headers.set("Cache-Control", "no-store");
+  const headers = new Headers({ ...common, "Content-Type": "application/problem+json", "Cache-Control": "no-store" });
   const challenge = challengeFor(refused, scopes);
   if (challenge !== null) headers.set("WWW-Authenticate", challenge);
   if (status === 503 || status === 429) headers.set("Retry-After", "1");

@@ -67,7 +67,6 @@ export interface AnswerShape {
 /** A request that has passed every door: who asks is known, what is asked is parsed. */
 export interface Asked {
   readonly ports: Ports;
-  readonly assets: { fetch(request: Request): Promise<Response> } | null;
   readonly now: Instant;
   readonly origin: string;
   readonly headers: Headers;

@@ -48,25 +48,14 @@ export async function* exportEntries(db: D1Database, tenant: string, filter: Led
   }
 }
 
-/** A line of a cost report. Costs and corrections stand beside their difference, because in a part of the time more may be taken back than posted. */
-export interface CostLine {
-  readonly key: string;
-  /** What was posted less what was taken back; zero where more was taken back than posted (the posting is of an earlier time). */
-  readonly postedMicroUsd: MicroUsd;
-  /** How many decisions posted. */
-  readonly count: number;
-  readonly costMicroUsd: MicroUsd;
-  readonly correctedMicroUsd: MicroUsd;
-}
-
 /**
  * What was spent, by action, run, session, agent or UTC day of the entry: largest first. The total is of everything in the time asked for, also of
  * entries that have no such key. Exact; a sum too large to be told exactly is refused with `money_precision`.
  */
-export async function reportCosts(db: D1Database, tenant: string, query: CostQuery): Reply<CostReport & { readonly items: readonly CostLine[] }> {
+export async function reportCosts(db: D1Database, tenant: string, query: CostQuery): Reply<CostReport> {
   const orm = drizzle(db);
   const key = COST_KEYS[query.groupBy];
-  const posting = and(eq(entries.tenant, tenant), posts(), ...during(query));
+  const posting = and(eq(entries.tenant, tenant), posts(), query.agent === undefined ? undefined : eq(entries.agent, query.agent), ...during(query));
   const cost = sql<number>`sum(${entries.costMicroUsd})`;
   const corrected = sql<number>`sum(${entries.correctedMicroUsd})`;
   const posted = sql<number>`sum(${entries.costMicroUsd}) - sum(${entries.correctedMicroUsd})`;

@@ -4,12 +4,11 @@ import { BrokenInvariant } from "../../src/core/assert.ts";
 import { refusal } from "../../src/core/refusals.ts";
 import { err, ok } from "../../src/core/result.ts";
 import type { DecideCall, LedgerFilter, OpenSession } from "../../src/flow/ports.ts";
-import { createApp } from "../../src/http/app.ts";
 import { EXAMPLE_IDS } from "../../src/http/fields.ts";
 import { openApiDocument } from "../../src/http/openapi.ts";
 import type { Route } from "../../src/http/route.ts";
 import { ROUTES } from "../../src/http/routes.ts";
-import { aDecision, appOver, bearer, portsOf, SERVICE } from "./http_world.ts";
+import { aDecision, appOver, bearer, SERVICE } from "./http_world.ts";
 
 const send = appOver();
 const SESSION = `/v1/sessions/${EXAMPLE_IDS.ses}`;
@@ -218,10 +217,10 @@ describe("an agent's token", () => {
     expect((await send(path, get({ Authorization: bearer("agent", "eve") }))).status).toBe(404);
   });
 
-  it("is told its own sum only", async () => {
+  it("is told its own sums only", async () => {
     const own = await send("/v1/costs?group_by=agent", get({ Authorization: AGENT }));
     expect(await own.json()).toEqual({ items: [{ key: "ada", posted_usd: "0.1", count: 1 }], total_usd: "0.1" });
-    expect((await send("/v1/costs?group_by=action", get({ Authorization: AGENT }))).status).toBe(403);
+    expect(await (await send("/v1/costs?group_by=agent", get())).json()).toMatchObject({ total_usd: "0.100001" });
   });
 
   it("opens no session for another", async () => {
@@ -503,16 +502,12 @@ describe("the pages", () => {
       expect(response.headers.get("Content-Security-Policy")).toContain("default-src 'none'");
       expect(await response.text()).not.toMatch(/(src|href)="(https?:)?\/\//);
     }
-    expect(await (await send("/docs/swagger-ui.css")).text()).toBe("file");
   });
 
-  it("show every operation, with its problems, also where Swagger UI is not deployed", async () => {
+  it("show every operation, with its problems, and run no script", async () => {
     const text = await (await send("/docs")).text();
     for (const { id, documented } of ROUTES) expect(text.includes(`id="${id}"`)).toBe(documented);
-    expect(text).toContain("/docs/swagger-ui-bundle.js");
-    const plain = createApp({ ports: () => portsOf(), assets: () => null });
-    expect(await (await plain.request("/docs")).text()).not.toContain("<script");
-    expect((await plain.request("/docs/swagger-ui.css")).status).toBe(404);
+    expect(text).not.toContain("<script");
   });
 
   it("greet a browser with a page and a program with JSON", async () => {

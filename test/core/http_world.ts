@@ -178,7 +178,10 @@ export function portsOf(overrides: Overrides = {}): Ports {
         yield [];
         yield [{ ...aRow, index: 6 }];
       },
-      costs: async () => ok({ items: [aCost("ada", 100_000), aCost("eve", 1)], totalMicroUsd: microUsdOf(100_001) }),
+      costs: async (_tenant, { agent }) => {
+        const items = [aCost("ada", 100_000), aCost("eve", 1)].filter(({ key }) => agent === undefined || key === agent);
+        return ok({ items, totalMicroUsd: microUsdOf(items.reduce((sum, { postedMicroUsd }) => sum + postedMicroUsd, 0)) });
+      },
     },
     policies: {
       evaluateLastSeen: () => null,
@@ -200,6 +203,6 @@ export function portsOf(overrides: Overrides = {}): Ports {
 /** Sends one request to an app over the given world. */
 export function appOver(overrides: Overrides = {}) {
   const ports = portsOf(overrides);
-  const app = createApp({ ports: () => ports, now: () => AT, assets: () => ({ fetch: async () => new Response("file") }) });
+  const app = createApp({ ports: () => ports, now: () => AT });
   return async (path: string, init: RequestInit = {}): Promise<Response> => app.request(path, init, {});
 }

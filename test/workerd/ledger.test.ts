@@ -787,6 +787,18 @@ describe("costs", () => {
     });
   });
 
+  it("are told for one agent alone, whatever they are grouped by", async () => {
+    const tenant = newTenant();
+    await record(tenant, sessionOf(tenant), [
+      { kind: "commit", action: "read", decision_id: "dec_1", agent_id: "ada", cost_usd: "1" },
+      { kind: "commit", action: "read", decision_id: "dec_2", agent_id: "eve", cost_usd: "2" },
+    ]);
+    expect(await reportCosts(env.DB, tenant, { groupBy: "action", agent: "ada" })).toMatchObject({
+      ok: true,
+      value: { items: [{ key: "read", postedMicroUsd: 1_000_000, count: 1 }], totalMicroUsd: 1_000_000 },
+    });
+  });
+
   it("refuses a sum that no number can tell exactly", async () => {
     const tenant = newTenant();
     await record(tenant, sessionOf(tenant), many(2, { kind: "commit", action: "buy", cost_usd: "9007199254" }));

@@ -1,8 +1,7 @@
-import { microUsdOf } from "../../core/money.ts";
 import { type Refusal, refusal } from "../../core/refusals.ts";
 import type { Principal } from "../../core/request.ts";
 import { err, ok, type Result } from "../../core/result.ts";
-import type { CostQuery, CostReport, LedgerFilter, LedgerRow } from "../../flow/ports.ts";
+import type { CostQuery, LedgerFilter, LedgerRow } from "../../flow/ports.ts";
 import { exportEntries, listEntries, readEntry, reportCosts } from "../../flow/read_ledger.ts";
 import * as answers from "../answers.ts";
 import * as examples from "../examples.ts";
@@ -87,7 +86,7 @@ export const ledgerRoutes = [
     id: "reportCosts",
     tag: "Ledger",
     summary: "Sum what was spent, by action, run, session, agent or day",
-    description: "A token of kind agent is told its own sum only, with `group_by=agent`.",
+    description: "A token of kind agent is told its own sums only.",
     query: requests.costsQuery,
     answers: [
       jsonAnswer(200, "The sums, exact to the micro-dollar.", answers.costReport, {
@@ -97,17 +96,10 @@ export const ledgerRoutes = [
     ],
     refuses: ["authority_unavailable", "ledger_unavailable"],
     answer: async ({ ports, principal, query }) => {
-      const wanted: CostQuery = { groupBy: query.group_by ?? "action", from: query.from, to: query.to };
-      if (principal.kind === "agent" && wanted.groupBy !== "agent") {
-        return err(
-          refusal(
-            "scope_insufficient",
-            "These sums are over all agents. A token of kind agent is told its own with group_by=agent, or in its sessions' totals.",
-          ),
-        );
-      }
-      const report = await reportCosts(ports, principal.tenant, wanted);
-      return reply(report, (sums) => answered(200, present.costReport(principal.kind === "agent" ? ownSum(sums, principal.subject) : sums)));
+      const agent = agentToRead(principal, undefined);
+      if (!agent.ok) return agent;
+      const wanted: CostQuery = { groupBy: query.group_by ?? "action", agent: agent.value ?? undefined, from: query.from, to: query.to };
+      return reply(await reportCosts(ports, principal.tenant, wanted), (sums) => answered(200, present.costReport(sums)));
     },
   }),
 ];
@@ -122,11 +114,6 @@ function ownOf(principal: Principal, filter: LedgerFilter): Result<LedgerFilter,
 function agentOf(row: LedgerRow): unknown {
   const entry: unknown = JSON.parse(row.canonical);
   return typeof entry === "object" && entry !== null && "agent_id" in entry ? entry.agent_id : null;
-}
-
-function ownSum(report: CostReport, agent: string): CostReport {
-  const items = report.items.filter(({ key }) => key === agent);
-  return { items, totalMicroUsd: microUsdOf(items.reduce((sum, { postedMicroUsd }) => sum + postedMicroUsd, 0)) };
 }
 
 /** Reads a page when the client has taken the one before: an export of any size needs the memory of one page. */

@@ -1,7 +1,6 @@
-import { refusal } from "../../core/refusals.ts";
-import { err, ok } from "../../core/result.ts";
+import { ok } from "../../core/result.ts";
 import * as answers from "../answers.ts";
-import { DOCS_INITIALIZER, docsPage, LANDING_PAGE, PAGE_HEADERS, PROBLEMS_PAGE, SWAGGER_FILES } from "../docs.ts";
+import { docsPage, LANDING_PAGE, PAGE_HEADERS, PROBLEMS_PAGE } from "../docs.ts";
 import { openApiDocument } from "../openapi.ts";
 import * as requests from "../requests.ts";
 import { answered, jsonAnswer, type Route, route } from "../route.ts";
@@ -86,41 +85,17 @@ export function servedRoutes(others: readonly Route[]): readonly Route[] {
       ...OPEN,
       path: "/docs",
       id: "readDocs",
-      summary: "The API, to read and to try",
+      summary: "The API, to read",
       documented: false,
       answers: [html("The page.")],
-      answer: async ({ assets }) =>
+      answer: async () =>
         ok({
           status: 200,
-          body: { text: docsPage([...others, ...routes], assets !== null), type: "text/html; charset=utf-8" },
+          body: { text: docsPage([...others, ...routes]), type: "text/html; charset=utf-8" },
           headers: PAGE_HEADERS,
         }),
     }),
     page("/docs/problems", "readProblems", "What problems and reasons mean", PROBLEMS_PAGE),
-    route({
-      ...OPEN,
-      path: "/docs/initializer.js",
-      id: "readDocsInitializer",
-      summary: "Starts the page",
-      documented: false,
-      answers: [{ status: 200, means: "The script.", types: ["text/javascript"] }],
-      answer: async () => ok({ status: 200, body: { text: DOCS_INITIALIZER, type: "text/javascript; charset=utf-8" }, headers: PAGE_HEADERS }),
-    }),
-    ...Object.entries(SWAGGER_FILES).map(([file, type]) =>
-      route({
-        ...OPEN,
-        path: `/docs/${file}`,
-        id: `readDocsFile:${file}`,
-        summary: "A file of Swagger UI",
-        documented: false,
-        answers: [{ status: 200, means: "The file.", types: [type.replace(/;.*/, "")] }],
-        answer: async ({ assets, origin }) => {
-          const found = await assets?.fetch(new Request(`${origin}/${file}`));
-          if (found?.body == null || found.status !== 200) return err(refusal("not_found", "The page's files are not deployed with this gateway."));
-          return ok({ status: 200, body: { text: found.body, type }, headers: { "Cache-Control": "public, max-age=3600" } });
-        },
-      }),
-    ),
   ];
   return routes;
 }
