@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { parseEnv } from "node:util";
-import { LEAST_ROOT_KEY_CHARACTERS, MAKERS } from "./keys.ts";
+import { MAKERS } from "./keys.ts";
 
 export interface Secrets {
   readonly values: { readonly [name: string]: string };
@@ -32,10 +32,6 @@ export function readSecrets(file: string, names: readonly string[], environment:
       values[name] = found;
     }
     origin[name] = given ? "environment" : "file";
-  }
-  const rootKey = values.ROOT_KEY;
-  if (rootKey !== undefined && rootKey.length < LEAST_ROOT_KEY_CHARACTERS) {
-    throw new Error(`ROOT_KEY (from the ${origin.ROOT_KEY}) has ${rootKey.length} characters; a root key has at least ${LEAST_ROOT_KEY_CHARACTERS}.`);
   }
   if (made.length > 0) {
     const heading = text === "" ? "# Secrets of the gateway on this machine, made by `npm start`. Not for production, never committed.\n" : "";

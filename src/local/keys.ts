@@ -6,9 +6,6 @@ export const MAKERS: { readonly [secret: string]: () => string } = {
   SIGNING_KEYS: makeSigningKeys,
 };
 
-/** A shorter one never matches: the gateway refuses a root key that could be guessed. */
-export const LEAST_ROOT_KEY_CHARACTERS = 16;
-
 /** 256 random bits, in characters that need no quoting anywhere. */
 export function makeRootKey(): string {
   return `root_${randomBytes(32).toString("base64url")}`;

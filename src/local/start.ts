@@ -80,7 +80,8 @@ async function healthy(url: string): Promise<void> {
       const answer = await fetch(`${url}/healthz`, { signal: AbortSignal.timeout(5000) });
       last = `${answer.status} ${(await answer.text()).slice(0, 200)}`;
       if (answer.status === 200 && JSON.parse(last.slice(4)).status === "ok") return;
-      if (answer.status < 500) break;
+      // Only 503 says "not yet". Anything else would be the same a minute later.
+      if (answer.status !== 503) break;
     } catch (fault) {
       last = String(fault);
     }
