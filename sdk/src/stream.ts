@@ -85,7 +85,7 @@ function watchedReadable(source: ReadableStream<unknown>, end: StreamEnd): Reada
   const reader = source.getReader();
   const body = {
     async pull(controller: ReadableStreamDefaultController<unknown> | ReadableByteStreamController): Promise<void> {
-      let step: ReadableStreamReadResult<unknown>;
+      let step: Awaited<ReturnType<typeof reader.read>>;
       try {
         step = await reader.read();
       } catch (error) {

@@ -57,6 +57,8 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   readonly #waiting: Waiting[] = [];
   #book: Book | null = null;
   #lease: Lease | null = null;
+  /** Whether the session was ever opened, once that is known: what is open stays so. */
+  #opened = false;
   #turning = false;
   #renewal: Promise<void> | null = null;
   #shipSoon: Promise<void> | null = null;
@@ -67,7 +69,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     super(ctx, env);
     this.#outbox = new Outbox(ctx.storage.sql);
     this.#store = new SessionStore(ctx.storage.sql, this.#outbox);
-    if (hasTables(ctx.storage.sql)) ctx.storage.transactionSync(() => this.#store.upgrade());
+    if (this.#isOpened()) ctx.storage.transactionSync(() => this.#store.upgrade());
   }
 
   async open(order: OpenSession): Reply<Answered<SessionOpened>> {
@@ -192,24 +194,24 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
 
   /** Takes a newer lease from the tenant: a policy or the revoked tokens have changed. */
   receive(lease: Lease): void {
-    if (hasTables(this.ctx.storage.sql)) this.#keepLease(lease);
+    if (this.#isOpened()) this.#keepLease(lease);
   }
 
   async renewLease(): Reply<null> {
-    if (!hasTables(this.ctx.storage.sql)) return err(refusal("not_found", "There is no such session."));
+    if (!this.#isOpened()) return err(refusal("not_found", "There is no such session."));
     await this.#renew();
     return ok(null);
   }
 
   async ship(): Promise<void> {
-    if (!hasTables(this.ctx.storage.sql)) return;
+    if (!this.#isOpened()) return;
     const { tenant, session } = this.#readBook();
     await this.#outbox.ship(this.env.LEDGERS.getByName(tenant), session);
   }
 
   override async alarm(): Promise<void> {
     this.#alarmAt = Number.POSITIVE_INFINITY;
-    if (!hasTables(this.ctx.storage.sql)) return;
+    if (!this.#isOpened()) return;
     // Caught here: an alarm that throws is tried six times and then dropped, and what is in the outbox must never be.
     try {
       await this.#enqueue(() => ok(null), false);
@@ -290,7 +292,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   }
 
   #enqueue<T>(work: (turn: Turn) => Result<T, Refusal>, needsLease: boolean): Reply<T> {
-    if (!hasTables(this.ctx.storage.sql)) return Promise.resolve(err(refusal("not_found", "There is no such session.")));
+    if (!this.#isOpened()) return Promise.resolve(err(refusal("not_found", "There is no such session.")));
     return new Promise((resolve, reject) => {
       this.#waiting.push({
         needsLease,
@@ -442,7 +444,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
 
   /** The recorded answer to an order under an id that was opened before; `null` when it was not. */
   #answerKnown(order: OpenSession): Result<Answered<SessionOpened>, Refusal> | null {
-    if (!hasTables(this.ctx.storage.sql)) return null;
+    if (!this.#isOpened()) return null;
     const opening = this.#store.readOpening();
     if (opening.fingerprint !== order.fingerprint)
       return err(refusal("idempotency_mismatch", "The Idempotency-Key was used before with another body."));
@@ -454,6 +456,11 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     const { tenant, session } = this.#readBook();
     await this.#tenant(tenant).closeSession(session);
     this.#store.setTenantTold();
+  }
+
+  #isOpened(): boolean {
+    this.#opened ||= hasTables(this.ctx.storage.sql);
+    return this.#opened;
   }
 
   #readBook(): Book {
