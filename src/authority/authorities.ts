@@ -1,7 +1,10 @@
-import type { Sessions, Tenants } from "../flow/ports.ts";
+import type { Decision } from "../core/decision.ts";
+import type { Refusal } from "../core/refusals.ts";
+import { ok, type Result } from "../core/result.ts";
+import type { DecideReply, Sessions, Tenants } from "../flow/ports.ts";
 import { type AuthorityEnv, sessionObjectName } from "./env.ts";
 import { reach } from "./reach.ts";
-import type { SessionAuthority } from "./session_authority.ts";
+import type { DecideReplyText, SessionAuthority } from "./session_authority.ts";
 import type { TenantAuthority } from "./tenant_authority.ts";
 
 /** The sessions' objects behind the port of that name. */
@@ -9,7 +12,10 @@ export function openSessions(env: AuthorityEnv): Sessions {
   const at = (tenant: string, session: string): Called<SessionAuthority> => called(env.SESSIONS.getByName(sessionObjectName(tenant, session)));
   return {
     open: (order) => reach(() => at(order.principal.tenant, order.id).open(order)),
-    decide: (tenant, session, call) => reach(() => at(tenant, session).decide(call)),
+    decide: (tenant, session, call) => {
+      const text = JSON.stringify(call);
+      return reach(async () => readDecided(await at(tenant, session).decide(text)));
+    },
     commit: (tenant, session, principal, id, report, fingerprint) => reach(() => at(tenant, session).commit(principal, id, report, fingerprint)),
     release: (tenant, session, principal, id, reason) => reach(() => at(tenant, session).release(principal, id, reason)),
     extend: (tenant, session, principal, id, ttlMs) => reach(() => at(tenant, session).extend(principal, id, ttlMs)),
@@ -22,6 +28,13 @@ export function openSessions(env: AuthorityEnv): Sessions {
     renewLease: (tenant, session) => reach(() => at(tenant, session).renewLease()),
     ship: async (tenant, session) => at(tenant, session).ship(),
   };
+}
+
+function readDecided(reply: DecideReplyText): Result<DecideReply, Refusal> {
+  if (reply.kind === "other") return reply.reply;
+  // Printed by the session's store, from values of this very type.
+  const decisions = reply.texts.map((text, place) => ({ answer: JSON.parse(text) as Decision, replayed: reply.replayed[place] === true }));
+  return ok({ kind: "decided", decisions });
 }
 
 /** The tenants' objects behind the port of that name. */

@@ -20,6 +20,7 @@ import type {
   DecisionRead,
   Lease,
   OpenSession,
+  PolicyMoved,
   Reply,
   SessionOpened,
   SessionRead,
@@ -106,8 +107,15 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     return ok({ answer: opened, replayed: false });
   }
 
-  decide(call: DecideCall): Reply<DecideReply> {
-    return this.#take(call.principal, (turn) => this.#decide(turn, call));
+  /** The call and the decisions cross as JSON texts: they are printed anyway, and the runtime's own encoding of objects costs several times as much. */
+  async decide(callText: string): Promise<DecideReplyText> {
+    // Printed by `openSessions`, from a value of this very type.
+    const call = JSON.parse(callText) as DecideCall;
+    const reply = await this.#take(call.principal, (turn) => this.#decide(turn, call));
+    if (!reply.ok) return { kind: "other", reply };
+    if (reply.value.kind === "policy_moved") return { kind: "other", reply: ok(reply.value) };
+    const { decisions } = reply.value;
+    return { kind: "decided", texts: decisions.map(({ answer }) => this.#store.textOf(answer)), replayed: decisions.map(({ replayed }) => replayed) };
   }
 
   commit(principal: Principal, id: DecisionId, report: CommitReport, fingerprint: string): Reply<Answered<Settlement>> {
@@ -472,6 +480,11 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     return this.env.TENANTS.getByName(tenant);
   }
 }
+
+/** What `decide` answers over RPC. */
+export type DecideReplyText =
+  | { readonly kind: "decided"; readonly texts: readonly string[]; readonly replayed: readonly boolean[] }
+  | { readonly kind: "other"; readonly reply: Result<PolicyMoved, Refusal> };
 
 /** What a caller waits for: an attempt within a turn that answers how to tell it, once the turn stands. */
 interface Waiting {

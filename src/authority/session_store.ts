@@ -109,6 +109,7 @@ export class SessionStore {
   readonly #outbox: Outbox;
   /** Hits written since old ones were last deleted, by pattern. */
   readonly #hitsWritten = new Map<string, number>();
+  readonly #texts = new WeakMap<Decision, string>();
   /** What moved since totals were last written. */
   #moved = false;
   readonly #runsMoved = new Set<RunId>();
@@ -225,7 +226,7 @@ export class SessionStore {
     if (row === undefined) return null;
     const record: DecisionRecord = {
       // Our own texts, written by `#insertDecision` and `#settleDecision`.
-      decision: JSON.parse(row.answer) as Decision,
+      decision: this.#known(row.answer),
       state: row.state as DecisionState,
       reservation:
         row.reserved_micro_usd === null || row.expires_at === null
@@ -343,13 +344,26 @@ export class SessionStore {
     this.#actionsMoved.clear();
   }
 
+  /** A decision's JSON: what is stored, and what is answered to whoever asks again. */
+  textOf(decision: Decision): string {
+    const text = this.#texts.get(decision) ?? JSON.stringify(decision);
+    this.#texts.set(decision, text);
+    return text;
+  }
+
+  #known(text: string): Decision {
+    const decision = JSON.parse(text) as Decision;
+    this.#texts.set(decision, text);
+    return decision;
+  }
+
   #insertDecision({ decision, fingerprint, state, matter }: Decided): void {
     this.#sql.exec(
       "INSERT INTO decisions (id, fingerprint, state, answer, matter, reserved_micro_usd, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
       decision.id,
       fingerprint,
       state,
-      JSON.stringify(decision),
+      this.textOf(decision),
       matter === null ? null : JSON.stringify(matter),
       decision.reservation?.amountMicroUsd ?? null,
       decision.reservation?.expiresAt ?? null,

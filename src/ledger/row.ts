@@ -1,4 +1,5 @@
-import type { EntryKind } from "../core/entry.ts";
+import { createHash } from "node:crypto";
+import { type EntryKind, payloadDigest } from "../core/entry.ts";
 import { parseUsd } from "../core/money.ts";
 import { err, ok, type Result } from "../core/result.ts";
 import { parseInstant } from "../core/time.ts";
@@ -12,6 +13,9 @@ import type { EntryRow, PayloadRow } from "./schema.ts";
 export function rowOf(tenant: string, index: number, shipped: ShippedEntry): Result<EntryRow, string> {
   const entry = parseObject(shipped.canonical);
   if (entry === null) return err("the canonical text is not a JSON object");
+  // A payload that was erased since is no fault; one that is there is the one it was sealed with.
+  if (shipped.payload !== null && entry.payload_digest !== payloadDigest(sha256, shipped.payload))
+    return err("its payload is not the one it was sealed with");
   if (entry.tenant_id !== tenant) return err("the entry is another tenant's");
   if (entry.seq !== shipped.seq || !Number.isSafeInteger(shipped.seq) || shipped.seq < 1) return err("the entry names another seq");
   if (!isHash(shipped.hash) || !isHash(entry.prev_hash)) return err("a hash is 64 hexadecimal digits");
@@ -73,6 +77,8 @@ function parseObject(text: string): { readonly [key: string]: unknown } | null {
     return null;
   }
 }
+
+const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
 
 const isText = (value: unknown): value is string => typeof value === "string" && value !== "";
 const isTextOrNull = (value: unknown): value is string | null => value === null || isText(value);

@@ -1,7 +1,6 @@
 import { DurableObject } from "cloudflare:workers";
 import { createHash } from "node:crypto";
 import { assert } from "../core/assert.ts";
-import { payloadDigest } from "../core/entry.ts";
 import { type Refusal, refusal } from "../core/refusals.ts";
 import { err, ok, type Result } from "../core/result.ts";
 import type { EntryBatch, ShippedEntry } from "../flow/ports.ts";
@@ -130,7 +129,6 @@ export class TenantLedger extends DurableObject<LedgerEnv> {
     if ((row.session ?? row.tenant) !== chain) return "it belongs to another chain";
     if (previous !== undefined && previous.hash !== row.prevHash) return "it names another predecessor";
     if (sha256(shipped.canonical) !== shipped.hash) return "its hash is not that of its text";
-    if (!isSealedWith(shipped)) return "its payload is not the one it was sealed with";
     if (!fitsD1(row, payloadRowOf(row.tenant, row.id, shipped.payload))) return "it is larger than D1 can store";
     return null;
   }
@@ -243,13 +241,6 @@ interface Fault {
 
 /** The place before an entry, where there is one. */
 const before = (entry: ShippedEntry | undefined): readonly number[] => (entry === undefined || !(entry.seq >= 1) ? [] : [entry.seq - 1]);
-
-/** Whether the payload is the one whose digest the entry holds. No payload always is: it may have been erased. */
-function isSealedWith({ canonical, payload }: ShippedEntry): boolean {
-  if (payload === null) return true;
-  const entry: { readonly payload_digest?: unknown } = JSON.parse(canonical);
-  return entry.payload_digest === payloadDigest(sha256, payload);
-}
 
 const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
 
