@@ -16,7 +16,10 @@ export default defineConfig(async () => {
           plugins: [
             cloudflareTest({
               wrangler: { configPath: "./wrangler.toml" },
-              miniflare: { cf: false, bindings: { TEST_MIGRATIONS: migrations, ROOT_KEY: "test-root-key-of-32-characters-00", SIGNING_KEYS: signingKeys } },
+              miniflare: {
+                cf: false,
+                bindings: { TEST_MIGRATIONS: migrations, ROOT_KEY: "test-root-key-of-32-characters-00", SIGNING_KEYS: signingKeys },
+              },
             }),
           ],
           test: { name: "workerd", include: ["test/workerd/**/*.test.ts"], setupFiles: ["./test/workerd/setup.ts"] },

@@ -4,6 +4,7 @@ import type { Decision, DecisionState, Settlement } from "../core/decision.ts";
 import { CHAIN_START } from "../core/entry.ts";
 import type { DecisionId, RunId, SessionId } from "../core/ids.ts";
 import { microUsdOf } from "../core/money.ts";
+import type { BudgetLimit } from "../core/policy/findings.ts";
 import type { DecisionRecord } from "../core/settle.ts";
 import type { Instant } from "../core/time.ts";
 import type { Turn } from "../core/turn.ts";
@@ -195,11 +196,13 @@ export class SessionStore {
       book.runs.set(run.id as RunId, { closed: run.closed === 1, account: accountOfRow(run) });
     }
     for (const action of this.#sql.exec<AccountRow & { name: string }>("SELECT * FROM actions")) book.actions.set(action.name, accountOfRow(action));
-    for (const pending of this.#sql.exec<PendingRow>("SELECT id, matter, reserved_micro_usd, expires_at FROM decisions WHERE state = 'pending'")) {
+    for (const pending of this.#sql.exec<PendingRow>(
+      "SELECT id, answer, matter, reserved_micro_usd, expires_at FROM decisions WHERE state = 'pending'",
+    )) {
       book.pending.set(pending.id as DecisionId, {
         id: pending.id as DecisionId,
         reservation: { amountMicroUsd: microUsdOf(pending.reserved_micro_usd), expiresAt: pending.expires_at },
-        matter: JSON.parse(pending.matter) as Matter,
+        matter: matterOf(JSON.parse(pending.answer) as Decision, pending.matter),
       });
       book.nextExpiry = Math.min(book.nextExpiry, pending.expires_at);
     }
@@ -224,9 +227,10 @@ export class SessionStore {
   findDecision(id: DecisionId): { readonly record: DecisionRecord; readonly fingerprint: string } | null {
     const row = this.#sql.exec<DecisionRow>("SELECT * FROM decisions WHERE id = ?", id).toArray()[0];
     if (row === undefined) return null;
+    // Our own texts, written by `#insertDecision` and `#settleDecision`.
+    const decision = this.#known(row.answer);
     const record: DecisionRecord = {
-      // Our own texts, written by `#insertDecision` and `#settleDecision`.
-      decision: this.#known(row.answer),
+      decision,
       state: row.state as DecisionState,
       reservation:
         row.reserved_micro_usd === null || row.expires_at === null
@@ -364,7 +368,7 @@ export class SessionStore {
       fingerprint,
       state,
       this.textOf(decision),
-      matter === null ? null : JSON.stringify(matter),
+      matter === null ? null : JSON.stringify(keptOf(matter)),
       decision.reservation?.amountMicroUsd ?? null,
       decision.reservation?.expiresAt ?? null,
     );
@@ -411,7 +415,7 @@ type SessionRowStored = AccountRow & {
   held: number;
 };
 
-type PendingRow = { id: string; matter: string; reserved_micro_usd: number; expires_at: number };
+type PendingRow = { id: string; answer: string; matter: string; reserved_micro_usd: number; expires_at: number };
 
 type DecisionRow = {
   fingerprint: string;
@@ -425,6 +429,22 @@ type DecisionRow = {
   told_fingerprint: string | null;
   told: string | null;
 };
+
+/** What the answer does not already say of a decision's matter. */
+type KeptMatter = Pick<Matter, "tags" | "riskLevel" | "onExpiry" | "compliance">;
+
+const keptOf = ({ tags, riskLevel, onExpiry, compliance }: Matter): KeptMatter => ({ tags, riskLevel, onExpiry, compliance });
+
+function matterOf(decision: Decision, text: string): Matter {
+  // Our own text, written by `#insertDecision`.
+  const kept = JSON.parse(text) as KeptMatter;
+  assert(decision.policy !== null, "what was allowed was allowed by a policy");
+  const limits = decision.budgets.flatMap(({ scope, name, limitMicroUsd }): BudgetLimit[] => {
+    if (limitMicroUsd === null) return [];
+    return [scope === "action" ? { scope, pattern: name, limitMicroUsd } : { scope, limitMicroUsd }];
+  });
+  return { ...kept, run: decision.run, action: decision.action, policy: decision.policy, limits };
+}
 
 const accountOfRow = (row: AccountRow): Account => ({
   postedMicroUsd: microUsdOf(row.posted_micro_usd),

@@ -1,4 +1,5 @@
 import { DurableObject } from "cloudflare:workers";
+import type { Digest } from "../core/digest.ts";
 import { type EntryKind, seal } from "../core/entry.ts";
 import type { SessionId, TokenId } from "../core/ids.ts";
 import type { JsonValue } from "../core/json.ts";
@@ -305,16 +306,17 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     if (last === undefined) return null;
     if (layers.length === 1)
       return { policy: { name: last.name, version: last.version, digest: last.digest }, document: last.document, conflicts: [] };
-    const readable = layers.flatMap(({ name, version, document }) => {
+    const named = (digest: Digest): PolicyRef => ({ name: layers.map(({ name }) => name).join("+"), version: last.version, digest });
+    const readable: Parameters<typeof mergePolicies>[0][number][] = [];
+    for (const { name, version, document, digest } of layers) {
       const read = readPolicy(document);
-      return read.ok ? [{ name, version, document: read.value }] : [];
-    });
-    const policy = (digest: PolicyRef["digest"]): PolicyRef => ({ name: layers.map(({ name }) => name).join("+"), version: last.version, digest });
-    // A stored layer that this code cannot read must not silently drop out of the merge: handed on as it is, it makes every decision `policy_invalid`.
-    const broken = layers.find(({ document }) => !readPolicy(document).ok);
-    if (broken !== undefined) return { policy: policy(broken.digest), document: broken.document, conflicts: [] };
+      // A stored layer that this code cannot read must not silently drop out: handed on as it is, it makes every decision `policy_invalid`.
+      if (!read.ok) return { policy: named(digest), document, conflicts: [] };
+      readable.push({ name, version, document: read.value });
+    }
     const { document, conflicts } = mergePolicies(readable);
-    return { policy: policy(policyDigest(sha256, document)), document: document as unknown as JsonValue, conflicts };
+    // A document is plain JSON; its type says more of its members than JSON's own type can.
+    return { policy: named(policyDigest(sha256, document)), document: document as unknown as JsonValue, conflicts };
   }
 
   #changed(): void {

@@ -2,7 +2,7 @@ import { createServer } from "node:net";
 import path from "node:path";
 import { parseStart, START_USAGE } from "./arguments.ts";
 import { build, QUIET, ROOT } from "./build.ts";
-import { prepareDemo } from "./demo.ts";
+import { prepareDemo } from "./demo_tenant.ts";
 import { readSecrets } from "./dev_vars.ts";
 import { migrate } from "./migrate.ts";
 import { type Runtime, startRuntime } from "./runtime.ts";

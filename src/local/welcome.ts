@@ -1,4 +1,4 @@
-import type { DemoTokens } from "./demo.ts";
+import type { DemoTokens } from "./demo_tenant.ts";
 
 export interface Welcome {
   readonly url: string;

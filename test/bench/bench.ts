@@ -24,7 +24,12 @@ approvals: { actions: [send_money], threshold_usd: 5 }
 `;
 
 const { values } = parseArgs({
-  options: { rounds: { type: "string", default: "5" }, seconds: { type: "string", default: "2" }, json: { type: "boolean", default: false }, help: { type: "boolean", default: false } },
+  options: {
+    rounds: { type: "string", default: "5" },
+    seconds: { type: "string", default: "2" },
+    json: { type: "boolean", default: false },
+    help: { type: "boolean", default: false },
+  },
 });
 if (values.help) {
   console.log(HELP);
@@ -71,7 +76,11 @@ try {
     { name: "decision, one session, 64", run: (ms) => load(gate, 64, ms, decisions(one), isAllowed) },
     { name: "64 naive objects, 64", run: (ms) => load(base, 64, ms, () => names[turn++ % names.length] ?? "", is200) },
     { name: "decision, 64 sessions, 64", run: (ms) => load(gate, 64, ms, decisions(many), isAllowed) },
-    { name: "batch of 100, 4", factor: 100, run: (ms) => load(gate, 4, ms, constant(post(gate, `/v1/sessions/${one[0]}/decisions/batch`, headers, batch)), isAllowed) },
+    {
+      name: "batch of 100, 4",
+      factor: 100,
+      run: (ms) => load(gate, 4, ms, constant(post(gate, `/v1/sessions/${one[0]}/decisions/batch`, headers, batch)), isAllowed),
+    },
   ];
 
   const rounds = Number(values.rounds);
@@ -126,7 +135,14 @@ function print(results: ReadonlyMap<string, readonly Round[]>): void {
 
 async function startBaselines(): Promise<{ readonly miniflare: Miniflare; readonly url: string }> {
   const outfile = path.join(state, "baselines.js");
-  await bundle({ entryPoints: [path.join(ROOT, "test/bench/baselines.ts")], bundle: true, format: "esm", target: "es2024", external: ["cloudflare:workers"], outfile });
+  await bundle({
+    entryPoints: [path.join(ROOT, "test/bench/baselines.ts")],
+    bundle: true,
+    format: "esm",
+    target: "es2024",
+    external: ["cloudflare:workers"],
+    outfile,
+  });
   const miniflare = new Miniflare(
     convertV4MiniflareOptions({
       name: "baselines",
@@ -158,7 +174,14 @@ async function openSession(gate: URL, token: string): Promise<string> {
   return (await send(gate, "POST", "/v1/sessions", token, {})).id ?? "";
 }
 
-async function send(gate: URL, method: string, route: string, bearer: string, body: unknown, type = "application/json"): Promise<Record<string, string>> {
+async function send(
+  gate: URL,
+  method: string,
+  route: string,
+  bearer: string,
+  body: unknown,
+  type = "application/json",
+): Promise<Record<string, string>> {
   const answer = await fetch(new URL(route, gate), {
     method,
     headers: { authorization: `Bearer ${bearer}`, "content-type": type },

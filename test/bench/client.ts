@@ -12,7 +12,13 @@ export interface Round {
  * Sends the requests that `next` makes over keep-alive connections, one at a time on each, for as long as told. A client of our own over bare
  * sockets: on two cores, a fuller one would measure itself. Rejects on any answer that `accept` does not like.
  */
-export async function load(target: URL, connections: number, durationMs: number, next: () => string, accept: (head: string, body: string) => boolean): Promise<Round> {
+export async function load(
+  target: URL,
+  connections: number,
+  durationMs: number,
+  next: () => string,
+  accept: (head: string, body: string) => boolean,
+): Promise<Round> {
   const latencies: number[] = [];
   const start = performance.now();
   const until = start + durationMs;
@@ -24,7 +30,12 @@ export async function load(target: URL, connections: number, durationMs: number,
 }
 
 export function post(target: URL, path: string, headers: { readonly [name: string]: string }, body: string): string {
-  const fields = Object.entries({ host: target.host, "content-type": "application/json", ...headers, "content-length": String(Buffer.byteLength(body)) });
+  const fields = Object.entries({
+    host: target.host,
+    "content-type": "application/json",
+    ...headers,
+    "content-length": String(Buffer.byteLength(body)),
+  });
   return `POST ${path} HTTP/1.1\r\n${fields.map(([name, value]) => `${name}: ${value}\r\n`).join("")}\r\n${body}`;
 }
 
