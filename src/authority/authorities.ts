@@ -42,6 +42,7 @@ export function openTenants(env: AuthorityEnv): Tenants {
   const at = (tenant: string): Called<TenantAuthority> => called(env.TENANTS.getByName(tenant));
   return {
     create: (tenant) => reach(() => at(tenant.id).create(tenant)),
+    claimRootKey: (key, fingerprint) => reach(() => at(ROOT_KEYS).claimRootKey(key, fingerprint)),
     listSessions: (tenant, page, agent) => reach(() => at(tenant).listSessions(page, agent)),
     liveSessions: async (tenant, most) => at(tenant).liveSessions(most),
     putPolicy: (tenant, principal, put) => reach(() => at(tenant).putPolicy(principal, put)),
@@ -58,6 +59,9 @@ export function openTenants(env: AuthorityEnv): Tenants {
     ship: async (tenant) => at(tenant).ship(),
   };
 }
+
+/** The object that remembers the root key's idempotency keys: no tenant can have this id. */
+const ROOT_KEYS = "~root";
 
 /** An object's methods as its caller sees them: each answers later, with plain data. */
 export type Called<T> = { readonly [K in keyof T]: T[K] extends (...args: infer A) => infer R ? (...args: A) => Promise<Awaited<R>> : never };

@@ -1,3 +1,4 @@
+import { assert } from "../core/assert.ts";
 import type { Payload, SealedEntry } from "../core/entry.ts";
 import type { ShippedEntry } from "../flow/ports.ts";
 import type { LedgerIntake } from "./env.ts";
@@ -11,6 +12,8 @@ export const OUTBOX_TABLE = `
     payload TEXT
   ) STRICT`;
 
+/** With its payload; a character is at most three octets, and a row of D1 at most two million. */
+const MOST_ENTRY_CHARACTERS = 600_000;
 /** Entries shipped in one call, at most: by count, and by characters so that a call stays well within what object RPC carries. */
 const MOST_ENTRIES = 500;
 const MOST_CHARACTERS = 4_000_000;
@@ -28,13 +31,16 @@ export class Outbox {
 
   /** Puts a sealed entry in, in the transaction around the call. */
   add(sealed: SealedEntry): void {
+    const payload = sealed.payload === null ? null : JSON.stringify(sealed.payload);
+    // An entry that the ledger could never store would block its chain for ever: rather is the act refused that it would record.
+    assert(sealed.canonical.length + (payload?.length ?? 0) <= MOST_ENTRY_CHARACTERS, "an entry is small enough to be stored");
     this.#mayHold = true;
     this.#sql.exec(
       "INSERT INTO outbox (seq, canonical, hash, payload) VALUES (?, ?, ?, ?)",
       sealed.entry.seq,
       sealed.canonical,
       sealed.hash,
-      sealed.payload === null ? null : JSON.stringify(sealed.payload),
+      payload,
     );
   }
 

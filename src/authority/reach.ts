@@ -6,10 +6,14 @@ import type { Reply } from "../flow/ports.ts";
 const TRIES = 3;
 const WAIT_MS = 25;
 
-/** The platform's word on a failed call: whether it may be tried again, and whether the object has too much to do. */
+/** The platform's word on a failed call. */
 interface CallFault {
   readonly retryable?: boolean;
   readonly overloaded?: boolean;
+  /** Thrown by code inside the object. */
+  readonly remote?: boolean;
+  /** The object was restarted under the call. */
+  readonly durableObjectReset?: boolean;
 }
 
 /**
@@ -21,6 +25,8 @@ export async function reach<T>(call: () => Reply<T>): Reply<T> {
     try {
       return await call();
     } catch (fault) {
+      // What the object's own code threw is a broken law, and asking again breaks it again: that is no outage.
+      if (isOwnFault(fault)) throw fault;
       if (tried >= TRIES || !mayRetry(fault)) {
         console.error(`an authority object could not be reached: ${String(fault)}`);
         return err(
@@ -32,9 +38,12 @@ export async function reach<T>(call: () => Reply<T>): Reply<T> {
   }
 }
 
-function mayRetry(fault: unknown): boolean {
-  if (typeof fault !== "object" || fault === null) return false;
-  // The platform puts these two flags on what it throws; whatever else was thrown has neither.
-  const { retryable, overloaded } = fault as CallFault;
-  return retryable === true && overloaded !== true;
+const mayRetry = (fault: unknown): boolean => marksOf(fault).retryable === true && marksOf(fault).overloaded !== true;
+
+function isOwnFault(fault: unknown): boolean {
+  const { remote, retryable, overloaded, durableObjectReset } = marksOf(fault);
+  return remote === true && retryable !== true && overloaded !== true && durableObjectReset !== true;
 }
+
+/** The platform puts these marks on what it throws; whatever else was thrown has none. */
+const marksOf = (fault: unknown): CallFault => (typeof fault === "object" && fault !== null ? fault : {});

@@ -4,7 +4,7 @@ import type { Book } from "../core/book.ts";
 import type { Ask } from "../core/conclude.ts";
 import type { Decision, Settlement } from "../core/decision.ts";
 import type { PresentedApproval } from "../core/gates.ts";
-import { type ApprovalId, type DecisionId, type RunId, siblingId } from "../core/ids.ts";
+import type { ApprovalId, DecisionId, RunId } from "../core/ids.ts";
 import { formatUsd, type MicroUsd } from "../core/money.ts";
 import type { Evaluation } from "../core/policy/findings.ts";
 import { type Refusal, refusal } from "../core/refusals.ts";
@@ -40,6 +40,9 @@ import { hasTables } from "./tables.ts";
 const SHIP_DELAY_MS = 150;
 /** The safety net under the delay above: should the object lose its memory, its alarm ships what is left. */
 const SHIP_ALARM_MS = 2_000;
+/** An alarm never rings sooner than this from now, whatever is due: what is due is done at every call anyway. */
+const LEAST_ALARM_MS = 1_000;
+const MOST_BACKOFF_MS = 60_000;
 /** Decisions made in one storage transaction, at most. */
 const MOST_IN_A_TURN = 128;
 /** A lease is renewed in passing once less than this is left of it. */
@@ -65,6 +68,8 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   #shipSoon: Promise<void> | null = null;
   /** When the alarm is set to ring, as far as this memory knows. */
   #alarmAt: Instant = Number.POSITIVE_INFINITY;
+  /** Alarms that failed in a row. */
+  #alarmFailures = 0;
 
   constructor(ctx: DurableObjectState, env: AuthorityEnv) {
     super(ctx, env);
@@ -79,18 +84,24 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     const openedAt = Date.now();
     const expiresAt = openedAt + order.ttlMs;
     const { tenant } = order.principal;
-    const admitted = await this.#tenant(tenant).admit({ session: order.id, agent: order.agent, labels: order.labels, openedAt, expiresAt });
+    const admitted = await this.#tenant(tenant).admit({
+      session: order.id,
+      token: order.principal.tokenId,
+      agent: order.agent,
+      labels: order.labels,
+      openedAt,
+      expiresAt,
+    });
     if (!admitted.ok) return admitted;
     // Another order under the same id may have been served while the tenant was asked.
     const meanwhile = this.#answerKnown(order);
     if (meanwhile !== null) return meanwhile;
-    if (admitted.value.revokedTokens.includes(order.principal.tokenId)) return err(refusal("token_revoked", "The token was revoked."));
 
     const opened: SessionOpened = { id: order.id, agent: order.agent, run: order.run, policy: admitted.value.policy, expiresAt };
     this.ctx.storage.transactionSync(() => {
       const { id, agent, labels, fingerprint, budgetMicroUsd, run } = order;
       this.#store.create({ tenant, id, agent, labels, fingerprint, opened, openedAt, expiresAt, budgetMicroUsd, run });
-      this.#store.writeLease(admitted.value);
+      this.#store.writeLease({ ...admitted.value, endsAt: openedAt + LEASE_TERM_MS });
       const turn = openTurn(this.#store.readBook(), openedAt, TOOLS);
       happen(turn, { kind: "run_opened", run });
       const limits = { labels, budget_usd: budgetMicroUsd === null ? null : formatUsd(budgetMicroUsd), ttl_ms: order.ttlMs };
@@ -111,7 +122,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   async decide(callText: string): Promise<DecideReplyText> {
     // Printed by `openSessions`, from a value of this very type.
     const call = JSON.parse(callText) as DecideCall;
-    const reply = await this.#take(call.principal, (turn) => this.#decide(turn, call));
+    const reply = await this.#take(call.principal, (turn) => this.#decide(turn, call), true);
     if (!reply.ok) return { kind: "other", reply };
     if (reply.value.kind === "policy_moved") return { kind: "other", reply: ok(reply.value) };
     const { decisions } = reply.value;
@@ -131,25 +142,29 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   }
 
   topup(call: TopupCall): Reply<TopupReply> {
-    return this.#take(call.principal, (turn): Result<TopupReply, Refusal> => {
-      const found = this.#store.findDecision(call.id);
-      if (found === null) return err(noSuchDecision(call.id));
-      const { matter } = found.record;
-      const lease = this.#standing(turn.now);
-      if (matter !== null && found.record.state === "pending" && lease.policy !== null && lease.policy.digest !== call.under) {
-        const request = { action: matter.action, tags: matter.tags, riskLevel: matter.riskLevel };
-        return ok({ kind: "policy_moved", agent: turn.book.agent, policy: lease.policy, request });
-      }
-      const request = requestOfTopup(call.id, found.record, call.estimateMicroUsd);
-      const decision = topup(turn, found.record, {
-        request,
-        principal: call.principal,
-        evaluation: underLease(call.evaluation, lease),
-        lease,
-        presented: "none",
-      });
-      return decision.ok ? ok({ kind: "decided", decision: decision.value }) : decision;
-    });
+    return this.#take(
+      call.principal,
+      (turn): Result<TopupReply, Refusal> => {
+        const found = this.#store.findDecision(call.id);
+        if (found === null) return err(noSuchDecision(call.id));
+        const { matter } = found.record;
+        const lease = this.#standing(turn.now);
+        if (matter !== null && found.record.state === "pending" && lease.policy !== null && lease.policy.digest !== call.under) {
+          const request = { action: matter.action, tags: matter.tags, riskLevel: matter.riskLevel };
+          return ok({ kind: "policy_moved", agent: turn.book.agent, policy: lease.policy, request });
+        }
+        const request = requestOfTopup(call.id, found.record, call.estimateMicroUsd);
+        const decision = topup(turn, found.record, {
+          request,
+          principal: call.principal,
+          evaluation: underLease(call.evaluation, lease),
+          lease,
+          presented: "none",
+        });
+        return decision.ok ? ok({ kind: "decided", decision: decision.value }) : decision;
+      },
+      true,
+    );
   }
 
   async readDecision(principal: Principal, id: DecisionId, waitMs: number): Reply<DecisionRead> {
@@ -192,7 +207,9 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       }
       return ok(this.#readSession(turn));
     });
-    if (closed.ok) await this.#tellTenant().catch(() => this.#wakeBy(Date.now() + SHIP_ALARM_MS));
+    // The session is closed whether or not its tenant hears of it now; the alarm tells it again.
+    if (closed.ok)
+      await Promise.race([this.#tellTenant().catch(() => this.#wakeBy(Date.now() + SHIP_ALARM_MS)), scheduler.wait(RENEWAL_PATIENCE_MS)]);
     return closed;
   }
 
@@ -200,9 +217,11 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     return this.#take(principal, (turn) => ok(this.#readSession(turn)));
   }
 
-  /** Takes a newer lease from the tenant: a policy or the revoked tokens have changed. */
+  /** Takes from the tenant what is now in force. It does not lengthen the lease: nobody knows how long the message was under way. */
   receive(lease: Lease): void {
-    if (this.#isOpened()) this.#keepLease(lease);
+    if (!this.#isOpened()) return;
+    const current = this.#lease ?? this.#store.readLease();
+    this.#keepLease({ ...lease, endsAt: current?.endsAt ?? 0 });
   }
 
   async renewLease(): Reply<null> {
@@ -222,16 +241,20 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     if (!this.#isOpened()) return;
     // Caught here: an alarm that throws is tried six times and then dropped, and what is in the outbox must never be.
     try {
-      await this.#enqueue(() => ok(null), false);
+      const expired = await this.#enqueue(() => ok(null), false);
+      if (!expired.ok) return;
       await this.ship();
       if (this.#readBook().closed) await this.#tellTenant();
+      this.#alarmFailures = 0;
+      const { nextExpiry } = this.#readBook();
+      if (Number.isFinite(nextExpiry)) this.#wakeBy(nextExpiry);
+      if (!this.#outbox.isEmpty()) this.#wakeBy(Date.now() + SHIP_ALARM_MS);
     } catch (fault) {
+      this.#alarmFailures++;
       console.error(`session ${this.ctx.id.toString()}: alarm failed and will ring again: ${String(fault)}`);
-      this.#wakeBy(Date.now() + SHIP_ALARM_MS * 5);
+      this.#alarmAt = Number.POSITIVE_INFINITY;
+      this.#wakeBy(Date.now() + Math.min(MOST_BACKOFF_MS, SHIP_ALARM_MS * 2 ** Math.min(this.#alarmFailures, 16)));
     }
-    if (!this.#outbox.isEmpty()) this.#wakeBy(Date.now() + SHIP_ALARM_MS);
-    const { nextExpiry } = this.#readBook();
-    if (Number.isFinite(nextExpiry)) this.#wakeBy(nextExpiry);
   }
 
   #decide(turn: Turn, call: DecideCall): Result<DecideReply, Refusal> {
@@ -241,12 +264,12 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       return err(refusal("idempotency_mismatch", "The Idempotency-Key was used before with another body."));
     }
     const priors: (Decision | null)[] = [];
-    for (const [place, item] of call.items.entries()) {
+    for (const item of call.items) {
       const prior = this.#store.findDecision(item.request.id);
       if (prior !== null && prior.fingerprint !== item.fingerprint) {
         return err(
           refusal("idempotency_mismatch", `The decision "${item.request.id}" was asked before with another body.`, [
-            { pointer: `/decisions/${place}/id`, message: "is the id of a decision with another body" },
+            { pointer: `${item.pointer}/id`, message: "is the id of a decision with another body" },
           ]),
         );
       }
@@ -254,7 +277,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       if (run !== null && !book.runs.has(run)) {
         return err(
           refusal("body_invalid", `There is no run "${run}" in this session.`, [
-            { pointer: `/decisions/${place}/run`, message: `must be a run of this session, found "${run}"` },
+            { pointer: `${item.pointer}/run`, message: `must be a run of this session, found "${run}"` },
           ]),
         );
       }
@@ -289,14 +312,14 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   }
 
   /** Puts work into the next turn, once its caller is known to be one whom this session answers. */
-  #take<T>(principal: Principal, work: (turn: Turn) => Result<T, Refusal>): Reply<T> {
+  #take<T>(principal: Principal, work: (turn: Turn) => Result<T, Refusal>, decides = false): Reply<T> {
     return this.#enqueue((turn) => {
       if (principal.kind === "agent" && principal.subject !== turn.book.agent) {
         return err(refusal("not_your_session", "The session belongs to another agent."));
       }
       if (this.#lease?.revokedTokens.includes(principal.tokenId) === true) return err(refusal("token_revoked", "The token was revoked."));
       return work(turn);
-    }, true);
+    }, decides);
   }
 
   #enqueue<T>(work: (turn: Turn) => Result<T, Refusal>, needsLease: boolean): Reply<T> {
@@ -319,12 +342,16 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     this.#turning = true;
     try {
       while (this.#waiting.length > 0) {
+        this.#lease ??= this.#store.readLease();
         if (this.#waiting.some(({ needsLease }) => needsLease)) await this.#freshenLease();
         const group = this.#waiting.splice(0, MOST_IN_A_TURN);
         if (!this.#takeTurn(group)) for (const one of group) this.#takeTurn([one], one.reject);
         this.#afterTurn();
         await this.ctx.storage.sync();
       }
+    } catch (fault) {
+      // Nobody is left waiting for a turn that will not come.
+      for (const { reject } of this.#waiting.splice(0)) reject(fault);
     } finally {
       this.#turning = false;
     }
@@ -372,7 +399,8 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     this.ctx.waitUntil(this.#shipSoon);
   }
 
-  #wakeBy(at: Instant): void {
+  #wakeBy(wanted: Instant): void {
+    const at = Math.max(wanted, Date.now() + LEAST_ALARM_MS);
     if (at >= this.#alarmAt) return;
     this.#alarmAt = at;
     this.ctx.waitUntil(this.ctx.storage.setAlarm(at));
@@ -380,22 +408,23 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
 
   /** Renews a lapsed lease before a turn, for as long as patience lasts, and one that is half over in passing. */
   async #freshenLease(): Promise<void> {
-    this.#lease ??= this.#store.readLease();
-    const now = Date.now();
+    const now = this.#now();
     const endsAt = this.#lease?.endsAt ?? 0;
     if (endsAt - now > LEASE_HALF_MS) return;
     this.#renewal ??= this.#renew().finally(() => {
       this.#renewal = null;
     });
     if (endsAt > now) this.ctx.waitUntil(this.#renewal);
-    else await Promise.race([this.#renewal, scheduler.wait(RENEWAL_PATIENCE_MS)]);
+    else await this.#renewal;
   }
 
+  /** Asks the tenant anew, for as long as patience lasts. The lease runs from before it was asked for, by this session's clock. */
   async #renew(): Promise<void> {
+    const asked = this.#now();
     const { tenant, session, agent } = this.#readBook();
     try {
-      const renewed = await this.#tenant(tenant).renew(session, agent);
-      if (renewed.ok) this.#keepLease(renewed.value);
+      const renewed = await Promise.race([this.#tenant(tenant).renew(session, agent), scheduler.wait(RENEWAL_PATIENCE_MS)]);
+      if (renewed?.ok) this.#keepLease({ ...renewed.value, endsAt: asked + LEASE_TERM_MS });
     } catch {
       // Not renewed: the old lease runs out, and then everything is denied as `authority_stale` until the tenant answers again.
     }
@@ -404,9 +433,15 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   /** An older lease never replaces a newer one, whatever order they arrive in. */
   #keepLease(lease: Lease): void {
     const current = this.#lease ?? this.#store.readLease();
-    if (current !== null && (lease.epoch < current.epoch || (lease.epoch === current.epoch && lease.endsAt <= current.endsAt))) return;
-    this.#store.writeLease(lease);
-    this.#lease = lease;
+    if (current !== null && lease.epoch < current.epoch) return;
+    const kept = { ...lease, endsAt: Math.max(lease.endsAt, current?.endsAt ?? 0) };
+    this.#store.writeLease(kept);
+    this.#lease = kept;
+  }
+
+  /** The session's clock, which never goes back. */
+  #now(): Instant {
+    return Math.max(Date.now(), this.#readBook().clock);
   }
 
   #standing(now: Instant): Ask["lease"] {
@@ -416,9 +451,9 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   /** What becomes of the approval that a request names: as yet nobody answers approvals, so it is open or has expired. */
   #presented(approval: ApprovalId | null, now: Instant): PresentedApproval {
     if (approval === null) return "none";
-    const held = this.#store.findDecision(siblingId("dec", approval))?.record.decision.approval;
-    if (held == null) return "unknown";
-    return held.expiresAt > now ? "open" : "expired";
+    const expiresAt = this.#store.findApprovalExpiry(approval);
+    if (expiresAt === null) return "unknown";
+    return expiresAt > now ? "open" : "expired";
   }
 
   #readDecision(now: Instant, id: DecisionId): Result<DecisionRead, Refusal> {
@@ -443,8 +478,8 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       policy: this.#lease?.policy ?? null,
       budgetMicroUsd: book.budgetMicroUsd,
       total: book.total,
-      runs: Array.from(book.runs, ([id, run]) => ({ id, ...run.account })),
-      actions: Array.from(book.actions, ([action, account]) => ({ action, ...account })),
+      runs: Array.from(book.runs, ([id, run]) => ({ id, ...run.account })).sort((a, b) => byName(a.id, b.id)),
+      actions: Array.from(book.actions, ([action, account]) => ({ action, ...account })).sort((a, b) => byName(a.action, b.action)),
       preventedMicroUsd: book.preventedMicroUsd,
       decisions: { ...book.counts },
     };
@@ -493,6 +528,9 @@ interface Waiting {
   reject(fault: unknown): void;
 }
 
+/** A fixed order, whatever order memory or the store has them in. */
+const byName = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+
 const TOOLS = { sha256, fresh: freshForEntry };
 
 function stateOf(book: Book, now: Instant): SessionState {
@@ -502,7 +540,8 @@ function stateOf(book: Book, now: Instant): SessionState {
 
 /** An evaluation under the lease's own name for the policy: the same digest may have got a new version since the worker last looked. */
 function underLease(evaluation: Evaluation | null, lease: Ask["lease"]): Evaluation | null {
-  if (evaluation?.kind !== "findings" || lease.policy === null) return evaluation;
+  if (lease.policy === null) return null;
+  if (evaluation?.kind !== "findings") return evaluation;
   return { kind: "findings", findings: { ...evaluation.findings, policy: lease.policy } };
 }
 

@@ -2,7 +2,7 @@ import { assert } from "../core/assert.ts";
 import { type Account, type Book, type Decided, EMPTY_ACCOUNT, type Matter, type Settled } from "../core/book.ts";
 import type { Decision, DecisionState, Settlement } from "../core/decision.ts";
 import { CHAIN_START } from "../core/entry.ts";
-import type { DecisionId, RunId, SessionId } from "../core/ids.ts";
+import type { ApprovalId, DecisionId, RunId, SessionId } from "../core/ids.ts";
 import { microUsdOf } from "../core/money.ts";
 import type { BudgetLimit } from "../core/policy/findings.ts";
 import type { DecisionRecord } from "../core/settle.ts";
@@ -63,6 +63,7 @@ const STEPS: readonly SchemaStep[] = [
     state TEXT NOT NULL CHECK (state IN ('pending', 'posted', 'released', 'expired', 'denied', 'held')),
     answer TEXT NOT NULL,
     matter TEXT,
+    approval TEXT,
     reserved_micro_usd INTEGER CHECK (reserved_micro_usd >= 0),
     expires_at INTEGER CHECK (expires_at >= 0),
     posted_micro_usd INTEGER NOT NULL DEFAULT 0 CHECK (posted_micro_usd >= 0),
@@ -71,6 +72,7 @@ const STEPS: readonly SchemaStep[] = [
     told TEXT
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX pending ON decisions (expires_at) WHERE state = 'pending';
+  CREATE UNIQUE INDEX approvals ON decisions (approval) WHERE approval IS NOT NULL;
   CREATE TABLE hits (
     pattern TEXT NOT NULL,
     at INTEGER NOT NULL CHECK (at >= 0),
@@ -236,7 +238,7 @@ export class SessionStore {
         row.reserved_micro_usd === null || row.expires_at === null
           ? null
           : { amountMicroUsd: microUsdOf(row.reserved_micro_usd), expiresAt: row.expires_at },
-      matter: row.matter === null ? null : (JSON.parse(row.matter) as Matter),
+      matter: row.matter === null ? null : matterOf(decision, row.matter),
       postedMicroUsd: microUsdOf(row.posted_micro_usd),
       overrunMicroUsd: microUsdOf(row.overrun_micro_usd),
       told:
@@ -245,6 +247,12 @@ export class SessionStore {
           : { fingerprint: row.told_fingerprint, settlement: JSON.parse(row.told) as Settlement },
     };
     return { record, fingerprint: row.fingerprint };
+  }
+
+  /** When an approval that was asked for here expires; `null` when none of this id was. */
+  findApprovalExpiry(id: ApprovalId): Instant | null {
+    const row = this.#sql.exec<{ answer: string }>("SELECT answer FROM decisions WHERE approval = ?", id).toArray()[0];
+    return row === undefined ? null : (this.#known(row.answer).approval?.expiresAt ?? null);
   }
 
   /** The fingerprint of the body that an idempotency key was first used with. */
@@ -260,7 +268,8 @@ export class SessionStore {
   write(turn: Turn): void {
     const runs = this.#runsMoved;
     const actions = this.#actionsMoved;
-    if (turn.effects.length > 0) this.#moved = true;
+    // A clock that moved and nothing else is not worth a row: reading a session writes nothing.
+    if (turn.effects.some(({ kind }) => kind !== "clock")) this.#moved = true;
     for (const effect of turn.effects.splice(0)) {
       switch (effect.kind) {
         case "money":
@@ -363,12 +372,13 @@ export class SessionStore {
 
   #insertDecision({ decision, fingerprint, state, matter }: Decided): void {
     this.#sql.exec(
-      "INSERT INTO decisions (id, fingerprint, state, answer, matter, reserved_micro_usd, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+      "INSERT INTO decisions (id, fingerprint, state, answer, matter, approval, reserved_micro_usd, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
       decision.id,
       fingerprint,
       state,
       this.textOf(decision),
       matter === null ? null : JSON.stringify(keptOf(matter)),
+      decision.approval?.id ?? null,
       decision.reservation?.amountMicroUsd ?? null,
       decision.reservation?.expiresAt ?? null,
     );

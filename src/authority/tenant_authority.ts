@@ -73,17 +73,33 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     return ok({ answer: { id: tenant.id }, replayed: false });
   }
 
+  /** Kept in an object of its own, which is no tenant. */
+  claimRootKey(key: string, fingerprint: string): Outcome<null> {
+    const { sql } = this.ctx.storage;
+    sql.exec("CREATE TABLE IF NOT EXISTS root_keys (key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL) STRICT, WITHOUT ROWID");
+    const { fingerprint: bound } = sql
+      .exec<{ fingerprint: string }>(
+        "INSERT INTO root_keys (key, fingerprint) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET key = excluded.key RETURNING fingerprint",
+        key,
+        fingerprint,
+      )
+      .one();
+    return bound === fingerprint ? ok(null) : err(refusal("idempotency_mismatch", "The Idempotency-Key was used before with another body."));
+  }
+
   // Leases
 
   /** Registers a session that is being opened, and gives it its first lease. */
   admit(session: {
     readonly session: SessionId;
+    readonly token: TokenId;
     readonly agent: string;
     readonly labels: SessionRow["labels"];
     readonly openedAt: Instant;
     readonly expiresAt: Instant;
   }): Outcome<Lease> {
     return this.#known((now) => {
+      if (this.#store.findToken(session.token)?.revokedAt != null) return err(refusal("token_revoked", "The token was revoked."));
       const lease = this.#lease(session.agent, now);
       this.#store.admitSession(
         { id: session.session, agent: session.agent, labels: session.labels, openedAt: session.openedAt, expiresAt: session.expiresAt },
@@ -106,7 +122,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
   }
 
   listSessions(page: PageQuery, agent: string | null): Outcome<PageOf<SessionRow>> {
-    return this.#known((now) => ok(this.#store.listSessions(page, agent, now)));
+    return this.#known((now) => this.#store.listSessions(page, agent, now));
   }
 
   liveSessions(most: number): readonly SessionId[] {
@@ -116,7 +132,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
   // Policies
 
   async putPolicy(principal: Principal, put: PutPolicy): Promise<Outcome<PolicyPutDone>> {
-    const done = this.#known((now): Outcome<PolicyPutDone & { readonly changed: boolean }> => {
+    const done = this.#known((now): Outcome<PolicyPutDone> => {
       const known = this.#store.findPolicy(put.name);
       const latest = known === null ? null : this.#store.readVersion(put.name, known.latestVersion);
       const same =
@@ -126,6 +142,10 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
         latest.format === put.format &&
         (put.format === "json" || latest.text === put.text);
       const samePlace = known !== null && known.scope === put.scope && known.target === put.target;
+      if (known !== null && known.activeVersion !== null && !samePlace && !put.activate) {
+        const message = `cannot change while version ${known.activeVersion} is active, unless the new one is activated with it`;
+        return err(refusal("body_invalid", "A policy in force would move to another place.", [{ pointer: "/scope", message }]));
+      }
       const version = same ? latest.version : this.#store.latestVersion(put.name) + 1;
       const active = put.activate ? version : (known?.activeVersion ?? null);
       const changed = active !== (known?.activeVersion ?? null) || (!samePlace && active !== null);
@@ -136,31 +156,31 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
         this.#record("policy", principal, { event: "put", name, version, digest, scope, target, active: active === version });
       }
       if (changed) this.#changed();
-      return ok({ name: put.name, version, digest: put.digest, active: active === version, created: !same, changed });
+      return ok({ name: put.name, version, digest: put.digest, active: active === version, created: !same });
     });
     if (!done.ok) return done;
-    const { changed, ...answer } = done.value;
-    if (changed) await this.#push();
+    const answer = done.value;
+    // Also when nothing changed: a push that was lost is repaired by asking again.
+    if (answer.active) await this.#push();
     return ok(answer);
   }
 
   async activatePolicy(principal: Principal, name: string, version: number): Promise<Outcome<PolicyVersionRow>> {
-    const done = this.#known((now): Outcome<{ readonly row: PolicyVersionRow; readonly changed: boolean }> => {
+    const done = this.#known((now): Outcome<PolicyVersionRow> => {
       const known = this.#store.findPolicy(name);
       const wanted = known === null ? null : this.#store.readVersion(name, version);
       if (known === null || wanted === null) return err(refusal("not_found", `There is no version ${version} of a policy "${name}".`));
-      const changed = known.activeVersion !== version;
-      if (changed) {
+      if (known.activeVersion !== version) {
         this.#store.pointPolicy(name, known.scope, known.target, known.latestVersion, version, now);
         this.#record("policy", principal, { event: "activated", name, version, digest: wanted.digest, instead_of: known.activeVersion });
         this.#changed();
       }
       const { digest, createdAt, createdBy } = wanted;
-      return ok({ row: { name, version, digest, active: true, createdAt, createdBy }, changed });
+      return ok({ name, version, digest, active: true, createdAt, createdBy });
     });
     if (!done.ok) return done;
-    if (done.value.changed) await this.#push();
-    return ok(done.value.row);
+    await this.#push();
+    return done;
   }
 
   async deletePolicy(principal: Principal, name: string): Promise<Outcome<null>> {
@@ -178,7 +198,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
   }
 
   listPolicies(page: PageQuery): Outcome<PageOf<PolicyRow>> {
-    return this.#known(() => ok(this.#store.listPolicies(page)));
+    return this.#known(() => this.#store.listPolicies(page));
   }
 
   /** One version of a policy; `null`: the one in force, or the newest where none is. */
@@ -194,9 +214,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
 
   listPolicyVersions(policy: string, page: PageQuery): Outcome<PageOf<PolicyVersionRow>> {
     return this.#known(() =>
-      this.#store.findPolicy(policy) === null
-        ? err(refusal("not_found", `There is no policy "${policy}".`))
-        : ok(this.#store.listVersions(policy, page)),
+      this.#store.findPolicy(policy) === null ? err(refusal("not_found", `There is no policy "${policy}".`)) : this.#store.listVersions(policy, page),
     );
   }
 
@@ -228,22 +246,21 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
   }
 
   listTokens(page: PageQuery): Outcome<PageOf<TokenRow>> {
-    return this.#known(() => ok(this.#store.listTokens(page)));
+    return this.#known(() => this.#store.listTokens(page));
   }
 
   async revokeToken(principal: Principal | null, id: TokenId): Promise<Outcome<null>> {
-    const done = this.#known((now): Outcome<boolean> => {
+    const done = this.#known((now): Outcome<null> => {
       const known = this.#store.findToken(id);
       if (known === null) return err(refusal("not_found", `There is no token "${id}".`));
-      if (known.revokedAt !== null) return ok(false);
+      if (known.revokedAt !== null) return ok(null);
       this.#store.revokeToken(id, now);
       this.#record("token", principal, { event: "revoked", id });
       this.#changed();
-      return ok(true);
+      return ok(null);
     });
-    if (!done.ok) return done;
-    if (done.value) await this.#push();
-    return ok(null);
+    if (done.ok) await this.#push();
+    return done;
   }
 
   isTokenGood(id: TokenId): boolean {
@@ -339,18 +356,23 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     this.#store.addEntry(seal(sha256, tenant.head, draft, null));
   }
 
+  /** Sets the alarm unless one is set: a later change does not put off an earlier one's shipment. */
   #shipLater(): void {
-    this.ctx.waitUntil(this.ctx.storage.setAlarm(Date.now() + SHIP_ALARM_MS));
+    const set = async () => {
+      if ((await this.ctx.storage.getAlarm()) === null) await this.ctx.storage.setAlarm(Date.now() + SHIP_ALARM_MS);
+    };
+    this.ctx.waitUntil(set());
   }
 
-  /** Tells every session whose lease runs what is now in force. Waits a little for them to have heard it. */
+  /**
+   * Tells every session whose lease may still run what is now in force. Waits a little for them to have heard it. A session counts its lease by its
+   * own clock, from when it asked: one term of slack covers any clock that is off by less.
+   */
   async #push(): Promise<void> {
     const now = Date.now();
     const { id } = this.#store.readTenant();
-    const told = this.#store.leasedSessions(now).map(async ({ id: session, agent }) => {
-      const lease = this.#lease(agent, now);
-      await this.env.SESSIONS.getByName(sessionObjectName(id, session)).receive(lease);
-      this.#store.extendLease(session, lease.endsAt);
+    const told = this.#store.leasedSessions(now - LEASE_TERM_MS).map(async ({ id: session, agent }) => {
+      await this.env.SESSIONS.getByName(sessionObjectName(id, session)).receive(this.#lease(agent, now));
     });
     await Promise.race([Promise.allSettled(told), scheduler.wait(PUSH_PATIENCE_MS)]);
   }

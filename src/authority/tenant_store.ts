@@ -2,9 +2,12 @@ import type { Digest } from "../core/digest.ts";
 import { CHAIN_START, type ChainHead, type SealedEntry } from "../core/entry.ts";
 import type { SessionId, TokenId } from "../core/ids.ts";
 import type { JsonValue } from "../core/json.ts";
+import type { Refusal } from "../core/refusals.ts";
+import { ok, type Result } from "../core/result.ts";
 import type { Scope } from "../core/scopes.ts";
 import type { Instant } from "../core/time.ts";
 import type { PageOf, PageQuery, PolicyRead, PolicyRow, PolicyVersionRow, PutPolicy, SessionRow, TokenRecord, TokenRow } from "../flow/ports.ts";
+import { CURSORS, parseCursor } from "./cursor.ts";
 import { OUTBOX_TABLE, type Outbox } from "./outbox.ts";
 import { bringTables, type SchemaStep } from "./tables.ts";
 
@@ -129,7 +132,7 @@ export class TenantStore {
 
   admitSession(session: Omit<SessionRow, "state">, leaseEndsAt: Instant): void {
     this.#sql.exec(
-      "INSERT INTO sessions (id, agent, labels, opened_at, expires_at, lease_ends_at) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET lease_ends_at = excluded.lease_ends_at",
+      "INSERT INTO sessions (id, agent, labels, opened_at, expires_at, lease_ends_at) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET opened_at = excluded.opened_at, expires_at = excluded.expires_at, lease_ends_at = excluded.lease_ends_at",
       session.id,
       session.agent,
       JSON.stringify(session.labels),
@@ -157,24 +160,34 @@ export class TenantStore {
   }
 
   liveSessions(now: Instant, most: number): readonly SessionId[] {
-    const rows = this.#sql.exec<{ id: string }>("SELECT id FROM sessions WHERE lease_ends_at > ? ORDER BY id DESC LIMIT ?", now - LATELY_MS, most);
+    const rows = this.#sql.exec<{ id: string }>(
+      "SELECT id FROM sessions WHERE lease_ends_at > ? ORDER BY lease_ends_at DESC LIMIT ?",
+      now - LATELY_MS,
+      most,
+    );
     return rows.toArray().map(({ id }) => id as SessionId);
   }
 
-  listSessions(page: PageQuery, agent: string | null, now: Instant): PageOf<SessionRow> {
+  /** Newest first. */
+  listSessions(page: PageQuery, agent: string | null, now: Instant): Result<PageOf<SessionRow>, Refusal> {
+    const cursor = parseCursor(page.cursor, CURSORS.time);
+    if (!cursor.ok) return cursor;
+    const [at, id] = cursor.value ?? END_OF_TIME;
     const rows = this.#sql
       .exec<{ id: string; agent: string; labels: string; opened_at: number; expires_at: number; closed: number }>(
-        "SELECT id, agent, labels, opened_at, expires_at, closed FROM sessions WHERE id < ? AND (?2 IS NULL OR agent = ?2) ORDER BY id DESC LIMIT ?3",
-        page.cursor ?? AFTER_EVERY_ID,
+        `SELECT id, agent, labels, opened_at, expires_at, closed FROM sessions
+         WHERE (opened_at, id) < (?1, ?2) AND (?3 IS NULL OR agent = ?3) ORDER BY opened_at DESC, id DESC LIMIT ?4`,
+        Number(at),
+        id,
         agent,
         page.limit + 1,
       )
       .toArray();
-    return pageOf(
+    const listed = pageOf(
       rows,
       page,
-      (row) => row.id,
-      (row) => ({
+      (row) => `${row.opened_at}.${row.id}`,
+      (row): SessionRow => ({
         id: row.id as SessionId,
         agent: row.agent,
         labels: JSON.parse(row.labels) as SessionRow["labels"],
@@ -183,6 +196,7 @@ export class TenantStore {
         expiresAt: row.expires_at,
       }),
     );
+    return ok(listed);
   }
 
   // Policies
@@ -192,11 +206,15 @@ export class TenantStore {
     return row === undefined ? null : policyRowOf(row);
   }
 
-  listPolicies(page: PageQuery): PageOf<PolicyRow> {
+  /** By name. */
+  listPolicies(page: PageQuery): Result<PageOf<PolicyRow>, Refusal> {
+    const cursor = parseCursor(page.cursor, CURSORS.name);
+    if (!cursor.ok) return cursor;
+    const [after] = cursor.value ?? [""];
     const rows = this.#sql
-      .exec<PolicyStored>(`${POLICY} WHERE p.deleted = 0 AND p.name > ? ORDER BY p.name LIMIT ?`, page.cursor ?? "", page.limit + 1)
+      .exec<PolicyStored>(`${POLICY} WHERE p.deleted = 0 AND p.name > ? ORDER BY p.name LIMIT ?`, after, page.limit + 1)
       .toArray();
-    return pageOf(rows, page, (row) => row.name, policyRowOf);
+    return ok(pageOf(rows, page, (row) => `after.${row.name}`, policyRowOf));
   }
 
   /** The highest version a name ever had, also when the policy was deleted since: versions are never given twice. */
@@ -258,18 +276,21 @@ export class TenantStore {
     };
   }
 
-  listVersions(name: string, page: PageQuery): PageOf<PolicyVersionRow> {
-    const before = page.cursor === null ? Number.MAX_SAFE_INTEGER : Number(page.cursor);
+  /** Newest first. */
+  listVersions(name: string, page: PageQuery): Result<PageOf<PolicyVersionRow>, Refusal> {
+    const cursor = parseCursor(page.cursor, CURSORS.version);
+    if (!cursor.ok) return cursor;
+    const [before] = cursor.value ?? [Number.MAX_SAFE_INTEGER];
     const rows = this.#sql
       .exec<VersionStored>(
         `SELECT v.*, p.scope, p.target, p.active_version FROM policy_versions v JOIN policies p ON p.name = v.name
          WHERE p.deleted = 0 AND v.name = ? AND v.version < ? ORDER BY v.version DESC LIMIT ?`,
         name,
-        before,
+        Number(before),
         page.limit + 1,
       )
       .toArray();
-    return pageOf(rows, page, (row) => String(row.version), versionRowOf);
+    return ok(pageOf(rows, page, (row) => `before.${row.version}`, versionRowOf));
   }
 
   /** What is in force for an agent (`null`: for any), the tenant's layer before the agent's. */
@@ -310,21 +331,33 @@ export class TenantStore {
 
   /** Revoked tokens that would otherwise still be good. */
   revokedTokens(now: Instant): readonly TokenId[] {
-    const rows = this.#sql.exec<{ id: string }>("SELECT id FROM tokens WHERE revoked_at IS NOT NULL AND expires_at > ?", now);
+    const rows = this.#sql.exec<{ id: string }>("SELECT id FROM tokens WHERE revoked_at IS NOT NULL AND expires_at > ?", now - CLOCKS_APART_MS);
     return rows.toArray().map(({ id }) => id as TokenId);
   }
 
-  listTokens(page: PageQuery): PageOf<TokenRow> {
+  /** Newest first. */
+  listTokens(page: PageQuery): Result<PageOf<TokenRow>, Refusal> {
+    const cursor = parseCursor(page.cursor, CURSORS.time);
+    if (!cursor.ok) return cursor;
+    const [at, id] = cursor.value ?? END_OF_TIME;
     const rows = this.#sql
-      .exec<TokenStored>("SELECT * FROM tokens WHERE id < ? ORDER BY id DESC LIMIT ?", page.cursor ?? AFTER_EVERY_ID, page.limit + 1)
+      .exec<TokenStored>(
+        "SELECT * FROM tokens WHERE (issued_at, id) < (?, ?) ORDER BY issued_at DESC, id DESC LIMIT ?",
+        Number(at),
+        id,
+        page.limit + 1,
+      )
       .toArray();
-    return pageOf(rows, page, (row) => row.id, tokenRowOf);
+    return ok(pageOf(rows, page, (row) => `${row.issued_at}.${row.id}`, tokenRowOf));
   }
 }
 
+/** A token counts as revoked a little beyond its end: the clock that finds it expired may be another one. */
+const CLOCKS_APART_MS = 60_000;
 /** A session whose lease ended this recently may still hold entries that its ledger has not. */
 const LATELY_MS = 60_000;
-const AFTER_EVERY_ID = "~";
+/** Later than every row: where the first page of a list in the order of time begins. */
+const END_OF_TIME = [String(Number.MAX_SAFE_INTEGER), "~"] as const;
 
 const POLICY = `SELECT p.*, v.digest FROM policies p JOIN policy_versions v ON v.name = p.name AND v.version = COALESCE(p.active_version, p.latest_version)`;
 

@@ -24,6 +24,12 @@ export interface Account {
   readonly overrunMicroUsd: MicroUsd;
 }
 
+/**
+ * What a session spends at most before everything is denied: half of what a number tells exactly. So a report of any single amount that the door
+ * lets in can still be recorded on top.
+ */
+export const MOST_SPENT: MicroUsd = microUsdOf(4_500_000_000_000_000);
+
 export const EMPTY_ACCOUNT: Account = { postedMicroUsd: ZERO_USD, pendingMicroUsd: ZERO_USD, leasedMicroUsd: ZERO_USD, overrunMicroUsd: ZERO_USD };
 
 export const spentOf = (account: Account): MicroUsd => microUsdOf(account.postedMicroUsd + account.pendingMicroUsd + account.leasedMicroUsd);
@@ -210,7 +216,8 @@ export function apply(book: Book, effect: Effect): void {
     }
     case "answered":
       book.counts[effect.verdict]++;
-      book.preventedMicroUsd = microUsdOf(book.preventedMicroUsd + effect.preventedMicroUsd);
+      // A figure for people, which nothing is decided by: it stays at the largest number rather than stop the record.
+      book.preventedMicroUsd = microUsdOf(Math.min(Number.MAX_SAFE_INTEGER, book.preventedMicroUsd + effect.preventedMicroUsd));
       return;
     case "run_opened":
       assert(!book.runs.has(effect.run), "a run is opened once");

@@ -6,13 +6,14 @@ import {
   approvalGate,
   authorityGate,
   budgetGate,
+  capacityGate,
   listGate,
   type No,
   type PresentedApproval,
   type Question,
   useGate,
 } from "./gates.ts";
-import { type RunId, siblingId } from "./ids.ts";
+import { type ApprovalId, type DecisionId, idFromDigest, type RunId } from "./ids.ts";
 import { formatUsd, type MicroUsd, ZERO_USD } from "./money.ts";
 import type { BudgetLimit, Findings, RateLimit } from "./policy/findings.ts";
 import type { ActionRequest, Principal } from "./request.ts";
@@ -44,6 +45,8 @@ export function judge(book: Book, ask: Ask, now: Instant): Judgement {
   const authority = authorityGate(question, ask);
   if (authority.kind === "no") return denied(authority, []);
   const { findings } = authority;
+  const full = capacityGate(question);
+  if (full !== null) return denied(full, []);
   const gates = [
     () => listGate(question, findings),
     () => useGate(question, findings),
@@ -53,12 +56,18 @@ export function judge(book: Book, ask: Ask, now: Instant): Judgement {
   return passed(gates, findings);
 }
 
-/** Decides whether a pending reservation may grow to a new sum: the same gates, but what counts calls has already counted this one. */
+/**
+ * Decides whether a pending reservation may have a new sum: the same gates, but what counts calls has already counted this one.
+ * Giving some of it back needs nobody's leave.
+ */
 export function judgeTopup(book: Book, ask: Ask, moreMicroUsd: MicroUsd, now: Instant): Judgement {
+  if (moreMicroUsd === 0) return PERMITTED;
   const question: Question = { book, request: ask.request, amountMicroUsd: moreMicroUsd, now };
   const authority = authorityGate(question, ask);
   if (authority.kind === "no") return denied(authority, []);
   const { findings } = authority;
+  const full = capacityGate(question);
+  if (full !== null) return denied(full, []);
   const judgement = passed(
     [() => listGate(question, findings), () => budgetGate(question, findings), () => approvalGate(findings, ask.presented)],
     findings,
@@ -104,7 +113,7 @@ export function conclude(turn: Turn, ask: Ask, judgement: Judgement, fingerprint
   const after = balancesOf(book, limits, run);
   const rates = (findings?.rates ?? []).map((rate) => rateState(book, rate, now));
   const hold = verdict === "hold" ? (findings?.hold ?? null) : null;
-  const approval = hold === null ? null : { id: siblingId("apr", request.id), expiresAt: now + hold.timeoutMs };
+  const approval = hold === null ? null : { id: approvalIdOf(turn, request.id), expiresAt: now + hold.timeoutMs };
   const policy = findings?.policy ?? ask.lease.policy;
   const entry = record(
     turn,
@@ -180,17 +189,23 @@ function passed(gates: readonly (() => No | null)[], findings: Findings): Judgem
     if (findings.strict) return no.reason.code === "approval_required" ? held(no) : denied(no, warnings);
     warnings.push(no.reason);
   }
-  return {
-    verdict: "allow",
-    stops: null,
-    warnings,
-    reason: { code: "permitted", message: "Every check passed.", rule: null, retryAfterMs: null, hint: null },
-  };
+  return { ...PERMITTED, warnings };
 }
+
+const PERMITTED: Judgement = {
+  verdict: "allow",
+  stops: null,
+  warnings: [],
+  reason: { code: "permitted", message: "Every check passed.", rule: null, retryAfterMs: null, hint: null },
+};
 
 const denied = (no: No, warnings: readonly Reason[]): Judgement => ({ verdict: "deny", reason: no.reason, stops: no.stops, warnings });
 
 const held = (no: No): Judgement => ({ verdict: "hold", reason: no.reason, stops: null, warnings: [] });
+
+/** An approval's id follows from its decision's, and from its session's: a client may have used the same decision id elsewhere. */
+const approvalIdOf = (turn: Turn, decision: DecisionId): ApprovalId =>
+  idFromDigest("apr", turn.sha256(`${turn.book.tenant}/${turn.book.session}/${decision}`));
 
 const matterOf = (request: ActionRequest, run: RunId, limits: readonly BudgetLimit[], findings: Findings): Matter => ({
   run,

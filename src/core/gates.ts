@@ -1,4 +1,4 @@
-import { accountOf, type Book, freeOf, hitsOf, limitsFor, pendingOf, spentOf } from "./book.ts";
+import { accountOf, type Book, freeOf, hitsOf, limitsFor, MOST_SPENT, pendingOf, spentOf } from "./book.ts";
 import type { Reason, Stops } from "./decision.ts";
 import { formatUsd, type MicroUsd } from "./money.ts";
 import type { BudgetLimit, Evaluation, Findings, PolicyRef } from "./policy/findings.ts";
@@ -71,6 +71,13 @@ export interface Authority {
   readonly evaluation: Evaluation | null;
 }
 
+/** Asks whether the session can still count this exactly, whatever its policy says. No real session comes near; without the gate a hostile one would. */
+export function capacityGate({ book, amountMicroUsd }: Question): No | null {
+  if (spentOf(book.total) + amountMicroUsd <= MOST_SPENT) return null;
+  const message = `A session counts up to ${formatUsd(MOST_SPENT)} USD, and this would pass it.`;
+  return no("session_budget_exceeded", "session", message, null, null, "Open a new session.");
+}
+
 /** Asks the policy's lists. */
 export function listGate(question: Question, findings: Findings): No | null {
   const { action } = question.request;
@@ -119,7 +126,10 @@ export function useGate(question: Question, findings: Findings): No | null {
   return longest;
 }
 
-/** Asks every account, from the narrowest to the widest. `spent + amount <= limit` passes; equality passes. */
+/**
+ * Asks every account, from the narrowest to the widest. `spent + amount <= limit` passes; equality passes. A no ends the run or the session only when
+ * nothing of its budget is left: as long as something is, the agent may do something smaller.
+ */
 export function budgetGate(question: Question, findings: Findings): No | null {
   const { book, request, amountMicroUsd } = question;
   for (const limit of limitsFor(book, findings.budgets)) {
@@ -127,8 +137,9 @@ export function budgetGate(question: Question, findings: Findings): No | null {
     if (spentOf(account) + amountMicroUsd <= limit.limitMicroUsd) continue;
     const left = formatUsd(freeOf(account, limit.limitMicroUsd));
     const message = `The ${NOUN[limit.scope]} has ${left} USD left of ${formatUsd(limit.limitMicroUsd)}, and this takes ${formatUsd(amountMicroUsd)}.`;
+    const gone = left === "0" && limit.scope !== "action";
     const hint = left === "0" ? "Nothing is left; only more budget helps." : `Ask for at most ${left} USD.`;
-    return no(BUDGET_REASON[limit.scope], reachOf(limit, amountMicroUsd), message, budgetRule(limit), null, hint);
+    return no(BUDGET_REASON[limit.scope], gone ? limit.scope : "action", message, budgetRule(limit), null, hint);
   }
   return null;
 }
@@ -157,14 +168,6 @@ export function approvalGate(findings: Findings, presented: PresentedApproval): 
 
 /** What the session knows of the approval that a request names. */
 export type PresentedApproval = "none" | "open" | "expired" | "unknown";
-
-/**
- * How far an exhausted budget reaches. An action that would have fitted the whole limit and no longer does has found the budget used up: its run or
- * session is over. One that is larger than the limit itself never fitted, and the agent may do something smaller.
- */
-function reachOf(limit: BudgetLimit, amountMicroUsd: MicroUsd): Stops {
-  return limit.scope === "action" || amountMicroUsd > limit.limitMicroUsd ? "action" : limit.scope;
-}
 
 function budgetRule(limit: BudgetLimit): string {
   return limit.scope === "action" ? pointer("budgets/actions", limit.pattern) : `/budgets/${limit.scope}`;

@@ -26,9 +26,6 @@ export function idOf<P extends IdPrefix>(prefix: P, now: Instant, random: Uint8A
 /** Makes an id from at least 32 hexadecimal digits of a digest: the same digest gives the same id, so that a repeated request names the same thing. */
 export const idFromDigest = <P extends IdPrefix>(prefix: P, digestHex: string): Id<P> => shaped(prefix, digestHex.slice(0, 32));
 
-/** The id of another kind with the same UUID: a hold's approval is found from its decision. */
-export const siblingId = <P extends IdPrefix>(prefix: P, id: Id<IdPrefix>): Id<P> => `${prefix}_${id.slice(4)}`;
-
 function shaped<P extends IdPrefix>(prefix: P, digits: string): Id<P> {
   const variant = ((Number.parseInt(digits.charAt(16), 16) & 0x3) | 0x8).toString(16);
   return `${prefix}_${digits.slice(0, 8)}-${digits.slice(8, 12)}-7${digits.slice(13, 16)}-${variant}${digits.slice(17, 20)}-${digits.slice(20, 32)}`;

@@ -1,4 +1,4 @@
-import { accountOf, type Book, balancesOf, freeOf, type Matter } from "./book.ts";
+import { accountOf, type Book, balancesOf, freeOf, type Matter, spentOf } from "./book.ts";
 import { type Ask, type Judgement, judgeTopup } from "./conclude.ts";
 import type { Decision, DecisionState, Reservation, Settlement } from "./decision.ts";
 import { addUsd, formatUsd, lessUsd, type MicroUsd, microUsdOf, minUsd, ZERO_USD } from "./money.ts";
@@ -34,6 +34,9 @@ export function commit(turn: Turn, decided: DecisionRecord, principal: Principal
   if (decided.state === "posted") return again(decided, fingerprint, "The decision was committed before, with a different report.");
 
   const late = decided.state !== "pending";
+  if (spentOf(turn.book.total) + report.costMicroUsd > Number.MAX_SAFE_INTEGER) {
+    return err(refusal("money_precision", "The session's sum would be beyond 9007199254.740991 USD and could not be told exactly."));
+  }
   const { costMicroUsd } = report;
   // A late report takes what is still free, up to what it once had; what nobody kept for it is an overrun.
   const covered = late

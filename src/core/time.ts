@@ -9,5 +9,7 @@ const RFC_3339 = /^\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:[Zz]|[
 export function parseInstant(text: string): Instant | null {
   if (!RFC_3339.test(text)) return null;
   const at = Date.parse(text);
-  return Number.isNaN(at) ? null : at;
+  // The runtime reads 30 February as 1 March; RFC 3339 has no such day.
+  const daysOfMonth = new Date(Date.UTC(Number(text.slice(0, 4)), Number(text.slice(5, 7)), 0)).getUTCDate();
+  return Number.isNaN(at) || Number(text.slice(8, 10)) > daysOfMonth ? null : at;
 }

@@ -14,6 +14,8 @@ export interface Asking {
   readonly principal: Principal;
   readonly session: SessionId;
   readonly asked: readonly AskedAction[];
+  /** Whether the body is a batch: its places are then named by their number. */
+  readonly batch: boolean;
   readonly semantics: BatchSemantics;
   readonly key: IdempotencyKey;
 }
@@ -39,13 +41,22 @@ export async function decide(ports: Ports, asking: Asking): Reply<readonly Answe
   }
   // Without the id: whoever was given one may repeat the request under it.
   const fingerprints = asking.asked.map((asked) => fingerprintOf(ports, { ...asked, id: undefined }));
-  const key = asking.key === null ? null : { key: asking.key, fingerprint: fingerprintOf(ports, [asking.semantics, fingerprints]) };
+  const ids = asking.asked.map(({ id }) => id);
+  const key =
+    asking.key === null
+      ? null
+      : { key: `${principal.subject} ${asking.key}`, fingerprint: fingerprintOf(ports, [asking.semantics, ids, fingerprints]) };
 
   const seen = ports.policies.evaluateLastSeen(principal.tenant, session, requests);
   const decided = await followPolicy(ports, principal.tenant, session, seen, async (under) => {
     const call: DecideCall = {
       principal,
-      items: requests.map((request, place) => ({ request, fingerprint: fingerprints[place] ?? "", evaluation: under?.evaluations[place] ?? null })),
+      items: requests.map((request, place) => ({
+        pointer: asking.batch ? `/decisions/${place}` : "",
+        request,
+        fingerprint: fingerprints[place] ?? "",
+        evaluation: under?.evaluations[place] ?? null,
+      })),
       semantics: asking.semantics,
       under: under?.under ?? null,
       key,

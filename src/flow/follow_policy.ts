@@ -4,7 +4,7 @@ import { err, ok } from "../core/result.ts";
 import type { Evaluable, Evaluated, PolicyMoved, Ports, Reply } from "./ports.ts";
 
 /** A policy that moves this often within one call is a storm, not a change. */
-const MOST_MOVES = 4;
+const MOST_MOVES = 8;
 
 /**
  * Asks a session under the policy that was last seen in force, and again whenever it answers that the policy has moved. The session's word counts:
@@ -26,7 +26,7 @@ export async function followPolicy<T extends { readonly kind: "decided" }>(
     const evaluated = await ports.policies.evaluateUnder(tenant, session, moved, moved.requests);
     if (!evaluated.ok) return evaluated;
     seen = evaluated.value;
-    if (seen.under === moved.policy.digest) continue;
+    if (seen?.under === moved.policy.digest) continue;
     const renewed = await ports.sessions.renewLease(tenant, session);
     if (!renewed.ok) return renewed;
   }

@@ -4,8 +4,7 @@ import { type CompiledPolicy, compilePolicy } from "../core/policy/compile.ts";
 import { evaluatePolicy } from "../core/policy/evaluate.ts";
 import type { Evaluation, PolicyRef } from "../core/policy/findings.ts";
 import { readPolicy } from "../core/policy/parse.ts";
-import { refusal } from "../core/refusals.ts";
-import { err, ok } from "../core/result.ts";
+import { ok } from "../core/result.ts";
 import type { Evaluable, PolicyCache, Tenants } from "./ports.ts";
 
 /**
@@ -35,7 +34,7 @@ export function openPolicyCache(memory: PolicyMemory, tenants: Tenants): PolicyC
       if (!memory.compiled.has(policy.digest)) {
         const fetched = await tenants.effectivePolicy(tenant, agent);
         if (!fetched.ok) return fetched;
-        if (fetched.value === null) return err(refusal("authority_unavailable", "The policy in force was removed while the request was decided."));
+        if (fetched.value === null) return ok(null);
         // It may have moved once more since the session was told: then the session says so at the next try.
         inForce = fetched.value.policy;
         const read = readPolicy(fetched.value.document);

@@ -111,6 +111,8 @@ export interface DecideCall {
 }
 
 export interface DecideItem {
+  /** Where the request stands in the body: empty for a single one, else a pointer such as `/decisions/3`. */
+  readonly pointer: string;
   readonly request: ActionRequest;
   /** Digest of the request's body: the same id with another body is refused. */
   readonly fingerprint: string;
@@ -180,6 +182,8 @@ export interface Lease {
 /** The authority of one tenant each: policies in force, live sessions, tokens. `not_found` where there is no such tenant. */
 export interface Tenants {
   create(tenant: { readonly id: string; readonly name: string | null }): Reply<Answered<{ readonly id: string }>>;
+  /** Binds an `Idempotency-Key` of the root key's holder to a body, for good. Refuses another body under it with `idempotency_mismatch`. */
+  claimRootKey(key: string, fingerprint: string): Reply<null>;
   listSessions(tenant: string, page: PageQuery, agent: string | null): Reply<PageOf<SessionRow>>;
   /** Ids of sessions that may still act, newest first, at most `most`. */
   liveSessions(tenant: string, most: number): Promise<readonly SessionId[]>;
@@ -291,8 +295,6 @@ export interface TokenRow extends TokenRecord {
 
 /** The tenant's record. Everything answered by a session before a read is in that read: the read asks live sessions to ship first. */
 export interface Ledger {
-  /** Takes the next entries of a chain, in order. Idempotent: what it has, it ignores. Answers how far it has the chain. */
-  accept(tenant: string, batch: EntryBatch): Promise<{ readonly acceptedThrough: number }>;
   /** Waits until everything accepted so far can be read, or `ledger_unavailable`. */
   settle(tenant: string): Reply<null>;
   list(tenant: string, filter: LedgerFilter, page: PageQuery): Reply<PageOf<LedgerRow>>;
@@ -355,13 +357,13 @@ export interface CostReport {
 export interface PolicyCache {
   /** Evaluates under the policy last seen in force for this session, without asking anybody. `null`: none was seen here. */
   evaluateLastSeen(tenant: string, session: SessionId, requests: readonly Evaluable[]): Evaluated | null;
-  /** Evaluates under the named policy, fetching it if need be, and remembers it as the one in force for the session. */
+  /** Evaluates under the named policy, fetching it if need be, and remembers it as the one in force for the session. `null`: none is in force any more. */
   evaluateUnder(
     tenant: string,
     session: SessionId,
     moved: { readonly agent: string; readonly policy: PolicyRef },
     requests: readonly Evaluable[],
-  ): Reply<Evaluated>;
+  ): Reply<Evaluated | null>;
 }
 
 /** Requests as one policy sees them, in their order, and that policy's digest. */

@@ -198,6 +198,10 @@ const NO_BODY: ReadBody = { body: undefined, text: "", format: "json" };
 async function readBody(route: Route, request: Request): Promise<Result<ReadBody, Refusal>> {
   const wanted = route.body;
   if (wanted === null) return ok(NO_BODY);
+  const encoding = request.headers.get("Content-Encoding");
+  if (encoding !== null && encoding.toLowerCase() !== "identity") {
+    return err(refusal("media_type_unsupported", "The body must not be encoded: send it without Content-Encoding."));
+  }
   const text = await readText(request);
   if (!text.ok) return text;
   if (text.value === "" && wanted.optional) return wanted.schema === null ? ok(NO_BODY) : parsedBody(wanted.schema, {}, "", "json");

@@ -8,7 +8,7 @@ export const MOST_DEPTH = 64;
 
 /**
  * Reads a JSON text (RFC 8259) that means one thing only. Refuses with `body_malformed`, naming the place: what is no JSON, an object that has a
- * member twice (parsers differ on which one counts), numbers beyond the range of a double, and more than {@link MOST_DEPTH} levels.
+ * member twice (parsers differ on which one counts), numbers that a double would change (RFC 7493 section 2.2), and more than {@link MOST_DEPTH} levels.
  */
 export function parseJson(text: string): Result<JsonValue, Refusal> {
   let value: JsonValue;
@@ -84,13 +84,32 @@ function firstFlaw(text: string): Flaw | null {
     } else if ((c >= 48 && c <= 57) || c === 45) {
       const start = i;
       while (i + 1 < text.length && isOfNumber(text.charCodeAt(i + 1))) i++;
-      // Only an exponent or some three hundred digits can leave the range of a double, where JSON.parse says Infinity.
-      if (i - start > 2 && !Number.isFinite(Number(text.slice(start, i + 1)))) {
-        return { pointer: here(), message: `the number ${shown(text.slice(start, i + 1))} is beyond the range of a double` };
+      // Fifteen digits always survive; what has more, or an exponent, is looked at.
+      if (i - start >= 15 || hasExponent(text, start, i)) {
+        const literal = text.slice(start, i + 1);
+        if (!Number.isFinite(Number(literal))) return { pointer: here(), message: `the number ${shown(literal)} is beyond the range of a double` };
+        if (digitsOf(literal) !== digitsOf(String(Number(literal)))) {
+          return { pointer: here(), message: `the number ${shown(literal)} has more digits than a double keeps; send it as a string` };
+        }
       }
     }
   }
   return null;
+}
+
+function hasExponent(text: string, start: number, end: number): boolean {
+  for (let i = start; i <= end; i++) if ((text.charCodeAt(i) | 32) === 101) return true;
+  return false;
+}
+
+/** A decimal number's significant digits and the place of its point: the same for every way of writing the same number. */
+function digitsOf(literal: string): string {
+  const [, whole = "", fraction = "", exponent = "0"] = /^-?(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(literal) ?? [];
+  const digits = `${whole}${fraction}`;
+  const significant = digits.replace(/^0+/, "");
+  if (significant === "") return "0";
+  const point = whole.length + Number(exponent) - (digits.length - significant.length);
+  return `${significant.replace(/0+$/, "")}e${point}`;
 }
 
 /** Digits, `+`, `-`, `.`, `E` and `e`. */

@@ -21,7 +21,7 @@ export const PROBLEMS = {
   method_not_allowed: { status: 405, title: "The method is not offered here" },
   not_acceptable: { status: 406, title: "No acceptable representation" },
   idempotency_mismatch: { status: 409, title: "Used before with another body" },
-  decision_settled: { status: 409, title: "The decision is already settled differently" },
+  decision_settled: { status: 409, title: "The decision cannot be settled so" },
   approval_closed: { status: 409, title: "The approval is already answered" },
   session_closed: { status: 409, title: "The session is closed" },
   body_too_large: { status: 413, title: "The body is too large" },

@@ -1,6 +1,6 @@
 import * as z from "zod";
 import type { BatchSemantics, RiskLevel } from "../../sdk/src/wire.ts";
-import { RISK_LEVELS } from "../core/request.ts";
+import { ACTION_NAME, RISK_LEVELS } from "../core/request.ts";
 import { SCOPES } from "../core/scopes.ts";
 import { DAY_MS, digest, id, instant, json, labels, oneLine, patterned, SECOND_MS, usage, usd, whole } from "./fields.ts";
 
@@ -9,7 +9,7 @@ import { DAY_MS, digest, id, instant, json, labels, oneLine, patterned, SECOND_M
 const KIND = ["agent", "human", "service"] as const;
 const SEMANTICS = ["independent", "all_or_nothing", "stop_on_deny"] as const satisfies readonly BatchSemantics[];
 
-const actionName = patterned(/^[A-Za-z0-9_\-.:/]{1,128}$/, "1 to 128 letters, digits or _ - . : /", 128);
+const actionName = patterned(ACTION_NAME, "1 to 128 letters, digits or _ - . : /", 128);
 const tenantId = patterned(/^[a-z0-9-]{1,63}$/, "1 to 63 of a-z, 0-9 and -", 63);
 const subject = oneLine(255);
 

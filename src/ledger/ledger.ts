@@ -4,13 +4,9 @@ import type { Ledger } from "../flow/ports.ts";
 import { exportEntries, listEntries, readEntry, reportCosts } from "./queries.ts";
 import type { TenantLedger } from "./tenant_ledger.ts";
 
-/**
- * The tenants' records: what is written goes through each tenant's ledger object, what is read comes from D1.
- * `accept` rejects when the object is out of reach: nothing is known then, and the sender ships the same batch again.
- */
+/** The tenants' records: what is written goes through each tenant's ledger object, what is read comes from D1. */
 export function openLedger(env: { readonly LEDGERS: DurableObjectNamespace<TenantLedger>; readonly DB: D1Database }): Ledger {
   return {
-    accept: (tenant, batch) => env.LEDGERS.getByName(tenant).accept(batch),
     settle: async (tenant) => {
       try {
         return await env.LEDGERS.getByName(tenant).settle();

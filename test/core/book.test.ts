@@ -233,15 +233,45 @@ describe("reasons", () => {
 });
 
 describe("how far a no reaches", () => {
+  // 50 of each budget are pending before the question.
   it.each([
-    ["what would have fitted the whole run budget ends the run", 60, [limit("run", 100)], "run"],
-    ["what is larger than the run budget never fitted", 101, [limit("run", 100)], "action"],
-    ["the session's budget ends the session", 60, [limit("session", 100)], "session"],
-    ["an action's budget ends only the action", 60, [actionLimit("pay", 100)], "action"],
+    ["as long as anything is left the agent may do something smaller", 60, [limit("run", 100), limit("session", 100)], "action"],
+    ["with nothing left of its budget the run is over", 1, [limit("run", 50), limit("session", 100)], "run"],
+    ["with nothing left of its budget the session is over", 1, [limit("session", 50)], "session"],
+    ["an action's budget ends only the action", 1, [actionLimit("pay", 50)], "action"],
   ] as const)("%s", (_, amount, budgets, stops) => {
     const session = new Session();
     expect(decideOn(session, 0, ask(request({ estimateMicroUsd: microUsdOf(50) }), { budgets })).verdict).toBe("allow");
     expect(decideOn(session, 0, ask(request({ estimateMicroUsd: microUsdOf(amount) }), { budgets })).stops).toBe(stops);
+  });
+});
+
+describe("sums that a number could not tell exactly", () => {
+  const HUGE = Number.MAX_SAFE_INTEGER;
+
+  it("are never reached by asking: a session counts up to a bound, whatever its policy says", () => {
+    const session = new Session();
+    const asked = () => decideOn(session, 0, ask(request({ estimateMicroUsd: microUsdOf(4_000_000_000_000_000) }), { strict: false }));
+    expect([asked(), asked(), asked()].map(({ reason }) => reason.code)).toEqual(["permitted", "session_budget_exceeded", "session_budget_exceeded"]);
+  });
+
+  it("are never reached by telling: the report that would is refused, and everything goes on", () => {
+    const session = new Session();
+    const ids = [0, 1].map(() => decideOn(session, 0, ask(request({ estimateMicroUsd: microUsdOf(5), ttlMs: 9_000 }))).id);
+    const told = (id: string, cost: number) => session.turn(0, (turn) => commit(turn, session.record(id), PRINCIPAL, report(cost), String(cost)));
+    expect(told(ids[0] ?? "", HUGE)).toMatchObject({ ok: false, error: { code: "money_precision" } });
+    expect(told(ids[0] ?? "", HUGE - 10)).toMatchObject({ ok: true });
+    expect(told(ids[1] ?? "", HUGE - 10)).toMatchObject({ ok: false, error: { code: "money_precision" } });
+    session.turn(9_000, () => undefined);
+    expect(session.record(ids[1] ?? "").state).toBe("expired");
+    expect(decideOn(session, 9_000, ask(request())).reason.code).toBe("session_budget_exceeded");
+  });
+
+  it("stop no denial from being recorded: what was prevented stays at the largest number", () => {
+    const session = new Session();
+    const asked = () => decideOn(session, 0, ask(request({ estimateMicroUsd: microUsdOf(HUGE) }), { deniedBy: "pay" }));
+    for (const decision of [asked(), asked(), asked()]) expect(decision.verdict).toBe("deny");
+    expect(session.book.preventedMicroUsd).toBe(HUGE);
   });
 });
 
@@ -339,6 +369,9 @@ describe("settling", () => {
     expect(to(100)).toMatchObject({ ok: true, value: { verdict: "allow", reservation: { amountMicroUsd: 100 } } });
     expect(to(20)).toMatchObject({ ok: true, value: { verdict: "allow", reservation: { amountMicroUsd: 20 } } });
     expect(session.book.total.pendingMicroUsd).toBe(20);
+    const tight = [limit("session", 10)];
+    const back = session.turn(0, (turn) => topup(turn, session.record(id), ask(request({ estimateMicroUsd: microUsdOf(15) }), { budgets: tight })));
+    expect(back, "giving back needs nobody's leave").toMatchObject({ ok: true, value: { verdict: "allow" } });
   });
 });
 

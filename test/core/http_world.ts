@@ -153,6 +153,7 @@ export function portsOf(overrides: Overrides = {}): Ports {
     },
     tenants: {
       create: async ({ id }) => answered({ id }),
+      claimRootKey: async () => ok(null),
       listSessions: async () => page(aSession),
       liveSessions: async () => [],
       putPolicy: async (_tenant, _principal, put) => ok({ name: put.name, version: 4, digest: put.digest, active: put.activate, created: true }),
@@ -169,7 +170,6 @@ export function portsOf(overrides: Overrides = {}): Ports {
       ship: async () => undefined,
     },
     ledger: {
-      accept: async () => ({ acceptedThrough: 0 }),
       settle: async () => ok(null),
       list: async () => page(aRow),
       read: async () => ok(aRow),

@@ -139,6 +139,15 @@ describe("the main job over HTTP", () => {
     expect(costs.items).toContainEqual(expect.objectContaining({ key: session.id, posted_usd: "0.06", count: 1 }));
   });
 
+  it("names a run that is none of the session's where the body has it", async () => {
+    const session = await open();
+    const pointer = async (path: string, body: object) =>
+      (await json<wire.Problem>(422, send("POST", `/v1/sessions/${session.id}/decisions${path}`, { token: agent, body }))).issues?.[0]?.pointer;
+    const stray = { action: "send_email", run: "run_00000000-0000-7000-8000-000000000000" };
+    expect(await pointer("", stray)).toBe("/run");
+    expect(await pointer("/batch", { decisions: [{ action: "send_email" }, stray] })).toBe("/decisions/1/run");
+  });
+
   it("says no with 200, and why", async () => {
     const session = await open();
     expect(await decide(session.id, { action: "delete_database" })).toMatchObject({ verdict: "deny", reason: { code: "action_denied" } });

@@ -50,7 +50,7 @@ const headOf = (sealed: readonly SealedEntry[]): ChainHead => {
 };
 
 async function acceptThrough(tenant: string, chain: string, sealed: readonly SealedEntry[]): Promise<number> {
-  return (await ledger.accept(tenant, { chain, entries: shippedOf(sealed) })).acceptedThrough;
+  return (await env.LEDGERS.getByName(tenant).accept({ chain, entries: shippedOf(sealed) })).acceptedThrough;
 }
 
 /** Makes a ledger of one session and brings it to D1. */
@@ -218,7 +218,7 @@ describe("accepting a chain", () => {
       const sealed = chainOf(tenant, session, many(5));
       const batch = shippedOf(sealed).map((entry, i) => (i === 2 ? change(entry, sealed[i] ?? lone) : entry));
       errors.mockClear();
-      expect((await ledger.accept(tenant, { chain: session, entries: batch })).acceptedThrough, name).toBe(2);
+      expect((await env.LEDGERS.getByName(tenant).accept({ chain: session, entries: batch })).acceptedThrough, name).toBe(2);
       expect(logged(), name).toHaveLength(1);
       expect(await acceptThrough(tenant, session, sealed), name).toBe(5);
     }

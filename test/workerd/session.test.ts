@@ -119,6 +119,7 @@ describe("the same id", () => {
       principal: agent,
       session,
       asked: [asked("pay", { id, estimateMicroUsd: usd("0.1") })],
+      batch: false,
       semantics: "independent",
       key: null,
     });
@@ -129,10 +130,50 @@ describe("the same id", () => {
     const { agent } = await newTenant("budgets: { session: 1.0 }");
     const session = await newSession(agent);
     const ask = (estimate: string) =>
-      decide(ports, { principal: agent, session, asked: [asked("pay", { estimateMicroUsd: usd(estimate) })], semantics: "independent", key: "k1" });
+      decide(ports, {
+        principal: agent,
+        session,
+        asked: [asked("pay", { estimateMicroUsd: usd(estimate) })],
+        batch: false,
+        semantics: "independent",
+        key: "k1",
+      });
     const first = got(await ask("0.1"));
     expect(got(await ask("0.1"))).toEqual(first.map(({ answer }) => ({ answer, replayed: true })));
     expect(refusalOf(await ask("0.2"))).toBe("idempotency_mismatch");
+  });
+});
+
+describe("a key", () => {
+  it("with client-made ids that differ is another body", async () => {
+    const { agent } = await newTenant("budgets: { session: 1.0 }");
+    const session = await newSession(agent);
+    const ask = () =>
+      decide(ports, {
+        principal: agent,
+        session,
+        asked: [asked("pay", { id: newDecisionId(), estimateMicroUsd: usd("0.3") })],
+        batch: false,
+        semantics: "independent",
+        key: "k",
+      });
+    got(await ask());
+    expect(refusalOf(await ask())).toBe("idempotency_mismatch");
+    expect((await readOf(agent, session)).total.pendingMicroUsd).toBe(300_000);
+  });
+
+  it("is its sender's own: another's equal key is another key", async () => {
+    const { agent } = await newTenant("budgets: { session: 1.0 }");
+    const session = await newSession(agent);
+    const service: typeof agent = { ...agent, subject: "enforcer", kind: "service" };
+    for (const [principal, action] of [
+      [agent, "pay"],
+      [service, "read"],
+    ] as const) {
+      expect(got(await decide(ports, { principal, session, asked: [asked(action)], batch: false, semantics: "independent", key: "1" }))).toHaveLength(
+        1,
+      );
+    }
   });
 });
 
@@ -214,6 +255,42 @@ describe("memory and storage", () => {
       for (const nonsense of ["-1", "0.5", "NULL", "'x'"])
         expect(() => state.storage.sql.exec(`UPDATE session SET posted_micro_usd = ${nonsense}`)).toThrow();
     });
+  });
+
+  it("a session with the largest sums there are goes on denying, expiring and recording", async () => {
+    vi.useFakeTimers({ now: Date.now(), toFake: ["Date"] });
+    const { agent, tenant } = await newTenant("budgets: { run: 1 }\ndenied_actions: [rm]");
+    const session = await newSession(agent);
+    const held = await decideOne(agent, session, "pay", { estimateMicroUsd: usd("0.5") });
+    await decideOne(agent, session, "pay", { estimateMicroUsd: usd("0.5"), ttlMs: 1_000 });
+    for (let n = 0; n < 3; n++) expect((await decideOne(agent, session, "rm", { estimateMicroUsd: usd("9007199254.740991") })).verdict).toBe("deny");
+    expect(refusalOf(await commitOf(agent, session, held.id, "9007199254.740991"))).toBe("money_precision");
+    got(await commitOf(agent, session, held.id, "9007199253"));
+    vi.setSystemTime(Date.now() + 1_000);
+    expect((await decideOne(agent, session, "pay")).reason.code).toBe("session_budget_exceeded");
+    expect(got(await ports.sessions.close(tenant, session, agent)).state).toBe("closed");
+    expect((await readOf(agent, session)).total.pendingMicroUsd).toBe(0);
+  });
+
+  it("an entry too large for the ledger is refused with its act, and its neighbours stand", async () => {
+    const { agent } = await newTenant("budgets: { session: 1.0 }");
+    const session = await newSession(agent);
+    const large = decideOne(agent, session, "pay", { rationale: "x".repeat(700_000) });
+    const small = decideOne(agent, session, "pay", { estimateMicroUsd: usd("0.1") });
+    await expect(large).rejects.toThrow("small enough");
+    expect((await small).verdict).toBe("allow");
+    expect((await decideOne(agent, session, "pay")).entry.seq).toBe((await small).entry.seq + 1);
+  });
+
+  it("reading a session writes nothing", async () => {
+    const { agent, tenant } = await newTenant("budgets: { session: 1.0 }");
+    const session = await newSession(agent);
+    const clock = () =>
+      runInDurableObject(stubOf(tenant, session), (_, state) => state.storage.sql.exec<{ clock: number }>("SELECT clock FROM session").one().clock);
+    const before = await clock();
+    vi.useFakeTimers({ now: Date.now() + 5_000, toFake: ["Date"] });
+    await readOf(agent, session);
+    expect(await clock()).toBe(before);
   });
 
   it("a crash of every object loses nothing that was answered", async () => {
@@ -322,9 +399,32 @@ describe("leases and policies", () => {
     );
     await decideOne(agent, session, "pay");
     got(await ports.tenants.revokeToken(tenant, operator, tokenId));
-    expect(refusalOf(await decide(ports, { principal: agent, session, asked: [asked("pay")], semantics: "independent", key: null }))).toBe(
-      "token_revoked",
-    );
+    expect(
+      refusalOf(await decide(ports, { principal: agent, session, asked: [asked("pay")], batch: false, semantics: "independent", key: null })),
+    ).toBe("token_revoked");
+  });
+});
+
+describe("approvals", () => {
+  it("of one decision id held in two sessions are two", async () => {
+    const { agent } = await newTenant("approvals: { actions: [wire] }");
+    const id = newDecisionId();
+    const held = await Promise.all([await newSession(agent), await newSession(agent)].map((session) => decideOne(agent, session, "wire", { id })));
+    expect(new Set(held.map(({ approval }) => approval?.id)).size).toBe(2);
+    expect(held[0]).toMatchObject({ verdict: "hold", stops: null, reservation: null, reason: { code: "approval_required" } });
+  });
+
+  it("that are open, expired or unknown let nothing through", async () => {
+    vi.useFakeTimers({ now: Date.now(), toFake: ["Date"] });
+    const { agent, tenant } = await newTenant("approvals: { actions: [wire], timeout_seconds: 60 }");
+    const session = await newSession(agent);
+    const { id, approval } = await decideOne(agent, session, "wire");
+    const withIt = async (named: typeof approval) => (await decideOne(agent, session, "wire", { approval: named?.id ?? null })).reason.code;
+    expect(await withIt(approval)).toBe("approval_mismatch");
+    expect(await withIt({ id: "apr_00000000-0000-7000-8000-000000000000", expiresAt: 0 })).toBe("approval_mismatch");
+    vi.setSystemTime(Date.now() + 60_000);
+    expect(await withIt(approval)).toBe("approval_expired");
+    expect(got(await ports.sessions.readDecision(tenant, session, agent, id, 0)).state).toBe("expired");
   });
 });
 
@@ -333,7 +433,8 @@ describe("belonging", () => {
     const { agent } = await newTenant("budgets: { session: 1.0 }");
     const session = await newSession(agent);
     const stranger = (await newTenant("budgets: { session: 1.0 }")).agent;
-    const ask = (principal: typeof agent) => decide(ports, { principal, session, asked: [asked("pay")], semantics: "independent", key: null });
+    const ask = (principal: typeof agent) =>
+      decide(ports, { principal, session, asked: [asked("pay")], batch: false, semantics: "independent", key: null });
     expect(refusalOf(await ask({ ...agent, subject: "other" }))).toBe("not_your_session");
     expect(refusalOf(await ask(stranger))).toBe("not_found");
     expect(got(await ask({ ...agent, subject: "enforcer", kind: "service" }))).toHaveLength(1);

@@ -6,6 +6,7 @@ import type { SessionId } from "../../src/core/ids.ts";
 import { policyDigest } from "../../src/core/policy/digest.ts";
 import { parsePolicy } from "../../src/core/policy/parse.ts";
 import type { Principal } from "../../src/core/request.ts";
+import { openSession } from "../../src/flow/open_session.ts";
 import { listEntries } from "../../src/flow/read_ledger.ts";
 import { asked, decideMany, decideOne, got, newSession, newTenant, ports, refusalOf, usd } from "./world.ts";
 
@@ -125,11 +126,76 @@ describe("leases", () => {
   });
 });
 
+describe("what is in force", () => {
+  it("does not change when a document is put without activating it, wherever it says it belongs", async () => {
+    const { operator, agent, tenant } = await newTenant("denied_actions: [rm]");
+    await putFor(operator, "other", "allowed_actions: [pay, rm]");
+    const session = await newSession(agent);
+    const { document } = got(parsePolicy("denied_actions: [rm]", "yaml"));
+    const moved = await ports.tenants.putPolicy(tenant, operator, {
+      name: "main",
+      scope: "agent",
+      target: "somebody",
+      document: JSON.parse(JSON.stringify(document)),
+      digest: policyDigest(ports.sha256, document),
+      text: "denied_actions: [rm]",
+      format: "yaml",
+      activate: false,
+    });
+    expect(refusalOf(moved)).toBe("body_invalid");
+    expect((await decideOne(agent, session, "rm")).reason.code).toBe("action_denied");
+  });
+
+  it("is told again by whoever asks again: a push that was lost is repaired", async () => {
+    const { agent, tenant, operator } = await newTenant("budgets: { run: 1 }");
+    const session = await newSession(agent);
+    got(
+      await ports.tenants.recordToken(
+        tenant,
+        operator,
+        { id: agent.tokenId, subject: "bot", kind: "agent", scopes: [], issuedAt: 0, expiresAt: Date.now() + 60_000 },
+        "f",
+      ),
+    );
+    await decideOne(agent, session, "pay");
+    const stub = env.SESSIONS.getByName(sessionObjectName(tenant, session));
+    const old = await runInDurableObject(stub, (_, state) => state.storage.sql.exec<{ lease: string }>("SELECT lease FROM lease").one().lease);
+    got(await ports.tenants.revokeToken(tenant, operator, agent.tokenId));
+    await runInDurableObject(stub, (_, state) => {
+      state.storage.sql.exec("UPDATE lease SET lease = ?", old);
+    });
+    await evictDurableObject(stub);
+    expect((await decideOne(agent, session, "pay")).verdict).toBe("allow");
+    got(await ports.tenants.revokeToken(tenant, operator, agent.tokenId));
+    await expect(decideOne(agent, session, "pay")).rejects.toThrow("token_revoked");
+  });
+
+  it("is named by no decision once it was deleted", async () => {
+    const { agent, tenant, operator } = await newTenant("budgets: { run: 1 }");
+    const session = await newSession(agent);
+    await decideOne(agent, session, "pay");
+    got(await ports.tenants.deletePolicy(tenant, operator, "main"));
+    expect(await decideOne(agent, session, "pay")).toMatchObject({ reason: { code: "policy_missing" }, policy: null });
+  });
+});
+
 describe("the register", () => {
   it("lists sessions newest first, page by page, for one agent or all, and shows what closed", async () => {
     const { agent, tenant } = await newTenant("budgets: { run: 1 }");
     const ids: SessionId[] = [];
-    for (let n = 0; n < 5; n++) ids.push(await newSession(agent));
+    vi.useFakeTimers({ now: Date.now(), toFake: ["Date"] });
+    for (let n = 0; n < 5; n++) {
+      // Under a key an id says nothing of when it was made.
+      const opened = await openSession(
+        ports,
+        agent,
+        { agent: null, labels: {}, budgetMicroUsd: null, ttlMs: 3_600_000 },
+        n % 2 === 0 ? `k${n}` : null,
+      );
+      ids.push(got(opened).answer.id);
+      vi.setSystemTime(Date.now() + 1);
+    }
+    vi.useRealTimers();
     const other: Principal = { ...agent, subject: "other" };
     await newSession(other);
     const [first] = ids;
@@ -145,6 +211,41 @@ describe("the register", () => {
     expect(seen.map(({ id }) => id)).toEqual([...ids].reverse());
     expect(seen.at(-1)).toMatchObject({ id: first, state: "closed" });
     expect(got(await ports.tenants.listSessions(tenant, { limit: 100, cursor: null }, null)).items).toHaveLength(6);
+  });
+
+  it("refuses a cursor that is none of its own", async () => {
+    const { tenant } = await newTenant("budgets: { run: 1 }");
+    const page = { limit: 10, cursor: "zzz" };
+    for (const list of [
+      ports.tenants.listSessions(tenant, page, null),
+      ports.tenants.listTokens(tenant, page),
+      ports.tenants.listPolicies(tenant, page),
+      ports.tenants.listPolicyVersions(tenant, "main", page),
+    ]) {
+      expect(refusalOf(await list)).toBe("body_invalid");
+    }
+  });
+
+  it("a token that was revoked opens no session, and leaves none in the list", async () => {
+    const { tenant, agent, operator } = await newTenant("budgets: { run: 1 }");
+    got(
+      await ports.tenants.recordToken(
+        tenant,
+        operator,
+        { id: agent.tokenId, subject: "bot", kind: "agent", scopes: [], issuedAt: 0, expiresAt: Date.now() + 60_000 },
+        "f",
+      ),
+    );
+    got(await ports.tenants.revokeToken(tenant, operator, agent.tokenId));
+    expect(refusalOf(await openSession(ports, agent, { agent: null, labels: {}, budgetMicroUsd: null, ttlMs: 1_000 }, null))).toBe("token_revoked");
+    expect(got(await ports.tenants.listSessions(tenant, { limit: 10, cursor: null }, null)).items).toEqual([]);
+  });
+
+  it("a key of the root key's holder is bound to its first body", async () => {
+    const key = `k-${crypto.randomUUID()}`;
+    got(await ports.tenants.claimRootKey(key, "a"));
+    got(await ports.tenants.claimRootKey(key, "a"));
+    expect(refusalOf(await ports.tenants.claimRootKey(key, "b"))).toBe("idempotency_mismatch");
   });
 
   it("a tenant that was never made is not_found on every door and leaves nothing behind", async () => {

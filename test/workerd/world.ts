@@ -94,7 +94,7 @@ export const asked = (action: string, more: Partial<AskedAction> = {}): AskedAct
 });
 
 export async function decideOne(principal: Principal, session: SessionId, action: string, more: Partial<ActionRequest> = {}): Promise<Decision> {
-  const decisions = got(await decide(ports, { principal, session, asked: [asked(action, more)], semantics: "independent", key: null }));
+  const decisions = got(await decide(ports, { principal, session, asked: [asked(action, more)], batch: false, semantics: "independent", key: null }));
   const [only] = decisions;
   if (only === undefined) throw new Error("a decision was expected");
   return only.answer;
@@ -105,7 +105,8 @@ export const decideMany = async (
   session: SessionId,
   all: readonly AskedAction[],
   semantics: BatchSemantics,
-): Promise<readonly Decision[]> => got(await decide(ports, { principal, session, asked: all, semantics, key: null })).map(({ answer }) => answer);
+): Promise<readonly Decision[]> =>
+  got(await decide(ports, { principal, session, asked: all, batch: true, semantics, key: null })).map(({ answer }) => answer);
 
 export const report = (cost: string, more: Partial<CommitReport> = {}): CommitReport => ({
   costMicroUsd: usd(cost),

@@ -40,7 +40,14 @@ export const decisionRoutes = [
     answers: [jsonAnswer(200, "The decision.", answers.decision, examples.decision)],
     refuses: ["not_found", "not_your_session", "token_revoked", "authority_unavailable"],
     answer: async ({ ports, principal, parameters, body, key, origin }) => {
-      const decided = await decide(ports, { principal, session: parameters.session, asked: [askedAction(body)], semantics: "independent", key });
+      const decided = await decide(ports, {
+        principal,
+        session: parameters.session,
+        asked: [askedAction(body)],
+        batch: false,
+        semantics: "independent",
+        key,
+      });
       return reply(decided, ([one]) => {
         if (one === undefined) throw new Error("one request was decided, so there is one decision");
         return answered(200, present.decision(one.answer, origin), replay(one.replayed));
@@ -60,7 +67,14 @@ export const decisionRoutes = [
     refuses: ["not_found", "not_your_session", "token_revoked", "authority_unavailable"],
     answer: async ({ ports, principal, parameters, body, key, origin }) => {
       const asked = body.decisions.map(askedAction);
-      const decided = await decide(ports, { principal, session: parameters.session, asked, semantics: body.semantics ?? "independent", key });
+      const decided = await decide(ports, {
+        principal,
+        session: parameters.session,
+        asked,
+        batch: true,
+        semantics: body.semantics ?? "independent",
+        key,
+      });
       return reply(decided, (all) =>
         answered(200, { decisions: all.map(({ answer }) => present.decision(answer, origin)) }, replay(all.every(({ replayed }) => replayed))),
       );

@@ -1,6 +1,7 @@
 import { type Refusal, refusal } from "../../core/refusals.ts";
 import type { Principal } from "../../core/request.ts";
 import { err, ok, type Result } from "../../core/result.ts";
+import { createTenant } from "../../flow/create_tenant.ts";
 import { issueToken } from "../../flow/issue_token.ts";
 import type { Caller } from "../../flow/ports.ts";
 import * as answers from "../answers.ts";
@@ -24,8 +25,8 @@ export const tenantRoutes = [
     creates: true,
     answers: [jsonAnswer(201, "The tenant is there.", answers.createdTenant, { id: "demo" })],
     refuses: ["authority_unavailable"],
-    answer: async ({ ports, body }) =>
-      reply(await ports.tenants.create({ id: body.id, name: body.name ?? null }), ({ answer, replayed }) =>
+    answer: async ({ ports, body, key }) =>
+      reply(await createTenant(ports, { id: body.id, name: body.name ?? null }, key), ({ answer, replayed }) =>
         answered(201, { id: answer.id }, replay(replayed)),
       ),
   }),

@@ -1,0 +1,315 @@
+import { spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { LEASE_TERM_MS } from "../../src/authority/lease_term.ts";
+import { formatUsd, microUsdOf } from "../../src/core/money.ts";
+import { AUTHOR_BOUNDS, DEFAULT_APPROVAL_TIMEOUT_SECONDS } from "../../src/core/policy/document.ts";
+import { parsePolicy } from "../../src/core/policy/parse.ts";
+import { MOST_ISSUES } from "../../src/core/policy/text.ts";
+import { SESSIONS_ASKED_BEFORE_A_READ } from "../../src/flow/read_ledger.ts";
+import { MOST_BODY_BYTES } from "../../src/http/body.ts";
+import { MOST_DEPTH } from "../../src/http/json.ts";
+import * as requests from "../../src/http/requests.ts";
+import { ROUTES } from "../../src/http/routes.ts";
+import { makeSigningKeys } from "../../src/local/keys.ts";
+import { ask, clear, npmStart, type Ready, ready, type Started } from "../local/gateway.ts";
+
+const ROOT = path.resolve(import.meta.dirname, "../..");
+const PAGES = ["README.md", "src/README.md", "sdk/README.md", "test/README.md", "migrations/README.md"];
+const read = (file: string): string => readFileSync(path.join(ROOT, file), "utf8");
+const blocks = (text: string, language: string): readonly string[] =>
+  [...text.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, "gms"))].map(([, code = ""]) => code);
+const only = <T>(items: readonly T[]): T => {
+  const [item] = items;
+  if (item === undefined || items.length !== 1) throw new Error(`${items.length} items; one is expected`);
+  return item;
+};
+
+describe.each(PAGES)("%s", (page) => {
+  const text = read(page);
+
+  it("links only to what is there", () => {
+    const links = [...text.matchAll(/\]\(([^)#\s]+)[^)]*\)/g)].flatMap(([, link = ""]) => (/^https?:/.test(link) ? [] : [link]));
+    expect(links.filter((link) => !existsSync(path.join(ROOT, path.dirname(page), link)))).toEqual([]);
+  });
+
+  it("names only files that are there", () => {
+    const named = [...text.matchAll(/`((?:src|sdk|test|migrations|\.ci)\/[\w./-]+|[\w-]+\.(?:toml|config\.ts))`/g)].flatMap(([, file = ""]) => file);
+    expect(named.filter((file) => file !== "sdk/dist" && !existsSync(path.join(ROOT, file)))).toEqual([]);
+  });
+
+  it("names only npm scripts that are there", () => {
+    const { scripts }: { readonly scripts: object } = JSON.parse(read("package.json"));
+    const named = [...text.matchAll(/npm (?:run )?([a-z]+)/g)].flatMap(([, name = ""]) => name);
+    const ofNpm = ["brings", "yet", "run", "install"];
+    expect(named.filter((name) => !(name in scripts || name === "build" || ofNpm.includes(name)))).toEqual([]);
+  });
+
+  it("names only routes that are served", () => {
+    const served = new Set(ROUTES.map((route) => route.path.replaceAll(/\{\w+\}/g, "{}")));
+    const named = [...text.matchAll(/`(?:(?:GET|POST|PUT|DELETE) )?(\/(?:v1\/[\w/{}.-]+|docs|openapi\.json))[^`]*`/g)].flatMap(
+      ([, route = ""]) => route,
+    );
+    expect(named.filter((route) => route !== "/v1/approvals" && !served.has(route.replaceAll(/\{\w+\}/g, "{}")))).toEqual([]);
+  });
+});
+
+it("every test that test/README.md names is in the file that it names", () => {
+  const lines = [...read("test/README.md").matchAll(/^- `(test\/\S+\.test\.ts)` · (.+)$/gm)];
+  expect(lines.length).toBeGreaterThan(50);
+  const missing = lines.filter(([, file = "", name = ""]) => {
+    const source = existsSync(path.join(ROOT, file)) ? read(file) : "";
+    return !['"', "'", "`"].some((quote) => source.includes(`${quote}${name}${quote}`));
+  });
+  expect(missing.map(([line]) => line)).toEqual([]);
+});
+
+it("test/README.md has each of the 27 promises once, in order, with a test or with what is missing", () => {
+  const promises = read("test/README.md").split(/^### /m).slice(1);
+  expect(promises.map((promise) => Number.parseInt(promise, 10))).toEqual(Array.from({ length: 27 }, (_, n) => n + 1));
+  for (const promise of promises) expect(promise).toMatch(/^- `test\/|Not yet kept|no test measures/m);
+});
+
+it("every stored field of the objects is in migrations/README.md, and no other table", () => {
+  const text = read("migrations/README.md");
+  const account = ["posted_micro_usd", "pending_micro_usd", "leased_micro_usd", "overrun_micro_usd"];
+  const wrong: string[] = [];
+  for (const file of ["src/authority/session_store.ts", "src/authority/tenant_store.ts", "src/authority/outbox.ts", "src/ledger/journal.ts"]) {
+    const section = text.split(/^### /m).find((part) => part.includes(`(\`${file}\`)`)) ?? "";
+    const tables = [...read(file).matchAll(/CREATE TABLE (\w+) \(([\s\S]*?)\) STRICT/g)];
+    expect(tables.length, file).toBeGreaterThan(0);
+    for (const [, table = "", columns = ""] of tables) {
+      if (table !== "outbox" && !section.includes(`| \`${table}\``)) wrong.push(`${file}: ${table}`);
+      for (const [, column = ""] of columns.matchAll(/(?:^|[(,\n])\s*([a-z_]+) (?:TEXT|INTEGER)/g)) {
+        if (!section.includes(`\`${column}\``) && !(account.includes(column) && section.includes("the four sides")))
+          wrong.push(`${file}: ${table}.${column}`);
+      }
+    }
+    const named = [...section.matchAll(/^\| `(\w+)`(?: \(one row\))? \| /gm)].flatMap(([, table = ""]) => table);
+    const there = [...tables.flatMap(([, table = ""]) => table), "schema_version", "outbox", "seq", "canonical", "payload"];
+    wrong.push(...named.filter((table) => !there.includes(table)).map((table) => `${file}: there is no ${table}`));
+  }
+  expect(wrong).toEqual([]);
+});
+
+/** A number that a file keeps to itself, by the name of its constant. */
+function own(file: string, name: string): number {
+  const found = new RegExp(`const ${name} = ([\\d_]+);`).exec(read(file))?.[1];
+  if (found === undefined) throw new Error(`${file} has no number ${name}`);
+  return Number(found.replaceAll("_", ""));
+}
+
+/** The bounds of a field, from what the schema takes and what it refuses. */
+function takes(schema: { safeParse(value: unknown): { success: boolean } }, value: unknown, refused: unknown): void {
+  expect(schema.safeParse(value).success, JSON.stringify(value)?.slice(0, 80)).toBe(true);
+  expect(schema.safeParse(refused).success, JSON.stringify(refused)?.slice(0, 80)).toBe(false);
+}
+
+const DAY_MS = 86_400_000;
+const minutes = (ms: number) => `${ms / 60_000} minutes`;
+const seconds = (ms: number) => `${ms / 1000} seconds`;
+const days = (ms: number) => `${ms / DAY_MS} day`;
+const SESSION = "src/authority/session_authority.ts";
+const LEDGER = "src/ledger/tenant_ledger.ts";
+const many = (length: number, of: unknown = "x") => Array.from({ length }, () => of);
+const policy = (text: string) => parsePolicy(text, "json").ok;
+
+/** What the table on the first page must say, made from the code. Checks what it says where the code states it only as behaviour. */
+const LIMITS: { readonly [what: string]: () => string } = {
+  "request body": () => `${MOST_BODY_BYTES / 1024} KiB`,
+  "depth of JSON": () => `${MOST_DEPTH} levels`,
+  "amount of money": () =>
+    `${formatUsd(microUsdOf(Number.MAX_SAFE_INTEGER))} USD, in steps of ${formatUsd(microUsdOf(1))} USD; more decimals are refused, never rounded`,
+  "action's name": () => {
+    takes(requests.decision, { action: "aZ9_-.:/".repeat(16) }, { action: "a".repeat(129) });
+    takes(requests.decision, { action: "a" }, { action: "a b" });
+    return "128 of letters, digits, `_ - . : /`";
+  },
+  "tags, sources and parents of a decision": () => {
+    const id = "dec_019a9c1e-7f00-7abc-8def-000000000003";
+    for (const [member, of] of [
+      ["tags", "x"],
+      ["sources", { source: "x" }],
+      ["parents", id],
+    ] as const)
+      takes(requests.decision, { action: "a", [member]: many(64, of) }, { action: "a", [member]: many(65, of) });
+    return "64 each";
+  },
+  rationale: () => {
+    takes(requests.decision, { action: "a", rationale: "x".repeat(8192) }, { action: "a", rationale: "x".repeat(8193) });
+    return "8192 characters";
+  },
+  "decisions in a batch": () => {
+    takes(requests.decisionBatch, { decisions: many(100, { action: "a" }) }, { decisions: many(101, { action: "a" }) });
+    return "100";
+  },
+  "decisions in one storage transaction": () => String(own(SESSION, "MOST_IN_A_TURN")),
+  reservation: () => {
+    takes(requests.decision, { action: "a", ttl_ms: DAY_MS }, { action: "a", ttl_ms: DAY_MS + 1 });
+    takes(requests.decision, { action: "a", ttl_ms: 1 }, { action: "a", ttl_ms: 0 });
+    return `${minutes(requests.DECISION_TTL_MS)} by default, 1 ms to 1 day`;
+  },
+  session: () => {
+    takes(requests.openSession, { ttl_ms: 30 * DAY_MS }, { ttl_ms: 30 * DAY_MS + 1 });
+    takes(requests.openSession, { ttl_ms: 1000 }, { ttl_ms: 999 });
+    return `${days(requests.SESSION_TTL_MS)} by default, 1 second to 30 days`;
+  },
+  token: () => {
+    const token = { subject: "a", kind: "agent", scopes: [] };
+    takes(requests.issueToken, { ...token, ttl_ms: 366 * DAY_MS }, { ...token, ttl_ms: 366 * DAY_MS + 1 });
+    takes(requests.issueToken, { ...token, ttl_ms: 1000 }, { ...token, ttl_ms: 999 });
+    return `${days(requests.TOKEN_TTL_MS)} by default, 1 second to 366 days`;
+  },
+  "lease of a session": () => {
+    expect(read(SESSION)).toContain("const LEASE_HALF_MS = LEASE_TERM_MS / 2;");
+    return `${seconds(LEASE_TERM_MS)}, renewed in passing after ${LEASE_TERM_MS / 2000}`;
+  },
+  "waiting for a lapsed lease": () => seconds(own(SESSION, "RENEWAL_PATIENCE_MS")),
+  "waiting for sessions to hear of a new policy": () => seconds(own("src/authority/tenant_authority.ts", "PUSH_PATIENCE_MS")),
+  "labels of a session": () => {
+    const labels = (count: number, name: number, text: number) => ({
+      labels: Object.fromEntries(Array.from({ length: count }, (_, n) => [String(n).padStart(name, "x"), "x".repeat(text)])),
+    });
+    takes(requests.openSession, labels(64, 64, 256), labels(65, 64, 256));
+    takes(requests.openSession, labels(1, 64, 256), labels(1, 65, 256));
+    takes(requests.openSession, labels(1, 64, 256), labels(1, 64, 257));
+    return "64, each name 64 and each text 256 characters";
+  },
+  "page of a list": () => {
+    takes(requests.pageQuery, { limit: 1000 }, { limit: 1001 });
+    takes(requests.pageQuery, { limit: 1 }, { limit: 0 });
+    return `${requests.DEFAULT_LIMIT} items by default, 1 to 1000`;
+  },
+  "waiting for a held decision": () => {
+    takes(requests.waitQuery, { wait_ms: 30_000 }, { wait_ms: 30_001 });
+    return "30 seconds a request";
+  },
+  "`Idempotency-Key`": () => {
+    expect(read("src/http/app.ts")).toContain("[\\x21-\\x7e]{1,255}");
+    return "255 visible ASCII characters";
+  },
+  "rate limit's window": () => {
+    const rate = (window_seconds: number, max_count: number) => policy(JSON.stringify({ rate_limits: { a: { window_seconds, max_count } } }));
+    expect([rate(0.001, 1_000_000), rate(31 * 86_400, 0), rate(31 * 86_400 + 1, 1), rate(0.0001, 1), rate(1, 1_000_001)]).toEqual([
+      true,
+      true,
+      false,
+      false,
+      false,
+    ]);
+    return "0.001 seconds to 31 days, up to 1000000 calls";
+  },
+  "rates per pattern": () => String(AUTHOR_BOUNDS.rates),
+  "patterns in one section of a policy": () => String(AUTHOR_BOUNDS.patterns),
+  "mistakes told of one policy": () => String(MOST_ISSUES),
+  hold: () => {
+    const hold = (timeout_seconds: number) => policy(JSON.stringify({ approvals: { actions: ["a"], timeout_seconds } }));
+    expect([hold(1), hold(30 * 86_400), hold(0.9), hold(30 * 86_400 + 1)]).toEqual([true, true, false, false]);
+    return `${DEFAULT_APPROVAL_TIMEOUT_SECONDS} seconds by default, 1 second to 30 days`;
+  },
+  "entries shipped to D1 in one statement": () => String(own(LEDGER, "MOST_ENTRIES")),
+  "from an answer to D1": () => {
+    expect(own(SESSION, "SHIP_DELAY_MS") + own(LEDGER, "GATHER_MS")).toBe(250);
+    return "about 0.3 seconds; a read of the ledger brings in what it asks for first";
+  },
+  "sessions asked before a read that names none": () =>
+    `${SESSIONS_ASKED_BEFORE_A_READ}; entries of the others are at most about ${seconds(own(SESSION, "SHIP_ALARM_MS"))} late`,
+  "retries while D1 is down": () => `after ${own(LEDGER, "FIRST_BACKOFF_MS") / 1000} second, doubling to ${seconds(own(LEDGER, "MOST_BACKOFF_MS"))}`,
+  SDK: () => {
+    expect(read("sdk/src/sentinel.ts")).toMatch(/options\.timeoutMs \?\? 10_000[\s\S]*1 \+ wholeNumber\(options\.retries \?\? 2/);
+    expect(read("test/sdk/package.test.ts")).toContain("at most 8 KB");
+    return "3 tries within 10 seconds; at most 8 KB compressed";
+  },
+};
+
+it("the limits on the first page are those of the code", () => {
+  const section = /^## Limits in numbers$(.*?)^## /ms.exec(read("README.md"))?.[1] ?? "";
+  const stated = Object.fromEntries(
+    [...section.matchAll(/^\| (?!what \||---)(.+?) \| (.+) \|$/gm)].map(([, what = "", limit = ""]) => [what, limit]),
+  );
+  expect(stated).toEqual(Object.fromEntries(Object.entries(LIMITS).map(([what, limit]) => [what, limit()])));
+});
+
+describe("the first page", () => {
+  const folder = mkdtempSync(path.join(tmpdir(), "agentsentinel-readme-"));
+  const snippet = path.join(folder, "snippet.ts");
+  let gateway: Started | null = null;
+  let at: Ready = { url: "", agent: "", operator: "" };
+
+  beforeAll(async () => {
+    writeFileSync(snippet, only(blocks(read("README.md"), "ts")));
+    gateway = npmStart(["--port", "0", "--persist-to", path.join(folder, "state")], {
+      ROOT_KEY: "a-root-key-for-these-tests",
+      SIGNING_KEYS: makeSigningKeys(),
+    });
+    at = await ready(gateway);
+  }, 120_000);
+  afterAll(async () => {
+    if (gateway !== null) {
+      gateway.npm.kill("SIGTERM");
+      await gateway.exit;
+      clear(gateway);
+    }
+    rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+  });
+
+  it("the commands of the first page run as they stand, and say what they are said to", async () => {
+    const { output, status } = await run("sh", ["-c", only(blocks(read("README.md"), "sh"))], { GATE: at.url, AGENT_TOKEN: at.agent });
+    expect(status).toBe(0);
+    const [allowed, denied, tooDear, ledger] = output
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+    expect(allowed).toMatchObject({ verdict: "allow", reservation: { amount_usd: "0.05" } });
+    expect(denied).toMatchObject({ verdict: "deny", reason: { code: "action_denied" } });
+    expect(tooDear).toMatchObject({ verdict: "deny", reason: { code: "action_budget_exceeded" } });
+    const steps = ledger.items.map((entry: { kind: string; verdict: string | null }) => entry.verdict ?? entry.kind);
+    expect(steps).toEqual(["deny", "deny", "allow", "session"]);
+  }, 60_000);
+
+  it("its snippet compiles against the SDK as it stands", async () => {
+    const compilerOptions = {
+      paths: { "@agentsentinel/sdk": [path.join(ROOT, "sdk/src/index.ts")] },
+      types: ["node"],
+      typeRoots: [path.join(ROOT, "node_modules/@types")],
+    };
+    writeFileSync(
+      path.join(folder, "tsconfig.json"),
+      JSON.stringify({ extends: path.join(ROOT, "sdk/tsconfig.json"), compilerOptions, include: ["snippet.ts"] }),
+    );
+    expect(await run(process.execPath, [path.join(ROOT, "node_modules/typescript/bin/tsc"), "-p", folder])).toEqual({ output: "", status: 0 });
+  }, 60_000);
+
+  it("its snippet runs, prints what it says, and is charged", async () => {
+    const resolved = path.join(folder, "resolved.ts");
+    writeFileSync(resolved, readFileSync(snippet, "utf8").replace('"@agentsentinel/sdk"', JSON.stringify(path.join(ROOT, "sdk/src/index.ts"))));
+    const { output, status } = await run(process.execPath, ["--no-warnings", resolved], { GATE: at.url, AGENT_TOKEN: at.agent });
+    expect([output.trim().split("\n"), status]).toEqual([["sent to ann@example.org", "action_denied"], 0]);
+    const { body } = await ask(at.url, at.agent, "GET", "/v1/ledger?kind=commit");
+    expect(body.items).toEqual([expect.objectContaining({ action: "send_email", outcome: "success", cost_usd: "0.05" })]);
+  }, 60_000);
+});
+
+/** Runs a program to its end. What it writes, to either side, is its output. */
+function run(
+  program: string,
+  args: readonly string[],
+  environment: { readonly [name: string]: string } = {},
+): Promise<{ output: string; status: number | null }> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { env: { ...process.env, ...environment }, stdio: ["ignore", "pipe", "pipe"] });
+    let output = "";
+    for (const side of [child.stdout, child.stderr]) side.on("data", (chunk) => (output += chunk));
+    child.once("error", reject);
+    child.once("close", (status) => resolve({ output, status }));
+  });
+}
+
+it("every folder of src is on the map of src/README.md", () => {
+  const rooms = readdirSync(path.join(ROOT, "src"), { recursive: true, withFileTypes: true }).filter((entry) => entry.isDirectory());
+  const named = rooms.map((room) => path.relative(ROOT, path.join(room.parentPath, room.name)));
+  const parts = ["src/http/routes", "src/local/demo"];
+  expect(named.filter((room) => !parts.includes(room) && !read("src/README.md").includes(`\`${room}\``))).toEqual([]);
+});
