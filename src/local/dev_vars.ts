@@ -12,7 +12,7 @@ export interface Secrets {
 
 /**
  * The secrets a local gateway needs: from the environment, else from the file, else made and added to the file, which only its owner can
- * read. What the file holds besides stays as it is. Throws where a root key is too short to be accepted by anybody.
+ * read. What the file holds besides stays as it is.
  */
 export function readSecrets(file: string, names: readonly string[], environment: { readonly [name: string]: string | undefined }): Secrets {
   const text = existsSync(file) ? readFileSync(file, "utf8") : "";

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LEASE_TERM_MS } from "../../src/authority/lease_term.ts";
+import { MOST_SPENT } from "../../src/core/book.ts";
 import { formatUsd, microUsdOf } from "../../src/core/money.ts";
 import { AUTHOR_BOUNDS, DEFAULT_APPROVAL_TIMEOUT_SECONDS } from "../../src/core/policy/document.ts";
 import { parsePolicy } from "../../src/core/policy/parse.ts";
@@ -122,6 +123,7 @@ const LIMITS: { readonly [what: string]: () => string } = {
   "depth of JSON": () => `${MOST_DEPTH} levels`,
   "amount of money": () =>
     `${formatUsd(microUsdOf(Number.MAX_SAFE_INTEGER))} USD, in steps of ${formatUsd(microUsdOf(1))} USD; more decimals are refused, never rounded`,
+  "what one session counts": () => `${formatUsd(MOST_SPENT)} USD; beyond that it denies`,
   "action's name": () => {
     takes(requests.decision, { action: "aZ9_-.:/".repeat(16) }, { action: "a".repeat(129) });
     takes(requests.decision, { action: "a" }, { action: "a b" });

@@ -163,14 +163,6 @@ describe.skipIf(!CAN_SEE_PROCESSES)("npm start", () => {
     expect(one.output()).toContain(`Port ${port} on 127.0.0.1 is in use.`);
   }, 60_000);
 
-  it("ends with 1 and a sentence when ROOT_KEY is too short to be accepted", async () => {
-    const one = npmStart(["--port", "0", "--persist-to", path.join(home, "other")], { ...secrets, ROOT_KEY: "short" });
-    started.push(one);
-    expect(await one.exit).toBe(1);
-    expect(one.output()).toContain("a root key has at least 16");
-    expect(one.output()).not.toContain("    at ");
-  }, 60_000);
-
   it("ends with 2 and its usage for a flag it does not know", async () => {
     const one = npmStart(["--prot", "1"]);
     expect(await one.exit).toBe(2);
