@@ -37,9 +37,9 @@ import { sha256 } from "./sha256.ts";
 import { hasTables } from "./tables.ts";
 
 /** Entries wait this long for company before they are shipped; a read of the ledger does not wait for it. */
-const SHIP_DELAY_MS = 150;
+const SHIP_DELAY_MS = 1_000;
 /** The safety net under the delay above: should the object lose its memory, its alarm ships what is left. */
-const SHIP_ALARM_MS = 2_000;
+const SHIP_ALARM_MS = 5_000;
 /** An alarm never rings sooner than this from now, whatever is due: what is due is done at every call anyway. */
 const LEAST_ALARM_MS = 1_000;
 const MOST_BACKOFF_MS = 60_000;

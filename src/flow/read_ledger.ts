@@ -3,7 +3,7 @@ import { isId } from "../core/ids.ts";
 import { ok } from "../core/result.ts";
 import type { CostQuery, CostReport, LedgerFilter, LedgerRow, PageOf, PageQuery, Ports, Reply } from "./ports.ts";
 
-/** So many live sessions are asked to ship before a read that names none. Entries of others are there within two seconds. */
+/** So many live sessions are asked to ship before a read that names none. Entries of others are there little more than a second later. */
 export const SESSIONS_ASKED_BEFORE_A_READ = 100;
 
 /** Entries, newest first: everything that was answered before the read was asked for is in it. */
