@@ -15,7 +15,7 @@ export const OUTBOX_TABLE = `
 /** With its payload; a character is at most three octets, and a row of D1 at most two million. */
 const MOST_ENTRY_CHARACTERS = 600_000;
 /** Entries shipped in one call, at most: by count, and by characters so that a call stays well within what object RPC carries. */
-const MOST_ENTRIES = 500;
+const MOST_ENTRIES = 100;
 const MOST_CHARACTERS = 4_000_000;
 
 /** Carries entries from the object that recorded them to the tenant's ledger: in order, at least once, until the ledger says it has them. */

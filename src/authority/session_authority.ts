@@ -52,7 +52,7 @@ const RENEWAL_PATIENCE_MS = 2_000;
 
 /**
  * The authority of one session. It alone moves the session's money: each decision is one step of a turn, and a turn is one storage transaction
- * together with its entries. Requests that arrive while a turn becomes durable wait and share the next one. An answer leaves only after its
+ * together with its entries. Requests that have arrived by the time of a turn share it. An answer leaves only after its
  * turn is durable (the platform's output gate), so whoever holds an answer holds the truth.
  */
 export class SessionAuthority extends DurableObject<AuthorityEnv> {
@@ -337,7 +337,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     });
   }
 
-  /** Takes turns as long as anybody waits. Between two turns it waits until the first is durable: who arrives meanwhile shares the second. */
+  /** Takes turns as long as anybody waits. Between two turns it lets in who has arrived meanwhile: they share the second. */
   async #turn(): Promise<void> {
     this.#turning = true;
     try {
@@ -347,7 +347,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
         const group = this.#waiting.splice(0, MOST_IN_A_TURN);
         if (!this.#takeTurn(group)) for (const one of group) this.#takeTurn([one], one.reject);
         this.#afterTurn();
-        await this.ctx.storage.sync();
+        await scheduler.wait(0);
       }
     } catch (fault) {
       // Nobody is left waiting for a turn that will not come.
