@@ -5,10 +5,10 @@ import type { Ask } from "../core/conclude.ts";
 import type { Decision, Settlement } from "../core/decision.ts";
 import type { PresentedApproval } from "../core/gates.ts";
 import type { ApprovalId, DecisionId, RunId } from "../core/ids.ts";
-import { formatUsd, type MicroUsd } from "../core/money.ts";
+import { formatUsd } from "../core/money.ts";
 import type { Evaluation } from "../core/policy/findings.ts";
 import { type Refusal, refusal } from "../core/refusals.ts";
-import type { ActionRequest, CommitReport, Principal } from "../core/request.ts";
+import type { CommitReport, Principal } from "../core/request.ts";
 import { err, ok, type Result } from "../core/result.ts";
 import { commit, type DecisionRecord, extend, release, type Told, topup } from "../core/settle.ts";
 import type { Instant } from "../core/time.ts";
@@ -153,7 +153,8 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
           const request = { action: matter.action, tags: matter.tags, riskLevel: matter.riskLevel };
           return ok({ kind: "policy_moved", agent: turn.book.agent, policy: lease.policy, request });
         }
-        const request = requestOfTopup(call.id, found.record, call.estimateMicroUsd);
+        const { run, action } = found.record.decision;
+        const request = { run, action, estimateMicroUsd: call.estimateMicroUsd };
         const decision = topup(turn, found.record, {
           request,
           principal: call.principal,
@@ -546,23 +547,3 @@ function underLease(evaluation: Evaluation | null, lease: Ask["lease"]): Evaluat
 }
 
 const noSuchDecision = (id: DecisionId): Refusal => refusal("not_found", `There is no decision "${id}" in this session.`);
-
-/** What the gates ask of a request, for one that was decided before and now wants another sum. */
-const requestOfTopup = (id: DecisionId, { decision, matter }: DecisionRecord, estimateMicroUsd: MicroUsd): ActionRequest => ({
-  id,
-  run: decision.run,
-  action: decision.action,
-  resource: null,
-  estimateMicroUsd,
-  tags: matter?.tags ?? [],
-  riskLevel: matter?.riskLevel ?? null,
-  inputs: undefined,
-  inputsDigest: null,
-  rationale: null,
-  confidence: null,
-  sources: [],
-  parents: [],
-  model: null,
-  approval: null,
-  ttlMs: 0,
-});

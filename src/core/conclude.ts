@@ -28,6 +28,13 @@ export interface Ask extends Authority {
   readonly presented: PresentedApproval;
 }
 
+/** What is asked when a reservation is to have a new sum. */
+export interface TopupAsk extends Authority {
+  readonly request: Pick<ActionRequest, "action" | "run" | "estimateMicroUsd">;
+  readonly principal: Principal;
+  readonly presented: PresentedApproval;
+}
+
 /** What comes out for a request, before it is written down. */
 export interface Judgement {
   readonly verdict: Verdict;
@@ -60,7 +67,7 @@ export function judge(book: Book, ask: Ask, now: Instant): Judgement {
  * Decides whether a pending reservation may have a new sum: the same gates, but what counts calls has already counted this one.
  * Giving some of it back needs nobody's leave.
  */
-export function judgeTopup(book: Book, ask: Ask, moreMicroUsd: MicroUsd, now: Instant): Judgement {
+export function judgeTopup(book: Book, ask: TopupAsk, moreMicroUsd: MicroUsd, now: Instant): Judgement {
   if (moreMicroUsd === 0) return PERMITTED;
   const question: Question = { book, request: ask.request, amountMicroUsd: moreMicroUsd, now };
   const authority = authorityGate(question, ask);

@@ -1,5 +1,5 @@
 import { accountOf, type Book, balancesOf, freeOf, type Matter, spentOf } from "./book.ts";
-import { type Ask, type Judgement, judgeTopup } from "./conclude.ts";
+import { type Judgement, judgeTopup, type TopupAsk } from "./conclude.ts";
 import type { Decision, DecisionState, Reservation, Settlement } from "./decision.ts";
 import { addUsd, formatUsd, lessUsd, type MicroUsd, microUsdOf, minUsd, ZERO_USD } from "./money.ts";
 import { type Refusal, refusal } from "./refusals.ts";
@@ -119,7 +119,7 @@ export function extend(turn: Turn, decided: DecisionRecord, principal: Principal
 }
 
 /** Asks for a new sum while the action runs. A denial leaves the reservation as it was; a smaller sum gives the difference back. */
-export function topup(turn: Turn, decided: DecisionRecord, ask: Ask): Result<Decision, Refusal> {
+export function topup(turn: Turn, decided: DecisionRecord, ask: TopupAsk): Result<Decision, Refusal> {
   const { reservation, matter } = decided;
   if (decided.state !== "pending" || reservation === null || matter === null)
     return err(refusal("decision_settled", `Only a pending reservation can be topped up: this one is ${decided.state}.`));

@@ -36,6 +36,8 @@ export class TenantLedger extends DurableObject<LedgerEnv> {
   database: D1Database = this.env.DB;
 
   readonly #journal = new Journal(this.ctx.storage.sql);
+  /** Rows of entries that were examined and are not in D1 yet, by hash: parsed once where memory lasts. */
+  readonly #rows = new Map<string, EntryRow>();
   /** The shipment under way: one at a time, whoever asks. Answers whether D1 took it. */
   #inFlight: Promise<boolean> | null = null;
   #gathering = false;
@@ -120,6 +122,7 @@ export class TenantLedger extends DurableObject<LedgerEnv> {
       if (!row.ok) return { sound, fault: { seq: shipped.seq, why: row.error } };
       const why = this.#faultOf(batch.chain, shipped, row.value, sound.at(-1));
       if (why !== null) return { sound, fault: { seq: shipped.seq, why } };
+      this.#remember(row.value);
       sound.push({ seq: shipped.seq, hash: shipped.hash, prevHash: row.value.prevHash, shipped });
     }
     return { sound, fault: null };
@@ -185,10 +188,9 @@ export class TenantLedger extends DurableObject<LedgerEnv> {
       const rows: EntryRow[] = [];
       const beside: PayloadRow[] = [];
       for (const waiting of batch) {
-        const row = rowOf(this.#tenant(), waiting.index, waiting);
-        assert(row.ok, "what was accepted can be stored");
-        rows.push(row.value);
-        const payload = payloadRowOf(row.value.tenant, row.value.id, waiting.payload);
+        const row = this.#rowOf(waiting);
+        rows.push(row);
+        const payload = payloadRowOf(row.tenant, row.id, waiting.payload);
         if (payload !== null) beside.push(payload);
       }
       await within(D1_TIMEOUT_MS, writeRows(this.database, rows, beside));
@@ -197,8 +199,23 @@ export class TenantLedger extends DurableObject<LedgerEnv> {
       return false;
     }
     this.ctx.storage.transactionSync(() => this.#journal.confirm(last.index));
+    for (const { hash } of batch) this.#rows.delete(hash);
     this.#mostEntries = MOST_ENTRIES;
     return true;
+  }
+
+  /** The row of an accepted entry: as it was examined, where memory still has that, else made again from its text. */
+  #rowOf(waiting: ShippedEntry & { readonly index: number }): EntryRow {
+    const known = this.#rows.get(waiting.hash);
+    if (known !== undefined) return { ...known, index: waiting.index };
+    const row = rowOf(this.#tenant(), waiting.index, waiting);
+    assert(row.ok, "what was accepted can be stored");
+    return row.value;
+  }
+
+  #remember(row: EntryRow): void {
+    if (this.#rows.size >= MOST_REMEMBERED) this.#rows.clear();
+    this.#rows.set(row.hash, row);
   }
 
   #retryLater(batch: readonly { readonly index: number }[], error: unknown): void {
@@ -226,6 +243,9 @@ export class TenantLedger extends DurableObject<LedgerEnv> {
     return tenant;
   }
 }
+
+/** More entries than this waiting are parsed a second time rather than held in memory. */
+const MOST_REMEMBERED = 2_000;
 
 interface Examined {
   readonly seq: number;
