@@ -1,6 +1,6 @@
 import { errorFor, GatewayRefusedError, GatewayUnavailableError } from "./errors.ts";
 import { type Observers, observe } from "./observers.ts";
-import { shownArguments } from "./plain.ts";
+import { shown, shownArguments } from "./plain.ts";
 import type { Session } from "./session.ts";
 import { isStream, unsupportedStream, watched } from "./stream.ts";
 import type { ActionFacts, ActionRequest, CommitReport, DecisionAnswer, Json, Resource, UsdInput } from "./surface.ts";
@@ -23,6 +23,8 @@ export interface GuardOptions<Args extends readonly unknown[], Result> extends A
    * (a single plain object as itself, anything else as the list), otherwise nothing, and rules that need them deny.
    */
   readonly inputs?: ((...args: Args) => Json | undefined) | undefined;
+  /** What the record keeps of the result: plain JSON data of moderate size, otherwise nothing. Default: nothing. */
+  readonly outputs?: ((result: Awaited<Result>) => unknown) | undefined;
   /**
    * What happens when the gateway cannot be reached. Default `deny`: the error is thrown and nothing runs. `allow`: it runs without a
    * decision and `onUnguarded` is told. A refusal or a malformed answer never counts as unreachable.
@@ -63,12 +65,18 @@ export function guard<This, Args extends unknown[], Result>(
 
     const estimateUsd = request.estimateUsd ?? 0;
     /** Never rejects: the action has run, and nothing said about it afterwards may replace what it gave or threw. */
-    const settle = async (outcome: { readonly costUsd: () => UsdInput } | { readonly error: unknown }): Promise<void> => {
+    const settle = async (
+      outcome: { readonly costUsd: () => UsdInput; readonly outputs?: () => unknown } | { readonly error: unknown },
+    ): Promise<void> => {
       let report: CommitReport | null = null;
       try {
         report = { outcome: "success", costUsd: estimateUsd, durationMs: Math.max(0, Math.round(now() - startedAt)) };
         if ("error" in outcome) report = { ...report, outcome: "error", error: described(outcome.error) };
-        else report = { ...report, costUsd: actualUsd(outcome.costUsd, estimateUsd, (error) => failed(report, error)) };
+        else {
+          const tell = (error: unknown) => failed(report, error);
+          report = { ...report, costUsd: attempt(() => usdText(outcome.costUsd(), "actualUsd"), estimateUsd, tell) };
+          report = { ...report, outputs: attempt(() => shown(outcome.outputs?.()), undefined, tell) };
+        }
         await session.commit(id, report);
       } catch (error) {
         failed(report, error);
@@ -84,13 +92,13 @@ export function guard<This, Args extends unknown[], Result>(
       await settle({ error });
       throw error;
     }
-    const actual = (): UsdInput => options.actualUsd?.(result) ?? estimateUsd;
+    const done = { costUsd: () => options.actualUsd?.(result) ?? estimateUsd, outputs: () => options.outputs?.(result) };
     if (!isStream(result)) {
-      await settle({ costUsd: actual });
+      await settle(done);
       return result;
     }
     const stream = watched(result, {
-      ended: () => settle({ costUsd: actual }),
+      ended: () => settle(done),
       cancelled: () => settle({ costUsd: () => estimateUsd }),
       failed: (error) => settle({ error }),
     });
@@ -106,7 +114,7 @@ export function guard<This, Args extends unknown[], Result>(
 }
 
 function requestOf<Args extends unknown[], Result>(options: GuardOptions<Args, Result>, args: Args): ActionRequest {
-  const { action, costUsd, actualUsd: _, resource, inputs, onUnavailable: __, signal: ___, ...facts } = options;
+  const { action, costUsd, actualUsd: _, outputs: __, resource, inputs, onUnavailable: ___, signal: ____, ...facts } = options;
   const estimate = typeof costUsd === "function" ? costUsd(...args) : costUsd;
   return {
     ...facts,
@@ -157,13 +165,13 @@ const mayHaveReserved = (error: unknown, signal: AbortSignal | undefined): boole
   error instanceof GatewayUnavailableError ||
   (error instanceof GatewayRefusedError && (error.code === "answer_malformed" || error.status === 500));
 
-/** The cost to report. What the caller's function gives may be no amount; then it is the estimate, and that is reported too. */
-function actualUsd(cost: () => UsdInput, estimateUsd: UsdInput, tell: (error: unknown) => void): UsdInput {
+/** What the caller's function gives, or what stands in for it when it throws or gives no such thing, which is told too. */
+function attempt<T>(make: () => T, otherwise: T, tell: (error: unknown) => void): T {
   try {
-    return usdText(cost(), "actualUsd");
+    return make();
   } catch (error) {
     tell(error);
-    return estimateUsd;
+    return otherwise;
   }
 }
 

@@ -14,13 +14,15 @@ export function shownArguments(args: readonly unknown[]): Json | undefined {
     let length = args.length;
     while (length > 0 && args[length - 1] === undefined) length--;
     const [first] = args;
-    const shown: unknown = length === 1 && isObject(first) && !Array.isArray(first) ? first : args.slice(0, length);
-    return isPlain(shown, 0) && JSON.stringify(shown).length <= MOST_CHARACTERS ? shown : undefined;
+    return shown(length === 1 && isObject(first) && !Array.isArray(first) ? first : args.slice(0, length));
   } catch {
     // A proxy's trap threw. Whatever it is, it is not plain data.
     return undefined;
   }
 }
+
+/** A value as it is shown: itself when it is plain JSON data of moderate size, else `undefined`. Throws only what the value itself throws. */
+export const shown = (value: unknown): Json | undefined => (isPlain(value, 0) && JSON.stringify(value).length <= MOST_CHARACTERS ? value : undefined);
 
 function isPlain(value: unknown, level: number): value is Json {
   if (value === null || typeof value === "string" || typeof value === "boolean") return true;

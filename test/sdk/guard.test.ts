@@ -49,6 +49,29 @@ describe("a guarded function", () => {
     expect(gateway.seen.map((each) => each.body.estimate_usd ?? each.body.cost_usd)).toEqual(["0.1", "0.3"]);
   });
 
+  test("tells of its result what the guard says, and nothing of what is not plain data or cannot be told", async () => {
+    for (const [outputs, told] of [
+      [(r: { cabin: string }) => r.cabin, "business"],
+      [(r: { cabin: string }) => ({ cabin: r.cabin }), { cabin: "business" }],
+      [() => new Map(), undefined],
+      [() => 1n, undefined],
+      [() => "x".repeat(100_000), undefined],
+      [
+        () => {
+          throw new Error("no");
+        },
+        undefined,
+      ],
+      [undefined, undefined],
+    ] as const) {
+      await using gateway = await fakeGateway();
+      const { session } = await openFake(gateway);
+      expect(await session.guard({ action: "look", outputs }, () => ({ cabin: "business" }))()).toEqual({ cabin: "business" });
+      expect(gateway.seen[1]?.body).toMatchObject({ outcome: "success" });
+      expect(gateway.seen[1]?.body.outputs).toEqual(told);
+    }
+  });
+
   test("that throws passes its exception unchanged, and is committed as an error at its estimate", async () => {
     await using gateway = await fakeGateway();
     const { session } = await openFake(gateway);
