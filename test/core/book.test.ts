@@ -346,6 +346,18 @@ describe("settling", () => {
     });
   });
 
+  it.each([
+    ["post", 50],
+    ["release", 0],
+  ] as const)("a reservation that nobody settles does as the policy says: %s", (onExpiry, posted) => {
+    const session = new Session();
+    const { id } = decideOn(session, 0, ask(request({ estimateMicroUsd: microUsdOf(50) }), { onExpiry }));
+    session.turn(1_000, () => undefined);
+    expect(session.record(id)).toMatchObject({ state: "expired", postedMicroUsd: posted });
+    expect(session.book.total).toMatchObject({ postedMicroUsd: posted, pendingMicroUsd: 0, overrunMicroUsd: 0 });
+    expect(session.ledger.at(-1)?.entry).toMatchObject({ kind: "expiry", cost_usd: formatUsd(microUsdOf(posted)), decision_id: id });
+  });
+
   it("extending keeps a reservation alive and never shortens it", () => {
     const session = new Session();
     const id = reserved(session);

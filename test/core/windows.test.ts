@@ -50,6 +50,11 @@ describe("a window", () => {
     );
   });
 
+  it("lets a call go exactly as long after it as the window is", () => {
+    expect([199, 200].map((now) => countWithin([100], 100, now))).toEqual([1, 0]);
+    expect([199, 200].map((now) => waitMs([100], 1, 100, now))).toEqual([1, 0]);
+  });
+
   it("of limit zero never admits, and says that waiting does not help", () => {
     expect(waitMs([], 0, 60_000, 5)).toBeNull();
   });
