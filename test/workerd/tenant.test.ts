@@ -100,6 +100,10 @@ describe("leases", () => {
     );
     await put("allowed_actions: [pay]");
     await stub.receive({ ...old, endsAt: old.endsAt + 1_000_000 });
+    const kept = await runInDurableObject(stub, (_, state) =>
+      JSON.parse(state.storage.sql.exec<{ lease: string }>("SELECT lease FROM lease").one().lease),
+    );
+    expect(kept.epoch).toBe(old.epoch + 1);
     expect((await decideOne(agent, session, "pay")).verdict).toBe("allow");
   });
 
