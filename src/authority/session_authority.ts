@@ -3,10 +3,11 @@ import { decideAll, type Member } from "../core/batch.ts";
 import type { Book } from "../core/book.ts";
 import type { Ask } from "../core/conclude.ts";
 import type { Decision, Settlement } from "../core/decision.ts";
+import type { Digest } from "../core/digest.ts";
 import type { PresentedApproval } from "../core/gates.ts";
 import type { ApprovalId, DecisionId, RunId } from "../core/ids.ts";
 import { formatUsd } from "../core/money.ts";
-import type { Evaluation } from "../core/policy/findings.ts";
+import type { Evaluation, PolicyRef } from "../core/policy/findings.ts";
 import { type Refusal, refusal } from "../core/refusals.ts";
 import type { CommitReport, Principal } from "../core/request.ts";
 import { err, ok, type Result } from "../core/result.ts";
@@ -149,7 +150,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
         if (found === null) return err(noSuchDecision(call.id));
         const { matter } = found.record;
         const lease = this.#standing(turn.now);
-        if (matter !== null && found.record.state === "pending" && lease.policy !== null && lease.policy.digest !== call.under) {
+        if (matter !== null && found.record.state === "pending" && moved(lease, call.under)) {
           const request = { action: matter.action, tags: matter.tags, riskLevel: matter.riskLevel };
           return ok({ kind: "policy_moved", agent: turn.book.agent, policy: lease.policy, request });
         }
@@ -158,7 +159,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
         const decision = topup(turn, found.record, {
           request,
           principal: call.principal,
-          evaluation: underLease(call.evaluation, lease),
+          evaluation: underLease(call.evaluation, call.under, lease),
           lease,
           presented: "none",
         });
@@ -286,15 +287,14 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     }
     const lease = this.#standing(turn.now);
     const isNew = priors.includes(null);
-    if (isNew && lease.policy !== null && lease.policy.digest !== call.under)
-      return ok({ kind: "policy_moved", agent: book.agent, policy: lease.policy });
+    if (isNew && moved(lease, call.under)) return ok({ kind: "policy_moved", agent: book.agent, policy: lease.policy });
 
     if (isNew && used === null && call.key !== null) this.#store.writeKey(call.key.key, call.key.fingerprint);
     const members: Member[] = call.items.map(({ request, fingerprint, evaluation }, place) => {
       const ask: Ask = {
         request,
         principal: call.principal,
-        evaluation: underLease(evaluation, lease),
+        evaluation: underLease(evaluation, call.under, lease),
         lease,
         presented: this.#presented(request.approval, turn.now),
       };
@@ -539,11 +539,20 @@ function stateOf(book: Book, now: Instant): SessionState {
   return now >= book.expiresAt ? "expired" : "active";
 }
 
-/** An evaluation under the lease's own name for the policy: the same digest may have got a new version since the worker last looked. */
-function underLease(evaluation: Evaluation | null, lease: Ask["lease"]): Evaluation | null {
-  if (lease.policy === null) return null;
-  if (evaluation?.kind !== "findings") return evaluation;
-  return { kind: "findings", findings: { ...evaluation.findings, policy: lease.policy } };
+/**
+ * Whether a request must be evaluated again, under the policy that the lease names. Not under a lapsed lease: that denies whatever the policy says,
+ * and must not depend on a tenant that cannot be reached.
+ */
+const moved = (lease: Ask["lease"], under: Digest | null): lease is Ask["lease"] & { readonly policy: PolicyRef } =>
+  lease.fresh && lease.policy !== null && lease.policy.digest !== under;
+
+/**
+ * An evaluation under the lease's own name for the policy: the same digest may have got a new version since the worker last looked.
+ * `null`: it was not made under the policy that the lease names.
+ */
+function underLease(evaluation: Evaluation | null, under: Digest | null, { policy }: Ask["lease"]): Evaluation | null {
+  if (policy === null || policy.digest !== under) return null;
+  return evaluation?.kind === "findings" ? { kind: "findings", findings: { ...evaluation.findings, policy } } : evaluation;
 }
 
 const noSuchDecision = (id: DecisionId): Refusal => refusal("not_found", `There is no decision "${id}" in this session.`);

@@ -57,6 +57,19 @@ describe("a decision", () => {
     expect(Object.getPrototypeOf(request?.inputs)).toBe(Object.prototype);
   });
 
+  it.each([
+    ["gzip", 415],
+    ["br, gzip", 415],
+    ["nonsense", 415],
+    ["identity", 200],
+    ["IDENTITY", 200],
+  ])("under Content-Encoding %s is answered with %i: a body is read as it stands", async (encoding, status) => {
+    const decide = async () => ok({ kind: "decided" as const, decisions: [{ answer: aDecision, replayed: false }] });
+    const response = await appOver({ sessions: { decide } })(`${SESSION}/decisions`, post('{"action":"pay"}', { "Content-Encoding": encoding }));
+    expect(response.status).toBe(status);
+    if (status === 415) expect(await response.json()).toMatchObject({ code: "media_type_unsupported" });
+  });
+
   it("is shown with an absolute URL of its approval, and an overrun account with nothing remaining", async () => {
     const response = await send(`https://gate.example${SESSION}/decisions`, post({ action: "pay" }));
     expect(await response.json()).toMatchObject({

@@ -376,6 +376,16 @@ describe("leases and policies", () => {
     expect(denied.entry.seq).toBeGreaterThan(0);
   });
 
+  it("a lapsed lease denies on record also where this isolate has never seen the policy, and nobody can be asked for it", async () => {
+    const { agent, tenant } = await newTenant("denied_actions: [only-in-this-test]");
+    const session = await newSession(agent);
+    await runInDurableObject(env.TENANTS.getByName(tenant), (_, state) => {
+      state.storage.sql.exec("DROP TABLE schema_version");
+    });
+    vi.useFakeTimers({ now: Date.now() + 31_000, toFake: ["Date"] });
+    expect(await decideOne(agent, session, "pay")).toMatchObject({ verdict: "deny", reason: { code: "authority_stale" } });
+  });
+
   it("what an action spent before a policy gave it a budget counts against it", async () => {
     const { agent, put } = await newTenant("budgets: { session: 10 }");
     const session = await newSession(agent);
