@@ -6,6 +6,7 @@ import { openPolicyCache, PolicyMemory } from "./flow/policy_cache.ts";
 import type { Ports } from "./flow/ports.ts";
 import { openIdentity } from "./identity/identity.ts";
 import { openLedger } from "./ledger/ledger.ts";
+import { genaiPrices } from "./prices/prices.ts";
 
 /** Ports by environment: they hold bindings and values that requests may share, never anything of one request. */
 const known = new WeakMap<Env, Ports>();
@@ -19,7 +20,8 @@ export function openPorts(env: Env): Ports {
     sessions: openSessions(env),
     tenants,
     ledger: openLedger(env),
-    policies: openPolicyCache(new PolicyMemory(), tenants),
+    policies: openPolicyCache(new PolicyMemory(), tenants, sha256),
+    prices: genaiPrices,
     identity: openIdentity(env),
     sha256,
     newId: (prefix) => idOf(prefix, Date.now(), crypto.getRandomValues(new Uint8Array(10))),

@@ -32,6 +32,7 @@ export type {
   DecisionNow,
   DecisionState,
   EntryMark,
+  ExpectedUsage,
   Json,
   KnownReason,
   PolicyRef,

@@ -3,6 +3,7 @@ import type {
   BudgetScope,
   DecisionState,
   EntryMark,
+  ExpectedUsage,
   Json,
   PolicyRef,
   ReasonCode,
@@ -21,6 +22,7 @@ export type {
   BudgetScope,
   DecisionState,
   EntryMark,
+  ExpectedUsage,
   Json,
   PolicyRef,
   ReasonCode,
@@ -62,6 +64,8 @@ export interface ActionFacts {
   /** The decisions this one follows from. */
   readonly parents?: readonly string[] | undefined;
   readonly model?: { readonly provider?: string | undefined; readonly name: string; readonly version?: string | undefined } | undefined;
+  /** What a call to the model is expected to use at most: priced by the gateway where no estimate is stated. */
+  readonly usage?: ExpectedUsage | undefined;
   /** An approval given for this very request. */
   readonly approval?: string | undefined;
   /** How long the reservation stands before it is posted at its estimate. */

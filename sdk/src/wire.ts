@@ -15,7 +15,8 @@ export type Stops = "action" | "run" | "session";
 export type RiskLevel = "low" | "medium" | "high" | "critical";
 export type DecisionState = "pending" | "posted" | "released" | "expired" | "denied" | "held";
 export type SessionState = "active" | "paused" | "killed" | "closed" | "expired";
-export type BudgetScope = "action" | "run" | "session" | "agent" | "tenant";
+/** `wind_down`: the reserve from which a few actions are still paid once a budget is gone. */
+export type BudgetScope = "action" | "run" | "session" | "wind_down" | "agent" | "tenant";
 export type TokenKind = "agent" | "human" | "service";
 export type Scope =
   | "sessions:write"
@@ -158,6 +159,13 @@ export interface OpenedRun {
 
 // Decisions
 
+export interface ExpectedUsage {
+  readonly input_tokens?: number | undefined;
+  readonly output_tokens?: number | undefined;
+  readonly cache_read_tokens?: number | undefined;
+  readonly cache_write_tokens?: number | undefined;
+}
+
 export interface DecisionRequest {
   readonly id?: string | undefined;
   readonly run?: string | undefined;
@@ -174,6 +182,8 @@ export interface DecisionRequest {
   readonly sources?: readonly { readonly source: string; readonly version?: string | undefined }[] | undefined;
   readonly parents?: readonly string[] | undefined;
   readonly model?: { readonly provider?: string | undefined; readonly name: string; readonly version?: string | undefined } | undefined;
+  /** What a call to the model is expected to use at most: priced where no estimate is stated. */
+  readonly usage?: ExpectedUsage | undefined;
   readonly approval?: string | undefined;
   readonly ttl_ms?: number | undefined;
 }
@@ -349,6 +359,88 @@ export interface PolicyValidation {
   readonly warnings: readonly ProblemIssue[];
 }
 
+export interface SimulateRequest {
+  /** The document, or its text in YAML or JSON. */
+  readonly policy: string | { readonly [member: string]: Json };
+  /** Decisions from this instant on are compared; earlier ones of the same sessions give them their state. */
+  readonly from?: string | undefined;
+  /** Decisions before this instant are compared. */
+  readonly to?: string | undefined;
+  readonly agent?: string | undefined;
+  readonly session?: string | undefined;
+  /** The active policy in whose place the candidate stands, beside the other active ones. Without it the candidate stands alone. */
+  readonly replaces?: string | undefined;
+  /** The `next` of the part before, with the same question. */
+  readonly cursor?: string | undefined;
+}
+
+/** How many, what they are worth, and at most a hundred of the entries. */
+export interface SimulationSum {
+  readonly count: number;
+  /** What they cost on record, or their estimates where they did not run. */
+  readonly money_usd: string;
+  readonly entries: readonly string[];
+}
+
+export interface SimulationChanges {
+  readonly newly_denied: SimulationSum;
+  readonly newly_allowed: SimulationSum;
+  readonly newly_held: SimulationSum;
+  /** Held on record, and allowed without a person. */
+  readonly no_longer_held: SimulationSum;
+}
+
+/** What a rule makes differ: the candidate's that now denies or holds, or the recorded one that no longer does. */
+export interface SimulationRule {
+  readonly rule: string | null;
+  readonly reason: ReasonCode;
+  readonly changed: SimulationChanges;
+  readonly prevented_usd: string;
+}
+
+/** History decided again under a candidate. `decisions` is `same`, the changed, the not comparable and the uncertain ones together. */
+export interface Simulation {
+  readonly policy: { readonly digest: string; readonly replaces: string | null; readonly warnings: readonly ProblemIssue[] };
+  /** `read_from`: how far back sessions were read for their state. */
+  readonly window: { readonly from: string | null; readonly to: string | null; readonly read_from: string | null };
+  readonly entries: number;
+  readonly sessions: number;
+  readonly decisions: number;
+  readonly same: number;
+  /** Of `same`: denied or held as before, but by another rule. */
+  readonly same_for_another_reason: number;
+  readonly changed: SimulationChanges;
+  /** What newly denied actions cost on record. */
+  readonly prevented_usd: string;
+  readonly by_rule: readonly SimulationRule[];
+  /** Kept as recorded, because no policy decides it: by the recorded reason, or `never_begun`. */
+  readonly not_comparable: readonly { readonly reason: ReasonCode | "never_begun"; readonly count: number; readonly entries: readonly string[] }[];
+  /** Differs by a rule that looked at what the record no longer has. */
+  readonly uncertain: SimulationSum;
+  /** Decided after the first change in their session, on a state that rests on the assumptions. */
+  readonly after_first_change: number;
+  /** Sessions that were too long to be read to their end. */
+  readonly cut_sessions: readonly { readonly session: string; readonly through: string }[];
+  readonly assumptions: readonly string[];
+  /** Whether there is more: `next` goes on, and the figures of the parts add up. */
+  readonly truncated: boolean;
+  readonly next: string | null;
+}
+
+export interface PutEntityRequest {
+  readonly properties: { readonly [attribute: string]: Json };
+}
+
+/** Stored attributes of a subject or a resource, which rules may look at. */
+export interface Entity {
+  readonly type: string;
+  readonly id: string;
+  readonly properties: { readonly [attribute: string]: Json };
+  readonly updated_at: string;
+  /** The subject of the token that last changed it. */
+  readonly updated_by: string;
+}
+
 // Ledger and costs
 
 export type EntryKind =
@@ -384,7 +476,8 @@ export interface LedgerEntry {
   readonly verdict: Verdict | null;
   readonly reason: ReasonCode | null;
   readonly rule: string | null;
-  readonly warnings: readonly ReasonCode[];
+  /** What was not enforced: the reason it would have been, and the rule. */
+  readonly warnings: readonly { readonly code: ReasonCode; readonly rule: string | null }[];
   readonly policy: PolicyRef | null;
   readonly estimate_usd: string | null;
   readonly cost_usd: string;
@@ -403,14 +496,38 @@ export interface LedgerEntry {
     readonly before: { readonly posted_usd: string; readonly pending_usd: string };
     readonly after: { readonly posted_usd: string; readonly pending_usd: string };
   }[];
-  readonly rates: readonly { readonly name: string; readonly limit: number; readonly remaining: number; readonly window_ms: number }[];
+  /** Parts of limits that were reached for the first time. */
+  readonly alerts: readonly {
+    readonly scope: BudgetScope;
+    readonly name: string;
+    readonly limit_usd: string;
+    readonly spent_usd: string;
+    readonly threshold: number;
+  }[];
+  readonly rates: readonly {
+    readonly name: string;
+    readonly per: "session" | "run";
+    readonly limit: number;
+    readonly remaining: number;
+    readonly window_ms: number;
+  }[];
   readonly approval: { readonly id: string; readonly expires_at: string } | null;
   readonly rationale: string | null;
   readonly confidence: number | null;
   readonly sources: readonly { readonly source: string; readonly version?: string | undefined }[];
   readonly parents: readonly string[];
   readonly model: { readonly provider?: string | undefined; readonly name: string; readonly version?: string | undefined } | null;
+  /** What an estimate rests on where a model is named. */
+  readonly price: {
+    readonly basis: "stated" | "computed" | "default" | "unpriced" | "none";
+    readonly data: string;
+    readonly known: boolean;
+  } | null;
+  /** The caller's digest of its inputs, or that of the redacted inputs where the policy keeps only that. */
   readonly inputs_digest: string | null;
+  readonly outputs_digest: string | null;
+  /** How many places were redacted before this was written. */
+  readonly redacted: number;
   readonly payload_digest: string | null;
   readonly principal: { readonly token_id: string; readonly subject: string; readonly kind: TokenKind } | null;
   readonly compliance_metadata: { readonly [key: string]: string } | null;

@@ -7,6 +7,8 @@ export const CURSORS = {
   time: /^(\d{1,15})\.([a-z]{3}_[0-9a-f-]{36})$/,
   name: /^after\.([^\s]{1,200})$/,
   version: /^before\.(\d{1,9})$/,
+  /** A row's number in the order in which rows were made. */
+  place: /^place\.(\d{1,15})$/,
 } as const;
 
 /** The parts of a cursor of this shape; `null` for the first page. */

@@ -7,6 +7,7 @@ import type { Digest } from "../core/digest.ts";
 import type { PresentedApproval } from "../core/gates.ts";
 import type { ApprovalId, DecisionId, RunId } from "../core/ids.ts";
 import { formatUsd } from "../core/money.ts";
+import { ExpressionMemory } from "../core/policy/expressions.ts";
 import type { Evaluation, PolicyRef } from "../core/policy/findings.ts";
 import { type Refusal, refusal } from "../core/refusals.ts";
 import type { CommitReport, Principal } from "../core/request.ts";
@@ -59,6 +60,7 @@ const RENEWAL_PATIENCE_MS = 2_000;
 export class SessionAuthority extends DurableObject<AuthorityEnv> {
   readonly #outbox: Outbox;
   readonly #store: SessionStore;
+  readonly #conditions = new ExpressionMemory();
   readonly #waiting: Waiting[] = [];
   #book: Book | null = null;
   #lease: Lease | null = null;
@@ -150,18 +152,20 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
         if (found === null) return err(noSuchDecision(call.id));
         const { matter } = found.record;
         const lease = this.#standing(turn.now);
-        if (matter !== null && found.record.state === "pending" && moved(lease, call.under)) {
-          const request = { action: matter.action, tags: matter.tags, riskLevel: matter.riskLevel };
-          return ok({ kind: "policy_moved", agent: turn.book.agent, policy: lease.policy, request });
-        }
         const { run, action } = found.record.decision;
-        const request = { run, action, estimateMicroUsd: call.estimateMicroUsd };
+        const again = { run, action, resource: matter?.asked?.resource ?? null, inputs: matter?.asked?.inputs };
+        if (matter !== null && found.record.state === "pending" && moved(lease, call)) {
+          const request = { ...again, tags: matter.tags, riskLevel: matter.riskLevel };
+          return ok({ kind: "policy_moved", agent: turn.book.agent, policy: lease.policy, entities: lease.entities, request });
+        }
+        const request = { ...again, estimateMicroUsd: call.estimateMicroUsd };
         const decision = topup(turn, found.record, {
           request,
           principal: call.principal,
           evaluation: underLease(call.evaluation, call.under, lease),
           lease,
           presented: "none",
+          conditions: this.#conditions,
         });
         return decision.ok ? ok({ kind: "decided", decision: decision.value }) : decision;
       },
@@ -249,7 +253,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       if (this.#readBook().closed) await this.#tellTenant();
       this.#alarmFailures = 0;
       const { nextExpiry } = this.#readBook();
-      if (Number.isFinite(nextExpiry)) this.#wakeBy(nextExpiry);
+      this.#wakeBy(Math.min(nextExpiry, this.#store.forgetAt));
       if (!this.#outbox.isEmpty()) this.#wakeBy(Date.now() + SHIP_ALARM_MS);
     } catch (fault) {
       this.#alarmFailures++;
@@ -287,7 +291,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     }
     const lease = this.#standing(turn.now);
     const isNew = priors.includes(null);
-    if (isNew && moved(lease, call.under)) return ok({ kind: "policy_moved", agent: book.agent, policy: lease.policy });
+    if (isNew && moved(lease, call)) return ok({ kind: "policy_moved", agent: book.agent, policy: lease.policy, entities: lease.entities });
 
     if (isNew && used === null && call.key !== null) this.#store.writeKey(call.key.key, call.key.fingerprint);
     const members: Member[] = call.items.map(({ request, fingerprint, evaluation }, place) => {
@@ -297,6 +301,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
         evaluation: underLease(evaluation, call.under, lease),
         lease,
         presented: this.#presented(request.approval, turn.now),
+        conditions: this.#conditions,
       };
       return { ask, fingerprint, prior: priors[place] ?? null };
     });
@@ -370,6 +375,8 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
           return answer;
         });
         this.#store.writeTotals(turn.book);
+        // Nothing is decided any more once a session is over, so no rule looks back.
+        this.#store.forgetKept(turn.book.closed ? Number.POSITIVE_INFINITY : turn.now);
         return attempted;
       });
       // Point of no return: money and record stand.
@@ -386,7 +393,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   /** Lets entries be shipped soon, and sets the alarm for what must not be forgotten. */
   #afterTurn(): void {
     const { nextExpiry } = this.#readBook();
-    if (Number.isFinite(nextExpiry)) this.#wakeBy(nextExpiry);
+    this.#wakeBy(Math.min(nextExpiry, this.#store.forgetAt));
     if (this.#shipSoon !== null || this.#outbox.isEmpty()) return;
     this.#wakeBy(Date.now() + SHIP_ALARM_MS);
     this.#shipSoon = scheduler
@@ -401,6 +408,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   }
 
   #wakeBy(wanted: Instant): void {
+    if (!Number.isFinite(wanted)) return;
     const at = Math.max(wanted, Date.now() + LEAST_ALARM_MS);
     if (at >= this.#alarmAt) return;
     this.#alarmAt = at;
@@ -445,8 +453,13 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     return Math.max(Date.now(), this.#readBook().clock);
   }
 
-  #standing(now: Instant): Ask["lease"] {
-    return { fresh: this.#lease !== null && this.#lease.endsAt > now, policy: this.#lease?.policy ?? null };
+  #standing(now: Instant): Standing {
+    return {
+      fresh: this.#lease !== null && this.#lease.endsAt > now,
+      policy: this.#lease?.policy ?? null,
+      // A lease that an older version of this code stored says nothing of entities.
+      entities: this.#lease?.entities ?? 0,
+    };
   }
 
   /** What becomes of the approval that a request names: as yet nobody answers approvals, so it is open or has expired. */
@@ -479,6 +492,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       policy: this.#lease?.policy ?? null,
       budgetMicroUsd: book.budgetMicroUsd,
       total: book.total,
+      windDown: book.windDown,
       runs: Array.from(book.runs, ([id, run]) => ({ id, ...run.account })).sort((a, b) => byName(a.id, b.id)),
       actions: Array.from(book.actions, ([action, account]) => ({ action, ...account })).sort((a, b) => byName(a.action, b.action)),
       preventedMicroUsd: book.preventedMicroUsd,
@@ -543,8 +557,11 @@ function stateOf(book: Book, now: Instant): SessionState {
  * Whether a request must be evaluated again, under the policy that the lease names. Not under a lapsed lease: that denies whatever the policy says,
  * and must not depend on a tenant that cannot be reached.
  */
-const moved = (lease: Ask["lease"], under: Digest | null): lease is Ask["lease"] & { readonly policy: PolicyRef } =>
-  lease.fresh && lease.policy !== null && lease.policy.digest !== under;
+const moved = (lease: Standing, call: Pick<DecideCall, "under" | "entities">): lease is Standing & { readonly policy: PolicyRef } =>
+  lease.fresh && lease.policy !== null && (lease.policy.digest !== call.under || (call.entities !== null && call.entities < lease.entities));
+
+/** What a session's lease says now. */
+type Standing = Ask["lease"] & { readonly entities: number };
 
 /**
  * An evaluation under the lease's own name for the policy: the same digest may have got a new version since the worker last looked.

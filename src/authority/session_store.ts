@@ -1,12 +1,13 @@
 import { assert } from "../core/assert.ts";
-import { type Account, type Book, type Decided, EMPTY_ACCOUNT, type Matter, type Settled } from "../core/book.ts";
+import { type Account, type Book, type Decided, EMPTY_ACCOUNT, emptyBook, type Matter, type Settled } from "../core/book.ts";
 import type { Decision, DecisionState, Settlement } from "../core/decision.ts";
 import { CHAIN_START } from "../core/entry.ts";
 import type { ApprovalId, DecisionId, RunId, SessionId } from "../core/ids.ts";
 import { microUsdOf } from "../core/money.ts";
-import type { BudgetLimit } from "../core/policy/findings.ts";
+import type { Limit } from "../core/policy/findings.ts";
 import type { DecisionRecord } from "../core/settle.ts";
 import type { Instant } from "../core/time.ts";
+import { type Kept, type Trace, Trail } from "../core/trail.ts";
 import type { Turn } from "../core/turn.ts";
 import type { Lease, SessionOpened } from "../flow/ports.ts";
 import { OUTBOX_TABLE, type Outbox } from "./outbox.ts";
@@ -82,6 +83,23 @@ const STEPS: readonly SchemaStep[] = [
   CREATE TABLE keys (key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL) STRICT, WITHOUT ROWID;
   ${OUTBOX_TABLE};
   `,
+  `
+  ALTER TABLE session ADD COLUMN wind_down_posted_micro_usd INTEGER NOT NULL DEFAULT 0 CHECK (wind_down_posted_micro_usd >= 0);
+  ALTER TABLE session ADD COLUMN wind_down_pending_micro_usd INTEGER NOT NULL DEFAULT 0 CHECK (wind_down_pending_micro_usd >= 0);
+  ALTER TABLE session ADD COLUMN wind_down_leased_micro_usd INTEGER NOT NULL DEFAULT 0 CHECK (wind_down_leased_micro_usd >= 0);
+  ALTER TABLE session ADD COLUMN wind_down_overrun_micro_usd INTEGER NOT NULL DEFAULT 0 CHECK (wind_down_overrun_micro_usd >= 0);
+  ALTER TABLE decisions ADD COLUMN action TEXT;
+  ALTER TABLE decisions ADD COLUMN at INTEGER CHECK (at >= 0);
+  ALTER TABLE decisions ADD COLUMN ended_at INTEGER CHECK (ended_at >= 0);
+  ALTER TABLE decisions ADD COLUMN outcome TEXT CHECK (outcome IN ('success', 'error'));
+  ALTER TABLE decisions ADD COLUMN kept TEXT;
+  ALTER TABLE decisions ADD COLUMN kept_until INTEGER CHECK (kept_until >= 0);
+  UPDATE decisions SET action = json_extract(answer, '$.action'), at = (SELECT opened_at FROM session) WHERE reserved_micro_usd IS NOT NULL;
+  CREATE INDEX trail ON decisions (action, at) WHERE at IS NOT NULL;
+  CREATE INDEX failures ON decisions (action, ended_at) WHERE outcome = 'error';
+  CREATE INDEX kept ON decisions (kept_until) WHERE kept IS NOT NULL;
+  CREATE TABLE alerts (account TEXT PRIMARY KEY, millionths INTEGER NOT NULL CHECK (millionths > 0)) STRICT, WITHOUT ROWID;
+  `,
 ];
 
 /** What a session is opened with. */
@@ -113,6 +131,7 @@ export class SessionStore {
   /** Hits written since old ones were last deleted, by pattern. */
   readonly #hitsWritten = new Map<string, number>();
   readonly #texts = new WeakMap<Decision, string>();
+  #forgetAt: Instant = Number.POSITIVE_INFINITY;
   /** What moved since totals were last written. */
   #moved = false;
   readonly #runsMoved = new Set<RunId>();
@@ -173,26 +192,31 @@ export class SessionStore {
   readBook(): Book {
     const row = this.#sql.exec<SessionRowStored>("SELECT * FROM session").one();
     const book: Book = {
-      tenant: row.tenant,
       // Ids are written by `create` from values that were parsed at the door; the same holds for the casts below.
-      session: row.id as SessionId,
-      agent: row.agent,
-      openedAt: row.opened_at,
-      expiresAt: row.expires_at,
-      budgetMicroUsd: row.budget_micro_usd === null ? null : microUsdOf(row.budget_micro_usd),
+      ...emptyBook(
+        {
+          tenant: row.tenant,
+          session: row.id as SessionId,
+          agent: row.agent,
+          openedAt: row.opened_at,
+          expiresAt: row.expires_at,
+          budgetMicroUsd: row.budget_micro_usd === null ? null : microUsdOf(row.budget_micro_usd),
+          run: row.run as RunId,
+        },
+        new Trail({ calls: (pattern, since) => this.#readCalls(pattern, since), failures: (action, since) => this.#readFailures(action, since) }),
+      ),
       closed: row.closed === 1,
       clock: row.clock,
       head: { seq: row.seq, hash: row.head_hash },
-      currentRun: row.run as RunId,
       total: accountOfRow(row),
-      runs: new Map(),
-      actions: new Map(),
-      pending: new Map(),
-      nextExpiry: Number.POSITIVE_INFINITY,
-      hits: new Map(),
+      windDown: {
+        postedMicroUsd: microUsdOf(row.wind_down_posted_micro_usd),
+        pendingMicroUsd: microUsdOf(row.wind_down_pending_micro_usd),
+        leasedMicroUsd: microUsdOf(row.wind_down_leased_micro_usd),
+        overrunMicroUsd: microUsdOf(row.wind_down_overrun_micro_usd),
+      },
       counts: { allow: row.allowed, deny: row.denied, hold: row.held },
       preventedMicroUsd: microUsdOf(row.prevented_micro_usd),
-      sums: new Map(),
     };
     for (const run of this.#sql.exec<AccountRow & { id: string; closed: number }>("SELECT * FROM runs")) {
       book.runs.set(run.id as RunId, { closed: run.closed === 1, account: accountOfRow(run) });
@@ -208,11 +232,15 @@ export class SessionStore {
       });
       book.nextExpiry = Math.min(book.nextExpiry, pending.expires_at);
     }
+    for (const alert of this.#sql.exec<{ account: string; millionths: number }>("SELECT account, millionths FROM alerts")) {
+      book.alerted.set(alert.account, alert.millionths);
+    }
     for (const hit of this.#sql.exec<{ pattern: string; at: number; count: number }>("SELECT pattern, at, count FROM hits ORDER BY pattern, at")) {
       const log = book.hits.get(hit.pattern) ?? [];
       for (let n = 0; n < hit.count; n++) log.push(hit.at);
       book.hits.set(hit.pattern, log);
     }
+    this.#forgetAt = this.#readForgetAt();
     return book;
   }
 
@@ -273,8 +301,16 @@ export class SessionStore {
     for (const effect of turn.effects.splice(0)) {
       switch (effect.kind) {
         case "money":
+          if (effect.fund === "wind_down") break;
           runs.add(effect.run);
           actions.add(effect.action);
+          break;
+        case "alerted":
+          this.#sql.exec(
+            "INSERT INTO alerts (account, millionths) VALUES (?, ?) ON CONFLICT (account) DO UPDATE SET millionths = excluded.millionths",
+            effect.key,
+            effect.millionths,
+          );
           break;
         case "run_opened":
         case "run_closed":
@@ -295,7 +331,7 @@ export class SessionStore {
           );
           break;
         case "hit":
-          this.#writeHit(effect.pattern, effect.at, effect.keepMs);
+          this.#writeHit(effect.log, effect.at, effect.keepMs);
           break;
         case "recorded":
           this.#outbox.add(effect.sealed);
@@ -335,7 +371,8 @@ export class SessionStore {
     }
     this.#sql.exec(
       `UPDATE session SET closed = ?, clock = ?, seq = ?, head_hash = ?, run = ?, posted_micro_usd = ?, pending_micro_usd = ?, leased_micro_usd = ?,
-         overrun_micro_usd = ?, prevented_micro_usd = ?, allowed = ?, denied = ?, held = ?`,
+         overrun_micro_usd = ?, prevented_micro_usd = ?, allowed = ?, denied = ?, held = ?,
+         wind_down_posted_micro_usd = ?, wind_down_pending_micro_usd = ?, wind_down_leased_micro_usd = ?, wind_down_overrun_micro_usd = ?`,
       book.closed ? 1 : 0,
       book.clock,
       book.head.seq,
@@ -346,6 +383,7 @@ export class SessionStore {
       book.counts.allow,
       book.counts.deny,
       book.counts.hold,
+      ...sides(book.windDown),
     );
     this.forgetUnwritten();
   }
@@ -370,9 +408,10 @@ export class SessionStore {
     return decision;
   }
 
-  #insertDecision({ decision, fingerprint, state, matter }: Decided): void {
+  #insertDecision({ decision, fingerprint, state, matter, trace, keptUntil }: Decided): void {
     this.#sql.exec(
-      "INSERT INTO decisions (id, fingerprint, state, answer, matter, approval, reserved_micro_usd, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+      `INSERT INTO decisions (id, fingerprint, state, answer, matter, approval, reserved_micro_usd, expires_at, action, at, kept, kept_until)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       decision.id,
       fingerprint,
       state,
@@ -381,19 +420,71 @@ export class SessionStore {
       decision.approval?.id ?? null,
       decision.reservation?.amountMicroUsd ?? null,
       decision.reservation?.expiresAt ?? null,
+      trace?.action ?? null,
+      trace?.at ?? null,
+      trace === null || trace.kept === null ? null : JSON.stringify(trace.kept),
+      keptUntil,
     );
+    if (keptUntil !== null) this.#forgetAt = Math.min(this.#forgetAt, keptUntil);
   }
 
-  #settleDecision({ id, state, postedMicroUsd, overrunMicroUsd, told }: Settled): void {
+  #settleDecision({ id, state, became, postedMicroUsd, overrunMicroUsd, told }: Settled): void {
+    const { outcome, outputs, endedAt } = became;
     this.#sql.exec(
-      "UPDATE decisions SET state = ?, posted_micro_usd = ?, overrun_micro_usd = ?, told_fingerprint = ?, told = ? WHERE id = ?",
+      `UPDATE decisions SET state = ?, posted_micro_usd = ?, overrun_micro_usd = ?, told_fingerprint = ?, told = ?, ended_at = ?, outcome = ? WHERE id = ?`,
       state,
       postedMicroUsd,
       overrunMicroUsd,
       told?.fingerprint ?? null,
       told === null ? null : JSON.stringify(told.settlement),
+      endedAt ?? null,
+      outcome === "success" || outcome === "error" ? outcome : null,
       id,
     );
+    if (outputs === undefined) return;
+    const row = this.#sql.exec<{ kept: string | null }>("SELECT kept FROM decisions WHERE id = ?", id).one();
+    if (row.kept === null) return;
+    // Our own text, written by `#insertDecision`.
+    const kept = JSON.parse(row.kept) as Kept;
+    this.#sql.exec("UPDATE decisions SET kept = ? WHERE id = ?", JSON.stringify({ ...kept, outputs }), id);
+  }
+
+  /** When something that was kept for rules is no longer needed; `Infinity` when nothing is kept. */
+  get forgetAt(): Instant {
+    return this.#forgetAt;
+  }
+
+  /** Erases what was kept for rules and has left every window that looks at it; `now` may be `Infinity`: then all of it. */
+  forgetKept(now: Instant): void {
+    if (now < this.#forgetAt) return;
+    const until = Math.min(now, Number.MAX_SAFE_INTEGER);
+    this.#sql.exec("UPDATE decisions SET kept = NULL, kept_until = NULL WHERE kept IS NOT NULL AND kept_until <= ?", until);
+    this.#forgetAt = this.#readForgetAt();
+  }
+
+  #readForgetAt(): Instant {
+    const row = this.#sql.exec<{ at: number | null }>("SELECT MIN(kept_until) AS at FROM decisions WHERE kept IS NOT NULL").one();
+    return row.at ?? Number.POSITIVE_INFINITY;
+  }
+
+  #readCalls(pattern: string, since: Instant): readonly Trace[] {
+    // An action's name has none of the other signs that GLOB understands.
+    const rows = this.#sql.exec<TraceRow>(
+      `SELECT id, action, at, state, outcome, ended_at, kept, reserved_micro_usd, posted_micro_usd, json_extract(answer, '$.run') AS run
+       FROM decisions WHERE at IS NOT NULL AND action ${pattern.includes("*") ? "GLOB" : "="} ? AND at > ? ORDER BY at, json_extract(answer, '$.entry.seq')`,
+      pattern,
+      Math.max(since, -1),
+    );
+    return rows.toArray().map(traceOf);
+  }
+
+  #readFailures(action: string, since: Instant): readonly Instant[] {
+    const rows = this.#sql.exec<{ at: number }>(
+      "SELECT ended_at AS at FROM decisions WHERE outcome = 'error' AND action = ? AND ended_at > ? ORDER BY ended_at",
+      action,
+      Math.max(since, -1),
+    );
+    return rows.toArray().map(({ at }) => at);
   }
 
   #writeHit(pattern: string, at: Instant, keepMs: number): void {
@@ -423,6 +514,23 @@ type SessionRowStored = AccountRow & {
   allowed: number;
   denied: number;
   held: number;
+  wind_down_posted_micro_usd: number;
+  wind_down_pending_micro_usd: number;
+  wind_down_leased_micro_usd: number;
+  wind_down_overrun_micro_usd: number;
+};
+
+type TraceRow = {
+  id: string;
+  action: string;
+  at: number;
+  state: string;
+  outcome: string | null;
+  ended_at: number | null;
+  kept: string | null;
+  reserved_micro_usd: number;
+  posted_micro_usd: number;
+  run: string;
 };
 
 type PendingRow = { id: string; answer: string; matter: string; reserved_micro_usd: number; expires_at: number };
@@ -440,20 +548,62 @@ type DecisionRow = {
   told: string | null;
 };
 
-/** What the answer does not already say of a decision's matter. */
-type KeptMatter = Pick<Matter, "tags" | "riskLevel" | "onExpiry" | "compliance">;
+/** What the answer does not already say of a decision's matter. What is as it mostly is, is left out. */
+interface KeptMatter extends Pick<Matter, "tags" | "riskLevel" | "onExpiry" | "compliance"> {
+  readonly fund?: "wind_down";
+  readonly alerts?: Matter["alerts"];
+  readonly keepOutputs?: Matter["keepOutputs"];
+  readonly redaction?: Matter["redaction"];
+  readonly asked?: Matter["asked"];
+}
 
-const keptOf = ({ tags, riskLevel, onExpiry, compliance }: Matter): KeptMatter => ({ tags, riskLevel, onExpiry, compliance });
+const keptOf = ({ tags, riskLevel, onExpiry, compliance, fund, alerts, keepOutputs, redaction, asked }: Matter): KeptMatter => ({
+  tags,
+  riskLevel,
+  onExpiry,
+  compliance,
+  ...(fund === "wind_down" && { fund }),
+  ...(alerts.length > 0 && { alerts }),
+  ...(keepOutputs.length > 0 && { keepOutputs }),
+  ...(redaction !== null && { redaction }),
+  ...(asked !== null && { asked }),
+});
 
 function matterOf(decision: Decision, text: string): Matter {
   // Our own text, written by `#insertDecision`.
   const kept = JSON.parse(text) as KeptMatter;
   assert(decision.policy !== null, "what was allowed was allowed by a policy");
-  const limits = decision.budgets.flatMap(({ scope, name, limitMicroUsd }): BudgetLimit[] => {
+  const limits = decision.budgets.flatMap(({ scope, name, limitMicroUsd }): Limit[] => {
     if (limitMicroUsd === null) return [];
     return [scope === "action" ? { scope, pattern: name, limitMicroUsd } : { scope, limitMicroUsd }];
   });
-  return { ...kept, run: decision.run, action: decision.action, policy: decision.policy, limits };
+  return {
+    fund: "budgets",
+    alerts: [],
+    keepOutputs: [],
+    redaction: null,
+    asked: null,
+    ...kept,
+    run: decision.run,
+    action: decision.action,
+    policy: decision.policy,
+    limits,
+  };
+}
+
+function traceOf(row: TraceRow): Trace {
+  const ended = row.state === "posted" ? (row.outcome ?? "success") : row.state;
+  return {
+    // Ids, states and what is kept are our own, written from values that were parsed at the door.
+    id: row.id as DecisionId,
+    run: row.run as RunId,
+    action: row.action,
+    at: row.at,
+    outcome: ended as Trace["outcome"],
+    endedAt: row.ended_at,
+    amountMicroUsd: microUsdOf(row.state === "pending" ? row.reserved_micro_usd : row.posted_micro_usd),
+    kept: row.kept === null ? null : (JSON.parse(row.kept) as Kept),
+  };
 }
 
 const accountOfRow = (row: AccountRow): Account => ({

@@ -1,8 +1,9 @@
 import { DurableObject } from "cloudflare:workers";
+import { assert } from "../core/assert.ts";
 import type { Digest } from "../core/digest.ts";
 import { type EntryKind, seal } from "../core/entry.ts";
 import type { SessionId, TokenId } from "../core/ids.ts";
-import type { JsonValue } from "../core/json.ts";
+import { canonicalJson, type JsonValue } from "../core/json.ts";
 import { policyDigest } from "../core/policy/digest.ts";
 import type { PolicyRef } from "../core/policy/findings.ts";
 import { mergePolicies } from "../core/policy/merge.ts";
@@ -15,6 +16,9 @@ import { signature } from "../core/turn.ts";
 import type {
   Answered,
   EffectivePolicy,
+  EntitiesRead,
+  EntityRef,
+  EntityRow,
   Lease,
   PageOf,
   PageQuery,
@@ -38,6 +42,8 @@ import { TenantStore } from "./tenant_store.ts";
 /** How long a change waits for live sessions to hear of it before it answers; who has not by then does at its lease's end. */
 const PUSH_PATIENCE_MS = 2_000;
 const SHIP_ALARM_MS = 2_000;
+/** So many entities are read at once for an evaluation, at most. */
+const MOST_ENTITIES_READ = 16;
 
 type Outcome<T> = Result<T, Refusal>;
 
@@ -48,8 +54,16 @@ type Outcome<T> = Result<T, Refusal>;
 export class TenantAuthority extends DurableObject<AuthorityEnv> {
   readonly #outbox: Outbox;
   readonly #store: TenantStore;
-  /** What is in force by agent, until anything changes. */
+  /** What is in force, by the versions that it comes of, until anything changes. */
   readonly #effective = new Map<string, EffectivePolicy | null>();
+  /** The same without the documents, which may be large: leases name a policy and do not carry it. */
+  readonly #inForce = new Map<string, PolicyRef | null>();
+  /** Ends when sessions may be told again of changed entities. */
+  #entityRest: Promise<unknown> = Promise.resolve();
+  /** The telling that has not begun: it will say what is in force when it begins, so whoever changes an entity until then waits for it. */
+  #nextEntityPush: Promise<void> | null = null;
+  /** The revision of entities that every session is known to have heard of. */
+  #entitiesHeard = -1;
 
   constructor(ctx: DurableObjectState, env: AuthorityEnv) {
     super(ctx, env);
@@ -171,6 +185,10 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
       const wanted = known === null ? null : this.#store.readVersion(name, version);
       if (known === null || wanted === null) return err(refusal("not_found", `There is no version ${version} of a policy "${name}".`));
       if (known.activeVersion !== version) {
+        // It was good when it was put; the language may have become stricter since.
+        const readable = readPolicy(wanted.document);
+        if (!readable.ok)
+          return err(refusal("policy_invalid", `Version ${version} of "${name}" is no policy that can be enforced now.`, readable.error));
         this.#store.pointPolicy(name, known.scope, known.target, known.latestVersion, version, now);
         this.#record("policy", principal, { event: "activated", name, version, digest: wanted.digest, instead_of: known.activeVersion });
         this.#changed();
@@ -220,6 +238,60 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
 
   effectivePolicy(agent: string | null): Outcome<EffectivePolicy | null> {
     return this.#known(() => ok(this.#effectiveFor(agent)));
+  }
+
+  // Entities
+
+  /**
+   * The entry says what was changed and at which revision. The properties lie beside it, as inputs do: an auditor finds what rules looked at and can
+   * verify it by the salted digest in the entry, and they can be erased, for they are about people, without breaking any proof.
+   */
+  async putEntity(
+    principal: Principal,
+    entity: Pick<EntityRow, "type" | "id" | "properties">,
+  ): Promise<Outcome<{ readonly entity: EntityRow; readonly created: boolean }>> {
+    const done = this.#known((now) => {
+      const known = this.#store.findEntity(entity);
+      if (known !== null && canonicalJson(known.properties) === canonicalJson(entity.properties)) return ok({ entity: known, created: false });
+      const { type, id, properties } = entity;
+      const row: EntityRow = { type, id, properties, updatedAt: now, updatedBy: principal.subject };
+      this.#store.writeEntity(row);
+      const created = known === null;
+      this.#record("policy", principal, { event: "entity_put", type, id, created, revision: this.#store.raiseEntities() }, { properties });
+      return ok({ entity: row, created });
+    });
+    if (done.ok) await this.#pushEntities();
+    return done;
+  }
+
+  async deleteEntity(principal: Principal, { type, id }: EntityRef): Promise<Outcome<null>> {
+    const done = this.#known((): Outcome<null> => {
+      if (this.#store.findEntity({ type, id }) === null) return err(noSuchEntity({ type, id }));
+      this.#store.deleteEntity({ type, id });
+      this.#record("policy", principal, { event: "entity_deleted", type, id, revision: this.#store.raiseEntities() });
+      return ok(null);
+    });
+    if (done.ok) await this.#pushEntities();
+    return done;
+  }
+
+  readEntity(ref: EntityRef): Outcome<EntityRow> {
+    return this.#known(() => {
+      const found = this.#store.findEntity(ref);
+      return found === null ? err(noSuchEntity(ref)) : ok(found);
+    });
+  }
+
+  listEntities(page: PageQuery, type: string | null): Outcome<PageOf<EntityRow>> {
+    return this.#known(() => this.#store.listEntities(page, type));
+  }
+
+  readEntities(refs: readonly EntityRef[]): Outcome<EntitiesRead> {
+    assert(refs.length <= MOST_ENTITIES_READ, "an evaluation looks at a few entities only");
+    return this.#known(() => {
+      const properties = refs.map((ref) => this.#store.findEntity(ref)?.properties ?? null);
+      return ok({ revision: this.#store.readTenant().entities, properties });
+    });
   }
 
   // Tokens
@@ -299,16 +371,29 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
   }
 
   #lease(agent: string, now: Instant): Lease {
-    return {
-      epoch: this.#store.readTenant().epoch,
-      policy: this.#effectiveFor(agent)?.policy ?? null,
-      revokedTokens: this.#store.revokedTokens(now),
-      endsAt: now + LEASE_TERM_MS,
-    };
+    return this.#leases(now)(agent);
+  }
+
+  /** Makes leases for many agents at one instant; what all of them have in common is read once. */
+  #leases(now: Instant): (agent: string) => Lease {
+    const { epoch, entities } = this.#store.readTenant();
+    const common = { epoch, entities, revokedTokens: this.#store.revokedTokens(now), endsAt: now + LEASE_TERM_MS };
+    return (agent) => ({ ...common, policy: this.#policyFor(agent) });
+  }
+
+  /** Which policy is in force for an agent. Agents under the same versions share what comes of them. */
+  #policyFor(agent: string | null): PolicyRef | null {
+    const key = JSON.stringify(this.#store.activeVersions(agent));
+    const known = this.#inForce.get(key);
+    if (known !== undefined) return known;
+    const policy = this.#effectiveFor(agent)?.policy ?? null;
+    if (this.#inForce.size >= MOST_IN_FORCE) this.#inForce.clear();
+    this.#inForce.set(key, policy);
+    return policy;
   }
 
   #effectiveFor(agent: string | null): EffectivePolicy | null {
-    const key = agent ?? "";
+    const key = JSON.stringify(this.#store.activeVersions(agent));
     const known = this.#effective.get(key);
     if (known !== undefined) return known;
     const effective = this.#merge(agent);
@@ -339,13 +424,15 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
   #changed(): void {
     this.#store.raiseEpoch();
     this.#effective.clear();
+    this.#inForce.clear();
   }
 
-  /** Writes an entry into the tenant's own chain, in the transaction around it. */
-  #record(kind: EntryKind, principal: Principal | null, details: { readonly [key: string]: JsonValue }): void {
+  /** Writes an entry into the tenant's own chain, in the transaction around it. What lies `beside` it can be erased. */
+  #record(kind: EntryKind, principal: Principal | null, details: { readonly [key: string]: JsonValue }, beside: JsonValue | null = null): void {
     const tenant = this.#store.readTenant();
+    const { entryId, salt } = freshForEntry();
     const draft = {
-      id: freshForEntry().entryId,
+      id: entryId,
       kind,
       timestamp: formatInstant(Date.now()),
       tenant_id: tenant.id,
@@ -353,7 +440,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
       principal: principal === null ? null : signature(principal),
       details,
     };
-    this.#store.addEntry(seal(sha256, tenant.head, draft, null));
+    this.#store.addEntry(seal(sha256, tenant.head, draft, beside === null ? null : { salt, inputs: beside }));
   }
 
   /** Sets the alarm unless one is set: a later change does not put off an earlier one's shipment. */
@@ -366,17 +453,42 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
 
   /**
    * Tells every session whose lease may still run what is now in force. Waits a little for them to have heard it. A session counts its lease by its
-   * own clock, from when it asked: one term of slack covers any clock that is off by less.
+   * clock, from when it asked: one term of slack covers any clock that is off by less. Answers whether all of them have heard it.
    */
-  async #push(): Promise<void> {
+  async #push(): Promise<boolean> {
     const now = Date.now();
     const { id } = this.#store.readTenant();
+    const lease = this.#leases(now);
     const told = this.#store.leasedSessions(now - LEASE_TERM_MS).map(async ({ id: session, agent }) => {
-      await this.env.SESSIONS.getByName(sessionObjectName(id, session)).receive(this.#lease(agent, now));
+      await this.env.SESSIONS.getByName(sessionObjectName(id, session)).receive(lease(agent));
     });
-    await Promise.race([Promise.allSettled(told), scheduler.wait(PUSH_PATIENCE_MS)]);
+    const all = Promise.allSettled(told).then((each) => each.every(({ status }) => status === "fulfilled"));
+    return Promise.race([all, scheduler.wait(PUSH_PATIENCE_MS).then(() => false)]);
+  }
+
+  /**
+   * Tells sessions of changed entities. Entities change far more often than policies, so one telling is under way at a time, and all that changes
+   * meanwhile is told together by the next. A policy or a revocation never waits behind them. What all have heard is not told again; what one of them
+   * may have missed is, when the same write comes once more.
+   */
+  async #pushEntities(): Promise<void> {
+    if (this.#entitiesHeard === this.#store.readTenant().entities) return;
+    this.#nextEntityPush ??= this.#entityRest.then(async () => {
+      this.#nextEntityPush = null;
+      const { entities } = this.#store.readTenant();
+      const began = Date.now();
+      const push = this.#push();
+      // As long as the telling took: who writes entities all day leaves the object half of its time for everybody else.
+      const rest = () => scheduler.wait(Date.now() - began);
+      this.#entityRest = push.then(rest, rest);
+      if (await push) this.#entitiesHeard = entities;
+    });
+    await Promise.race([this.#nextEntityPush, scheduler.wait(PUSH_PATIENCE_MS)]);
   }
 }
 
+const noSuchEntity = ({ type, id }: EntityRef): Refusal => refusal("not_found", `Nothing is stored of the ${type} "${id}".`);
+
 /** So many agents' merged policies are kept ready. */
-const MOST_EFFECTIVE = 1_000;
+const MOST_EFFECTIVE = 8;
+const MOST_IN_FORCE = 1_000;

@@ -1,12 +1,24 @@
 import type { Digest } from "../core/digest.ts";
 import { CHAIN_START, type ChainHead, type SealedEntry } from "../core/entry.ts";
 import type { SessionId, TokenId } from "../core/ids.ts";
-import type { JsonValue } from "../core/json.ts";
+import { canonicalJson, type JsonValue } from "../core/json.ts";
 import type { Refusal } from "../core/refusals.ts";
 import { ok, type Result } from "../core/result.ts";
 import type { Scope } from "../core/scopes.ts";
 import type { Instant } from "../core/time.ts";
-import type { PageOf, PageQuery, PolicyRead, PolicyRow, PolicyVersionRow, PutPolicy, SessionRow, TokenRecord, TokenRow } from "../flow/ports.ts";
+import type {
+  EntityRef,
+  EntityRow,
+  PageOf,
+  PageQuery,
+  PolicyRead,
+  PolicyRow,
+  PolicyVersionRow,
+  PutPolicy,
+  SessionRow,
+  TokenRecord,
+  TokenRow,
+} from "../flow/ports.ts";
 import { CURSORS, parseCursor } from "./cursor.ts";
 import { OUTBOX_TABLE, type Outbox } from "./outbox.ts";
 import { bringTables, type SchemaStep } from "./tables.ts";
@@ -64,6 +76,31 @@ const STEPS: readonly SchemaStep[] = [
   ) STRICT, WITHOUT ROWID;
   ${OUTBOX_TABLE};
   `,
+  // The index of a column has the row's own key behind it: it lists one type in the order of `place`.
+  `
+  ALTER TABLE tenant ADD COLUMN entities INTEGER NOT NULL DEFAULT 0 CHECK (entities >= 0);
+  CREATE TABLE entities (
+    place INTEGER PRIMARY KEY,
+    type TEXT NOT NULL,
+    id TEXT NOT NULL,
+    properties TEXT NOT NULL,
+    updated_at INTEGER NOT NULL CHECK (updated_at >= 0),
+    updated_by TEXT NOT NULL,
+    UNIQUE (type, id)
+  ) STRICT;
+  CREATE INDEX entities_of_type ON entities (type);
+  `,
+  // A row has room for 2 MB: a document of thousands of rules and its author's text do not fit into one.
+  `
+  CREATE TABLE policy_texts (
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL CHECK (version > 0),
+    text TEXT NOT NULL,
+    PRIMARY KEY (name, version)
+  ) STRICT, WITHOUT ROWID;
+  INSERT INTO policy_texts (name, version, text) SELECT name, version, text FROM policy_versions;
+  ALTER TABLE policy_versions DROP COLUMN text;
+  `,
 ];
 
 /** A tenant's own row. */
@@ -71,6 +108,8 @@ export interface TenantRow {
   readonly id: string;
   readonly displayName: string | null;
   readonly epoch: number;
+  /** How often entities have changed. */
+  readonly entities: number;
   readonly head: ChainHead;
 }
 
@@ -111,16 +150,22 @@ export class TenantStore {
 
   readTenant(): TenantRow {
     const row = this.#sql
-      .exec<{ id: string; display_name: string | null; epoch: number; seq: number; head_hash: string }>(
-        "SELECT id, display_name, epoch, seq, head_hash FROM tenant",
+      .exec<{ id: string; display_name: string | null; epoch: number; entities: number; seq: number; head_hash: string }>(
+        "SELECT id, display_name, epoch, entities, seq, head_hash FROM tenant",
       )
       .one();
-    return { id: row.id, displayName: row.display_name, epoch: row.epoch, head: { seq: row.seq, hash: row.head_hash } };
+    const { id, epoch, entities } = row;
+    return { id, displayName: row.display_name, epoch, entities, head: { seq: row.seq, hash: row.head_hash } };
   }
 
   /** Counts one more change of what is in force: leases of before are older than leases of after. */
   raiseEpoch(): void {
     this.#sql.exec("UPDATE tenant SET epoch = epoch + 1");
+  }
+
+  /** Counts one more change of entities, which leases of before do not know, and answers the count. */
+  raiseEntities(): number {
+    return this.#sql.exec<{ entities: number }>("UPDATE tenant SET epoch = epoch + 1, entities = entities + 1 RETURNING entities").one().entities;
   }
 
   addEntry(sealed: SealedEntry): void {
@@ -224,16 +269,16 @@ export class TenantStore {
 
   writeVersion(put: PutPolicy, version: number, createdBy: string, now: Instant): void {
     this.#sql.exec(
-      "INSERT INTO policy_versions (name, version, digest, document, text, format, created_at, created_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+      "INSERT INTO policy_versions (name, version, digest, document, format, created_at, created_by) VALUES (?, ?, ?, ?, ?, ?, ?)",
       put.name,
       version,
       put.digest,
       JSON.stringify(put.document),
-      put.text,
       put.format,
       now,
       createdBy,
     );
+    this.#sql.exec("INSERT INTO policy_texts (name, version, text) VALUES (?, ?, ?)", put.name, version, put.text);
   }
 
   /** Points a name at its scope, its newest version and the one in force. */
@@ -258,8 +303,9 @@ export class TenantStore {
 
   readVersion(name: string, version: number): PolicyRead | null {
     const row = this.#sql
-      .exec<VersionStored>(
-        `SELECT v.*, p.scope, p.target, p.active_version FROM policy_versions v JOIN policies p ON p.name = v.name
+      .exec<VersionStored & { scope: string; target: string | null; document: string; text: string; format: string }>(
+        `SELECT v.*, t.text, p.scope, p.target, p.active_version FROM policy_versions v
+         JOIN policies p ON p.name = v.name JOIN policy_texts t ON t.name = v.name AND t.version = v.version
          WHERE p.deleted = 0 AND v.name = ? AND v.version = ?`,
         name,
         version,
@@ -283,7 +329,7 @@ export class TenantStore {
     const [before] = cursor.value ?? [Number.MAX_SAFE_INTEGER];
     const rows = this.#sql
       .exec<VersionStored>(
-        `SELECT v.*, p.scope, p.target, p.active_version FROM policy_versions v JOIN policies p ON p.name = v.name
+        `SELECT v.name, v.version, v.digest, v.created_at, v.created_by, p.active_version FROM policy_versions v JOIN policies p ON p.name = v.name
          WHERE p.deleted = 0 AND v.name = ? AND v.version < ? ORDER BY v.version DESC LIMIT ?`,
         name,
         Number(before),
@@ -291,6 +337,18 @@ export class TenantStore {
       )
       .toArray();
     return ok(pageOf(rows, page, (row) => `before.${row.version}`, versionRowOf));
+  }
+
+  /** Which versions are in force for an agent (`null`: for any), in the order of {@link activeDocuments}. */
+  activeVersions(agent: string | null): readonly (readonly [name: string, version: number])[] {
+    return this.#sql
+      .exec<{ name: string; active_version: number }>(
+        `SELECT p.name, p.active_version FROM policies p
+         WHERE p.deleted = 0 AND p.active_version IS NOT NULL AND (p.scope = 'tenant' OR p.target = ?) ORDER BY p.scope = 'agent', p.name`,
+        agent,
+      )
+      .toArray()
+      .map(({ name, active_version }) => [name, active_version]);
   }
 
   /** What is in force for an agent (`null`: for any), the tenant's layer before the agent's. */
@@ -303,6 +361,51 @@ export class TenantStore {
     return rows
       .toArray()
       .map((row) => ({ name: row.name, version: row.version, digest: row.digest as Digest, document: JSON.parse(row.document) as JsonValue }));
+  }
+
+  // Entities
+
+  findEntity({ type, id }: EntityRef): EntityRow | null {
+    const row = this.#sql.exec<EntityStored>("SELECT * FROM entities WHERE type = ? AND id = ?", type, id).toArray()[0];
+    return row === undefined ? null : entityRowOf(row);
+  }
+
+  /** Stores an entity in place of what was there. It keeps its place in the list. */
+  writeEntity({ type, id, properties, updatedAt, updatedBy }: EntityRow): void {
+    this.#sql.exec(
+      `INSERT INTO entities (type, id, properties, updated_at, updated_by) VALUES (?, ?, ?, ?, ?)
+       ON CONFLICT (type, id) DO UPDATE SET properties = excluded.properties, updated_at = excluded.updated_at, updated_by = excluded.updated_by`,
+      type,
+      id,
+      canonicalJson(properties),
+      updatedAt,
+      updatedBy,
+    );
+  }
+
+  deleteEntity({ type, id }: EntityRef): void {
+    this.#sql.exec("DELETE FROM entities WHERE type = ? AND id = ?", type, id);
+  }
+
+  /** Newest first by when an entity was first stored: what changes while somebody pages through does not move. A page of large ones ends early. */
+  listEntities(page: PageQuery, type: string | null): Result<PageOf<EntityRow>, Refusal> {
+    const cursor = parseCursor(page.cursor, CURSORS.place);
+    if (!cursor.ok) return cursor;
+    const [before] = cursor.value ?? [Number.MAX_SAFE_INTEGER];
+    const found = this.#sql.exec<EntityStored>(
+      `SELECT * FROM entities WHERE place < ? ${type === null ? "" : "AND type = ?"} ORDER BY place DESC LIMIT ?`,
+      ...[Number(before), ...(type === null ? [] : [type]), page.limit + 1],
+    );
+    const items: EntityRow[] = [];
+    let characters = 0;
+    let last = 0;
+    for (const row of found) {
+      characters += row.properties.length;
+      if (items.length === page.limit || (items.length > 0 && characters > MOST_PAGE_CHARACTERS)) return ok({ items, nextCursor: `place.${last}` });
+      items.push(entityRowOf(row));
+      last = row.place;
+    }
+    return ok({ items, nextCursor: null });
   }
 
   // Tokens
@@ -356,6 +459,8 @@ export class TenantStore {
 const CLOCKS_APART_MS = 60_000;
 /** A session whose lease ended this recently may still hold entries that its ledger has not. */
 const LATELY_MS = 60_000;
+/** A page of entities has so many characters of properties at most: it has to fit into one answer of the object. */
+const MOST_PAGE_CHARACTERS = 4_000_000;
 /** Later than every row: where the first page of a list in the order of time begins. */
 const END_OF_TIME = [String(Number.MAX_SAFE_INTEGER), "~"] as const;
 
@@ -375,15 +480,12 @@ type VersionStored = {
   name: string;
   version: number;
   digest: string;
-  document: string;
-  text: string;
-  format: string;
   created_at: number;
   created_by: string;
-  scope: string;
-  target: string | null;
   active_version: number | null;
 };
+
+type EntityStored = { place: number; type: string; id: string; properties: string; updated_at: number; updated_by: string };
 
 type TokenStored = {
   id: string;
@@ -413,6 +515,15 @@ const versionRowOf = (row: VersionStored): PolicyVersionRow => ({
   active: row.version === row.active_version,
   createdAt: row.created_at,
   createdBy: row.created_by,
+});
+
+const entityRowOf = ({ type, id, properties, updated_at, updated_by }: EntityStored): EntityRow => ({
+  type,
+  id,
+  // Our own text, written by `writeEntity` above.
+  properties: JSON.parse(properties) as EntityRow["properties"],
+  updatedAt: updated_at,
+  updatedBy: updated_by,
 });
 
 const tokenRowOf = (row: TokenStored): TokenRow => ({

@@ -1,12 +1,14 @@
 import { assert } from "./assert.ts";
 import type { Balance, Decision, DecisionState, Reservation, Settlement, Verdict } from "./decision.ts";
-import type { ChainHead, SealedEntry } from "./entry.ts";
+import { CHAIN_START, type ChainHead, type SealedEntry } from "./entry.ts";
 import { matchesGlob } from "./glob.ts";
 import type { DecisionId, RunId, SessionId } from "./ids.ts";
 import { lessUsd, type MicroUsd, microUsdOf, minUsd, ZERO_USD } from "./money.ts";
-import type { BudgetLimit, Findings, PolicyRef } from "./policy/findings.ts";
-import type { RiskLevel } from "./request.ts";
+import type { BudgetLimit, Findings, Limit, Path, PolicyRef, RateLimit } from "./policy/findings.ts";
+import type { Redaction } from "./redact.ts";
+import type { ActionRequest, RiskLevel } from "./request.ts";
 import type { Instant } from "./time.ts";
+import type { Trace, TraceChange, Trail } from "./trail.ts";
 import { firstWithin, type HitLog } from "./windows.ts";
 
 /**
@@ -43,11 +45,22 @@ export interface Matter {
   readonly tags: readonly string[];
   readonly riskLevel: RiskLevel | null;
   readonly policy: PolicyRef;
+  /** Which accounts its money is in: those of the budgets, or the reserve for winding down. */
+  readonly fund: Fund;
   /** The limits it was counted against. */
-  readonly limits: readonly BudgetLimit[];
+  readonly limits: readonly Limit[];
+  readonly alerts: readonly number[];
+  /** What of its outputs is to be kept for rules that look back. */
+  readonly keepOutputs: readonly Path[];
+  readonly redaction: Redaction | null;
+  /** What rules that look at the estimate need of the request, should more be asked for later; `null` when no rule does. */
+  readonly asked: Pick<ActionRequest, "resource" | "inputs"> | null;
   readonly onExpiry: Findings["onExpiry"];
   readonly compliance: Findings["compliance"];
 }
+
+/** Where an action is paid from. */
+export type Fund = "budgets" | "wind_down";
 
 /** A reservation that nobody has settled yet. */
 export interface Pending {
@@ -62,13 +75,18 @@ export interface Decided {
   /** Digest of the request's body. */
   readonly fingerprint: string;
   readonly state: Extract<DecisionState, "pending" | "denied" | "held">;
-  /** `null` unless it was allowed. */
+  /** `null` unless it was allowed; the same holds for the trace it leaves. */
   readonly matter: Matter | null;
+  readonly trace: Trace | null;
+  /** Until when what the trace keeps is needed. */
+  readonly keptUntil: Instant | null;
 }
 
 /** Where a decision's money is, once it is no longer pending. */
 export interface Settled {
   readonly id: DecisionId;
+  readonly action: string;
+  readonly became: TraceChange;
   readonly state: Extract<DecisionState, "posted" | "released" | "expired">;
   readonly postedMicroUsd: MicroUsd;
   readonly overrunMicroUsd: MicroUsd;
@@ -95,18 +113,57 @@ export interface Book {
   currentRun: RunId;
   total: Account;
   readonly runs: Map<RunId, RunBook>;
+  /** What was paid from the reserve for winding down; in none of the other accounts. */
+  windDown: Account;
   /** By exact action name: what a glob's account holds is the sum over the names it matches, so that a new policy counts what went before. */
   readonly actions: Map<string, Account>;
   readonly pending: Map<DecisionId, Pending>;
   /** No reservation expires before this instant; `Infinity` when none is pending. */
   nextExpiry: Instant;
-  /** Allowed calls by the pattern of the rate limit that counted them. */
+  /** Allowed calls by the log that counts them: see `logOf`. */
   readonly hits: Map<string, Instant[]>;
   readonly counts: { allow: number; deny: number; hold: number };
   preventedMicroUsd: MicroUsd;
+  /** What rules look back at. */
+  readonly trail: Trail;
+  /** Of accounts that have reached one, the highest part of their limit, in millionths, that was said. By `alertKey`. */
+  readonly alerted: Map<string, number>;
   /** Sums over `actions` by glob, made when first asked for and kept up to date. */
   readonly sums: Map<string, Account>;
 }
+
+/** What a book begins with. */
+export interface Opening {
+  readonly tenant: string;
+  readonly session: SessionId;
+  readonly agent: string;
+  readonly openedAt: Instant;
+  readonly expiresAt: Instant;
+  readonly budgetMicroUsd: MicroUsd | null;
+  /** The first run, which a `run_opened` effect opens. */
+  readonly run: RunId;
+}
+
+/** The book of a session to which nothing has happened. */
+export const emptyBook = ({ run, ...opening }: Opening, trail: Trail): Book => ({
+  ...opening,
+  closed: false,
+  clock: opening.openedAt,
+  head: CHAIN_START,
+  currentRun: run,
+  total: EMPTY_ACCOUNT,
+  windDown: EMPTY_ACCOUNT,
+  runs: new Map(),
+  actions: new Map(),
+  pending: new Map(),
+  nextExpiry: Number.POSITIVE_INFINITY,
+  hits: new Map(),
+  counts: { allow: 0, deny: 0, hold: 0 },
+  preventedMicroUsd: ZERO_USD,
+  trail,
+  alerted: new Map(),
+  sums: new Map(),
+});
 
 export interface RunBook {
   closed: boolean;
@@ -116,12 +173,13 @@ export interface RunBook {
 /** One thing that happened to a book. A decision is a list of them, applied together or not at all. */
 export type Effect =
   | { readonly kind: "clock"; readonly at: Instant }
-  | { readonly kind: "money"; readonly run: RunId; readonly action: string; readonly delta: Delta }
+  | { readonly kind: "money"; readonly fund: Fund; readonly run: RunId; readonly action: string; readonly delta: Delta }
   | { readonly kind: "reserved"; readonly pending: Pending }
   | { readonly kind: "changed"; readonly id: DecisionId; readonly reservation: Reservation }
   | { readonly kind: "decided"; readonly decided: Decided }
   | { readonly kind: "settled"; readonly settled: Settled }
-  | { readonly kind: "hit"; readonly pattern: string; readonly at: Instant; readonly keepMs: number }
+  | { readonly kind: "hit"; readonly log: string; readonly at: Instant; readonly keepMs: number }
+  | { readonly kind: "alerted"; readonly key: string; readonly millionths: number }
   | { readonly kind: "answered"; readonly verdict: Verdict; readonly preventedMicroUsd: MicroUsd }
   | { readonly kind: "run_opened"; readonly run: RunId }
   | { readonly kind: "run_closed"; readonly run: RunId }
@@ -136,12 +194,14 @@ export interface Delta {
 }
 
 /** The account that a limit limits. */
-export function accountOf(book: Book, limit: BudgetLimit, run: RunId): Account {
+export function accountOf(book: Book, limit: Limit, run: RunId): Account {
   switch (limit.scope) {
     case "session":
       return book.total;
     case "run":
       return book.runs.get(run)?.account ?? EMPTY_ACCOUNT;
+    case "wind_down":
+      return book.windDown;
     case "action":
       return limit.pattern.includes("*") ? sumOf(book, limit.pattern) : (book.actions.get(limit.pattern) ?? EMPTY_ACCOUNT);
   }
@@ -156,16 +216,18 @@ export function limitsFor(book: Book, limits: readonly BudgetLimit[]): readonly 
   return [...limits.filter((limit) => limit.scope !== "session"), tighter];
 }
 
-/** The balances that a decision shows: every limit that counts for it, and its run and session even where they have none. */
-export function balancesOf(book: Book, limits: readonly BudgetLimit[], run: RunId): readonly Balance[] {
+/** The balances that a decision shows: every limit that counts for it, its run and session even where they have none, and the reserve if it has one. */
+export function balancesOf(book: Book, limits: readonly Limit[], run: RunId): readonly Balance[] {
   const balances: Balance[] = [];
   for (const limit of limits) {
     if (limit.scope === "action") balances.push(balance(limit.scope, limit.pattern, limit.limitMicroUsd, accountOf(book, limit, run)));
   }
   const ofRun = limits.find((limit) => limit.scope === "run");
   const ofSession = limits.find((limit) => limit.scope === "session");
+  const reserve = limits.find((limit) => limit.scope === "wind_down");
   balances.push(balance("run", run, ofRun?.limitMicroUsd ?? null, book.runs.get(run)?.account ?? EMPTY_ACCOUNT));
   balances.push(balance("session", book.session, ofSession?.limitMicroUsd ?? null, book.total));
+  if (reserve !== undefined) balances.push(balance("wind_down", "wind_down", reserve.limitMicroUsd, book.windDown));
   return balances;
 }
 
@@ -178,6 +240,10 @@ export function apply(book: Book, effect: Effect): void {
       if (effect.at >= book.nextExpiry) book.nextExpiry = expiryAfter(book, effect.at);
       return;
     case "money": {
+      if (effect.fund === "wind_down") {
+        book.windDown = moved(book.windDown, effect.delta);
+        return;
+      }
       const run = book.runs.get(effect.run);
       assert(run !== undefined, "money moves only in a run of the session");
       book.total = moved(book.total, effect.delta);
@@ -197,21 +263,27 @@ export function apply(book: Book, effect: Effect): void {
       const pending = book.pending.get(effect.id);
       assert(pending !== undefined, "only a pending reservation is changed");
       book.pending.set(effect.id, { ...pending, reservation: effect.reservation });
+      book.trail.change(effect.id, pending.matter.action, { amountMicroUsd: effect.reservation.amountMicroUsd });
       book.nextExpiry = Math.min(book.nextExpiry, effect.reservation.expiresAt);
       return;
     }
     case "decided":
+      if (effect.decided.trace !== null) book.trail.add(effect.decided.trace);
       return;
     case "settled":
       book.pending.delete(effect.settled.id);
+      book.trail.change(effect.settled.id, effect.settled.action, effect.settled.became);
+      return;
+    case "alerted":
+      book.alerted.set(effect.key, effect.millionths);
       return;
     case "hit": {
-      const log = book.hits.get(effect.pattern) ?? [];
+      const log = book.hits.get(effect.log) ?? [];
       const gone = firstWithin(log, effect.keepMs, effect.at);
       // Cut only now and then: cutting moves everything that stays.
       if (gone > 64 && gone * 2 > log.length) log.splice(0, gone);
       log.push(effect.at);
-      book.hits.set(effect.pattern, log);
+      book.hits.set(effect.log, log);
       return;
     }
     case "answered":
@@ -248,6 +320,8 @@ export const forkBook = (book: Book): Book => ({
   pending: new Map(book.pending),
   hits: new Map(Array.from(book.hits, ([pattern, log]) => [pattern, [...log]])),
   counts: { ...book.counts },
+  trail: book.trail.fork(),
+  alerted: new Map(book.alerted),
   sums: new Map(book.sums),
 });
 
@@ -265,7 +339,10 @@ export function pendingOf(book: Book, pattern: string): number {
   return count;
 }
 
-export const hitsOf = (book: Book, pattern: string): HitLog => book.hits.get(pattern) ?? [];
+/** The log that counts calls for a rate: the session's, or one for each run. A pattern has no spaces, so neither is taken for the other. */
+export const logOf = (rate: Pick<RateLimit, "pattern" | "per">, run: RunId): string => (rate.per === "run" ? `${rate.pattern} ${run}` : rate.pattern);
+
+export const hitsOf = (book: Book, log: string): HitLog => book.hits.get(log) ?? [];
 
 /** The earliest expiry after `now`: what is due by `now` is expired in the same list of effects that moves the clock there. */
 function expiryAfter(book: Book, now: Instant): Instant {

@@ -1,23 +1,38 @@
+import { type Alert, alertsOf, alertText, rememberAlerts } from "./alerts.ts";
 import { assert } from "./assert.ts";
-import { type Book, balancesOf, hitsOf, limitsFor, type Matter } from "./book.ts";
-import type { Decision, RateState, Reason, Reservation, Stops, Verdict } from "./decision.ts";
+import { type Book, balancesOf, type Fund, hitsOf, limitsFor, logOf, type Matter } from "./book.ts";
+import type { Advice, Decision, RateState, Reason, Reservation, Stops, Verdict } from "./decision.ts";
 import {
   type Authority,
   approvalGate,
+  argumentsGate,
   authorityGate,
   budgetGate,
   capacityGate,
+  forbidGate,
+  historyGate,
+  inputsGate,
   listGate,
   type No,
+  type Objection,
   type PresentedApproval,
+  permitGate,
+  priceGate,
   type Question,
+  repetitionGate,
+  requirementGate,
+  reserveGate,
   useGate,
+  windsDown,
 } from "./gates.ts";
 import { type ApprovalId, type DecisionId, idFromDigest, type RunId } from "./ids.ts";
 import { formatUsd, type MicroUsd, ZERO_USD } from "./money.ts";
-import type { BudgetLimit, Findings, RateLimit } from "./policy/findings.ts";
+import type { Conditions, Findings, Limit, RateLimit } from "./policy/findings.ts";
+import type { ReasonCode } from "./reasons.ts";
 import type { ActionRequest, Principal } from "./request.ts";
+import { shownRequest } from "./shown.ts";
 import { formatInstant, type Instant } from "./time.ts";
+import { insideOf, type Kept, partsOf, type Trace } from "./trail.ts";
 import { happen, movements, record, reservationText, signature, type Turn } from "./turn.ts";
 import { countWithin, resetMs } from "./windows.ts";
 
@@ -26,13 +41,15 @@ export interface Ask extends Authority {
   readonly request: ActionRequest;
   readonly principal: Principal;
   readonly presented: PresentedApproval;
+  readonly conditions: Conditions;
 }
 
 /** What is asked when a reservation is to have a new sum. */
 export interface TopupAsk extends Authority {
-  readonly request: Pick<ActionRequest, "action" | "run" | "estimateMicroUsd">;
+  readonly request: Pick<ActionRequest, "action" | "run" | "estimateMicroUsd" | "resource" | "inputs">;
   readonly principal: Principal;
   readonly presented: PresentedApproval;
+  readonly conditions: Conditions;
 }
 
 /** What comes out for a request, before it is written down. */
@@ -41,6 +58,9 @@ export interface Judgement {
   readonly reason: Reason;
   readonly stops: Stops | null;
   readonly warnings: readonly Reason[];
+  readonly advice: readonly Advice[];
+  /** Where it is paid from, if it is allowed. */
+  readonly fund: Fund;
 }
 
 /**
@@ -48,39 +68,54 @@ export interface Judgement {
  * a hold only if nothing says no. Looks at the book, changes nothing. Total.
  */
 export function judge(book: Book, ask: Ask, now: Instant): Judgement {
-  const question: Question = { book, request: ask.request, amountMicroUsd: ask.request.estimateMicroUsd, now };
-  const authority = authorityGate(question, ask);
-  if (authority.kind === "no") return denied(authority, []);
+  const { request, conditions, presented } = ask;
+  const asked: Question = { book, request, amountMicroUsd: request.estimateMicroUsd, now, conditions };
+  const authority = authorityGate(asked, ask);
+  if (authority.kind === "no") return denied(authority, [], []);
   const { findings } = authority;
+  const question: Question = { ...asked, amountMicroUsd: findings.estimateMicroUsd };
   const full = capacityGate(question);
-  if (full !== null) return denied(full, []);
-  const gates = [
-    () => listGate(question, findings),
-    () => useGate(question, findings),
-    () => budgetGate(question, findings),
-    () => approvalGate(findings, ask.presented),
-  ];
-  return passed(gates, findings);
+  if (full !== null) return denied(full, [], []);
+  return passed(question, findings, [
+    enforced(listGate),
+    permitGate,
+    forbidGate,
+    inputsGate,
+    enforced(argumentsGate),
+    enforced(requirementGate),
+    historyGate,
+    repetitionGate,
+    enforced(useGate),
+    enforced(priceGate),
+    enforced(budgetGate),
+    (...these) => approvalGate(...these, presented),
+  ]);
 }
 
 /**
- * Decides whether a pending reservation may have a new sum: the same gates, but what counts calls has already counted this one.
- * Giving some of it back needs nobody's leave.
+ * Decides whether a pending reservation may have a new sum: the same gates, but what counts calls has already counted this one, and of the rules
+ * the findings hold only those that look at the estimate. Giving some of it back needs nobody's leave.
  */
-export function judgeTopup(book: Book, ask: TopupAsk, moreMicroUsd: MicroUsd, now: Instant): Judgement {
-  if (moreMicroUsd === 0) return PERMITTED;
-  const question: Question = { book, request: ask.request, amountMicroUsd: moreMicroUsd, now };
+export function judgeTopup(book: Book, ask: TopupAsk, moreMicroUsd: MicroUsd, now: Instant, fund: Fund): Judgement {
+  if (moreMicroUsd === 0) return { ...PERMITTED, fund };
+  const { request, conditions, presented } = ask;
+  const question: Question = { book, request, amountMicroUsd: moreMicroUsd, now, conditions };
   const authority = authorityGate(question, ask);
-  if (authority.kind === "no") return denied(authority, []);
+  if (authority.kind === "no") return denied(authority, [], []);
   const { findings } = authority;
   const full = capacityGate(question);
-  if (full !== null) return denied(full, []);
-  const judgement = passed(
-    [() => listGate(question, findings), () => budgetGate(question, findings), () => approvalGate(findings, ask.presented)],
-    findings,
-  );
+  if (full !== null) return denied(full, [], []);
+  // What runs does not change where it is paid from.
+  const judgement = passed(question, fund === "wind_down" ? findings : { ...findings, windDown: null }, [
+    enforced(listGate),
+    permitGate,
+    forbidGate,
+    enforced(fund === "wind_down" ? reserveGate : budgetGate),
+    (...these) => approvalGate(...these, presented),
+  ]);
   // An action that runs cannot wait for a person: what would be held is refused, and its reservation stays as it was.
-  return judgement.verdict === "hold" ? { ...judgement, verdict: "deny", stops: "action" } : judgement;
+  if (judgement.verdict === "hold") return { ...judgement, verdict: "deny", stops: "action" };
+  return judgement.verdict === "allow" ? { ...judgement, fund } : judgement;
 }
 
 /** The judgement of a batch's member that would have been allowed, had all been. */
@@ -88,6 +123,8 @@ export const batchRefused = (judgement: Judgement): Judgement => ({
   verdict: "deny",
   stops: "action",
   warnings: judgement.warnings,
+  advice: judgement.advice,
+  fund: judgement.fund,
   reason: {
     code: "batch_refused",
     message: "Another decision of the same all-or-nothing batch was not allowed.",
@@ -104,31 +141,37 @@ export function conclude(turn: Turn, ask: Ask, judgement: Judgement, fingerprint
   const { verdict } = judgement;
   const run = request.run ?? book.currentRun;
   const findings = ask.evaluation?.kind === "findings" ? ask.evaluation.findings : null;
-  const limits = limitsFor(book, findings?.budgets ?? []);
+  const limits: readonly Limit[] = [
+    ...limitsFor(book, findings?.budgets ?? []),
+    ...(judgement.fund === "wind_down" && findings?.windDown ? [findings.windDown] : []),
+  ];
   const before = balancesOf(book, limits, run);
+  const estimateMicroUsd = findings?.estimateMicroUsd ?? request.estimateMicroUsd;
 
   let reservation: Reservation | null = null;
   let matter: Matter | null = null;
   if (verdict === "allow") {
     assert(findings !== null, "nothing is allowed without a policy");
-    reservation = { amountMicroUsd: request.estimateMicroUsd, expiresAt: now + request.ttlMs };
-    matter = matterOf(request, run, limits, findings);
+    reservation = { amountMicroUsd: estimateMicroUsd, expiresAt: now + request.ttlMs };
+    matter = matterOf(request, run, limits, findings, judgement.fund);
     reserve(turn, request, reservation, matter, findings.rates);
   }
-  happen(turn, { kind: "answered", verdict, preventedMicroUsd: verdict === "deny" ? request.estimateMicroUsd : ZERO_USD });
+  happen(turn, { kind: "answered", verdict, preventedMicroUsd: verdict === "deny" ? estimateMicroUsd : ZERO_USD });
 
   const after = balancesOf(book, limits, run);
-  const rates = (findings?.rates ?? []).map((rate) => rateState(book, rate, now));
-  const hold = verdict === "hold" ? (findings?.hold ?? null) : null;
-  const approval = hold === null ? null : { id: approvalIdOf(turn, request.id), expiresAt: now + hold.timeoutMs };
+  const alerts = verdict === "allow" ? alertsOf(book, after, findings?.alerts ?? []) : [];
+  rememberAlerts(turn, alerts);
+  const rates = (findings?.rates ?? []).map((rate) => rateState(book, rate, run, now));
+  const approval = verdict === "hold" && findings !== null ? { id: approvalIdOf(turn, request.id), expiresAt: now + findings.holdTimeoutMs } : null;
   const policy = findings?.policy ?? ask.lease.policy;
+  const shown = shownRequest(turn.sha256, request, findings === null ? undefined : findings.redaction);
   const entry = record(
     turn,
     "decision",
     {
+      ...shown.says,
       run_id: run,
       action: request.action,
-      resource: request.resource,
       tags: request.tags,
       risk_level: request.riskLevel,
       decision_id: request.id,
@@ -136,23 +179,22 @@ export function conclude(turn: Turn, ask: Ask, judgement: Judgement, fingerprint
       verdict,
       reason: judgement.reason.code,
       rule: judgement.reason.rule,
-      warnings: judgement.warnings.map((warning) => warning.code),
+      warnings: judgement.warnings.map(warningText),
       policy,
-      estimate_usd: formatUsd(request.estimateMicroUsd),
+      estimate_usd: formatUsd(estimateMicroUsd),
+      price: findings?.price ?? null,
       reservation: reservation === null ? null : reservationText(reservation),
       accounts: movements(before, after),
-      rates: rates.map((rate) => ({ limit: rate.limit, name: rate.name, remaining: rate.remaining, window_ms: rate.windowMs })),
+      alerts: alerts.map(alertText),
+      rates: rates.map((rate) => ({ limit: rate.limit, name: rate.name, per: rate.per, remaining: rate.remaining, window_ms: rate.windowMs })),
       approval: approval === null ? null : { expires_at: formatInstant(approval.expiresAt), id: approval.id },
-      rationale: request.rationale,
       confidence: request.confidence,
-      sources: request.sources,
       parents: request.parents,
       model: request.model,
-      inputs_digest: request.inputsDigest,
       principal: signature(ask.principal),
       compliance_metadata: findings?.compliance ?? null,
     },
-    request.inputs === undefined ? null : { inputs: request.inputs },
+    shown.payload,
   );
 
   const decision: Decision = {
@@ -168,67 +210,162 @@ export function conclude(turn: Turn, ask: Ask, judgement: Judgement, fingerprint
     rates,
     policy,
     warnings: judgement.warnings,
+    advice: [...judgement.advice, ...alerts.map(alertAdvice)],
     approval,
     entry,
   };
   const state = verdict === "allow" ? "pending" : verdict === "deny" ? "denied" : "held";
-  happen(turn, { kind: "decided", decided: { decision, fingerprint, state, matter } });
+  const trace = verdict === "allow" && findings !== null ? traceOf(request, run, estimateMicroUsd, findings, now) : null;
+  happen(turn, { kind: "decided", decided: { decision, fingerprint, state, matter, trace, keptUntil: keptUntil(book, trace, findings, now) } });
   return decision;
 }
 
 /** Takes the money and counts the call: from here on both stand against every later request. */
 export function reserve(turn: Turn, request: ActionRequest, reservation: Reservation, matter: Matter, rates: Findings["rates"]): void {
   const { now } = turn;
-  happen(turn, { kind: "money", run: matter.run, action: request.action, delta: { posted: 0, pending: reservation.amountMicroUsd, overrun: 0 } });
+  const delta = { posted: 0, pending: reservation.amountMicroUsd, overrun: 0 };
+  happen(turn, { kind: "money", fund: matter.fund, run: matter.run, action: request.action, delta });
   happen(turn, { kind: "reserved", pending: { id: request.id, reservation, matter } });
   // Two limits of one pattern look at one log, which is kept as long as the longer of them looks back.
   const keepMs = new Map<string, number>();
-  for (const rate of rates) keepMs.set(rate.pattern, Math.max(rate.windowMs, keepMs.get(rate.pattern) ?? 0));
-  for (const [pattern, keep] of keepMs) happen(turn, { kind: "hit", pattern, at: now, keepMs: keep });
+  for (const rate of rates) {
+    const log = logOf(rate, matter.run);
+    keepMs.set(log, Math.max(rate.windowMs, keepMs.get(log) ?? 0));
+  }
+  for (const [log, keep] of keepMs) happen(turn, { kind: "hit", log, at: now, keepMs: keep });
 }
 
-/** Goes through the gates in order. Where the policy only observes, a no becomes a warning and the next gate is asked. */
-function passed(gates: readonly (() => No | null)[], findings: Findings): Judgement {
+/** The code and the rule of a no that was not enforced, as an entry keeps it. */
+export const warningText = ({ code, rule }: Reason) => ({ code, rule });
+
+type Gate = (question: Question, findings: Findings) => readonly Objection[];
+
+const enforced =
+  (gate: (question: Question, findings: Findings) => No | null): Gate =>
+  (question, findings) => {
+    const found = gate(question, findings);
+    return found === null ? [] : [{ mode: "enforce", no: found }];
+  };
+
+/**
+ * Goes through the gates in order. A no that is not enforced becomes a warning and the next is asked. Where it is only a budget that says no, an
+ * action that winds down is paid from its reserve.
+ */
+function passed(question: Question, findings: Findings, gates: readonly Gate[]): Judgement {
   const warnings: Reason[] = [];
+  const advice: Advice[] = [];
+  let fund: Fund = "budgets";
   for (const gate of gates) {
-    const no = gate();
-    if (no === null) continue;
-    if (findings.strict) return no.reason.code === "approval_required" ? held(no) : denied(no, warnings);
-    warnings.push(no.reason);
+    for (const { mode, no } of gate(question, findings)) {
+      if (findings.strict && mode === "enforce") {
+        if (IS_BUDGET.has(no.reason.code) && windsDown(question, findings)) {
+          fund = "wind_down";
+          advice.push({
+            code: "wind_down",
+            message: `${no.reason.message} It is paid from the reserve for winding down.`,
+            details: { rule: "/wind_down" },
+          });
+          continue;
+        }
+        return no.reason.code === "approval_required" ? held(no, warnings, advice) : denied(no, warnings, advice);
+      }
+      warnings.push(no.reason);
+      if (mode === "warn") advice.push({ code: "rule_warns", message: no.reason.message, details: { reason: no.reason.code, rule: no.reason.rule } });
+    }
   }
-  return { ...PERMITTED, warnings };
+  return { ...PERMITTED, warnings, advice, fund };
 }
+
+const IS_BUDGET: ReadonlySet<ReasonCode> = new Set<ReasonCode>([
+  "action_budget_exceeded",
+  "run_budget_exceeded",
+  "session_budget_exceeded",
+  "agent_budget_exceeded",
+  "tenant_budget_exceeded",
+]);
 
 const PERMITTED: Judgement = {
   verdict: "allow",
   stops: null,
   warnings: [],
+  advice: [],
+  fund: "budgets",
   reason: { code: "permitted", message: "Every check passed.", rule: null, retryAfterMs: null, hint: null },
 };
 
-const denied = (no: No, warnings: readonly Reason[]): Judgement => ({ verdict: "deny", reason: no.reason, stops: no.stops, warnings });
+const denied = (no: No, warnings: readonly Reason[], advice: readonly Advice[]): Judgement => ({
+  ...PERMITTED,
+  verdict: "deny",
+  reason: no.reason,
+  stops: no.stops,
+  warnings,
+  advice,
+});
 
-const held = (no: No): Judgement => ({ verdict: "hold", reason: no.reason, stops: null, warnings: [] });
+const held = (no: No, warnings: readonly Reason[], advice: readonly Advice[]): Judgement => ({
+  ...PERMITTED,
+  verdict: "hold",
+  reason: no.reason,
+  warnings,
+  advice,
+});
 
 /** An approval's id follows from its decision's, and from its session's: a client may have used the same decision id elsewhere. */
 const approvalIdOf = (turn: Turn, decision: DecisionId): ApprovalId =>
   idFromDigest("apr", turn.sha256(`${turn.book.tenant}/${turn.book.session}/${decision}`));
 
-const matterOf = (request: ActionRequest, run: RunId, limits: readonly BudgetLimit[], findings: Findings): Matter => ({
+const matterOf = (request: ActionRequest, run: RunId, limits: readonly Limit[], findings: Findings, fund: Fund): Matter => ({
   run,
   action: request.action,
   tags: request.tags,
   riskLevel: request.riskLevel,
   policy: findings.policy,
+  fund,
   limits,
+  alerts: findings.alerts,
+  keepOutputs: insideOf("outputs", findings.keep?.paths ?? []),
+  redaction: findings.redaction,
+  asked: findings.topupPaths === null ? null : { resource: request.resource, inputs: partsOf(request.inputs, findings.topupPaths) },
   onExpiry: findings.onExpiry,
   compliance: findings.compliance,
 });
 
-function rateState(book: Book, rate: RateLimit, now: Instant): RateState {
-  const log = hitsOf(book, rate.pattern);
+/** What a call leaves behind for rules that look back, by what they will look at. */
+function traceOf(request: ActionRequest, run: RunId, amountMicroUsd: MicroUsd, findings: Findings, now: Instant): Trace {
+  const paths = findings.keep?.paths ?? [];
+  const loopKeys = findings.loops.map(({ key }) => key);
+  const kept: Kept | null =
+    paths.length === 0 && loopKeys.length === 0
+      ? null
+      : {
+          // A digest in place of the inputs leaves nothing to know them by.
+          paths: request.inputsDigest === null ? paths : paths.filter(([root]) => root !== "inputs"),
+          inputs: partsOf(request.inputs, insideOf("inputs", paths)),
+          resource: insideOf("resource", paths).length === 0 ? undefined : (request.resource ?? undefined),
+          loopKeys,
+        };
+  return { id: request.id, run, action: request.action, at: now, outcome: "pending", endedAt: null, amountMicroUsd, kept };
+}
+
+/** What is kept is needed until it has left every window that looks at it, and never after the session. */
+function keptUntil(book: Book, trace: Trace | null, findings: Findings | null, now: Instant): Instant | null {
+  if (trace === null || trace.kept === null || findings === null) return null;
+  if (findings.keep?.forMs === null) return book.expiresAt;
+  const longest = Math.max(findings.keep?.forMs ?? 0, ...findings.loops.map(({ windowMs }) => windowMs));
+  return Math.min(book.expiresAt, now + longest);
+}
+
+const alertAdvice = (alert: Alert): Advice => ({
+  code: "budget_threshold",
+  message: `The ${alert.scope} account "${alert.name}" has reached ${Math.round(alert.threshold * 1_000_000) / 10_000} % of ${formatUsd(alert.limitMicroUsd)} USD.`,
+  details: alertText(alert),
+});
+
+function rateState(book: Book, rate: RateLimit, run: RunId, now: Instant): RateState {
+  const log = hitsOf(book, logOf(rate, run));
   return {
     name: rate.pattern,
+    per: rate.per,
     limit: rate.max,
     remaining: Math.max(0, rate.max - countWithin(log, rate.windowMs, now)),
     windowMs: rate.windowMs,

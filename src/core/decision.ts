@@ -1,4 +1,5 @@
 import type { ApprovalId, DecisionId, EntryId, RunId, SessionId } from "./ids.ts";
+import type { JsonValue } from "./json.ts";
 import type { MicroUsd } from "./money.ts";
 import type { PolicyRef } from "./policy/findings.ts";
 import type { ReasonCode } from "./reasons.ts";
@@ -11,8 +12,9 @@ export type Stops = "action" | "run" | "session";
 
 /** An account and its limit as a decision shows them, after what it did. */
 export interface Balance {
-  readonly scope: "action" | "run" | "session";
-  /** The budget's pattern, the run's id or the session's id. */
+  /** `wind_down`: the reserve from which a few actions are still paid once a budget is gone. */
+  readonly scope: "action" | "run" | "session" | "wind_down";
+  /** The budget's pattern, the run's id, the session's id, or `wind_down`. */
   readonly name: string;
   readonly limitMicroUsd: MicroUsd | null;
   /** All that was reported, overruns included. */
@@ -24,6 +26,8 @@ export interface Balance {
 /** A rate limit as a decision shows it, after what it did. */
 export interface RateState {
   readonly name: string;
+  /** Whether the calls of the session are counted, or those of the run. */
+  readonly per: "session" | "run";
   readonly limit: number;
   readonly remaining: number;
   readonly windowMs: number;
@@ -40,6 +44,13 @@ export interface Reason {
   readonly retryAfterMs: number | null;
   /** What the caller can do about it, in words that a model can follow. */
   readonly hint: string | null;
+}
+
+/** What an agent may want to know, and may pass over. */
+export interface Advice {
+  readonly code: "rule_warns" | "budget_threshold" | "wind_down";
+  readonly message: string;
+  readonly details: { readonly [member: string]: JsonValue };
 }
 
 export interface Reservation {
@@ -60,8 +71,9 @@ export interface Decision {
   readonly budgets: readonly Balance[];
   readonly rates: readonly RateState[];
   readonly policy: PolicyRef | null;
-  /** What a policy that only observes would have refused it for. */
+  /** What a policy or a rule that only observes would have refused it for. */
   readonly warnings: readonly Reason[];
+  readonly advice: readonly Advice[];
   readonly approval: { readonly id: ApprovalId; readonly expiresAt: Instant } | null;
   readonly entry: EntryMark;
 }

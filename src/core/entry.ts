@@ -1,6 +1,7 @@
 import { type Digest, digestOf, type Sha256 } from "./digest.ts";
 import type { EntryId } from "./ids.ts";
 import { canonicalJson, type JsonValue } from "./json.ts";
+import type { Price } from "./policy/findings.ts";
 import type { ReasonCode } from "./reasons.ts";
 import type { Principal, RiskLevel } from "./request.ts";
 
@@ -22,7 +23,7 @@ export type EntryKind =
 
 /** An account as an entry shows it: before and after what the entry did. Money is decimal strings, as on the wire. */
 export interface AccountMovement {
-  readonly scope: "action" | "run" | "session" | "agent" | "tenant";
+  readonly scope: "action" | "run" | "session" | "wind_down" | "agent" | "tenant";
   readonly name: string;
   readonly limit_usd: string | null;
   readonly before: { readonly posted_usd: string; readonly pending_usd: string };
@@ -56,7 +57,8 @@ export interface Entry {
   readonly verdict: "allow" | "deny" | "hold" | null;
   readonly reason: ReasonCode | null;
   readonly rule: string | null;
-  readonly warnings: readonly ReasonCode[];
+  /** What was not enforced: the reason it would have been, and the rule. */
+  readonly warnings: readonly { readonly code: ReasonCode; readonly rule: string | null }[];
   readonly policy: { readonly name: string; readonly version: number; readonly digest: Digest } | null;
   readonly estimate_usd: string | null;
   /** What this entry posts. The sum of `cost_usd` less the sum of `corrected_usd` over a session is what the session has spent. */
@@ -72,15 +74,35 @@ export interface Entry {
   readonly usage: { readonly [key: string]: JsonValue } | null;
   readonly reservation: { readonly amount_usd: string; readonly expires_at: string } | null;
   readonly accounts: readonly AccountMovement[];
-  readonly rates: readonly { readonly name: string; readonly limit: number; readonly remaining: number; readonly window_ms: number }[];
+  /** Parts of limits that this entry's accounts reached for the first time. */
+  readonly alerts: readonly {
+    readonly limit_usd: string;
+    readonly name: string;
+    readonly scope: AccountMovement["scope"];
+    readonly spent_usd: string;
+    readonly threshold: number;
+  }[];
+  readonly rates: readonly {
+    readonly name: string;
+    readonly per: "session" | "run";
+    readonly limit: number;
+    readonly remaining: number;
+    readonly window_ms: number;
+  }[];
   readonly approval: { readonly id: string; readonly expires_at: string } | null;
   readonly rationale: string | null;
   readonly confidence: number | null;
   readonly sources: readonly { readonly source: string; readonly version?: string | undefined }[];
   readonly parents: readonly string[];
   readonly model: { readonly provider?: string | undefined; readonly name: string; readonly version?: string | undefined } | null;
-  /** The digest that the caller sent instead of the inputs. */
+  /** What an estimate rests on where a model is named: the price data's version, and whether it knows the model. */
+  readonly price: { readonly known: boolean; readonly basis: Price["basis"]; readonly data: string } | null;
+  /** The digest that the caller sent instead of the inputs, or the digest of the redacted inputs where the policy keeps only that. */
   readonly inputs_digest: Digest | null;
+  /** The digest of the redacted outputs where the policy keeps only that. */
+  readonly outputs_digest: Digest | null;
+  /** How many places were redacted before this was written. */
+  readonly redacted: number;
   /** Salted digest of the inputs and outputs, which lie beside the entry so that they can be erased without breaking any proof. */
   readonly payload_digest: Digest | null;
   readonly principal: { readonly token_id: string; readonly subject: string; readonly kind: Principal["kind"] } | null;
@@ -141,6 +163,7 @@ const NOTHING = {
   accounts: [],
   action: null,
   agent_id: null,
+  alerts: [],
   approval: null,
   compliance_metadata: null,
   confidence: null,
@@ -158,15 +181,18 @@ const NOTHING = {
   late: false,
   model: null,
   outcome: null,
+  outputs_digest: null,
   overrun_usd: "0",
   parents: [],
   payload_digest: null,
   policy: null,
   prev_hash: "",
+  price: null,
   principal: null,
   rates: [],
   rationale: null,
   reason: null,
+  redacted: 0,
   reservation: null,
   resource: null,
   risk_level: null,

@@ -1,11 +1,13 @@
-import { accountOf, type Book, freeOf, hitsOf, limitsFor, MOST_SPENT, pendingOf, spentOf } from "./book.ts";
+import { accountOf, type Book, freeOf, hitsOf, limitsFor, logOf, MOST_SPENT, pendingOf, spentOf } from "./book.ts";
 import type { Reason, Stops } from "./decision.ts";
+import { canonicalJson } from "./json.ts";
 import { formatUsd, type MicroUsd } from "./money.ts";
-import type { BudgetLimit, Evaluation, Findings, PolicyRef } from "./policy/findings.ts";
+import type { BudgetLimit, Conditions, Evaluation, Findings, Mode, PolicyRef, Requirement, RuleFinding, Scene } from "./policy/findings.ts";
 import type { ReasonCode } from "./reasons.ts";
 import type { ActionRequest } from "./request.ts";
 import type { Instant } from "./time.ts";
-import { waitMs } from "./windows.ts";
+import { pastOf, priorOf, seenAt, type Trace, valueAt } from "./trail.ts";
+import { type HitLog, waitMs } from "./windows.ts";
 
 /** A gate's no: why, how far it reaches, and what helps. */
 export interface No {
@@ -17,9 +19,16 @@ export interface No {
 /** What the gates look at. `amountMicroUsd` is what the request would newly take from the accounts. */
 export interface Question {
   readonly book: Book;
-  readonly request: Pick<ActionRequest, "action" | "run">;
+  readonly request: Pick<ActionRequest, "action" | "run" | "resource" | "inputs">;
   readonly amountMicroUsd: MicroUsd;
   readonly now: Instant;
+  readonly conditions: Conditions;
+}
+
+/** A gate's no with how much it counts. */
+export interface Objection {
+  readonly mode: Mode;
+  readonly no: No;
 }
 
 /** Asks what stands above any policy: the session's and run's life, the lease, and that there is a policy at all, whose findings are the answer. */
@@ -73,7 +82,7 @@ export interface Authority {
 
 /** Asks whether the session can still count this exactly, whatever its policy says. No real session comes near; without the gate a hostile one would. */
 export function capacityGate({ book, amountMicroUsd }: Question): No | null {
-  if (spentOf(book.total) + amountMicroUsd <= MOST_SPENT) return null;
+  if (spentOf(book.total) + spentOf(book.windDown) + amountMicroUsd <= MOST_SPENT) return null;
   const message = `A session counts up to ${formatUsd(MOST_SPENT)} USD, and this would pass it.`;
   return no("session_budget_exceeded", "session", message, null, null, "Open a new session.");
 }
@@ -97,9 +106,126 @@ export function listGate(question: Question, findings: Findings): No | null {
   return null;
 }
 
+/** Asks the permit rules: of each group that names the action one must hold. */
+export function permitGate(question: Question, findings: Findings): readonly Objection[] {
+  const { action } = question.request;
+  return findings.permits.flatMap(({ rule, mode, inputsMissing, asks }): Objection[] => {
+    if (asks.some((text) => holdsNow(question, findings, text) === true)) return [];
+    const found = inputsMissing
+      ? unseen(rule)
+      : no(
+          "action_not_allowed",
+          "action",
+          `No rule that permits "${action}" holds for this request.`,
+          rule,
+          null,
+          "Meet the conditions of a rule that permits it.",
+        );
+    return [{ mode, no: found }];
+  });
+}
+
+/** Asks the rules that forbid. One that could not be evaluated forbids. */
+export const forbidGate = (question: Question, findings: Findings): readonly Objection[] =>
+  ruleGate(
+    question,
+    findings,
+    ({ effect, history }) => effect === "forbid" && !history,
+    ({ rule, stops }, failed) =>
+      failed
+        ? no(
+            "rule_forbids",
+            stops,
+            `The rule "${rule}" could not be evaluated for this request, and then it forbids.`,
+            rule,
+            null,
+            "Send every input that the rule looks at.",
+          )
+        : no("rule_forbids", stops, `The rule "${rule}" forbids this.`, rule, null, "Do not try this again unchanged."),
+  );
+
+/** Asks whether rules that need the inputs have them. */
+export const inputsGate = (_question: Question, findings: Findings): readonly Objection[] => [
+  ...findings.rules.flatMap(({ rule, mode, said }): Objection[] => (said === "inputs_missing" ? [{ mode, no: unseen(rule) }] : [])),
+  ...(findings.argumentsUnseen ? [{ mode: "enforce" as const, no: unseen("/arguments") }] : []),
+  ...findings.requirements.flatMap(({ rule, inputsMissing }): Objection[] => (inputsMissing ? [{ mode: "enforce", no: unseen(rule) }] : [])),
+];
+
+/** Asks whether the inputs fit the action's schemas. */
+export const argumentsGate = (_question: Question, findings: Findings): No | null =>
+  findings.argumentsFault === null
+    ? null
+    : no("arguments_invalid", "action", findings.argumentsFault.message, findings.argumentsFault.rule, null, "Correct the inputs and ask again.");
+
+/** Asks whether everything that must come first has. */
+export function requirementGate(question: Question, findings: Findings): No | null {
+  for (const requirement of findings.requirements) {
+    const missing = requirement.after.find((pattern) => !hasPrior(question, findings, requirement, pattern));
+    if (missing === undefined) continue;
+    const within = requirement.withinMs === null ? "" : ` within the last ${requirement.withinMs / 1000} s`;
+    const alike = requirement.same.length === 0 ? "" : `, with the same ${requirement.same.map((path) => path.join(".")).join(" and ")}`;
+    const fitting = requirement.where === null ? "" : ", and with a result that the policy asks for";
+    const message = `"${missing}" must come before "${question.request.action}"${within}${alike}${fitting}.`;
+    return no("prerequisite_missing", "action", message, requirement.rule, null, `Do "${missing}" first, then ask again.`);
+  }
+  return null;
+}
+
+/** Asks the rules over the session's history. One that could not be evaluated forbids. */
+export const historyGate = (question: Question, findings: Findings): readonly Objection[] =>
+  ruleGate(
+    question,
+    findings,
+    ({ history }) => history,
+    ({ rule, stops }, failed) =>
+      failed
+        ? no(
+            "history_forbids",
+            stops,
+            `The rule "${rule}" could not be evaluated over this session's history, and then it forbids.`,
+            rule,
+            null,
+            "A new session has no history.",
+          )
+        : no(
+            "history_forbids",
+            stops,
+            `What happened before in this session forbids this, says the rule "${rule}".`,
+            rule,
+            null,
+            "Do not try this again in this session.",
+          ),
+  );
+
+/** Asks whether this call would close a loop, and whether the action has failed too often. */
+export function repetitionGate(question: Question, findings: Findings): readonly Objection[] {
+  const { book, request, now } = question;
+  const found: No[] = [];
+  for (const { threshold, windowMs, key } of findings.loops) {
+    const alike = book.trail.calls(request.action, windowMs, now).filter(({ kept }) => kept?.loopKeys.includes(key) === true);
+    const wait = waitMs(
+      alike.map(({ at }) => at),
+      threshold - 1,
+      windowMs,
+      now,
+    );
+    if (wait === 0) continue;
+    const message = `This would be call ${alike.length + 1} of "${request.action}" with the same inputs within ${windowMs / 1000} s, and ${threshold} make a loop.`;
+    found.push(no("loop_detected", "action", message, "/loops", wait, "Change the inputs, or do something else."));
+  }
+  for (const { threshold, windowMs } of findings.retries) {
+    const failures: HitLog = book.trail.failures(request.action, windowMs, now);
+    const wait = waitMs(failures, threshold, windowMs, now);
+    if (wait === 0) continue;
+    const message = `"${request.action}" failed ${failures.length} times within ${windowMs / 1000} s, and after ${threshold} it is denied.`;
+    found.push(no("retries_exceeded", "action", message, "/retries", wait, "Find out why it fails before trying again."));
+  }
+  return found.map((one) => ({ mode: "enforce", no: one }));
+}
+
 /** Asks whether one more of these may be in progress, and whether one more fits into every window. */
 export function useGate(question: Question, findings: Findings): No | null {
-  const { book, now } = question;
+  const { book, request, now } = question;
   for (const { pattern, max } of findings.concurrency) {
     if (pendingOf(book, pattern) >= max) {
       return no(
@@ -114,8 +240,9 @@ export function useGate(question: Question, findings: Findings): No | null {
   }
   // Of several full windows the one that stays full longest says when to come back: sooner would be refused again.
   let longest: No | null = null;
-  for (const { pattern, max, windowMs } of findings.rates) {
-    const wait = waitMs(hitsOf(book, pattern), max, windowMs, now);
+  for (const rate of findings.rates) {
+    const { pattern, max, windowMs } = rate;
+    const wait = waitMs(hitsOf(book, logOf(rate, request.run ?? book.currentRun)), max, windowMs, now);
     if (wait === 0) continue;
     const message = `${max} of "${pattern}" are allowed within ${windowMs / 1000} s, and as many were.`;
     const hint = wait === null ? "This action is never allowed under the present limit." : `Try again in ${wait} ms.`;
@@ -125,6 +252,19 @@ export function useGate(question: Question, findings: Findings): No | null {
   }
   return longest;
 }
+
+/** Asks whether it is known what this costs. */
+export const priceGate = (_question: Question, findings: Findings): No | null =>
+  findings.priceUnknown
+    ? no(
+        "price_unknown",
+        "action",
+        "What this costs cannot be known: the model has no known price, or no usage was stated to price.",
+        "/budgets/default_price",
+        null,
+        "State the estimate with a model whose price is known, or have a default price set.",
+      )
+    : null;
 
 /**
  * Asks every account, from the narrowest to the widest. `spent + amount <= limit` passes; equality passes. A no ends the run or the session only when
@@ -144,10 +284,35 @@ export function budgetGate(question: Question, findings: Findings): No | null {
   return null;
 }
 
+/** Asks the reserve for winding down, of an action that is paid from it already. */
+export function reserveGate(question: Question, findings: Findings): No | null {
+  if (windsDown(question, findings)) return null;
+  const { windDown } = findings;
+  const left = windDown === null ? "0" : formatUsd(freeOf(question.book.windDown, windDown.limitMicroUsd));
+  const message = `The reserve for winding down has ${left} USD left, and this takes ${formatUsd(question.amountMicroUsd)}.`;
+  return no("session_budget_exceeded", "action", message, "/wind_down/budget", null, `Ask for at most ${left} USD more.`);
+}
+
+/** Whether the reserve for winding down covers what no budget does. */
+export function windsDown({ book, amountMicroUsd }: Question, { windDown }: Findings): boolean {
+  return windDown !== null && spentOf(book.windDown) + amountMicroUsd <= windDown.limitMicroUsd;
+}
+
 /** Asks whether a person must answer first, and what became of the approval that the request names. */
-export function approvalGate(findings: Findings, presented: PresentedApproval): No | null {
-  if (findings.hold === null) return null;
-  const { rule } = findings.hold;
+export function approvalGate(question: Question, findings: Findings, presented: PresentedApproval): readonly Objection[] {
+  const held: Objection[] = findings.hold === null ? [] : [{ mode: "enforce", no: approvalNo(findings.hold.rule, presented) }];
+  return [
+    ...held,
+    ...ruleGate(
+      question,
+      findings,
+      ({ effect }) => effect === "hold",
+      ({ rule }) => approvalNo(rule, presented),
+    ),
+  ];
+}
+
+function approvalNo(rule: string, presented: PresentedApproval): No {
   switch (presented) {
     case "none":
       return no("approval_required", "action", "A person must approve this first.", rule, null, "Wait for the approval, then ask again with it.");
@@ -166,11 +331,73 @@ export function approvalGate(findings: Findings, presented: PresentedApproval): 
   }
 }
 
+/** The rules of one kind that fire, in the document's order: their condition holds, or could not be evaluated. */
+function ruleGate(
+  question: Question,
+  findings: Findings,
+  among: (rule: RuleFinding) => boolean,
+  say: (rule: RuleFinding, failed: boolean) => No,
+): readonly Objection[] {
+  return findings.rules.flatMap((rule): Objection[] => {
+    const { said, mode } = rule;
+    if (!among(rule) || said === "inputs_missing") return [];
+    const holds = said === "holds" ? true : said === "failed" ? null : holdsNow(question, findings, said.ask);
+    return holds === false ? [] : [{ mode, no: say(rule, holds === null) }];
+  });
+}
+
+/** Answers a condition that looks at the session's history. */
+function holdsNow(question: Question, findings: Findings, text: string): boolean | null {
+  const scene = sceneOf(question, findings);
+  return scene === null ? null : question.conditions.rule(text, scene, pastOf(question.book.trail, question.now));
+}
+
+/** Whether the newest earlier call of an action that `pattern` names, among those that are alike and recent enough, fits a requirement. */
+function hasPrior(question: Question, findings: Findings, requirement: Requirement, pattern: string): boolean {
+  const { book, now, conditions } = question;
+  // A call made exactly as long ago as is allowed still fits; without a limit the session's whole past counts.
+  const windowMs = requirement.withinMs === null ? Number.POSITIVE_INFINITY : requirement.withinMs + 1;
+  const prior = book.trail.calls(pattern, windowMs, now).findLast((trace) => isAlike(question, requirement, trace));
+  if (prior === undefined) return false;
+  if (requirement.where === null) return true;
+  const scene = sceneOf(question, findings);
+  return scene !== null && conditions.where(requirement.where, scene, priorOf(prior, now)) === true;
+}
+
+/** Whether an earlier call can count: it did not fail, unless the condition asks how it went, and it was about the same thing. */
+function isAlike({ request }: Question, { looksAtOutcome, same }: Requirement, trace: Trace): boolean {
+  if (!looksAtOutcome && trace.outcome !== "pending" && trace.outcome !== "success") return false;
+  const asked = { inputs: request.inputs ?? {}, resource: request.resource ?? {} };
+  return same.every((path) => {
+    const here = valueAt(asked, path);
+    const there = seenAt(trace, path)?.value;
+    return here !== undefined && there !== undefined && canonicalJson(here) === canonicalJson(there);
+  });
+}
+
+const sceneOf = ({ request }: Question, { scene }: Findings): Scene | null => (scene === null ? null : { ...scene, inputs: request.inputs });
+
+const unseen = (rule: string): No =>
+  no(
+    "inputs_required",
+    "action",
+    "The policy looks at the inputs themselves, and only their digest was sent.",
+    rule,
+    null,
+    "Send the inputs instead of their digest.",
+  );
+
 /** What the session knows of the approval that a request names. */
 export type PresentedApproval = "none" | "open" | "expired" | "unknown";
 
 function budgetRule(limit: BudgetLimit): string {
-  return limit.scope === "action" ? pointer("budgets/actions", limit.pattern) : `/budgets/${limit.scope}`;
+  switch (limit.scope) {
+    case "action":
+      return pointer("budgets/actions", limit.pattern);
+    case "run":
+    case "session":
+      return `/budgets/${limit.scope}`;
+  }
 }
 
 const BUDGET_REASON = { action: "action_budget_exceeded", run: "run_budget_exceeded", session: "session_budget_exceeded" } as const;

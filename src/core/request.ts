@@ -2,6 +2,7 @@ import type { Digest } from "./digest.ts";
 import type { ApprovalId, DecisionId, RunId, TokenId } from "./ids.ts";
 import type { JsonValue } from "./json.ts";
 import type { MicroUsd } from "./money.ts";
+import type { Price } from "./policy/findings.ts";
 
 export const RISK_LEVELS = ["low", "medium", "high", "critical"] as const;
 export type RiskLevel = (typeof RISK_LEVELS)[number];
@@ -16,7 +17,10 @@ export interface ActionRequest {
   readonly run: RunId | null;
   readonly action: string;
   readonly resource: { readonly type: string; readonly id: string } | null;
+  /** What the caller states, or what the usage it expects would cost; 0 where neither is known. */
   readonly estimateMicroUsd: MicroUsd;
+  /** What is known of the price; `null` when no model is named. */
+  readonly price: Price | null;
   readonly tags: readonly string[];
   readonly riskLevel: RiskLevel | null;
   /** `undefined`: not sent. */

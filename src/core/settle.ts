@@ -1,10 +1,15 @@
+import { alertsOf, alertText, rememberAlerts } from "./alerts.ts";
 import { accountOf, type Book, balancesOf, freeOf, type Matter, spentOf } from "./book.ts";
-import { type Judgement, judgeTopup, type TopupAsk } from "./conclude.ts";
+import { type Judgement, judgeTopup, type TopupAsk, warningText } from "./conclude.ts";
 import type { Decision, DecisionState, Reservation, Settlement } from "./decision.ts";
+import type { Payload } from "./entry.ts";
+import type { JsonValue } from "./json.ts";
 import { addUsd, formatUsd, lessUsd, type MicroUsd, microUsdOf, minUsd, ZERO_USD } from "./money.ts";
 import { type Refusal, refusal } from "./refusals.ts";
 import type { CommitReport, Principal } from "./request.ts";
 import { err, ok, type Result } from "./result.ts";
+import { shownReport, shownText } from "./shown.ts";
+import { partsOf } from "./trail.ts";
 import { aboutMatter, happen, movements, record, reservationText, signature, type Turn } from "./turn.ts";
 
 /** A decision as its session has it on record. */
@@ -34,7 +39,7 @@ export function commit(turn: Turn, decided: DecisionRecord, principal: Principal
   if (decided.state === "posted") return again(decided, fingerprint, "The decision was committed before, with a different report.");
 
   const late = decided.state !== "pending";
-  if (spentOf(turn.book.total) + report.costMicroUsd > Number.MAX_SAFE_INTEGER) {
+  if (spentOf(turn.book.total) + spentOf(turn.book.windDown) + report.costMicroUsd > Number.MAX_SAFE_INTEGER) {
     return err(refusal("money_precision", "The session's sum would be beyond 9007199254.740991 USD and could not be told exactly."));
   }
   const { costMicroUsd } = report;
@@ -43,6 +48,7 @@ export function commit(turn: Turn, decided: DecisionRecord, principal: Principal
     ? addUsd(decided.postedMicroUsd, minUsd(lessUsd(reservation.amountMicroUsd, decided.postedMicroUsd), tightest(turn.book, matter)))
     : reservation.amountMicroUsd;
   const overrunMicroUsd = lessUsd(costMicroUsd, covered);
+  const shown = shownReport(turn.sha256, report, matter.redaction);
   const settlement = settle(
     turn,
     decided,
@@ -54,14 +60,10 @@ export function commit(turn: Turn, decided: DecisionRecord, principal: Principal
       late,
       kind: "commit",
       fingerprint,
-      says: {
-        outcome: report.outcome,
-        error: report.error,
-        duration_ms: report.durationMs,
-        usage: report.usage,
-        principal: signature(principal),
-      },
-      outputs: report.outputs,
+      says: { ...shown.says, outcome: report.outcome, duration_ms: report.durationMs, principal: signature(principal) },
+      payload: shown.payload,
+      became: report.outcome,
+      outputs: partsOf(report.outputs, matter.keepOutputs),
     },
   );
   return ok({ settlement, replayed: false });
@@ -85,7 +87,9 @@ export function release(turn: Turn, decided: DecisionRecord, principal: Principa
       late: decided.state === "expired",
       kind: "release",
       fingerprint,
-      says: { principal: signature(principal), details: reason === null ? null : { reason } },
+      says: { principal: signature(principal), details: reason === null ? null : { reason: shownText(reason, matter.redaction) } },
+      payload: null,
+      became: "released",
       outputs: undefined,
     },
   );
@@ -125,13 +129,14 @@ export function topup(turn: Turn, decided: DecisionRecord, ask: TopupAsk): Resul
     return err(refusal("decision_settled", `Only a pending reservation can be topped up: this one is ${decided.state}.`));
   const { book, now } = turn;
   const wanted = ask.request.estimateMicroUsd;
-  const judgement: Judgement = judgeTopup(book, ask, lessUsd(wanted, reservation.amountMicroUsd), now);
+  const judgement: Judgement = judgeTopup(book, ask, lessUsd(wanted, reservation.amountMicroUsd), now, matter.fund);
   const allowed = judgement.verdict === "allow";
   const standing: Reservation = allowed ? { ...reservation, amountMicroUsd: wanted } : reservation;
   const before = balancesOf(book, matter.limits, matter.run);
   if (allowed) {
     happen(turn, {
       kind: "money",
+      fund: matter.fund,
       run: matter.run,
       action: matter.action,
       delta: { posted: 0, pending: wanted - reservation.amountMicroUsd, overrun: 0 },
@@ -139,6 +144,8 @@ export function topup(turn: Turn, decided: DecisionRecord, ask: TopupAsk): Resul
     happen(turn, { kind: "changed", id: decided.decision.id, reservation: standing });
   }
   const budgets = balancesOf(book, matter.limits, matter.run);
+  const alerts = allowed ? alertsOf(book, budgets, matter.alerts) : [];
+  rememberAlerts(turn, alerts);
   const entry = record(
     turn,
     "decision",
@@ -148,7 +155,8 @@ export function topup(turn: Turn, decided: DecisionRecord, ask: TopupAsk): Resul
       verdict: judgement.verdict,
       reason: judgement.reason.code,
       rule: judgement.reason.rule,
-      warnings: judgement.warnings.map((warning) => warning.code),
+      warnings: judgement.warnings.map(warningText),
+      alerts: alerts.map(alertText),
       policy: ask.lease.policy,
       estimate_usd: formatUsd(wanted),
       reservation: reservationText(standing),
@@ -163,6 +171,7 @@ export function topup(turn: Turn, decided: DecisionRecord, ask: TopupAsk): Resul
     reason: judgement.reason,
     stops: judgement.stops,
     warnings: judgement.warnings,
+    advice: judgement.advice,
     policy: ask.lease.policy,
     reservation: standing,
     budgets,
@@ -182,7 +191,10 @@ interface Ending {
   readonly kind: "commit" | "release";
   readonly fingerprint: string;
   readonly says: Parameters<typeof record>[2];
-  readonly outputs: CommitReport["outputs"];
+  readonly payload: Omit<Payload, "salt"> | null;
+  readonly became: "success" | "error" | "released";
+  /** What of the outputs is to be kept for rules that look back. */
+  readonly outputs: JsonValue | undefined;
 }
 
 /** Moves the money to where it ends, and writes it down with what an earlier entry had posted of it taken back. */
@@ -198,6 +210,7 @@ function settle(
   const before = balancesOf(book, matter.limits, matter.run);
   happen(turn, {
     kind: "money",
+    fund: matter.fund,
     run: matter.run,
     action: matter.action,
     delta: {
@@ -207,6 +220,8 @@ function settle(
     },
   });
   const budgets = balancesOf(book, matter.limits, matter.run);
+  const alerts = alertsOf(book, budgets, matter.alerts);
+  rememberAlerts(turn, alerts);
   const entry = record(
     turn,
     ending.kind,
@@ -219,8 +234,9 @@ function settle(
       late: ending.late,
       reservation: reservationText(reservation),
       accounts: movements(before, budgets),
+      alerts: alerts.map(alertText),
     },
-    ending.outputs === undefined ? null : { outputs: ending.outputs },
+    ending.payload,
   );
   const settlement: Settlement = {
     id,
@@ -236,6 +252,8 @@ function settle(
     kind: "settled",
     settled: {
       id,
+      action: matter.action,
+      became: { outcome: ending.became, endedAt: turn.now, amountMicroUsd: ending.posted, outputs: ending.outputs },
       state: ending.state,
       postedMicroUsd: ending.posted,
       overrunMicroUsd: ending.overrun,

@@ -24,6 +24,7 @@ export interface Turn {
 export function openTurn(book: Book, clock: Instant, tools: Pick<Turn, "sha256" | "fresh">): Turn {
   const now = Math.max(clock, book.clock);
   const turn: Turn = { book, now, effects: [], sha256: tools.sha256, fresh: tools.fresh };
+  book.trail.begin();
   const due = expiredBy(book, now);
   if (now > book.clock) happen(turn, { kind: "clock", at: now });
   for (const pending of due) expire(turn, pending);
@@ -99,7 +100,7 @@ function expire(turn: Turn, { id, reservation, matter }: Pending): void {
   const { amountMicroUsd } = reservation;
   const posted = matter.onExpiry === "post" ? amountMicroUsd : ZERO_USD;
   const before = balancesOf(book, matter.limits, matter.run);
-  happen(turn, { kind: "money", run: matter.run, action: matter.action, delta: { posted, pending: -amountMicroUsd, overrun: 0 } });
+  happen(turn, { kind: "money", fund: matter.fund, run: matter.run, action: matter.action, delta: { posted, pending: -amountMicroUsd, overrun: 0 } });
   record(
     turn,
     "expiry",
@@ -111,5 +112,9 @@ function expire(turn: Turn, { id, reservation, matter }: Pending): void {
     },
     null,
   );
-  happen(turn, { kind: "settled", settled: { id, state: "expired", postedMicroUsd: posted, overrunMicroUsd: ZERO_USD, told: null } });
+  const became = { outcome: "expired", endedAt: turn.now, amountMicroUsd: posted } as const;
+  happen(turn, {
+    kind: "settled",
+    settled: { id, action: matter.action, became, state: "expired", postedMicroUsd: posted, overrunMicroUsd: ZERO_USD, told: null },
+  });
 }

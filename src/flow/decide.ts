@@ -1,14 +1,22 @@
 import type { Decision } from "../core/decision.ts";
 import type { DecisionId, SessionId } from "../core/ids.ts";
+import { type MicroUsd, ZERO_USD } from "../core/money.ts";
 import { refusal } from "../core/refusals.ts";
 import type { ActionRequest, Principal } from "../core/request.ts";
 import { err, ok } from "../core/result.ts";
+import type { Instant } from "../core/time.ts";
 import { followPolicy } from "./follow_policy.ts";
 import { fingerprintOf, type IdempotencyKey, idFor } from "./idempotency.ts";
-import type { Answered, BatchSemantics, DecideCall, Ports, Reply } from "./ports.ts";
+import type { Answered, BatchSemantics, DecideCall, ExpectedUsage, Ports, Prices, Questions, Reply } from "./ports.ts";
 
 /** A request as its body states it: the caller may have made its id, or leaves that to us. */
-export type AskedAction = Omit<ActionRequest, "id"> & { readonly id: DecisionId | null };
+export type AskedAction = Omit<ActionRequest, "id" | "estimateMicroUsd" | "price"> & {
+  readonly id: DecisionId | null;
+  /** `null`: not stated. */
+  readonly estimateMicroUsd: MicroUsd | null;
+  /** What a call to the model is expected to use; `null`: not stated. */
+  readonly usage: ExpectedUsage | null;
+};
 
 export interface Asking {
   readonly principal: Principal;
@@ -18,6 +26,7 @@ export interface Asking {
   readonly batch: boolean;
   readonly semantics: BatchSemantics;
   readonly key: IdempotencyKey;
+  readonly now: Instant;
 }
 
 /**
@@ -27,10 +36,13 @@ export interface Asking {
  */
 export async function decide(ports: Ports, asking: Asking): Reply<readonly Answered<Decision>[]> {
   const { principal, session } = asking;
-  const requests = asking.asked.map((asked, place) => ({
-    ...asked,
-    id: asked.id ?? idFor(ports, "dec", principal, asking.key, `${session}/${place}`),
-  }));
+  const requests = asking.asked.map(
+    ({ id, estimateMicroUsd, usage, ...asked }, place): ActionRequest => ({
+      ...asked,
+      id: id ?? idFor(ports, "dec", principal, asking.key, `${session}/${place}`),
+      ...priced(ports.prices, asked.model, estimateMicroUsd, usage, asking.now),
+    }),
+  );
   const twice = requests.findIndex((request, place) => requests.findIndex((other) => other.id === request.id) !== place);
   if (twice >= 0) {
     return err(
@@ -47,7 +59,8 @@ export async function decide(ports: Ports, asking: Asking): Reply<readonly Answe
       ? null
       : { key: `${principal.subject} ${asking.key}`, fingerprint: fingerprintOf(ports, [asking.semantics, ids, fingerprints]) };
 
-  const seen = ports.policies.evaluateLastSeen(principal.tenant, session, requests);
+  const questions: Questions = { requests, principal, now: asking.now, isTopup: false };
+  const seen = await ports.policies.evaluateLastSeen(principal.tenant, session, questions);
   const decided = await followPolicy(ports, principal.tenant, session, seen, async (under) => {
     const call: DecideCall = {
       principal,
@@ -59,11 +72,31 @@ export async function decide(ports: Ports, asking: Asking): Reply<readonly Answe
       })),
       semantics: asking.semantics,
       under: under?.under ?? null,
+      entities: under?.entities ?? null,
       key,
     };
     const reply = await ports.sessions.decide(principal.tenant, session, call);
     if (!reply.ok) return reply;
-    return reply.value.kind === "decided" ? ok(reply.value) : ok({ ...reply.value, requests });
+    return reply.value.kind === "decided" ? ok(reply.value) : ok({ ...reply.value, questions });
   });
   return decided.ok ? ok(decided.value.decisions) : decided;
+}
+
+/** What a request asks for: what its caller states, else what the usage it expects would cost. Which of the two, and under which prices, goes on record. */
+export function priced(
+  prices: Prices,
+  model: ActionRequest["model"],
+  stated: MicroUsd | null,
+  usage: ExpectedUsage | null,
+  now: Instant,
+): Pick<ActionRequest, "estimateMicroUsd" | "price"> {
+  if (model === null) return { estimateMicroUsd: stated ?? ZERO_USD, price: null };
+  const known = prices.knows(model);
+  const { data } = prices;
+  if (stated !== null) return { estimateMicroUsd: stated, price: { basis: "stated", data, known } };
+  if (usage === null) return { estimateMicroUsd: ZERO_USD, price: { basis: "none", data, known } };
+  const cost = prices.costOf(model, usage, now);
+  return cost === null
+    ? { estimateMicroUsd: ZERO_USD, price: { basis: "unpriced", data, known } }
+    : { estimateMicroUsd: cost, price: { basis: "computed", data, known } };
 }

@@ -1,7 +1,7 @@
 import type { SessionId } from "../core/ids.ts";
 import { refusal } from "../core/refusals.ts";
 import { err, ok } from "../core/result.ts";
-import type { Evaluable, Evaluated, PolicyMoved, Ports, Reply } from "./ports.ts";
+import type { Evaluated, PolicyMoved, Ports, Questions, Reply } from "./ports.ts";
 
 /** A policy that moves this often within one call is a storm, not a change. */
 const MOST_MOVES = 8;
@@ -15,7 +15,7 @@ export async function followPolicy<T extends { readonly kind: "decided" }>(
   tenant: string,
   session: SessionId,
   first: Evaluated | null,
-  ask: (seen: Evaluated | null) => Reply<T | (PolicyMoved & { readonly requests: readonly Evaluable[] })>,
+  ask: (seen: Evaluated | null) => Reply<T | (PolicyMoved & { readonly questions: Questions })>,
 ): Reply<T> {
   let seen = first;
   for (let move = 0; move <= MOST_MOVES; move++) {
@@ -23,7 +23,7 @@ export async function followPolicy<T extends { readonly kind: "decided" }>(
     if (!reply.ok) return reply;
     if (reply.value.kind === "decided") return ok(reply.value);
     const moved = reply.value;
-    const evaluated = await ports.policies.evaluateUnder(tenant, session, moved, moved.requests);
+    const evaluated = await ports.policies.evaluateUnder(tenant, session, moved, moved.questions);
     if (!evaluated.ok) return evaluated;
     seen = evaluated.value;
     if (seen?.under === moved.policy.digest) continue;

@@ -1,35 +1,95 @@
-import type { Digest } from "../core/digest.ts";
+import type { Digest, Sha256 } from "../core/digest.ts";
 import type { SessionId } from "../core/ids.ts";
+import type { JsonValue } from "../core/json.ts";
+import { agentRef, circumstancesOf } from "../core/policy/circumstances.ts";
 import { type CompiledPolicy, compilePolicy } from "../core/policy/compile.ts";
 import { evaluatePolicy } from "../core/policy/evaluate.ts";
 import type { Evaluation, PolicyRef } from "../core/policy/findings.ts";
 import { readPolicy } from "../core/policy/parse.ts";
 import { ok } from "../core/result.ts";
-import type { Evaluable, PolicyCache, Tenants } from "./ports.ts";
+import type { EntityRef, Evaluable, Evaluated, PolicyCache, Questions, Tenants } from "./ports.ts";
 
 /**
  * What one isolate remembers of policies. Holds values only, so that requests may share it: a compiled policy by its digest never goes stale,
- * and the one last seen in force for a session is only a guess that the session itself corrects.
+ * and what was last seen in force for a session is only a guess that the session itself corrects.
  */
 export class PolicyMemory {
   /** `null`: the document cannot be read by this code. */
   readonly compiled = new Map<Digest, CompiledPolicy | null>();
-  readonly lastSeen = new Map<string, PolicyRef>();
+  /** How many characters of JSON the documents of the compiled policies have, each and together. */
+  readonly documentCharacters = new Map<Digest, number>();
+  compiledCharacters = 0;
+  readonly lastSeen = new Map<string, Seen>();
+  /** Stored attributes, each with the revision of its tenant's entities at which it was read. */
+  readonly entities = new Map<string, Remembered>();
+  /** How many characters of JSON the entities are together. */
+  entityCharacters = 0;
 }
 
-const MOST_COMPILED = 200;
-const MOST_SESSIONS = 20_000;
+interface Remembered {
+  readonly revision: number;
+  readonly properties: Properties;
+  readonly characters: number;
+}
 
-/** Policies ready to be evaluated, fetched from their tenants when an isolate first needs them. */
-export function openPolicyCache(memory: PolicyMemory, tenants: Tenants): PolicyCache {
+interface Seen {
+  readonly agent: string;
+  readonly policy: PolicyRef;
+  /** Attributes read at an older revision than this must be read again. */
+  readonly entities: number;
+}
+
+type Properties = { readonly [attribute: string]: JsonValue };
+
+/** A policy ready to be asked takes some times the room of its text. */
+const MOST_COMPILED_CHARACTERS = 4_000_000;
+const MOST_SESSIONS = 20_000;
+const MOST_ENTITY_CHARACTERS = 8_000_000;
+/** What `readEntities` answers at once, in requests: each looks at no more than two entities. */
+const MOST_READ = 8;
+
+/** Policies ready to be evaluated, fetched from their tenants when an isolate first needs them; stored attributes likewise. */
+export function openPolicyCache(memory: PolicyMemory, tenants: Tenants, sha256: Sha256): PolicyCache {
+  /** Evaluates every request, reading what is stored of its agent and resource where a condition looks at that and it is not known yet. */
+  const evaluate = async (tenant: string, session: SessionId, seen: Seen, questions: Questions): Promise<Evaluated | null> => {
+    const compiled = memory.compiled.get(seen.policy.digest);
+    if (compiled === undefined) return null;
+    if (compiled === null) {
+      return { under: seen.policy.digest, entities: null, evaluations: questions.requests.map(() => ({ kind: "invalid", policy: seen.policy })) };
+    }
+    const wanted = questions.requests.map((request) => refsOf(compiled, seen.agent, request));
+    const known = new Map<string, Properties>();
+    for (const ref of wanted.flat()) {
+      const found = memory.entities.get(entityKey(tenant, ref));
+      if (found !== undefined && found.revision >= seen.entities) known.set(entityKey(tenant, ref), found.properties);
+    }
+    // Attributes that are seen together are read together: what is known of the agent is read again with a resource that is not.
+    const missing = wanted.flat().every((ref) => known.has(entityKey(tenant, ref))) ? [] : wanted;
+    for (let from = 0; from < missing.length; from += MOST_READ) {
+      const refs = missing.slice(from, from + MOST_READ).flat();
+      const read = await tenants.readEntities(tenant, refs);
+      if (!read.ok) return null;
+      for (const [place, ref] of refs.entries()) {
+        const properties = read.value.properties[place] ?? {};
+        known.set(entityKey(tenant, ref), properties);
+        rememberEntity(memory, entityKey(tenant, ref), read.value.revision, properties);
+      }
+    }
+    const evaluations = questions.requests.map((request): Evaluation => {
+      const stored = (ref: EntityRef) => known.get(entityKey(tenant, ref)) ?? {};
+      const { principal, now, isTopup } = questions;
+      const around = circumstancesOf({ tenant, session, agent: seen.agent, principal, request, stored, now, isTopup, sha256 });
+      return { kind: "findings", findings: evaluatePolicy(compiled, seen.policy, request, around) };
+    });
+    return { under: seen.policy.digest, entities: wanted.every((refs) => refs.length === 0) ? null : seen.entities, evaluations };
+  };
+
   return {
-    evaluateLastSeen: (tenant, session, requests) => {
-      const policy = memory.lastSeen.get(sessionKey(tenant, session));
-      const compiled = policy === undefined ? undefined : memory.compiled.get(policy.digest);
-      if (policy === undefined || compiled === undefined) return null;
-      return { under: policy.digest, evaluations: evaluateAll(compiled, policy, requests) };
+    evaluateLastSeen: async (tenant, session, questions) => {
+      const seen = memory.lastSeen.get(sessionKey(tenant, session));
+      return seen === undefined ? null : evaluate(tenant, session, seen, questions);
     },
-    evaluateUnder: async (tenant, session, { agent, policy }, requests) => {
+    evaluateUnder: async (tenant, session, { agent, policy, entities }, questions) => {
       let inForce = policy;
       if (!memory.compiled.has(policy.digest)) {
         const fetched = await tenants.effectivePolicy(tenant, agent);
@@ -38,20 +98,50 @@ export function openPolicyCache(memory: PolicyMemory, tenants: Tenants): PolicyC
         // It may have moved once more since the session was told: then the session says so at the next try.
         inForce = fetched.value.policy;
         const read = readPolicy(fetched.value.document);
-        remember(memory.compiled, inForce.digest, read.ok ? compilePolicy(read.value) : null, MOST_COMPILED);
+        rememberCompiled(memory, inForce.digest, read.ok ? compilePolicy(read.value) : null, JSON.stringify(fetched.value.document).length);
       }
-      remember(memory.lastSeen, sessionKey(tenant, session), inForce, MOST_SESSIONS);
-      return ok({ under: inForce.digest, evaluations: evaluateAll(memory.compiled.get(inForce.digest) ?? null, inForce, requests) });
+      const seen: Seen = { agent, policy: inForce, entities };
+      remember(memory.lastSeen, sessionKey(tenant, session), seen, MOST_SESSIONS);
+      return ok(await evaluate(tenant, session, seen, questions));
     },
   };
 }
 
-const evaluateAll = (compiled: CompiledPolicy | null, policy: PolicyRef, requests: readonly Evaluable[]): readonly Evaluation[] =>
-  requests.map((request) =>
-    compiled === null ? { kind: "invalid", policy } : { kind: "findings", findings: evaluatePolicy(compiled, policy, request) },
-  );
+/** The stored things that conditions on this request look at. */
+function refsOf(compiled: CompiledPolicy, agent: string, { action, resource }: Evaluable): readonly EntityRef[] {
+  const { looksAt } = compiled.ofAction(action);
+  return [...(looksAt.subject ? [agentRef(agent)] : []), ...(looksAt.resource && resource !== null ? [resource] : [])];
+}
 
 const sessionKey = (tenant: string, session: SessionId): string => `${tenant}/${session}`;
+const entityKey = (tenant: string, { type, id }: EntityRef): string => JSON.stringify([tenant, type, id]);
+
+/** Remembers a compiled policy, forgetting the oldest beyond what an isolate has room for; the newest always stays. */
+function rememberCompiled(memory: PolicyMemory, digest: Digest, compiled: CompiledPolicy | null, characters: number): void {
+  memory.compiledCharacters += characters - (memory.documentCharacters.get(digest) ?? 0);
+  memory.compiled.set(digest, compiled);
+  memory.documentCharacters.set(digest, characters);
+  for (const oldest of memory.compiled.keys()) {
+    if (memory.compiledCharacters <= MOST_COMPILED_CHARACTERS || oldest === digest) return;
+    memory.compiledCharacters -= memory.documentCharacters.get(oldest) ?? 0;
+    memory.compiled.delete(oldest);
+    memory.documentCharacters.delete(oldest);
+  }
+}
+
+/** Remembers stored attributes, forgetting the oldest beyond what an isolate has room for. */
+function rememberEntity(memory: PolicyMemory, key: string, revision: number, properties: Properties): void {
+  const { entities } = memory;
+  const characters = key.length + JSON.stringify(properties).length;
+  memory.entityCharacters += characters - (entities.get(key)?.characters ?? 0);
+  entities.delete(key);
+  entities.set(key, { revision, properties, characters });
+  for (const [oldest, { characters: gone }] of entities) {
+    if (memory.entityCharacters <= MOST_ENTITY_CHARACTERS) return;
+    entities.delete(oldest);
+    memory.entityCharacters -= gone;
+  }
+}
 
 /** Remembers at most so many, forgetting the oldest. */
 function remember<K, V>(map: Map<K, V>, key: K, value: V, most: number): void {

@@ -21,6 +21,7 @@ export interface Ports {
   readonly tenants: Tenants;
   readonly ledger: Ledger;
   readonly policies: PolicyCache;
+  readonly prices: Prices;
   readonly identity: Identity;
   readonly sha256: Sha256;
   /** A fresh id from the clock and the runtime's randomness. */
@@ -106,6 +107,8 @@ export interface DecideCall {
   readonly semantics: BatchSemantics;
   /** The digest the items were evaluated under; `null` when the caller does not know the policy in force. */
   readonly under: Digest | null;
+  /** The revision of stored attributes that the evaluation looked at; `null`: it looked at none. */
+  readonly entities: number | null;
   /** The `Idempotency-Key`, with a digest of the whole body. */
   readonly key: { readonly key: string; readonly fingerprint: string } | null;
 }
@@ -120,7 +123,8 @@ export interface DecideItem {
   readonly evaluation: Evaluation | null;
 }
 
-export type PolicyMoved = { readonly kind: "policy_moved"; readonly agent: string; readonly policy: PolicyRef };
+/** What is in force is not what was evaluated under: a policy, or stored attributes of an older revision than `entities`. */
+export type PolicyMoved = { readonly kind: "policy_moved"; readonly agent: string; readonly policy: PolicyRef; readonly entities: number };
 
 export type DecideReply = { readonly kind: "decided"; readonly decisions: readonly Answered<Decision>[] } | PolicyMoved;
 
@@ -129,11 +133,12 @@ export interface TopupCall {
   readonly id: DecisionId;
   readonly estimateMicroUsd: MicroUsd;
   readonly under: Digest | null;
+  readonly entities: number | null;
   readonly evaluation: Evaluation | null;
 }
 
 /** What a policy looks at of a request that was decided before. */
-export type Reconsidered = Pick<ActionRequest, "action" | "tags" | "riskLevel">;
+export type Reconsidered = Pick<ActionRequest, "run" | "action" | "tags" | "riskLevel" | "resource" | "inputs">;
 
 export type TopupReply = { readonly kind: "decided"; readonly decision: Decision } | (PolicyMoved & { readonly request: Reconsidered });
 
@@ -164,6 +169,8 @@ export interface SessionRead {
   readonly policy: PolicyRef | null;
   readonly budgetMicroUsd: MicroUsd | null;
   readonly total: AccountRead;
+  /** What was paid from the reserve for winding down; in none of the other accounts. */
+  readonly windDown: AccountRead;
   readonly runs: readonly (AccountRead & { readonly id: RunId })[];
   readonly actions: readonly (AccountRead & { readonly action: string })[];
   readonly preventedMicroUsd: MicroUsd;
@@ -176,6 +183,8 @@ export interface Lease {
   readonly epoch: number;
   readonly policy: PolicyRef | null;
   readonly revokedTokens: readonly TokenId[];
+  /** Counts the tenant's changes of entities: attributes read at an older revision must be read again. */
+  readonly entities: number;
   readonly endsAt: Instant;
 }
 
@@ -196,6 +205,20 @@ export interface Tenants {
   listPolicyVersions(tenant: string, name: string, page: PageQuery): Reply<PageOf<PolicyVersionRow>>;
   /** What is in force for an agent: every active document that applies to it, merged. */
   effectivePolicy(tenant: string, agent: string | null): Reply<EffectivePolicy | null>;
+
+  /** Stores an entity's attributes in place of those it had. The same attributes again change nothing and are not recorded. */
+  putEntity(
+    tenant: string,
+    principal: Principal,
+    entity: Pick<EntityRow, "type" | "id" | "properties">,
+  ): Reply<{ readonly entity: EntityRow; readonly created: boolean }>;
+  /** Refuses with `not_found` where nothing is stored. */
+  deleteEntity(tenant: string, principal: Principal, ref: EntityRef): Reply<null>;
+  readEntity(tenant: string, ref: EntityRef): Reply<EntityRow>;
+  /** Newest first by when they were first stored; of one type only, unless it is `null`. A page may have fewer than `limit` and still not be the last. */
+  listEntities(tenant: string, page: PageQuery, type: string | null): Reply<PageOf<EntityRow>>;
+  /** For evaluation: at most 16 entities, all as they stood at one revision. */
+  readEntities(tenant: string, refs: readonly EntityRef[]): Reply<EntitiesRead>;
 
   recordToken(tenant: string, principal: Principal | null, token: TokenRecord, fingerprint: string): Reply<Answered<TokenRecord>>;
   listTokens(tenant: string, page: PageQuery): Reply<PageOf<TokenRow>>;
@@ -280,6 +303,24 @@ export interface EffectivePolicy {
   readonly conflicts: readonly { readonly pointer: string; readonly message: string }[];
 }
 
+export interface EntityRef {
+  readonly type: string;
+  readonly id: string;
+}
+
+/** Stored attributes of a subject or a resource. */
+export interface EntityRow extends EntityRef {
+  readonly properties: { readonly [attribute: string]: JsonValue };
+  readonly updatedAt: Instant;
+  readonly updatedBy: string;
+}
+
+/** Entities as they stood at one revision of the tenant's: `null` where nothing is stored. In the order asked. */
+export interface EntitiesRead {
+  readonly revision: number;
+  readonly properties: readonly (EntityRow["properties"] | null)[];
+}
+
 export interface TokenRecord {
   readonly id: TokenId;
   readonly subject: string;
@@ -355,25 +396,68 @@ export interface CostReport {
 
 /** Policies ready to be evaluated, by digest: what a digest names never changes. */
 export interface PolicyCache {
-  /** Evaluates under the policy last seen in force for this session, without asking anybody. `null`: none was seen here. */
-  evaluateLastSeen(tenant: string, session: SessionId, requests: readonly Evaluable[]): Evaluated | null;
+  /** Evaluates under the policy last seen in force for this session, asking its tenant only for stored attributes. `null`: none was seen here. */
+  evaluateLastSeen(tenant: string, session: SessionId, questions: Questions): Promise<Evaluated | null>;
   /** Evaluates under the named policy, fetching it if need be, and remembers it as the one in force for the session. `null`: none is in force any more. */
   evaluateUnder(
     tenant: string,
     session: SessionId,
-    moved: { readonly agent: string; readonly policy: PolicyRef },
-    requests: readonly Evaluable[],
+    moved: { readonly agent: string; readonly policy: PolicyRef; readonly entities: number },
+    questions: Questions,
   ): Reply<Evaluated | null>;
+}
+
+/** Requests that are asked together, and by whom and when. */
+export interface Questions {
+  readonly requests: readonly Evaluable[];
+  readonly principal: Principal;
+  readonly now: Instant;
+  /** Whether more is asked for of what was allowed before. */
+  readonly isTopup: boolean;
 }
 
 /** Requests as one policy sees them, in their order, and that policy's digest. */
 export interface Evaluated {
   readonly under: Digest;
+  /** The revision of the tenant's entities that it looked at, at least; `null`: it looked at none. */
+  readonly entities: number | null;
   readonly evaluations: readonly Evaluation[];
 }
 
 /** What evaluation looks at of a request. */
-export type Evaluable = Pick<ActionRequest, "action" | "tags" | "riskLevel" | "estimateMicroUsd">;
+export type Evaluable = Pick<
+  ActionRequest,
+  | "run"
+  | "action"
+  | "tags"
+  | "riskLevel"
+  | "estimateMicroUsd"
+  | "resource"
+  | "inputs"
+  | "inputsDigest"
+  | "price"
+  | "confidence"
+  | "rationale"
+  | "sources"
+  | "model"
+>;
+
+/** What models cost. Asks nobody: the price data is a part of the gateway. */
+export interface Prices {
+  /** The version of the price data, for the record. */
+  readonly data: string;
+  knows(model: { readonly provider?: string | undefined; readonly name: string }): boolean;
+  /** What a call would cost at most, rounded up to whole micro-USD; `null` when the price is not known, which is never zero. */
+  costOf(model: { readonly provider?: string | undefined; readonly name: string }, usage: ExpectedUsage, at: Instant): MicroUsd | null;
+}
+
+/** The tokens that a call to a model is expected to use at most. */
+export interface ExpectedUsage {
+  readonly inputTokens: number;
+  readonly outputTokens: number;
+  readonly cacheReadTokens: number;
+  readonly cacheWriteTokens: number;
+}
 
 /** What one key has spent. Within a window, more can have been taken back than was reported: what is posted is then zero. */
 export interface CostLine {

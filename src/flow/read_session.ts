@@ -1,6 +1,5 @@
 import type { SessionId } from "../core/ids.ts";
-import { compilePolicy, type PolicyLimits } from "../core/policy/compile.ts";
-import { limitsOf } from "../core/policy/evaluate.ts";
+import { type PolicyLimits, policyLimits } from "../core/policy/compile.ts";
 import { readPolicy } from "../core/policy/parse.ts";
 import type { Principal } from "../core/request.ts";
 import { ok } from "../core/result.ts";
@@ -27,5 +26,5 @@ async function withLimits(ports: Ports, tenant: string, session: SessionRead): R
   const effective = await ports.tenants.effectivePolicy(tenant, session.agent);
   if (!effective.ok) return effective;
   const document = effective.value === null ? null : readPolicy(effective.value.document);
-  return ok({ session, limits: document?.ok ? limitsOf(compilePolicy(document.value)) : null });
+  return ok({ session, limits: document?.ok ? policyLimits(document.value) : null });
 }

@@ -3,11 +3,19 @@ import type { DecisionId, SessionId } from "../core/ids.ts";
 import type { MicroUsd } from "../core/money.ts";
 import type { Principal } from "../core/request.ts";
 import { ok } from "../core/result.ts";
+import type { Instant } from "../core/time.ts";
 import { followPolicy } from "./follow_policy.ts";
-import type { Ports, Reply } from "./ports.ts";
+import type { Evaluable, Ports, Reply } from "./ports.ts";
 
 /** Asks for more money while an action runs: `estimateMicroUsd` is the new sum. A denial leaves the reservation as it was. */
-export async function topup(ports: Ports, principal: Principal, session: SessionId, id: DecisionId, estimateMicroUsd: MicroUsd): Reply<Decision> {
+export async function topup(
+  ports: Ports,
+  principal: Principal,
+  session: SessionId,
+  id: DecisionId,
+  estimateMicroUsd: MicroUsd,
+  now: Instant,
+): Reply<Decision> {
   // The first look learns what was decided and which policy is in force.
   const decided = await followPolicy(ports, principal.tenant, session, null, async (seen) => {
     const reply = await ports.sessions.topup(principal.tenant, session, {
@@ -15,10 +23,16 @@ export async function topup(ports: Ports, principal: Principal, session: Session
       id,
       estimateMicroUsd,
       under: seen?.under ?? null,
+      entities: seen?.entities ?? null,
       evaluation: seen?.evaluations[0] ?? null,
     });
     if (!reply.ok) return reply;
-    return reply.value.kind === "decided" ? ok(reply.value) : ok({ ...reply.value, requests: [{ ...reply.value.request, estimateMicroUsd }] });
+    if (reply.value.kind === "decided") return ok(reply.value);
+    const again: Evaluable = { ...NOT_ASKED_AGAIN, ...reply.value.request, estimateMicroUsd };
+    return ok({ ...reply.value, questions: { requests: [again], principal, now, isTopup: true } });
   });
   return decided.ok ? ok(decided.value.decision) : decided;
 }
+
+/** What a first request said for people and for the record, and a larger sum does not say again. */
+const NOT_ASKED_AGAIN = { inputsDigest: null, price: null, confidence: null, rationale: null, sources: [], model: null } as const;

@@ -17,7 +17,7 @@ const count = z.int().min(0);
 const verdict = z.enum(["allow", "deny", "hold"]);
 const decisionState = z.enum(["pending", "posted", "released", "expired", "denied", "held"]);
 const sessionState = z.enum(["active", "paused", "killed", "closed", "expired"]);
-const budgetScope = z.enum(["action", "run", "session", "agent", "tenant"]);
+const budgetScope = z.enum(["action", "run", "session", "wind_down", "agent", "tenant"]);
 const tokenKind = z.enum(["agent", "human", "service"]);
 const policyScope = z.enum(["tenant", "agent"]);
 
@@ -156,7 +156,60 @@ export const effectivePolicy = z.object({
 });
 export const policyValidation = z.object({ valid: z.boolean(), issues: z.array(issue), warnings: z.array(issue) });
 
+const simulationSum = z.object({
+  count,
+  money_usd: usd.meta({ description: "What they cost on record, or their estimates where they did not run." }),
+  entries: z.array(z.string()).max(100).meta({ description: "The first hundred of the entries." }),
+});
+const simulationChanges = z.object({
+  newly_denied: simulationSum,
+  newly_allowed: simulationSum,
+  newly_held: simulationSum,
+  no_longer_held: simulationSum.meta({ description: "Held on record, and allowed without a person." }),
+});
+export const simulation = z.object({
+  policy: z.object({ digest: z.string(), replaces: z.string().nullable(), warnings: z.array(issue) }),
+  window: z.object({
+    from: time.nullable(),
+    to: time.nullable(),
+    read_from: time.nullable().meta({ description: "How far back sessions were read for their state." }),
+  }),
+  entries: count.meta({ description: "Entries read." }),
+  sessions: count,
+  decisions: count.meta({ description: "The `same`, the changed, the not comparable and the uncertain ones together." }),
+  same: count,
+  same_for_another_reason: count.meta({ description: "Of `same`: denied or held as before, but by another rule." }),
+  changed: simulationChanges,
+  prevented_usd: usd.meta({ description: "What newly denied actions cost on record." }),
+  by_rule: z.array(z.object({ rule: z.string().nullable(), reason: reasonCode, changed: simulationChanges, prevented_usd: usd })).meta({
+    description: "By the rule that makes the difference: the candidate's that now denies or holds, or the recorded one that no longer does.",
+  }),
+  not_comparable: z.array(z.object({ reason: z.enum([...REASONS, "never_begun"]), count, entries: z.array(z.string()).max(100) })).meta({
+    description: "Kept as recorded, because no policy decides it; `never_begun`: more money for an action that the candidate had not allowed.",
+  }),
+  uncertain: simulationSum.meta({
+    description: "Differs by a rule that looked at what the record no longer has: redacted, kept as a digest, or erased.",
+  }),
+  after_first_change: count.meta({ description: "Decided after the first change in their session, on a state that rests on the assumptions." }),
+  cut_sessions: z
+    .array(z.object({ session: z.string(), through: time }))
+    .meta({ description: "Sessions that were too long to be read to their end." }),
+  assumptions: z.array(z.string()),
+  truncated: z.boolean(),
+  next: z.string().nullable().meta({ description: "Where to go on: send it as `cursor` with the same question. The figures of the parts add up." }),
+});
+
 const jsonObject = z.record(z.string(), json);
+
+export const entity = z.object({
+  type: z.string(),
+  id: z.string(),
+  properties: jsonObject,
+  updated_at: time,
+  updated_by: z.string().meta({ description: "The subject of the token that last changed it." }),
+});
+export const entityPage = pageOf(entity);
+
 const money = z.object({ posted_usd: usd, pending_usd: usd });
 
 export const ledgerEntry = z.object({
@@ -178,7 +231,7 @@ export const ledgerEntry = z.object({
   verdict: verdict.nullable(),
   reason: reasonCode.nullable(),
   rule: z.string().nullable(),
-  warnings: z.array(reasonCode),
+  warnings: z.array(z.object({ code: reasonCode, rule: z.string().nullable() })),
   policy: policyRef.nullable(),
   estimate_usd: usd.nullable(),
   cost_usd: usd,
@@ -191,14 +244,18 @@ export const ledgerEntry = z.object({
   usage: jsonObject.nullable(),
   reservation: reservation.nullable(),
   accounts: z.array(z.object({ scope: budgetScope, name: z.string(), limit_usd: usd.nullable(), before: money, after: money })),
-  rates: z.array(z.object({ name: z.string(), limit: z.int(), remaining: z.int(), window_ms: z.int() })),
+  alerts: z.array(z.object({ scope: budgetScope, name: z.string(), limit_usd: usd, spent_usd: usd, threshold: z.number() })),
+  rates: z.array(z.object({ name: z.string(), per: z.enum(["session", "run"]), limit: z.int(), remaining: z.int(), window_ms: z.int() })),
   approval: z.object({ id: z.string(), expires_at: time }).nullable(),
   rationale: z.string().nullable(),
   confidence: z.number().nullable(),
   sources: z.array(z.object({ source: z.string(), version: z.string().optional() })),
   parents: z.array(z.string()),
   model: z.object({ provider: z.string().optional(), name: z.string(), version: z.string().optional() }).nullable(),
+  price: z.object({ basis: z.enum(["stated", "computed", "default", "unpriced", "none"]), data: z.string(), known: z.boolean() }).nullable(),
   inputs_digest: z.string().nullable(),
+  outputs_digest: z.string().nullable(),
+  redacted: z.int(),
   payload_digest: z.string().nullable(),
   principal: z.object({ token_id: z.string(), subject: z.string(), kind: tokenKind }).nullable(),
   compliance_metadata: z.record(z.string(), z.string()).nullable(),

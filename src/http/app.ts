@@ -5,7 +5,7 @@ import type { Instant } from "../core/time.ts";
 import type { IdempotencyKey } from "../flow/idempotency.ts";
 import type { Ports } from "../flow/ports.ts";
 import { admit } from "./admit.ts";
-import { type BodyFormat, formatOf, readText } from "./body.ts";
+import { type BodyFormat, formatOf, MOST_BODY_BYTES, readText } from "./body.ts";
 import { guardPorts, PortLost } from "./guard_ports.ts";
 import { found, parseWith } from "./issues.ts";
 import { parseJson } from "./json.ts";
@@ -97,7 +97,7 @@ async function reach(route: Route, request: Request, segments: Record<string, st
   if (!caller.ok) return away(caller.error, true);
   const accepts = acceptedType(route, request.headers.get("Accept"));
   if (!accepts.ok) return away(accepts.error);
-  const parameters = parseParameters(segments);
+  const parameters = parseParameters(segments, request.url);
   if (!parameters.ok) return away(parameters.error);
   const query = queryOf(route, request.url);
   if (!query.ok) return away(query.error);
@@ -175,7 +175,9 @@ function offersOf(route: Route): Offers {
 }
 
 /** A name that nothing can have names nothing: `not_found`, as for what merely is not there. */
-function parseParameters(segments: Record<string, string>): Result<{ readonly [name: string]: unknown }, Refusal> {
+function parseParameters(segments: Record<string, string>, url: string): Result<{ readonly [name: string]: unknown }, Refusal> {
+  // The router leaves octets that are no UTF-8 as they were written: `%FC` would name what `%25FC` does.
+  if (!isDecodable(url)) return err(refusal("not_found", "The path is not percent-encoded UTF-8."));
   const parameters: { [name: string]: unknown } = {};
   for (const [name, text] of Object.entries(segments)) {
     const value = isParameter(name) ? PARAMETERS[name].parse(text) : null;
@@ -183,6 +185,16 @@ function parseParameters(segments: Record<string, string>): Result<{ readonly [n
     parameters[name] = value;
   }
   return ok(parameters);
+}
+
+function isDecodable(url: string): boolean {
+  if (!url.includes("%")) return true;
+  try {
+    decodeURIComponent(url.split("?", 1)[0] ?? "");
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function parseKey(header: string | null): Result<IdempotencyKey, Refusal> {
@@ -202,7 +214,7 @@ async function readBody(route: Route, request: Request): Promise<Result<ReadBody
   if (encoding !== null && encoding.toLowerCase() !== "identity") {
     return err(refusal("media_type_unsupported", "The body must not be encoded: send it without Content-Encoding."));
   }
-  const text = await readText(request);
+  const text = await readText(request, wanted.mostBytes ?? MOST_BODY_BYTES);
   if (!text.ok) return text;
   if (text.value === "" && wanted.optional) return wanted.schema === null ? ok(NO_BODY) : parsedBody(wanted.schema, {}, "", "json");
   if (text.value === "") return err(refusal("body_malformed", "The body is empty."));

@@ -1,15 +1,16 @@
 import { type Refusal, refusal } from "../core/refusals.ts";
 import { err, ok, type Result } from "../core/result.ts";
 
+/** What a body may have where its route says nothing else. */
 export const MOST_BODY_BYTES = 256 * 1024;
 
 /**
- * Reads the whole body as UTF-8 text. Refuses more than {@link MOST_BODY_BYTES} (`body_too_large`, whether announced or found while reading) and
+ * Reads the whole body as UTF-8 text. Refuses more than `most` bytes (`body_too_large`, whether announced or found while reading) and
  * what is not UTF-8 (`body_malformed`). An absent body is the empty text.
  */
-export async function readText(request: Request): Promise<Result<string, Refusal>> {
-  const octets = await readOctets(request);
-  if (octets === null) return err(refusal("body_too_large", `The body has more than ${MOST_BODY_BYTES} bytes.`));
+export async function readText(request: Request, most: number): Promise<Result<string, Refusal>> {
+  const octets = await readOctets(request, most);
+  if (octets === null) return err(refusal("body_too_large", `The body has more than ${most} bytes.`));
   try {
     return ok(new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(octets));
   } catch {
@@ -18,14 +19,14 @@ export async function readText(request: Request): Promise<Result<string, Refusal
 }
 
 /** `null`: there are more than a body may have. */
-async function readOctets(request: Request): Promise<Uint8Array | null> {
+async function readOctets(request: Request, most: number): Promise<Uint8Array | null> {
   const announced = request.headers.get("Content-Length");
-  if (Number(announced ?? 0) > MOST_BODY_BYTES) return null;
+  if (Number(announced ?? 0) > most) return null;
   if (request.body === null) return new Uint8Array();
   if (announced !== null) {
     // HTTP ends the body where its length was announced to end, so it can be taken whole, which is cheaper. The check is for who calls without HTTP.
     const whole = new Uint8Array(await request.arrayBuffer());
-    return whole.byteLength > MOST_BODY_BYTES ? null : whole;
+    return whole.byteLength > most ? null : whole;
   }
   const chunks: Uint8Array[] = [];
   let size = 0;
@@ -34,7 +35,7 @@ async function readOctets(request: Request): Promise<Uint8Array | null> {
     const { done, value } = await reader.read();
     if (done) return joined(chunks, size);
     size += value.byteLength;
-    if (size > MOST_BODY_BYTES) {
+    if (size > most) {
       // The rest is not wanted; whether its sender learns so in time makes no difference.
       reader.cancel().catch(() => undefined);
       return null;

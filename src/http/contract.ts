@@ -22,6 +22,8 @@ export type RequestsAreTheContract = AllEqual<{
   release: Equal<Asks<"release">, wire.ReleaseRequest>;
   extend: Equal<Asks<"extend">, wire.ExtendRequest>;
   topup: Equal<Asks<"topup">, wire.TopupRequest>;
+  putEntity: Equal<Asks<"putEntity">, wire.PutEntityRequest>;
+  simulate: Equal<Asks<"simulate">, wire.SimulateRequest>;
   createTenant: Equal<Asks<"createTenant">, wire.CreateTenantRequest>;
   issueToken: Equal<Asks<"issueToken">, wire.IssueTokenRequest>;
 }>;
@@ -42,6 +44,9 @@ export type AnswersAreTheContract = AllEqual<{
   policyDetail: Equal<Answers<"policyDetail">, wire.PolicyDetail>;
   effectivePolicy: Equal<Answers<"effectivePolicy">, wire.EffectivePolicy>;
   policyValidation: Equal<Answers<"policyValidation">, wire.PolicyValidation>;
+  simulation: Equal<Answers<"simulation">, wire.Simulation>;
+  entity: Equal<Answers<"entity">, wire.Entity>;
+  entityPage: Equal<Answers<"entityPage">, wire.Page<wire.Entity>>;
   ledgerPage: Equal<Answers<"ledgerPage">, wire.Page<wire.LedgerEntry>>;
   costReport: Equal<Answers<"costReport">, wire.CostReport>;
   createdTenant: Equal<Answers<"createdTenant">, wire.CreatedTenant>;

@@ -1,4 +1,5 @@
 import type * as wire from "../../sdk/src/wire.ts";
+import { ASSUMPTIONS } from "../core/policy/simulate.ts";
 import { EXAMPLE_DIGEST, EXAMPLE_IDS } from "./fields.ts";
 
 /** Examples that the OpenAPI document shows. A test parses every one of them with the schema beside which it stands. */
@@ -99,6 +100,10 @@ export const policyDetail: wire.PolicyDetail = { ...policyVersion, scope: "tenan
 
 export const effectivePolicy: wire.EffectivePolicy = { policy, document: policyDocument, conflicts: [] };
 
+export const putEntity: wire.PutEntityRequest = { properties: { department: "support", cleared_for: ["crm"] } };
+
+export const entity: wire.Entity = { type: "agent", id: "support-1", properties: putEntity.properties, updated_at: AT, updated_by: "ada" };
+
 export const ledgerEntry: wire.LedgerEntry = {
   id: EXAMPLE_IDS.ent,
   kind: "commit",
@@ -131,6 +136,7 @@ export const ledgerEntry: wire.LedgerEntry = {
   usage: null,
   reservation: null,
   accounts: [],
+  alerts: [],
   rates: [],
   approval: null,
   rationale: null,
@@ -138,7 +144,10 @@ export const ledgerEntry: wire.LedgerEntry = {
   sources: [],
   parents: [],
   model: null,
+  price: null,
   inputs_digest: null,
+  outputs_digest: null,
+  redacted: 0,
   payload_digest: null,
   principal: { token_id: EXAMPLE_IDS.tok, subject: "support-1", kind: "agent" },
   compliance_metadata: null,
@@ -160,3 +169,33 @@ export const tokenSummary: wire.TokenSummary = {
 };
 
 export const issuedToken: wire.IssuedToken = { id: EXAMPLE_IDS.tok, token: "eyJhbGciOiJFZERTQSJ9.…", expires_at: LATER };
+
+const noSum: wire.SimulationSum = { count: 0, money_usd: "0", entries: [] };
+const oneDenied: wire.SimulationChanges = {
+  newly_denied: { count: 1, money_usd: "0.043", entries: [EXAMPLE_IDS.ent] },
+  newly_allowed: noSum,
+  newly_held: noSum,
+  no_longer_held: noSum,
+};
+
+export const simulate: wire.SimulateRequest = { policy: { version: 1, denied_actions: ["send_email"] }, from: AT };
+
+export const simulation: wire.Simulation = {
+  policy: { digest: EXAMPLE_DIGEST, replaces: null, warnings: [] },
+  window: { from: AT, to: null, read_from: AT },
+  entries: 12,
+  sessions: 1,
+  decisions: 5,
+  same: 3,
+  same_for_another_reason: 0,
+  changed: oneDenied,
+  prevented_usd: "0.043",
+  by_rule: [{ rule: "/denied_actions", reason: "action_denied", changed: oneDenied, prevented_usd: "0.043" }],
+  not_comparable: [{ reason: "session_closed", count: 1, entries: [EXAMPLE_IDS.ent] }],
+  uncertain: noSum,
+  after_first_change: 2,
+  cut_sessions: [],
+  assumptions: [...ASSUMPTIONS],
+  truncated: false,
+  next: null,
+};

@@ -132,6 +132,47 @@ export const labels = (z.unknown() as z.ZodType<Labels, Labels>)
 const LABEL_KEY = /^[^\p{Cc}\p{Cs}]{1,64}$/u;
 const LABEL_VALUE = /^[^\p{Cc}\p{Cs}]*$/u;
 
+/** The names by which a request itself says what it is about. A stored attribute of the same name would contradict it. */
+const STATED_ATTRIBUTES = ["id", "type"] as const;
+const MOST_ATTRIBUTE_BYTES = 64 * 1024;
+
+type Attributes = { readonly [attribute: string]: JsonValue };
+type AttributesIn = { readonly [attribute: string]: Json };
+
+/**
+ * What is stored of an entity. Looked at by hand, as labels are. Texts must be whole characters: what is stored, recorded and compared by rules is
+ * one and the same.
+ */
+export const attributes = (z.unknown() as z.ZodType<Attributes, AttributesIn>)
+  .superRefine((input: unknown, ctx) => {
+    if (!isObject(input)) return flaw(ctx, input, found(input, "an object"));
+    for (const name of STATED_ATTRIBUTES) {
+      if (Object.hasOwn(input, name)) flaw(ctx, input, "cannot be stored: every request states it itself", [name]);
+    }
+    if (Object.hasOwn(input, "__proto__")) flaw(ctx, input, "is not an attribute's name", ["__proto__"]);
+    const torn = tornText(input, []);
+    if (torn !== null) flaw(ctx, input, "has half of a surrogate pair; wanted whole characters", torn);
+    const bytes = new TextEncoder().encode(JSON.stringify(input)).length;
+    if (bytes > MOST_ATTRIBUTE_BYTES) flaw(ctx, input, `found ${bytes} bytes of JSON; wanted at most ${MOST_ATTRIBUTE_BYTES}`);
+  })
+  .meta({
+    description: `What rules may look at, at most ${MOST_ATTRIBUTE_BYTES} bytes of JSON. Whatever a request states itself cannot be stored: \`id\`, \`type\`, and of whoever may hold a token \`kind\`.`,
+    type: "object",
+    propertyNames: { not: { enum: [...STATED_ATTRIBUTES, "__proto__"] } },
+    examples: [{ department: "support", cleared_for: ["crm"] }],
+  });
+
+/** Where a text, or a member's name, is no whole characters; `null` where all are. A body is at most 64 levels deep. */
+function tornText(value: unknown, path: readonly string[]): readonly string[] | null {
+  if (typeof value === "string") return value.isWellFormed() ? null : path;
+  if (typeof value !== "object" || value === null) return null;
+  for (const [key, member] of Object.entries(value)) {
+    const torn = key.isWellFormed() ? tornText(member, [...path, key]) : path;
+    if (torn !== null) return torn;
+  }
+  return null;
+}
+
 interface UsageIn {
   readonly model?: string | undefined;
   readonly input_tokens?: number | undefined;

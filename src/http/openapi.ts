@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { MOST_POLICY_BYTES } from "../core/policy/text.ts";
 import type { RefusalCode } from "../core/refusals.ts";
 import * as answers from "./answers.ts";
 import { MOST_BODY_BYTES } from "./body.ts";
@@ -39,6 +40,9 @@ const NAMED = {
   PolicyDetail: answers.policyDetail,
   EffectivePolicy: answers.effectivePolicy,
   PolicyValidation: answers.policyValidation,
+  PutEntityRequest: requests.putEntity,
+  Entity: answers.entity,
+  EntityPage: answers.entityPage,
   LedgerEntry: answers.ledgerEntry,
   LedgerPage: answers.ledgerPage,
   CostReport: answers.costReport,
@@ -81,7 +85,7 @@ export function openApiDocument(routes: readonly Route[]): Json {
 const INTRODUCTION = `Runtime authority for autonomous agents: every action is asked for, decided, charged and recorded before it happens.
 
 - A policy's "no" is an answer (200). A problem document (RFC 9457) means that the question was not answered.
-- Bodies have at most ${MOST_BODY_BYTES} bytes, are UTF-8, nest at most ${MOST_DEPTH} levels, and name no member twice.
+- Bodies have at most ${MOST_BODY_BYTES} bytes (where a policy is sent, enough for the largest: ${MOST_POLICY_BYTES} bytes of text), are UTF-8, nest at most ${MOST_DEPTH} levels, and name no member twice.
 - Money is a decimal string of USD in answers; requests may also use numbers. More than six decimals are refused, never rounded.
 - Unknown members and unknown query parameters are refused.
 - \`Idempotency-Key\` works on every POST that makes something: the same key and body give the same answer, marked \`Idempotency-Replayed: true\`.

@@ -3,7 +3,7 @@ import type { Principal } from "../core/request.ts";
 import { err, ok, type Result } from "../core/result.ts";
 
 /**
- * Whose sessions and entries a caller reads: an agent its own only, everybody else those of the agent it names, or all of them (`null`).
+ * Whose sessions, entries and policies a caller reads: an agent its own only, everybody else those of the agent it names, or all of them (`null`).
  * An agent that asks for another's is refused rather than shown its own: the answer would be to another question.
  */
 export function agentToRead(principal: Principal, named: string | undefined): Result<string | null, Refusal> {

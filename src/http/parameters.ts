@@ -31,6 +31,18 @@ export const PARAMETERS = {
     description: "The policy's name: 1 to 128 letters, digits or _ - . of which the first is a letter or a digit.",
     example: "support-bots",
   },
+  type: {
+    parse: (text: string) => text,
+    schema: z.string().min(1).max(128),
+    description: "What the entity is: 1 to 128 characters without control characters, percent-encoded.",
+    example: "agent",
+  },
+  id: {
+    parse: (text: string) => text,
+    schema: z.string().min(1).max(512),
+    description: "Which one it is: 1 to 512 characters without control characters, percent-encoded.",
+    example: "support-1",
+  },
   version: {
     parse: (text: string) => (/^[1-9]\d{0,8}$/.test(text) ? Number(text) : null),
     schema: z.int().min(1),

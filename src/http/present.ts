@@ -3,9 +3,12 @@ import type { Balance, Decision, Reason, Reservation, Settlement } from "../core
 import { matchesGlob } from "../core/glob.ts";
 import { addUsd, formatUsd, lessUsd, type MicroUsd, minUsd, ZERO_USD } from "../core/money.ts";
 import type { PolicyLimits } from "../core/policy/compile.ts";
-import { formatInstant } from "../core/time.ts";
+import { ASSUMPTIONS, type RuleSums, type Sum } from "../core/policy/simulate.ts";
+import type { Issue } from "../core/refusals.ts";
+import { formatInstant, type Instant } from "../core/time.ts";
 import type * as flow from "../flow/ports.ts";
 import type { SessionNow } from "../flow/read_session.ts";
+import type { Simulated, Simulating } from "../flow/simulate.ts";
 
 /** From the values of the core to the names of the wire. Nothing is decided here, and nothing is left out in silence. */
 
@@ -37,15 +40,15 @@ export const sessionDetail = ({ session, limits }: SessionNow): wire.SessionDeta
   policy: session.policy,
   budgets: sessionBudgets(session, limits),
   totals: {
-    posted_usd: formatUsd(session.total.postedMicroUsd),
-    pending_usd: formatUsd(session.total.pendingMicroUsd),
+    posted_usd: formatUsd(addUsd(session.total.postedMicroUsd, session.windDown.postedMicroUsd)),
+    pending_usd: formatUsd(addUsd(session.total.pendingMicroUsd, session.windDown.pendingMicroUsd)),
     prevented_usd: formatUsd(session.preventedMicroUsd),
-    overrun_usd: formatUsd(session.total.overrunMicroUsd),
+    overrun_usd: formatUsd(addUsd(session.total.overrunMicroUsd, session.windDown.overrunMicroUsd)),
     decisions: session.decisions,
   },
 });
 
-/** The session, each run, each budget that the policy gives to actions, and then every action that no such budget counts. */
+/** The session, each run, each budget that the policy gives to actions, every action that no such budget counts, and the reserve if there is one. */
 function sessionBudgets(session: flow.SessionRead, limits: PolicyLimits | null): readonly wire.SessionBudget[] {
   const patterns = limits?.actions ?? [];
   return [
@@ -57,6 +60,9 @@ function sessionBudgets(session: flow.SessionRead, limits: PolicyLimits | null):
     ...session.actions
       .filter(({ action }) => !patterns.some(({ pattern }) => matchesGlob(pattern, action)))
       .map((account) => sessionBudget("action", account.action, null, account)),
+    ...(limits == null || limits.windDownMicroUsd === null
+      ? []
+      : [sessionBudget("wind_down", "wind_down", limits.windDownMicroUsd, session.windDown)]),
   ];
 }
 
@@ -123,7 +129,7 @@ export const decision = (decided: Decision, origin: string): wire.Decision => ({
   rates: decided.rates.map((rate) => ({ name: rate.name, limit: rate.limit, remaining: rate.remaining, reset_ms: rate.resetMs })),
   policy: decided.policy,
   obligations: [],
-  advice: [],
+  advice: decided.advice.map(({ code, message, details }) => ({ ...details, code, message })),
   warnings: decided.warnings.map(reason),
   approval:
     decided.approval === null
@@ -184,6 +190,60 @@ export const effectivePolicy = (effective: flow.EffectivePolicy | null): wire.Ef
   effective === null
     ? { policy: null, document: null, conflicts: [] }
     : { policy: effective.policy, document: effective.document, conflicts: effective.conflicts };
+
+export function simulation(done: Simulated, asked: Pick<Simulating, "from" | "to" | "replaces">, warnings: readonly Issue[]): wire.Simulation {
+  const { tally } = done;
+  return {
+    policy: { digest: done.digest, replaces: asked.replaces, warnings: warnings.map(problemIssue) },
+    window: { from: instantOrNull(asked.from), to: instantOrNull(asked.to), read_from: instantOrNull(done.readFrom) },
+    entries: done.entries,
+    sessions: done.sessions,
+    decisions: tally.decisions,
+    same: tally.same,
+    same_for_another_reason: tally.sameForAnotherReason,
+    changed: simulationChanges(tally.changed),
+    prevented_usd: formatUsd(tally.preventedMicroUsd),
+    by_rule: tally.byRule.map(({ rule, reason, changed, preventedMicroUsd }) => ({
+      rule,
+      reason,
+      changed: simulationChanges(changed),
+      prevented_usd: formatUsd(preventedMicroUsd),
+    })),
+    not_comparable: Array.from(tally.notComparable, ([reason, { count, entries }]) => ({ reason, count, entries })),
+    uncertain: simulationSum(tally.uncertain),
+    after_first_change: tally.afterFirstChange,
+    cut_sessions: done.cut.map(({ session, through }) => ({ session, through: formatInstant(through) })),
+    assumptions: ASSUMPTIONS,
+    truncated: done.next !== null,
+    next: done.next,
+  };
+}
+
+const problemIssue = ({ pointer, message, line, column }: Issue): wire.ProblemIssue => ({
+  pointer,
+  message,
+  ...(line === undefined ? {} : { line }),
+  ...(column === undefined ? {} : { column }),
+});
+
+const instantOrNull = (at: Instant | null): string | null => (at === null ? null : formatInstant(at));
+
+const simulationSum = ({ count, moneyMicroUsd, entries }: Sum): wire.SimulationSum => ({ count, money_usd: formatUsd(moneyMicroUsd), entries });
+
+const simulationChanges = (changed: RuleSums["changed"]): wire.SimulationChanges => ({
+  newly_denied: simulationSum(changed.newly_denied),
+  newly_allowed: simulationSum(changed.newly_allowed),
+  newly_held: simulationSum(changed.newly_held),
+  no_longer_held: simulationSum(changed.no_longer_held),
+});
+
+export const entity = (row: flow.EntityRow): wire.Entity => ({
+  type: row.type,
+  id: row.id,
+  properties: row.properties,
+  updated_at: formatInstant(row.updatedAt),
+  updated_by: row.updatedBy,
+});
 
 /**
  * The hashed members exactly as they were hashed, with the three that stand beside them. The canonical text is spliced, not parsed and printed

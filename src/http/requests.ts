@@ -1,8 +1,10 @@
 import * as z from "zod";
-import type { BatchSemantics, RiskLevel } from "../../sdk/src/wire.ts";
+import type { BatchSemantics, RiskLevel, SimulateRequest } from "../../sdk/src/wire.ts";
 import { ACTION_NAME, RISK_LEVELS } from "../core/request.ts";
 import { SCOPES } from "../core/scopes.ts";
-import { DAY_MS, digest, id, instant, json, labels, oneLine, patterned, SECOND_MS, usage, usd, whole } from "./fields.ts";
+import { LONGEST_SESSION_MS } from "../flow/simulate.ts";
+import { attributes, DAY_MS, digest, id, instant, json, labels, oneLine, patterned, SECOND_MS, usage, usd, whole } from "./fields.ts";
+import { found } from "./issues.ts";
 
 /** What requests may say. These schemas parse every body and query, and the OpenAPI document is made from them. */
 
@@ -19,9 +21,16 @@ export const openSession = z.strictObject({
   agent: subject.optional().meta({ description: "Whose session it is. Defaults to the token's subject." }),
   labels: labels.optional(),
   budget_usd: usd.optional().meta({ description: "Can only tighten the policy: the smaller counts." }),
-  ttl_ms: whole(SECOND_MS, 30 * DAY_MS)
-    .optional()
-    .meta({ description: "1 second to 30 days.", default: DAY_MS }),
+  ttl_ms: whole(SECOND_MS, LONGEST_SESSION_MS).optional().meta({ description: "1 second to 30 days.", default: DAY_MS }),
+});
+
+const tokens = whole(0, 1_000_000_000);
+
+export const expectedUsage = z.strictObject({
+  input_tokens: tokens.optional().meta({ description: "Cached ones included." }),
+  output_tokens: tokens.optional(),
+  cache_read_tokens: tokens.optional(),
+  cache_write_tokens: tokens.optional(),
 });
 
 export const decision = z.strictObject({
@@ -42,6 +51,7 @@ export const decision = z.strictObject({
     .optional(),
   parents: z.array(id("dec")).max(64).optional().meta({ description: "Decisions that led to this one." }),
   model: z.strictObject({ provider: oneLine(128).optional(), name: oneLine(128), version: oneLine(128).optional() }).optional(),
+  usage: expectedUsage.optional().meta({ description: "What a call to the model is expected to use at most: priced where no estimate is stated." }),
   approval: id("apr").optional().meta({ description: "The approval of an earlier, held request of the same action." }),
   ttl_ms: whole(1, DAY_MS).optional().meta({ description: "How long the reservation stands.", default: 300_000 }),
 });
@@ -74,6 +84,10 @@ export const extend = z.strictObject({ ttl_ms: whole(1, DAY_MS).meta({ descripti
 export const topup = z.strictObject({ estimate_usd: usd.meta({ description: "The new sum, not the difference." }) });
 
 export const activate = z.strictObject({ version: whole(1, 1_000_000_000) });
+
+/** What an entity may be called; both stand in its path. */
+export const entityRef = z.strictObject({ type: oneLine(128), id: oneLine(512) });
+export const putEntity = z.strictObject({ properties: attributes });
 
 export const createTenant = z.strictObject({
   id: tenantId.meta({ examples: ["demo"] }),
@@ -124,6 +138,7 @@ export const putPolicyQuery = z
 export const effectiveQuery = z.strictObject({
   agent: subject.optional().meta({ description: "For which agent. Defaults to an agent's own subject, else to the tenant's policies alone." }),
 });
+export const entitiesQuery = z.strictObject({ ...page, type: oneLine(128).optional().meta({ description: "Of this type only." }) });
 export const tenantQuery = z.strictObject({
   tenant: tenantId.optional().meta({ description: "Whose, with the root key." }),
 });
@@ -170,4 +185,36 @@ export const ledgerQuery = z.strictObject({ ...page, ...ledgerFilter }).superRef
 export const exportQuery = z.strictObject(ledgerFilter).superRefine(ordered);
 export const costsQuery = z
   .strictObject({ group_by: z.enum(["action", "run", "session", "agent", "day"]).optional().meta({ default: "action" }), ...period })
+  .superRefine(ordered);
+
+/** A policy's name, of which a path shows the same. */
+export const POLICY_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
+export const POLICY_NAME_WANTED = "1 to 128 letters, digits or _ - . of which the first is a letter or a digit";
+
+type PolicyInBody = SimulateRequest["policy"];
+
+/** The core parses it, which knows what may stand in a policy and tells every mistake at once. */
+const policyInBody = (z.unknown() as z.ZodType<PolicyInBody, PolicyInBody>)
+  .superRefine((input: unknown, ctx) => {
+    if (typeof input === "string" || (typeof input === "object" && input !== null && !Array.isArray(input))) return;
+    ctx.addIssue({ code: "custom", input, message: found(input, "a policy: the document as an object, or its text in YAML or JSON") });
+  })
+  .meta({
+    description: "The document, or its text in YAML or JSON.",
+    anyOf: [{ type: "object" }, { type: "string" }],
+    examples: [{ version: 1, budgets: { session: "2" } }],
+  });
+
+export const simulate = z
+  .strictObject({
+    policy: policyInBody,
+    from: instant.optional().meta({ description: "Decisions from here on are compared; earlier ones of the same sessions give them their state." }),
+    to: instant.optional().meta({ description: "Decisions before this are compared." }),
+    agent: subject.optional().meta({ description: "Of this agent's sessions only." }),
+    session: id("ses").optional().meta({ description: "Of this session only." }),
+    replaces: patterned(POLICY_NAME, POLICY_NAME_WANTED, 128).optional().meta({
+      description: "The policy in whose place the candidate stands, beside the other active ones. Without it the candidate stands alone.",
+    }),
+    cursor: page.cursor.meta({ description: "The `next` of the part before, with the same question." }),
+  })
   .superRefine(ordered);

@@ -39,7 +39,7 @@ export interface Route {
   answer(asked: Asked): Promise<Result<Answer, Refusal>>;
 }
 
-export type Tag = "Sessions" | "Decisions" | "Policies" | "Ledger" | "Tenants and tokens" | "Served";
+export type Tag = "Sessions" | "Decisions" | "Policies" | "Entities" | "Ledger" | "Tenants and tokens" | "Served";
 
 export type CallerWanted = "anyone" | "root" | "bearer" | "root or bearer";
 
@@ -49,6 +49,8 @@ export interface BodyWanted {
   readonly schema: z.ZodType | null;
   /** An absent body stands for `{}`. */
   readonly optional: boolean;
+  /** How many bytes it may have, where that is not what every body may. */
+  readonly mostBytes?: number;
   readonly example: unknown;
 }
 

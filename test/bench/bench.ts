@@ -9,11 +9,14 @@ import { makeRootKey, makeSigningKeys } from "../../src/local/keys.ts";
 import { migrate } from "../../src/local/migrate.ts";
 import { startRuntime } from "../../src/local/runtime.ts";
 import { load, post, type Round } from "./client.ts";
+import { measurePolicy, printPolicy } from "./policy.ts";
 
-const HELP = `npm run bench -- [--rounds N] [--seconds N] [--json]
+const HELP = `npm run bench -- [--only gateway|policy] [--rounds N] [--seconds N] [--json]
 
 Measures a full decision against what it is made of, all in workerd itself, in one run on this machine. The ratios are what counts:
-the same load, in interleaved rounds, the median of each. --rounds (default 5), --seconds of each round (default 2), --json for one object.`;
+the same load, in interleaved rounds, the median of each. --rounds (default 5), --seconds of each round (default 2), --json for one object.
+Before that, the policy engine alone, in this process: against Cedar and casbin on the same rules, with 10,000 rules against ten, from a policy's
+text to its first answer, and with everything that a session does around it. There a round takes a quarter of --seconds. --only for one of the two.`;
 
 const POLICY = `
 budgets: { session: 1000000, run: 1000000, actions: { "db.*": 500000, search: 500000 } }
@@ -25,6 +28,7 @@ approvals: { actions: [send_money], threshold_usd: 5 }
 
 const { values } = parseArgs({
   options: {
+    only: { type: "string" },
     rounds: { type: "string", default: "5" },
     seconds: { type: "string", default: "2" },
     json: { type: "boolean", default: false },
@@ -35,8 +39,19 @@ if (values.help) {
   console.log(HELP);
   process.exit(0);
 }
+if (values.only !== undefined && values.only !== "gateway" && values.only !== "policy") {
+  console.error(`--only is gateway or policy, found ${values.only}`);
+  process.exit(2);
+}
 
 const say = (text: string) => process.stderr.write(text);
+const policy = values.only === "gateway" ? null : await measurePolicy(Number(values.rounds), Number(values.seconds), say);
+if (values.only === "policy" && policy !== null) {
+  if (values.json) console.log(JSON.stringify({ rounds: Number(values.rounds), cores: os.availableParallelism(), policy }));
+  else printPolicy(policy);
+  process.exit(0);
+}
+
 const state = mkdtempSync(path.join(os.tmpdir(), "agentsentinel-bench-"));
 const secrets = { ROOT_KEY: makeRootKey(), SIGNING_KEYS: makeSigningKeys() };
 const built = await build(() => say("building the gateway …\n"));
@@ -121,8 +136,14 @@ function print(results: ReadonlyMap<string, readonly Round[]>): void {
     ratio("batch of 100 / single decisions", "batch of 100, 4", "decision, one session, 32", "10 later"),
   ];
   if (values.json) {
-    console.log(JSON.stringify({ rounds: Number(values.rounds), seconds: Number(values.seconds), cores: os.availableParallelism(), rows, ratios }));
+    console.log(
+      JSON.stringify({ rounds: Number(values.rounds), seconds: Number(values.seconds), cores: os.availableParallelism(), rows, ratios, policy }),
+    );
     return;
+  }
+  if (policy !== null) {
+    printPolicy(policy);
+    console.log("");
   }
   console.log("case                              per second   p50 ms   p95 ms   p99 ms");
   for (const row of rows) {

@@ -1,8 +1,7 @@
-import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { decideAll } from "../../src/core/batch.ts";
-import { type Account, type Book, type Effect, EMPTY_ACCOUNT, freeOf, spentOf } from "../../src/core/book.ts";
+import { type Account, type Book, type Effect, EMPTY_ACCOUNT, emptyBook, freeOf, spentOf } from "../../src/core/book.ts";
 import { type Ask, conclude, judge } from "../../src/core/conclude.ts";
 import type { Decision } from "../../src/core/decision.ts";
 import { CHAIN_START, type Entry } from "../../src/core/entry.ts";
@@ -14,9 +13,11 @@ import type { BudgetLimit, Findings } from "../../src/core/policy/findings.ts";
 import { REASONS, type ReasonCode } from "../../src/core/reasons.ts";
 import type { ActionRequest, CommitReport } from "../../src/core/request.ts";
 import { commit, type DecisionRecord, extend, release, topup } from "../../src/core/settle.ts";
+import { Trail } from "../../src/core/trail.ts";
 import { happen, openTurn, type Turn } from "../../src/core/turn.ts";
+import { NO_CONDITIONS, noFindings } from "./nothing.ts";
+import { sha256 } from "./sha256.ts";
 
-const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");
 const RUN: RunId = "run_00000000-0000-7000-8000-000000000001";
 const POLICY = { name: "p", version: 1, digest: `sha-256:${"a".repeat(64)}` } as const;
 const PRINCIPAL = { tokenId: "tok_00000000-0000-7000-8000-000000000001", tenant: "t", subject: "bot", kind: "agent" } as const;
@@ -26,27 +27,18 @@ const tools = { sha256, fresh: () => ({ entryId: idFromDigest("ent", sha256(Stri
 
 /** A session with its store: what a turn did is kept as the object keeps it, so that a decision can be settled later. */
 class Session {
-  readonly book: Book = {
-    tenant: "t",
-    session: "ses_00000000-0000-7000-8000-000000000001",
-    agent: "bot",
-    openedAt: 0,
-    expiresAt: 1_000_000,
-    budgetMicroUsd: null,
-    closed: false,
-    clock: 0,
-    head: CHAIN_START,
-    currentRun: RUN,
-    total: EMPTY_ACCOUNT,
-    runs: new Map(),
-    actions: new Map(),
-    pending: new Map(),
-    nextExpiry: Number.POSITIVE_INFINITY,
-    hits: new Map(),
-    counts: { allow: 0, deny: 0, hold: 0 },
-    preventedMicroUsd: ZERO_USD,
-    sums: new Map(),
-  };
+  readonly book: Book = emptyBook(
+    {
+      tenant: "t",
+      session: "ses_00000000-0000-7000-8000-000000000001",
+      agent: "bot",
+      openedAt: 0,
+      expiresAt: 1_000_000,
+      budgetMicroUsd: null,
+      run: RUN,
+    },
+    new Trail(null),
+  );
   readonly records = new Map<string, DecisionRecord>();
   readonly ledger: { readonly entry: Entry; readonly canonical: string; readonly hash: string }[] = [];
 
@@ -92,19 +84,7 @@ class Session {
 let ids = 0;
 const newId = (): DecisionId => idFromDigest("dec", sha256(`d${ids++}`));
 
-const findings = (more: Partial<Findings> = {}): Findings => ({
-  policy: POLICY,
-  strict: true,
-  deniedBy: null,
-  listed: true,
-  concurrency: [],
-  rates: [],
-  budgets: [],
-  hold: null,
-  onExpiry: "post",
-  compliance: null,
-  ...more,
-});
+const findings = (more: Partial<Findings> = {}): Findings => ({ ...noFindings(POLICY), ...more });
 
 const request = (more: Partial<ActionRequest> = {}): ActionRequest => ({
   id: newId(),
@@ -112,6 +92,7 @@ const request = (more: Partial<ActionRequest> = {}): ActionRequest => ({
   action: "pay",
   resource: null,
   estimateMicroUsd: ZERO_USD,
+  price: null,
   tags: [],
   riskLevel: null,
   inputs: undefined,
@@ -129,7 +110,8 @@ const request = (more: Partial<ActionRequest> = {}): ActionRequest => ({
 const ask = (req: ActionRequest, says: Partial<Findings> = {}, more: Partial<Ask> = {}): Ask => ({
   request: req,
   principal: PRINCIPAL,
-  evaluation: { kind: "findings", findings: findings(says) },
+  evaluation: { kind: "findings", findings: findings({ estimateMicroUsd: req.estimateMicroUsd, ...says }) },
+  conditions: NO_CONDITIONS,
   lease: { fresh: true, policy: POLICY },
   presented: "none",
   ...more,
@@ -194,9 +176,9 @@ describe("reasons", () => {
       {
         listed: false,
         concurrency: [{ pattern: "*", max: 0 }],
-        rates: [{ pattern: "*", max: 0, windowMs: 1_000 }],
+        rates: [{ pattern: "*", max: 0, windowMs: 1_000, per: "session" }],
         budgets: [actionLimit("p*", 1), limit("run", 1), limit("session", 1)],
-        hold: { rule: "/approvals/actions", timeoutMs: 60_000 },
+        hold: { rule: "/approvals/actions" },
         ...says,
       },
       more,
@@ -551,10 +533,13 @@ describe("laws over long random histories", () => {
 
 it("an entry of a decision stands in canonical order from the start, so that it is printed without being sorted", () => {
   const session = new Session();
-  const says = {
+  const says: Partial<Findings> = {
     budgets: [actionLimit("pay", 5), limit("run", 5)],
-    rates: [{ pattern: "pay", max: 1, windowMs: 10 }],
-    hold: { rule: "/approvals/tags", timeoutMs: 5 },
+    rates: [{ pattern: "pay", max: 1, windowMs: 10, per: "session" }],
+    hold: { rule: "/approvals/tags" },
+    alerts: [0.1, 0.2],
+    price: { basis: "stated", data: "1", known: true },
+    rules: [{ rule: "r", effect: "forbid", history: false, mode: "observe", stops: "action", said: "holds" }],
   };
   decideOn(session, 0, ask(request({ resource: { id: "m", type: "mailbox" } }), says));
   const { id } = decideOn(session, 0, ask(request(), { ...says, hold: null }));

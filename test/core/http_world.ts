@@ -36,8 +36,9 @@ export const aDecision: Decision = {
       leasedMicroUsd: ZERO_USD,
     },
   ],
-  rates: [{ name: "send_email", limit: 10, remaining: 9, windowMs: 60_000, resetMs: 60_000 }],
+  rates: [{ name: "send_email", per: "session", limit: 10, remaining: 9, windowMs: 60_000, resetMs: 60_000 }],
   policy: POLICY,
+  advice: [],
   warnings: [],
   approval: { id: EXAMPLE_IDS.apr, expiresAt: AT + 1000 },
   entry: ENTRY,
@@ -65,6 +66,7 @@ export const aSession: SessionRead = {
   policy: POLICY,
   budgetMicroUsd: microUsdOf(2_000_000),
   total: { ...EMPTY, postedMicroUsd: microUsdOf(300_000) },
+  windDown: EMPTY,
   runs: [{ ...EMPTY, id: EXAMPLE_IDS.run, postedMicroUsd: microUsdOf(300_000) }],
   actions: [
     { ...EMPTY, action: "db.read", postedMicroUsd: microUsdOf(100_000) },
@@ -91,6 +93,8 @@ const aPolicyRow = {
   text: "version: 1 # the author's\n",
   format: "yaml" as const,
 };
+
+const anEntity = { type: "customer", id: "c-1", properties: { tier: "gold" }, updatedAt: AT, updatedBy: "ops" };
 
 const canonical = '{"agent_id":"ada","cost_usd":"0.05","id":"ent_019a9c1e-7f00-7abc-8def-000000000005","score":1e21}';
 const aRow = { index: 4, canonical, hash: "cd".repeat(32), payload: null };
@@ -163,6 +167,11 @@ export function portsOf(overrides: Overrides = {}): Ports {
       readPolicy: async () => ok(aPolicyRow),
       listPolicyVersions: async () => page(aPolicyRow),
       effectivePolicy: async () => ok({ policy: POLICY, document: aPolicyRow.document, conflicts: [] }),
+      putEntity: async (_tenant, principal, entity) => ok({ entity: { ...entity, updatedAt: AT, updatedBy: principal.subject }, created: true }),
+      deleteEntity: async () => ok(null),
+      readEntity: async (_tenant, ref) => ok({ ...anEntity, ...ref }),
+      listEntities: async () => page(anEntity),
+      readEntities: async (_tenant, refs) => ok({ revision: 1, properties: refs.map(() => anEntity.properties) }),
       recordToken: async (_tenant, _principal, token) => answered(token),
       listTokens: async () => page({ ...aToken, revokedAt: null }),
       revokeToken: async () => ok(null),
@@ -184,9 +193,10 @@ export function portsOf(overrides: Overrides = {}): Ports {
       },
     },
     policies: {
-      evaluateLastSeen: () => null,
+      evaluateLastSeen: async () => null,
       evaluateUnder: async () => err(refusal("authority_unavailable", "not asked for here")),
     },
+    prices: { data: "none", knows: () => false, costOf: () => null },
     sha256: (text) => createHash("sha256").update(text).digest("hex"),
     newId: <P extends IdPrefix>(prefix: P) => idOf(prefix, AT, crypto.getRandomValues(new Uint8Array(10))),
   };

@@ -1,19 +1,22 @@
 import { describe, expect, test } from "vitest";
 import { microUsdOf, ZERO_USD } from "../../src/core/money.ts";
-import { compilePolicy } from "../../src/core/policy/compile.ts";
-import { type Asked, evaluatePolicy, limitsOf } from "../../src/core/policy/evaluate.ts";
+import { compilePolicy, policyLimits } from "../../src/core/policy/compile.ts";
+import { type Asked, evaluatePolicy } from "../../src/core/policy/evaluate.ts";
 import type { Findings, PolicyRef } from "../../src/core/policy/findings.ts";
 import { parsePolicy, readPolicy } from "../../src/core/policy/parse.ts";
+import { AROUND, NOT_ASKED, noFindings } from "./nothing.ts";
 
 const REF: PolicyRef = { name: "p", version: 3, digest: `sha-256:${"0".repeat(64)}` };
 
-function compiled(yaml: string) {
+function written(yaml: string) {
   const result = parsePolicy(yaml, "yaml");
   if (!result.ok) throw new Error(JSON.stringify(result.error));
-  return compilePolicy(result.value.document);
+  return result.value.document;
 }
 
-const asked = (request: Partial<Asked>): Asked => ({ action: "a", tags: [], riskLevel: null, estimateMicroUsd: ZERO_USD, ...request });
+const compiled = (yaml: string) => compilePolicy(written(yaml));
+
+const asked = (request: Partial<Asked>): Asked => ({ ...NOT_ASKED, ...request });
 
 const usd = microUsdOf;
 
@@ -50,9 +53,9 @@ describe("what a policy says of a request", () => {
       {},
       {
         rates: [
-          { pattern: "a", max: 1, windowMs: 1000 },
-          { pattern: "a", max: 2, windowMs: 60_000 },
-          { pattern: "*", max: 9, windowMs: 500 },
+          { pattern: "a", max: 1, windowMs: 1000, per: "session" },
+          { pattern: "a", max: 2, windowMs: 60_000, per: "session" },
+          { pattern: "*", max: 9, windowMs: 500, per: "session" },
         ],
       },
     ],
@@ -71,52 +74,40 @@ describe("what a policy says of a request", () => {
       },
     ],
     ["budgets: { session: 0 }", {}, { budgets: [{ scope: "session", limitMicroUsd: ZERO_USD }] }],
-    ["approvals: { actions: ['a*'] }", {}, { hold: { rule: "/approvals/actions", timeoutMs: 3_600_000 } }],
+    ["approvals: { actions: ['a*'] }", {}, { hold: { rule: "/approvals/actions" } }],
     ["approvals: { actions: [b] }", {}, {}],
-    ["approvals: { tags: [t], timeout_seconds: 1.5 }", { tags: ["s", "t"] }, { hold: { rule: "/approvals/tags", timeoutMs: 1500 } }],
+    ["approvals: { tags: [t], timeout_seconds: 1.5 }", { tags: ["s", "t"] }, { hold: { rule: "/approvals/tags" }, holdTimeoutMs: 1500 }],
     ["approvals: { tags: [t] }", { tags: ["T"] }, {}],
-    ["approvals: { risk_levels: [high] }", { riskLevel: "high" }, { hold: { rule: "/approvals/risk_levels", timeoutMs: 3_600_000 } }],
+    ["approvals: { risk_levels: [high] }", { riskLevel: "high" }, { hold: { rule: "/approvals/risk_levels" } }],
     ["approvals: { risk_levels: [high] }", { riskLevel: "critical" }, {}],
-    ["approvals: { threshold_usd: 1 }", { estimateMicroUsd: usd(1_000_001) }, { hold: { rule: "/approvals/threshold_usd", timeoutMs: 3_600_000 } }],
+    ["approvals: { threshold_usd: 1 }", { estimateMicroUsd: usd(1_000_001) }, { hold: { rule: "/approvals/threshold_usd" } }],
     ["approvals: { threshold_usd: 1 }", { estimateMicroUsd: usd(1_000_000) }, {}],
     ["approvals: { threshold_usd: 0 }", { estimateMicroUsd: ZERO_USD }, {}],
-    ["approvals: { threshold_usd: 0 }", { estimateMicroUsd: usd(1) }, { hold: { rule: "/approvals/threshold_usd", timeoutMs: 3_600_000 } }],
+    ["approvals: { threshold_usd: 0 }", { estimateMicroUsd: usd(1) }, { hold: { rule: "/approvals/threshold_usd" } }],
     [
       "approvals: { threshold_usd: 0, tags: [t], risk_levels: [low] }",
       { estimateMicroUsd: usd(1), tags: ["t"], riskLevel: "low" },
-      { hold: { rule: "/approvals/tags", timeoutMs: 3_600_000 } },
+      { hold: { rule: "/approvals/tags" } },
     ],
     [
       "approvals: { threshold_usd: 0, risk_levels: [low] }",
       { estimateMicroUsd: usd(1), riskLevel: "low" },
-      { hold: { rule: "/approvals/risk_levels", timeoutMs: 3_600_000 } },
+      { hold: { rule: "/approvals/risk_levels" } },
     ],
   ])("%s, asked %j", (yaml, request, findings) => {
     const policy = compiled(yaml);
-    const expected = {
-      policy: REF,
-      strict: true,
-      deniedBy: null,
-      listed: true,
-      concurrency: [],
-      rates: [],
-      budgets: [],
-      hold: null,
-      onExpiry: "post",
-      compliance: null,
-      ...findings,
-    };
-    expect(evaluatePolicy(policy, REF, asked(request))).toEqual(expected);
-    expect(evaluatePolicy(policy, REF, asked(request)), "asked again").toEqual(expected);
+    const expected = { ...noFindings(REF), estimateMicroUsd: request.estimateMicroUsd ?? ZERO_USD, ...findings };
+    expect(evaluatePolicy(policy, REF, asked(request), AROUND)).toEqual(expected);
+    expect(evaluatePolicy(policy, REF, asked(request), AROUND), "asked again").toEqual(expected);
   });
 
   test("is the same however many other actions were asked about before", () => {
     const policy = compiled("denied_actions: ['n7*']\nallowed_actions: ['n*']");
     for (let i = 0; i < 2500; i++) {
-      const { deniedBy, listed } = evaluatePolicy(policy, REF, asked({ action: `n${i}` }));
+      const { deniedBy, listed } = evaluatePolicy(policy, REF, asked({ action: `n${i}` }), AROUND);
       expect([deniedBy, listed]).toEqual([String(i).startsWith("7") ? "n7*" : null, true]);
     }
-    expect(evaluatePolicy(policy, REF, asked({ action: "m" })).listed).toBe(false);
+    expect(evaluatePolicy(policy, REF, asked({ action: "m" }), AROUND).listed).toBe(false);
   });
 
   test("finds one of 10,000 names and 10,000 globs", () => {
@@ -124,19 +115,20 @@ describe("what a policy says of a request", () => {
     const read = readPolicy({ denied_actions: [...names, ...names.map((name) => `${name}.*`)] });
     if (!read.ok) throw new Error("refused");
     const policy = compilePolicy(read.value);
-    expect(evaluatePolicy(policy, REF, asked({ action: "n9999" })).deniedBy).toBe("n9999");
-    expect(evaluatePolicy(policy, REF, asked({ action: "n9999.x" })).deniedBy).toBe("n9999.*");
-    expect(evaluatePolicy(policy, REF, asked({ action: "n10000" })).deniedBy).toBeNull();
+    expect(evaluatePolicy(policy, REF, asked({ action: "n9999" }), AROUND).deniedBy).toBe("n9999");
+    expect(evaluatePolicy(policy, REF, asked({ action: "n9999.x" }), AROUND).deniedBy).toBe("n9999.*");
+    expect(evaluatePolicy(policy, REF, asked({ action: "n10000" }), AROUND).deniedBy).toBeNull();
   });
 });
 
 test("a policy's limits on money stand by themselves for the view of a session's balances", () => {
-  expect(limitsOf(compiled("budgets: { session: 5, actions: { 'b*': 0.2, a: 0.1 } }"))).toEqual({
+  expect(policyLimits(written("budgets: { session: 5, actions: { 'b*': 0.2, a: 0.1 } }"))).toEqual({
     sessionMicroUsd: 5_000_000,
     runMicroUsd: null,
     actions: [
       { pattern: "a", limitMicroUsd: 100_000 },
       { pattern: "b*", limitMicroUsd: 200_000 },
     ],
+    windDownMicroUsd: null,
   });
 });

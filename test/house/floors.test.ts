@@ -7,15 +7,23 @@ const ROOT = path.join(import.meta.dirname, "../..");
 /** Which rooms each room may import, and which vendors enter there. The house: authority flows down, testimony flows up. */
 const ROOMS: { readonly [room: string]: { readonly rooms: readonly string[]; readonly vendors: readonly string[] } } = {
   "src/core": { rooms: ["src/core/policy"], vendors: [] },
-  "src/core/policy": { rooms: ["src/core"], vendors: ["zod", "yaml", "fastest-levenshtein"] },
+  "src/core/policy": {
+    rooms: ["src/core"],
+    vendors: ["zod", "yaml", "fastest-levenshtein", "@marcbachmann/cel-js", "re2js"],
+  },
   "src/flow": { rooms: ["src/core", "src/core/policy"], vendors: [] },
   "src/authority": { rooms: ["src/core", "src/core/policy", "src/flow"], vendors: ["cloudflare:workers", "node:crypto"] },
   "src/ledger": { rooms: ["src/core", "src/flow"], vendors: ["cloudflare:workers", "drizzle-orm", "node:crypto"] },
   "src/identity": { rooms: ["src/core", "src/flow"], vendors: ["jose"] },
+  "src/prices": { rooms: ["src/core"], vendors: ["@pydantic/genai-prices"] },
   "src/http": { rooms: ["src/core", "src/core/policy", "src/flow", "sdk/src"], vendors: ["hono", "zod", "fastest-levenshtein"] },
   "sdk/src": { rooms: [], vendors: [] },
-  src: { rooms: ["src/core", "src/flow", "src/authority", "src/ledger", "src/identity", "src/http"], vendors: [] },
+  src: { rooms: ["src/core", "src/flow", "src/authority", "src/ledger", "src/identity", "src/prices", "src/http"], vendors: [] },
   "src/local": { rooms: ["sdk/src"], vendors: ["node:", "jose", "miniflare", "wrangler", "esbuild", "hono"] },
+  "src/cli": {
+    rooms: ["src/core", "src/core/policy", "src/flow", "src/prices", "src/http", "sdk/src"],
+    vendors: ["node:", "zod"],
+  },
 };
 
 /** Rooms from which only one file may be imported: the floor below sees the ports, never a story. */
@@ -25,6 +33,7 @@ const ONLY: { readonly [from: string]: { readonly [to: string]: string } } = {
   "src/ledger": { "src/flow": "src/flow/ports.ts" },
   "src/identity": { "src/flow": "src/flow/ports.ts" },
   "src/http": { "sdk/src": "sdk/src/wire.ts" },
+  "src/cli": { "src/flow": "src/flow/decide.ts", "sdk/src": "sdk/src/wire.ts" },
 };
 
 describe("the house", () => {

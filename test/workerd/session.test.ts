@@ -122,6 +122,7 @@ describe("the same id", () => {
       batch: false,
       semantics: "independent",
       key: null,
+      now: Date.now(),
     });
     expect(refusalOf(other)).toBe("idempotency_mismatch");
   });
@@ -137,6 +138,7 @@ describe("the same id", () => {
         batch: false,
         semantics: "independent",
         key: "k1",
+        now: Date.now(),
       });
     const first = got(await ask("0.1"));
     expect(got(await ask("0.1"))).toEqual(first.map(({ answer }) => ({ answer, replayed: true })));
@@ -156,6 +158,7 @@ describe("a key", () => {
         batch: false,
         semantics: "independent",
         key: "k",
+        now: Date.now(),
       });
     got(await ask());
     expect(refusalOf(await ask())).toBe("idempotency_mismatch");
@@ -170,9 +173,9 @@ describe("a key", () => {
       [agent, "pay"],
       [service, "read"],
     ] as const) {
-      expect(got(await decide(ports, { principal, session, asked: [asked(action)], batch: false, semantics: "independent", key: "1" }))).toHaveLength(
-        1,
-      );
+      expect(
+        got(await decide(ports, { principal, session, asked: [asked(action)], batch: false, semantics: "independent", key: "1", now: Date.now() })),
+      ).toHaveLength(1);
     }
   });
 });
@@ -410,7 +413,9 @@ describe("leases and policies", () => {
     await decideOne(agent, session, "pay");
     got(await ports.tenants.revokeToken(tenant, operator, tokenId));
     expect(
-      refusalOf(await decide(ports, { principal: agent, session, asked: [asked("pay")], batch: false, semantics: "independent", key: null })),
+      refusalOf(
+        await decide(ports, { principal: agent, session, asked: [asked("pay")], batch: false, semantics: "independent", key: null, now: Date.now() }),
+      ),
     ).toBe("token_revoked");
   });
 });
@@ -444,7 +449,7 @@ describe("belonging", () => {
     const session = await newSession(agent);
     const stranger = (await newTenant("budgets: { session: 1.0 }")).agent;
     const ask = (principal: typeof agent) =>
-      decide(ports, { principal, session, asked: [asked("pay")], batch: false, semantics: "independent", key: null });
+      decide(ports, { principal, session, asked: [asked("pay")], batch: false, semantics: "independent", key: null, now: Date.now() });
     expect(refusalOf(await ask({ ...agent, subject: "other" }))).toBe("not_your_session");
     expect(refusalOf(await ask(stranger))).toBe("not_found");
     expect(got(await ask({ ...agent, subject: "enforcer", kind: "service" }))).toHaveLength(1);

@@ -88,13 +88,16 @@ export const asked = (action: string, more: Partial<AskedAction> = {}): AskedAct
   sources: [],
   parents: [],
   model: null,
+  usage: null,
   approval: null,
   ttlMs: 300_000,
   ...more,
 });
 
 export async function decideOne(principal: Principal, session: SessionId, action: string, more: Partial<ActionRequest> = {}): Promise<Decision> {
-  const decisions = got(await decide(ports, { principal, session, asked: [asked(action, more)], batch: false, semantics: "independent", key: null }));
+  const decisions = got(
+    await decide(ports, { principal, session, asked: [asked(action, more)], batch: false, semantics: "independent", key: null, now: Date.now() }),
+  );
   const [only] = decisions;
   if (only === undefined) throw new Error("a decision was expected");
   return only.answer;
@@ -106,7 +109,7 @@ export const decideMany = async (
   all: readonly AskedAction[],
   semantics: BatchSemantics,
 ): Promise<readonly Decision[]> =>
-  got(await decide(ports, { principal, session, asked: all, batch: true, semantics, key: null })).map(({ answer }) => answer);
+  got(await decide(ports, { principal, session, asked: all, batch: true, semantics, key: null, now: Date.now() })).map(({ answer }) => answer);
 
 export const report = (cost: string, more: Partial<CommitReport> = {}): CommitReport => ({
   costMicroUsd: usd(cost),

@@ -1,8 +1,12 @@
-import * as z from "zod";
 import { assert } from "../assert.ts";
-import { formatUsd, type MicroUsd, parseUsd } from "../money.ts";
+import { canonicalJson, type JsonValue } from "../json.ts";
+import { type MicroUsd, parseUsd } from "../money.ts";
+import { DETECTORS, type Detector, type Keeping } from "../redact.ts";
 import { RISK_LEVELS, type RiskLevel } from "../request.ts";
+import type { Mode, Reach } from "./findings.ts";
+import { formatPath, parsePath } from "./paths.ts";
 import { indexOf, isGlob } from "./patterns.ts";
+import type { WrittenPolicy } from "./written.ts";
 
 /**
  * A policy as it is stored: checked, and in one normal form, so that `canonicalJson(document)` is its identity. Lists are sorted and free of
@@ -19,6 +23,10 @@ export type PolicyDocument = {
     readonly run?: string;
     readonly actions?: { readonly [pattern: string]: string };
     readonly on_expiry: "post" | "release";
+    /** What is asked for when a request names a model without a known price. */
+    readonly default_price?: string;
+    /** Parts of a limit, ascending. */
+    readonly alerts?: readonly number[];
   };
   readonly denied_actions?: readonly string[];
   /** Absent: all. Empty: none. */
@@ -28,169 +36,129 @@ export type PolicyDocument = {
    * common list of patterns that is exact, and anything wider than both would fail open.
    */
   readonly also_allowed_actions?: readonly (readonly string[])[];
-  /** Several windows of one pattern all apply; they are sorted by length, each length once. */
+  /** Several windows of one pattern all apply; they are sorted by length, each length once for the session and once for the run. */
   readonly rate_limits?: { readonly [pattern: string]: readonly Rate[] };
   readonly concurrency?: { readonly [pattern: string]: number };
+  readonly loops?: readonly Loop[];
+  readonly retries?: readonly Retry[];
+  /** All requirements of a pattern apply. */
+  readonly requires?: { readonly [pattern: string]: readonly Required[] };
+  /** In the author's order, which decides only which rule is named. */
+  readonly history?: readonly LookBack[];
   readonly approvals?: {
     readonly actions?: readonly string[];
     readonly tags?: readonly string[];
     readonly risk_levels?: readonly RiskLevel[];
     readonly threshold_usd?: string;
     readonly timeout_seconds: number;
+    /** Absent: one person is enough. */
+    readonly quorum?: number;
+    /** Each of these groups must be satisfied. */
+    readonly approvers?: readonly Approvers[];
   };
+  /** In the author's order, which decides only which rule is named. */
+  readonly rules?: readonly Rule[];
+  /** All schemas of a pattern apply. */
+  readonly arguments?: { readonly [pattern: string]: readonly JsonValue[] };
+  readonly redact?: {
+    readonly store_inputs: Keeping;
+    readonly store_outputs: Keeping;
+    /** In small letters. */
+    readonly keys?: readonly string[];
+    readonly detect?: readonly Detector[];
+  };
+  readonly wind_down?: { readonly actions: readonly string[]; readonly budget: string };
   readonly compliance?: { readonly [key: string]: string };
 };
 
-export type Rate = { readonly max_count: number; readonly window_seconds: number };
+/** Without `per` it is the session's calls that are counted. */
+export type Rate = { readonly max_count: number; readonly window_seconds: number; readonly per?: "run" };
+export type Loop = { readonly threshold: number; readonly window_seconds: number; readonly ignore?: readonly string[] };
+export type Retry = { readonly threshold: number; readonly window_seconds: number };
+export type Required = {
+  readonly after: readonly string[];
+  readonly within_seconds?: number;
+  readonly same?: readonly string[];
+  readonly where?: string;
+};
+export type LookBack = {
+  readonly id?: string;
+  readonly forbid: readonly string[];
+  readonly when: string;
+  readonly mode: Mode;
+  readonly stops: Reach;
+};
+export type Approvers = { readonly subjects?: readonly string[]; readonly scopes?: readonly string[] };
+export type Rule = {
+  readonly id?: string;
+  readonly effect: "permit" | "forbid" | "hold";
+  readonly actions: readonly string[];
+  /** Absent: always. */
+  readonly when?: string;
+  readonly mode: Mode;
+  /** Only a rule that forbids has it. */
+  readonly stops?: Reach;
+  /**
+   * Permits of one group are alternatives, whether or not there is an allowlist. Merging writes groups: each layer's permits must be satisfied
+   * on their own. Permits without a group are one group together, and matter only where there is no allowlist.
+   */
+  readonly group?: string;
+};
 
 /** How much an author may write. What the gateway stored itself is not counted again: a merge of good policies is never refused for its size. */
 export interface Bounds {
+  /** Patterns in one section. */
   readonly patterns: number;
+  /** Patterns of one rule. */
+  readonly actions: number;
   readonly rates: number;
+  /** Items of a list that belongs to one thing. */
   readonly lists: number;
   readonly notes: number;
+  /** Keys of `redact`, people of a group. */
+  readonly names: number;
+  /** Of one text. */
   readonly characters: number;
+  readonly rules: number;
+  /** Characters of one condition. */
+  readonly condition: number;
+  /** Levels of one JSON Schema. */
+  readonly depth: number;
 }
 
-export const AUTHOR_BOUNDS: Bounds = { patterns: 10_000, rates: 16, lists: 16, notes: 100, characters: 256 };
+export const AUTHOR_BOUNDS: Bounds = {
+  patterns: 10_000,
+  actions: 1000,
+  rates: 16,
+  lists: 16,
+  notes: 100,
+  names: 1000,
+  characters: 256,
+  rules: 20_000,
+  condition: 4096,
+  depth: 32,
+};
 const UNBOUNDED = Number.MAX_SAFE_INTEGER;
-export const STORED_BOUNDS: Bounds = { patterns: UNBOUNDED, rates: UNBOUNDED, lists: UNBOUNDED, notes: UNBOUNDED, characters: UNBOUNDED };
+export const STORED_BOUNDS: Bounds = {
+  patterns: UNBOUNDED,
+  actions: UNBOUNDED,
+  rates: UNBOUNDED,
+  lists: UNBOUNDED,
+  notes: UNBOUNDED,
+  names: UNBOUNDED,
+  characters: UNBOUNDED,
+  rules: UNBOUNDED,
+  condition: UNBOUNDED,
+  // No good policy comes near it, and what is deeper could exhaust the stack.
+  depth: 64,
+};
 
 export const DEFAULT_APPROVAL_TIMEOUT_SECONDS = 3600;
 
-const DAY_SECONDS = 86_400;
-const MOST_STARS = 16;
-const PATTERN = /^[A-Za-z0-9_\-.:/*]{1,128}$/;
-/** Text without control characters and lone surrogates, which no store keeps faithfully. */
-const TEXT = /^[^\p{Cc}\p{Cs}]+$/u;
-
-/** The shape of a policy as an author writes it. Every refusal names what was found and what is wanted. */
-export function policySchema(bounds: Bounds) {
-  const pattern = z
-    .string(wants("an action's name or a glob"))
-    .regex(PATTERN, wants("an action's name or a glob: 1 to 128 letters, digits, _ - . : / and *"))
-    .refine((text) => text.split("*").length - 1 <= MOST_STARS, wants(`a glob with at most ${MOST_STARS} stars`));
-  const text = (what: string) => {
-    const kind = wants(`${what}: 1 to ${bounds.characters} characters, none of them a control character`);
-    return z.string(wants(what)).max(bounds.characters, kind).regex(TEXT, kind);
-  };
-  const patterns = (what: string) => z.array(pattern, wants(what)).max(bounds.patterns, wants(`at most ${bounds.patterns} patterns`));
-  const perPattern = <V extends z.ZodType>(what: string, value: V) =>
-    z
-      .record(pattern, value, wants(what))
-      .refine((record) => Object.keys(record).length <= bounds.patterns, wants(`at most ${bounds.patterns} patterns`))
-      .meta({ maxProperties: bounds.patterns });
-
-  const someRates = `1 to ${bounds.rates} rates`;
-  const rate = z.strictObject(
-    {
-      max_count: wholeNumber(0, 1_000_000).meta({ description: "How many calls may be allowed within the window." }),
-      window_seconds: seconds(0.001, 31 * DAY_SECONDS).meta({ description: "How long the sliding window is." }),
-      per: z
-        .literal("session", { error: (issue) => (PER_LATER.has(issue.input) ? notYet(`per: ${issue.input}`) : found('"session"', issue.input)) })
-        .optional()
-        .meta({ description: "Whose calls are counted together." }),
-    },
-    wants("max_count and window_seconds"),
-  );
-
-  return z
-    .strictObject(
-      {
-        version: z.literal(1, wants("1, the version of the policy language")).optional().meta({ description: "The version of the policy language." }),
-        name: text("a name").optional().meta({ description: "The policy's name, for people." }),
-        strict_mode: z
-          .boolean(wants("true or false"))
-          .default(true)
-          .meta({ description: "true: enforce. false: observe only; the record says what would have happened." }),
-        budgets: z
-          .strictObject(
-            {
-              session: usd.optional().meta({ description: "The most that a session may spend." }),
-              run: usd.optional().meta({ description: "The most that one run may spend." }),
-              actions: perPattern("a USD amount per action's name or glob", usd)
-                .optional()
-                .meta({ description: "The most that a session may spend on an action. What a glob names shares one account." }),
-              on_expiry: z
-                .enum(["post", "release"], wants('"post" or "release"'))
-                .default("post")
-                .meta({ description: "What becomes of a reservation that nobody settles: post it at its estimate, or give it back." }),
-            },
-            wants("the members session, run, actions, on_expiry"),
-          )
-          .optional()
-          .meta({ description: "Limits on money, in USD." }),
-        denied_actions: patterns("a list of action names and globs").optional().meta({ description: "Actions that are never allowed." }),
-        allowed_actions: patterns("a list of action names and globs ([] allows none)")
-          .optional()
-          .meta({ description: "The only actions that are allowed. Absent: all. Empty: none." }),
-        also_allowed_actions: z
-          .array(patterns("a list of action names and globs"), wants("a list of allowlists"))
-          .max(bounds.lists, wants(`at most ${bounds.lists} lists`))
-          .optional()
-          .meta({ description: "Further allowlists, each of which must name the action too. Merged policies have them." }),
-        rate_limits: perPattern(
-          "a rate per action's name or glob",
-          z.union([z.array(rate).min(1, wants(someRates)).max(bounds.rates, wants(someRates)), rate], {
-            error: (issue) =>
-              Array.isArray(issue.input)
-                ? found(someRates, issue.input)
-                : found("max_count and window_seconds, or a list of such rates", issue.input),
-          }),
-        )
-          .optional()
-          .meta({ description: "How often actions may be allowed per session, within sliding windows." }),
-        concurrency: perPattern("a whole number per action's name or glob", wholeNumber(0, 100_000))
-          .optional()
-          .meta({ description: "How many reservations may be pending at once." }),
-        approvals: z
-          .strictObject(
-            {
-              actions: patterns("a list of action names and globs").optional().meta({ description: "Actions that a person must approve." }),
-              tags: z
-                .array(text("a tag"), wants("a list of tags"))
-                .max(bounds.patterns, wants(`at most ${bounds.patterns} tags`))
-                .optional()
-                .meta({ description: "A request with one of these tags must be approved." }),
-              risk_levels: z
-                .array(z.enum(RISK_LEVELS, wants("low, medium, high or critical")), wants("a list of risk levels"))
-                .max(bounds.patterns, wants(`at most ${bounds.patterns} risk levels`))
-                .optional()
-                .meta({ description: "A request of one of these risk levels must be approved." }),
-              threshold_usd: usd.optional().meta({ description: "A request whose estimate is above this amount must be approved." }),
-              timeout_seconds: seconds(1, 30 * DAY_SECONDS)
-                .default(DEFAULT_APPROVAL_TIMEOUT_SECONDS)
-                .meta({ description: "How long an approval is waited for." }),
-              quorum: z
-                .literal(1, { error: (issue) => (isMoreThanOne(issue.input) ? notYet(`a quorum of ${issue.input}`) : found("1", issue.input)) })
-                .optional()
-                .meta({ description: "How many people must approve." }),
-            },
-            wants("the members actions, tags, risk_levels, threshold_usd, timeout_seconds"),
-          )
-          .optional()
-          .meta({ description: "When a person must answer before the action may run." }),
-        compliance: z
-          .record(
-            z.string().regex(/^[A-Za-z0-9_.-]{1,64}$/, wants("a key of 1 to 64 letters, digits, _ . -")),
-            text("a text (numbers and true or false in quotes)"),
-            wants("texts by key"),
-          )
-          .refine((record) => Object.keys(record).length <= bounds.notes, wants(`at most ${bounds.notes} keys`))
-          .meta({ maxProperties: bounds.notes })
-          .optional()
-          .meta({ description: "Copied into every record: risk_level, system, oversight and what else an auditor wants." }),
-      },
-      wants("a policy: sections like budgets, denied_actions, rate_limits"),
-    )
-    .meta({ minProperties: 1 });
-}
-
-export type WrittenPolicy = z.output<ReturnType<typeof policySchema>>;
-
 /** Brings a checked policy into its normal form; the normal form of a normal form is itself. */
 export function normalise(written: WrittenPolicy): PolicyDocument {
-  const { budgets, approvals } = written;
+  const { budgets, approvals, redact, wind_down } = written;
+  const approvers = approvals?.approvers === undefined ? [] : sortedApprovers(listOf(approvals.approvers));
   const allowlists = intersectAllowlists([
     ...(written.allowed_actions === undefined ? [] : [written.allowed_actions]),
     ...(written.also_allowed_actions ?? []),
@@ -205,16 +173,24 @@ export function normalise(written: WrittenPolicy): PolicyDocument {
         ...(budgets.run !== undefined && { run: budgets.run }),
         ...(hasMembers(budgets.actions) && { actions: budgets.actions }),
         on_expiry: budgets.on_expiry,
+        ...(budgets.default_price !== undefined && { default_price: budgets.default_price }),
+        ...(hasItems(budgets.alerts) && { alerts: sortedNumbers(budgets.alerts) }),
       },
     }),
     ...(hasItems(written.denied_actions) && { denied_actions: sortedSet(written.denied_actions) }),
     ...allowlistMembers(allowlists),
     ...(hasMembers(written.rate_limits) && {
       rate_limits: Object.fromEntries(
-        Object.entries(written.rate_limits).map(([pattern, rates]) => [pattern, strictestRates("length" in rates ? rates : [rates])]),
+        Object.entries(written.rate_limits).map(([pattern, rates]) => [pattern, strictestRates(listOf(rates).map(normalRate))]),
       ),
     }),
     ...(hasMembers(written.concurrency) && { concurrency: written.concurrency }),
+    ...(written.loops !== undefined && listOf(written.loops).length > 0 && { loops: strictestLoops(listOf(written.loops).map(normalLoop)) }),
+    ...(written.retries !== undefined && listOf(written.retries).length > 0 && { retries: strictestLoops(listOf(written.retries)) }),
+    ...(hasMembers(written.requires) && {
+      requires: Object.fromEntries(Object.entries(written.requires).map(([pattern, required]) => [pattern, listOf(required).map(normalRequired)])),
+    }),
+    ...(hasItems(written.history) && { history: written.history.map(normalLookBack) }),
     ...(approvals !== undefined && {
       approvals: {
         ...(hasItems(approvals.actions) && { actions: sortedSet(approvals.actions) }),
@@ -222,8 +198,25 @@ export function normalise(written: WrittenPolicy): PolicyDocument {
         ...(hasItems(approvals.risk_levels) && { risk_levels: sortedRisks(approvals.risk_levels) }),
         ...(approvals.threshold_usd !== undefined && { threshold_usd: approvals.threshold_usd }),
         timeout_seconds: approvals.timeout_seconds,
+        ...(approvals.quorum !== undefined && approvals.quorum > 1 && { quorum: approvals.quorum }),
+        ...(approvers.length > 0 && { approvers }),
       },
     }),
+    ...(hasItems(written.rules) && { rules: written.rules.map(normalRule) }),
+    ...(hasMembers(written.arguments) && {
+      arguments: Object.fromEntries(
+        Object.entries(written.arguments).map(([pattern, schemas]) => [pattern, listOf<unknown>(schemas).map(normalSchema)]),
+      ),
+    }),
+    ...(redact !== undefined && {
+      redact: {
+        store_inputs: redact.store_inputs,
+        store_outputs: redact.store_outputs ?? redact.store_inputs,
+        ...(hasItems(redact.keys) && { keys: sortedSet(redact.keys.map((key) => key.toLowerCase())) }),
+        ...(hasItems(redact.detect) && { detect: sortedDetectors(redact.detect) }),
+      },
+    }),
+    ...(wind_down !== undefined && { wind_down: { actions: sortedSet(wind_down.actions), budget: wind_down.budget } }),
     ...(hasMembers(written.compliance) && { compliance: written.compliance }),
   };
 }
@@ -255,14 +248,51 @@ export function allowlistMembers(lists: readonly (readonly string[])[]): Pick<Po
 export const allowlistsOf = (document: PolicyDocument): readonly (readonly string[])[] =>
   document.allowed_actions === undefined ? [] : [document.allowed_actions, ...(document.also_allowed_actions ?? [])];
 
-/** Of each window's length the smallest count, the shortest window first. */
+/** Whether some money can be gone. */
+export const hasBudget = ({ budgets }: PolicyDocument): boolean =>
+  budgets?.session !== undefined || budgets?.run !== undefined || budgets?.actions !== undefined;
+
+/** Of each window's length, for the session and for the run, the smallest count; the shortest window first, and the session before the run. */
 export function strictestRates(rates: readonly Rate[]): readonly Rate[] {
-  const byWindow = new Map<number, number>();
-  for (const { window_seconds, max_count } of rates) byWindow.set(window_seconds, Math.min(max_count, byWindow.get(window_seconds) ?? max_count));
-  return [...byWindow].sort(([a], [b]) => a - b).map(([window_seconds, max_count]) => ({ max_count, window_seconds }));
+  const strictest = new Map<string, Rate>();
+  for (const rate of rates) {
+    const { max_count, ...counted } = rate;
+    const key = canonicalJson(counted);
+    if (max_count < (strictest.get(key)?.max_count ?? Number.POSITIVE_INFINITY)) strictest.set(key, rate);
+  }
+  return [...strictest.values()].sort((a, b) => a.window_seconds - b.window_seconds || byCodeUnits(a.per ?? "", b.per ?? ""));
+}
+
+/** Of each window's length, and of each set of what is ignored, the smallest threshold; the shortest window first. */
+export function strictestLoops<L extends Loop>(loops: readonly L[]): readonly L[] {
+  const strictest = new Map<string, L>();
+  for (const loop of loops) {
+    const key = canonicalJson([loop.window_seconds, loop.ignore ?? []]);
+    if (loop.threshold < (strictest.get(key)?.threshold ?? Number.POSITIVE_INFINITY)) strictest.set(key, loop);
+  }
+  return [...strictest].sort(([a, { window_seconds: x }], [b, { window_seconds: y }]) => x - y || byCodeUnits(a, b)).map(([, loop]) => loop);
 }
 
 export const sortedSet = (items: readonly string[]): readonly string[] => [...new Set(items)].sort();
+
+export const sortedNumbers = (numbers: readonly number[]): readonly number[] => [...new Set(numbers)].sort((a, b) => a - b);
+
+/** Equal ones once, in the order of their canonical texts, whatever their order was. */
+export const canonically = <T>(items: readonly T[]): readonly T[] =>
+  [...new Map(items.map((item) => [canonicalJson(item), item]))].sort(([a], [b]) => byCodeUnits(a, b)).map(([, item]) => item);
+
+/** Groups that name nobody say nothing. */
+export const sortedApprovers = (groups: readonly WrittenApprovers[]): readonly Approvers[] =>
+  canonically<Approvers>(
+    groups
+      .map(({ subjects, scopes }) => ({
+        ...(hasItems(subjects) && { subjects: sortedSet(subjects) }),
+        ...(hasItems(scopes) && { scopes: sortedSet(scopes) }),
+      }))
+      .filter(hasMembers),
+  );
+
+export const sortedDetectors = (detectors: readonly Detector[]): readonly Detector[] => DETECTORS.filter((detector) => detectors.includes(detector));
 
 /** From `low` to `critical`. */
 export const sortedRisks = (levels: readonly RiskLevel[]): readonly RiskLevel[] => RISK_LEVELS.filter((level) => levels.includes(level));
@@ -277,74 +307,57 @@ export function storedUsd(amount: string): MicroUsd {
 /** Whole milliseconds of a number of seconds that has at most three decimals. */
 export const millisecondsOf = (wholeMsSeconds: number): number => Math.round(wholeMsSeconds * 1000);
 
-/** What this gateway will understand one day, and what it says of it until then: a policy weaker than written is never accepted. */
-export const notYet = (what: string): string => `this gateway does not enforce ${what} yet, and a policy weaker than written is not accepted`;
+type Item<T> = T extends readonly (infer I)[] ? I : never;
+type Written<Section extends keyof WrittenPolicy> = Item<NonNullable<WrittenPolicy[Section]>>;
+type WrittenApprovers = { readonly subjects?: readonly string[] | undefined; readonly scopes?: readonly string[] | undefined };
 
-/** Members of the policy language that are refused until they are enforced, by the pointer of their section. */
-export const NOT_YET: { readonly [section: string]: readonly string[] } = {
-  "": ["loops", "retries", "requires", "history", "rules", "arguments", "redact", "wind_down"],
-  "/budgets": ["agent", "tenant", "default_price", "alerts"],
-  "/approvals": ["approvers"],
-};
-
-/** The members that each section has, to find the one that was meant. */
-export const MEMBERS: { readonly [section: string]: readonly string[] } = {
-  "": ["version", "name", "strict_mode", "budgets", "denied_actions", "allowed_actions", "rate_limits", "concurrency", "approvals", "compliance"],
-  "/budgets": ["session", "run", "actions", "on_expiry"],
-  "/approvals": ["actions", "tags", "risk_levels", "threshold_usd", "timeout_seconds", "quorum"],
-  "/rate_limits": ["max_count", "window_seconds", "per"],
-};
-
-const PER_LATER = new Set<unknown>(["agent", "run", "tenant"]);
-const isMoreThanOne = (input: unknown): boolean => Number.isInteger(input) && Number(input) > 1;
-
-const usd = z
-  .union([z.string(), z.number()], { error: (issue) => usdFault(issue.input) })
-  .transform((amount, context) => {
-    const parsed = parseUsd(amount);
-    if (parsed.ok) return formatUsd(parsed.value);
-    context.addIssue({ code: "custom", message: usdFault(amount), input: amount });
-    return z.NEVER;
-  })
-  .meta({ examples: ["0.05", 5] });
-
-function usdFault(input: unknown): string {
-  if (input === null || input === undefined) return found("a USD amount", input);
-  const parsed = parseUsd(input);
-  return parsed.ok ? found("a USD amount", input) : parsed.error.message;
+function normalRate(rate: { readonly max_count: number; readonly window_seconds: number; readonly per?: "session" | "run" | undefined }): Rate {
+  const { max_count, window_seconds, per } = rate;
+  return { max_count, window_seconds, ...(per === "run" && { per }) };
 }
 
-function wholeNumber(least: number, most: number) {
-  const range = wants(`a whole number from ${least} to ${most}`);
-  return z.int(range).min(least, range).max(most, range);
+function normalLoop(loop: Written<"loops">): Loop {
+  const { threshold, window_seconds, ignore } = loop;
+  return { threshold, window_seconds, ...(hasItems(ignore) && { ignore: sortedPaths(ignore) }) };
 }
 
-/** Seconds in whole milliseconds, so that inside they are an integer. */
-function seconds(least: number, most: number) {
-  const range = wants(`a number of seconds from ${least} to ${most}, with at most three decimals`);
-  return z
-    .number(range)
-    .min(least, range)
-    .max(most, range)
-    .refine((n) => Number(n.toFixed(3)) === n, range);
+function normalRequired(required: Item<NonNullable<WrittenPolicy["requires"]>[string]>): Required {
+  const { after, within_seconds, same, where } = required;
+  return {
+    after: sortedSet(after),
+    ...(within_seconds !== undefined && { within_seconds }),
+    ...(hasItems(same) && { same: sortedPaths(same) }),
+    ...(where !== undefined && { where }),
+  };
 }
 
-function wants(what: string): { error: (issue: { readonly input?: unknown }) => string } {
-  return { error: (issue) => found(what, issue.input) };
+function normalLookBack({ id, forbid, when, mode, stops }: Written<"history">): LookBack {
+  return { ...(id !== undefined && { id }), forbid: sortedSet(listOf(forbid)), when, mode, stops };
 }
 
-function found(what: string, input: unknown): string {
-  if (input === undefined) return `wanted ${what}, but it is missing`;
-  if (input === null) return `wanted ${what}, found nothing; leave the key out to say nothing`;
-  return `wanted ${what}, found ${describe(input)}`;
+function normalRule({ id, effect, actions, when, mode, stops, group }: Written<"rules">): Rule {
+  return {
+    ...(id !== undefined && { id }),
+    effect,
+    actions: sortedSet(actions),
+    ...(when !== undefined && { when }),
+    mode,
+    ...(effect === "forbid" && { stops: stops ?? "action" }),
+    ...(group !== undefined && { group }),
+  };
 }
 
-export function describe(input: unknown): string {
-  if (typeof input === "string") return JSON.stringify(input.length > 60 ? `${input.slice(0, 60)}…` : input);
-  if (typeof input === "number" || typeof input === "boolean") return String(input);
-  if (Array.isArray(input)) return input.length === 0 ? "an empty list" : `a list of ${input.length}`;
-  return input === null ? "nothing" : typeof input === "object" ? "a mapping" : `a value of type ${typeof input}`;
-}
+// Parsing saw to it that it is JSON. Printed and read again it has no -0, and shares nothing with what it was read from.
+const normalSchema = (schema: unknown): JsonValue => JSON.parse(JSON.stringify(schema));
+
+const sortedPaths = (texts: readonly string[]): readonly string[] => sortedSet(texts.map((text) => formatPath(parsePath(text) ?? [])));
+
+/** What an author may write alone or as a list. */
+const listOf = <T>(oneOrMany: T | readonly T[]): readonly T[] =>
+  // The cast says what `isArray` cannot for a readonly list: T itself is never one.
+  Array.isArray(oneOrMany) ? (oneOrMany as readonly T[]) : [oneOrMany as T];
+
+const byCodeUnits = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
 const hasItems = <T>(list: readonly T[] | undefined): list is readonly T[] => list !== undefined && list.length > 0;
 const hasMembers = <T extends object>(record: T | undefined): record is T => record !== undefined && Object.keys(record).length > 0;

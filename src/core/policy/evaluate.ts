@@ -1,43 +1,182 @@
+import { type Digest, digestOf, type Sha256 } from "../digest.ts";
+import { canonicalJson, type JsonValue } from "../json.ts";
+import type { MicroUsd } from "../money.ts";
 import type { ActionRequest } from "../request.ts";
-import type { CompiledPolicy, PolicyLimits } from "./compile.ts";
-import type { Findings, PolicyRef } from "./findings.ts";
+import type { Instant } from "../time.ts";
+import type { ActionFindings, CompiledLoop, CompiledPolicy, CompiledRequirement, CompiledRule } from "./compile.ts";
+import type { Findings, LoopLimit, Path, PermitFinding, PolicyRef, Price, Requirement, RuleFinding, Said, Scene } from "./findings.ts";
 
 /** What of a request a policy looks at. */
-export type Asked = Pick<ActionRequest, "action" | "tags" | "riskLevel" | "estimateMicroUsd">;
+export type Asked = Pick<ActionRequest, "action" | "tags" | "riskLevel" | "estimateMicroUsd" | "resource" | "inputs" | "inputsDigest" | "price">;
+
+/** What a policy looks at beside the request. */
+export interface Circumstances {
+  /** The agent: its id, and what is stored of it. */
+  readonly subject: Scene["subject"];
+  /** What is stored of the request's resource. */
+  readonly resource: Scene["resource"];
+  readonly context: Scene["context"];
+  readonly now: Instant;
+  /** A reservation is to be larger: of the rules only those of an action whose rules look at the estimate are asked again. */
+  readonly isTopup: boolean;
+  readonly sha256: Sha256;
+}
 
 /**
  * What the policy says of a request before any state is looked at. Total: every request has findings, and the same request the same ones.
  * Limits come from the narrowest to the widest: an exact name, globs by how many letters of their own they have, then run and session.
  */
-export function evaluatePolicy(compiled: CompiledPolicy, ref: PolicyRef, request: Asked): Findings {
-  const { deniedBy, listed, concurrency, rates, budgets, needsApproval } = compiled.ofAction(request.action);
-  const rule = holdingRule(compiled, needsApproval, request);
+export function evaluatePolicy(compiled: CompiledPolicy, ref: PolicyRef, asked: Asked, around: Circumstances): Findings {
+  const found = compiled.ofAction(asked.action);
+  const { deniedBy, listed, concurrency, rates, budgets } = found;
+  const priced = priceOf(compiled, asked);
+  const scene: Scene = {
+    subject: around.subject,
+    action: asked.action,
+    resource: { ...around.resource, ...asked.resource },
+    inputs: asked.inputs,
+    tags: asked.tags,
+    estimateMicroUsd: priced.estimateMicroUsd,
+    context: around.context,
+    now: around.now,
+  };
+  const unseen = asked.inputsDigest !== null && asked.inputs === undefined;
+  const ruled = !around.isTopup || found.topupPaths !== null;
+  const permits = ruled ? found.permits.flatMap((group) => permitFindings(group, scene, unseen)) : [];
+  const rules = ruled ? ruleFindings(found.rules, scene, unseen) : [];
+  const requirements = found.requirements.map((requirement) => requirementOf(requirement, unseen));
+  const hold = holdingRule(compiled, found.needsApproval, asked, priced.estimateMicroUsd);
   return {
     policy: ref,
     strict: compiled.strict,
     deniedBy,
     listed,
+    permits,
+    rules,
+    argumentsFault: unseen ? null : argumentsFault(found, asked.inputs),
+    argumentsUnseen: unseen && found.schemas.length > 0,
+    requirements,
+    loops: found.loops.map((loop) => loopLimit(loop, asked, around.sha256)),
+    retries: found.retries,
     concurrency,
     rates,
+    ...priced,
     budgets,
-    hold: rule === null ? null : { rule, timeoutMs: compiled.holds.timeoutMs },
+    windDown: found.windDown,
+    alerts: compiled.alerts,
+    hold: hold === null ? null : { rule: hold },
+    holdTimeoutMs: compiled.holds.timeoutMs,
+    keep: found.keep,
+    topupPaths: found.topupPaths,
+    scene: asksHistory(permits, rules, requirements) ? withoutInputs(scene) : null,
+    redaction: compiled.redaction,
     onExpiry: compiled.onExpiry,
     compliance: compiled.compliance,
   };
 }
 
-/** The limits on money that hold for a session whatever the action. */
-export const limitsOf = (compiled: CompiledPolicy): PolicyLimits => compiled.limits;
+/** What a rule's condition comes to here; `false`: it does not hold. */
+export function say({ condition }: CompiledRule, scene: Scene, unseen: boolean): Said | false {
+  const expression = condition();
+  if (expression === true) return "holds";
+  if (expression === null) return "failed";
+  if (unseen && expression.reads.inputs.length > 0) return "inputs_missing";
+  if (expression.reads.history.length > 0) return { ask: expression.text };
+  const holds = expression.evaluate(scene, null, null);
+  return holds === null ? "failed" : holds && "holds";
+}
+
+function ruleFindings(rules: readonly CompiledRule[], scene: Scene, unseen: boolean): readonly RuleFinding[] {
+  const found: RuleFinding[] = [];
+  for (const rule of rules) {
+    const said = say(rule, scene, unseen);
+    if (said === false || rule.effect === "permit") continue;
+    found.push({ rule: rule.rule, effect: rule.effect, history: rule.history, mode: rule.mode, stops: rule.stops, said });
+  }
+  return found;
+}
+
+/** What stands against an action of whose permit rules none is found to hold. A rule that is only observed permits nothing where another is enforced. */
+function permitFindings(group: readonly CompiledRule[], scene: Scene, unseen: boolean): readonly PermitFinding[] {
+  const enforced = group.filter(({ mode }) => mode === "enforce");
+  const counting = enforced.length > 0 ? enforced : group;
+  const [first] = counting;
+  if (first === undefined) return [];
+  const asks: string[] = [];
+  let inputsMissing = false;
+  for (const rule of counting) {
+    const said = say(rule, scene, unseen);
+    if (said === "holds") return [];
+    if (said === "inputs_missing") inputsMissing = true;
+    if (said !== false && typeof said === "object") asks.push(said.ask);
+  }
+  return [{ rule: first.rule, mode: first.mode, inputsMissing, asks }];
+}
+
+function requirementOf({ rule, after, withinMs, same, where, whereText }: CompiledRequirement, unseen: boolean): Requirement {
+  const looksAtInputs = same.some(([root]) => root === "inputs") || (where?.reads.inputs.length ?? 0) > 0;
+  const looksAtOutcome = where?.reads.prior.outcome ?? false;
+  return { rule, after, withinMs, same, where: whereText, looksAtOutcome, inputsMissing: unseen && looksAtInputs };
+}
+
+function argumentsFault({ schemas }: ActionFindings, inputs: JsonValue | undefined): Findings["argumentsFault"] {
+  for (const { rule, schema } of schemas) {
+    const message = schema.faultOf(inputs ?? {});
+    if (message !== null) return { rule, message };
+  }
+  return null;
+}
+
+/** Inputs that were not sent are all alike; of those sent as a digest nothing can be ignored. */
+function loopLimit({ threshold, windowMs, ignore }: CompiledLoop, { inputs, inputsDigest }: Asked, sha256: Sha256): LoopLimit {
+  const key: Digest | "" = inputs === undefined ? (inputsDigest ?? "") : digestOf(sha256, canonicalJson(without(inputs, ignore)));
+  return { threshold, windowMs, key };
+}
+
+/** A value without what stands at these paths. */
+function without(value: JsonValue, paths: readonly Path[]): JsonValue {
+  if (paths.length === 0 || typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  const left: [string, JsonValue][] = [];
+  for (const [member, inside] of Object.entries(value)) {
+    const further = paths.flatMap(([first, ...rest]) => (first === member ? [rest] : []));
+    if (!further.some((rest) => rest.length === 0)) left.push([member, without(inside, further)]);
+  }
+  return Object.fromEntries(left);
+}
+
+/** What is asked for. Where the price of a named model is not known, the policy says what counts: nothing unknown is ever taken for zero. */
+function priceOf(
+  { defaultPrice }: CompiledPolicy,
+  { price, estimateMicroUsd }: Asked,
+): Pick<Findings, "estimateMicroUsd" | "price" | "priceUnknown"> {
+  const isKnown = price === null || (price.known && (price.basis === "stated" || price.basis === "computed"));
+  if (isKnown) return { estimateMicroUsd, price, priceUnknown: false };
+  if (defaultPrice === "deny") return { estimateMicroUsd, price, priceUnknown: true };
+  if (defaultPrice === null) return { estimateMicroUsd, price, priceUnknown: price.basis === "unpriced" };
+  if (price.basis === "stated" && estimateMicroUsd >= defaultPrice) return { estimateMicroUsd, price, priceUnknown: false };
+  return { estimateMicroUsd: defaultPrice, price: { ...price, basis: "default" } satisfies Price, priceUnknown: false };
+}
 
 /**
  * The first member of `approvals` that asks for a person.
  * An estimate is held when it is strictly above `threshold_usd`: the language's law is that equality passes a limit, its own example of a hold on
  * an estimate is `estimate_usd > 0.5`, and a threshold of 0 then means every action that costs anything, which nothing else could say.
  */
-function holdingRule({ holds }: CompiledPolicy, needsApproval: boolean, request: Asked): string | null {
+function holdingRule({ holds }: CompiledPolicy, needsApproval: boolean, { tags, riskLevel }: Asked, estimateMicroUsd: MicroUsd): string | null {
   if (needsApproval) return "/approvals/actions";
-  if (request.tags.some((tag) => holds.tags.has(tag))) return "/approvals/tags";
-  if (request.riskLevel !== null && holds.riskLevels.has(request.riskLevel)) return "/approvals/risk_levels";
-  if (holds.thresholdMicroUsd !== null && request.estimateMicroUsd > holds.thresholdMicroUsd) return "/approvals/threshold_usd";
+  if (tags.some((tag) => holds.tags.has(tag))) return "/approvals/tags";
+  if (riskLevel !== null && holds.riskLevels.has(riskLevel)) return "/approvals/risk_levels";
+  if (holds.thresholdMicroUsd !== null && estimateMicroUsd > holds.thresholdMicroUsd) return "/approvals/threshold_usd";
   return null;
+}
+
+/** Whether anything is left to be asked where the history is. */
+const asksHistory = (permits: readonly PermitFinding[], rules: readonly RuleFinding[], requirements: readonly Requirement[]): boolean =>
+  permits.some(({ asks }) => asks.length > 0) ||
+  rules.some(({ said }) => typeof said === "object") ||
+  requirements.some(({ where }) => where !== null);
+
+/** The request itself travels with the inputs already. */
+function withoutInputs({ inputs: _inputs, ...rest }: Scene): Omit<Scene, "inputs"> {
+  return rest;
 }

@@ -1,26 +1,26 @@
 import { matchesGlob } from "../glob.ts";
 
 /**
- * Patterns with what each stands for, found by an action's name. An exact name is one look-up; a glob is tried only when the name begins
- * with the letters before the glob's first star. So thousands of patterns cost little for an action that few of them name.
+ * Patterns with what each stands for, found by an action's name. An exact name is one look-up; a glob is tried only when the name begins and ends
+ * as the glob does, and has its longest piece between stars. So thousands of patterns cost little for an action that few of them name.
  */
 export class PatternIndex<T> {
   readonly #exact = new Map<string, T>();
-  readonly #globs = new Map<string, { readonly pattern: string; readonly value: T }[]>();
-  #longestPrefix = 0;
+  readonly #globs = new Shelf<Shelf<Glob<T>[]>>();
 
   constructor(entries: Iterable<readonly [pattern: string, value: T]>) {
     for (const [pattern, value] of entries) {
-      const star = pattern.indexOf("*");
-      if (star < 0) {
+      if (!isGlob(pattern)) {
         this.#exact.set(pattern, value);
         continue;
       }
-      const prefix = pattern.slice(0, star);
-      const sharing = this.#globs.get(prefix) ?? [];
-      sharing.push({ pattern, value });
-      this.#globs.set(prefix, sharing);
-      this.#longestPrefix = Math.max(this.#longestPrefix, prefix.length);
+      const [beginning = "", ...rest] = pattern.split("*");
+      const end = rest.pop() ?? "";
+      const between = rest.reduce((longest, piece) => (piece.length > longest.length ? piece : longest), "");
+      this.#globs
+        .at(beginning, () => new Shelf())
+        .at(end, () => [])
+        .push({ pattern, between, value });
     }
   }
 
@@ -29,12 +29,47 @@ export class PatternIndex<T> {
     const found: { readonly pattern: string; readonly value: T }[] = [];
     const exact = this.#exact.get(action);
     if (exact !== undefined) found.push({ pattern: action, value: exact });
-    for (let length = 0; length <= Math.min(this.#longestPrefix, action.length); length++) {
-      for (const glob of this.#globs.get(action.slice(0, length)) ?? []) {
-        if (matchesGlob(glob.pattern, action)) found.push(glob);
+    for (const byEnd of this.#globs.along(action, (length) => action.slice(0, length))) {
+      for (const globs of byEnd.along(action, (length) => action.slice(action.length - length))) {
+        for (const glob of globs) {
+          if (action.includes(glob.between) && matchesGlob(glob.pattern, action)) found.push(glob);
+        }
       }
     }
     return found.sort((a, b) => byNarrowness(a.pattern, b.pattern));
+  }
+}
+
+interface Glob<T> {
+  readonly pattern: string;
+  /** The longest piece between two stars. */
+  readonly between: string;
+  readonly value: T;
+}
+
+/** Things by a text that is the beginning, or the end, of what is looked for. */
+class Shelf<T> {
+  readonly #things = new Map<string, T>();
+  #longest = 0;
+
+  at(text: string, make: () => T): T {
+    let thing = this.#things.get(text);
+    if (thing === undefined) {
+      thing = make();
+      this.#things.set(text, thing);
+      this.#longest = Math.max(this.#longest, text.length);
+    }
+    return thing;
+  }
+
+  /** What stands under any part of `name`, cut by `part` at every length. */
+  along(name: string, part: (length: number) => string): readonly T[] {
+    const found: T[] = [];
+    for (let length = 0; length <= Math.min(this.#longest, name.length); length++) {
+      const thing = this.#things.get(part(length));
+      if (thing !== undefined) found.push(thing);
+    }
+    return found;
   }
 }
 

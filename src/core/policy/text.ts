@@ -9,12 +9,14 @@ export interface Reading {
   readonly issues: readonly Issue[];
   /** The place of the member at `path`: its key, or its value. What is not there has the place of what would hold it. */
   placeOf(path: readonly PropertyKey[], part: "key" | "value"): Place;
+  /** The place of a character of the text at `path`; `null` where the text does not stand in the source as it is, in one piece. */
+  placeWithin(path: readonly PropertyKey[], text: string, offset: number): Place | null;
 }
 
 export type Place = { readonly line: number; readonly column: number };
 
 export const MOST_ISSUES = 100;
-const MOST_BYTES = 256 * 1024;
+export const MOST_POLICY_BYTES = 1024 * 1024;
 const MOST_DEPTH = 32;
 const MOST_ALIASES = 100;
 const MOST_NODES = 200_000;
@@ -24,17 +26,18 @@ const MOST_PUNCTUATION = 1000;
  * Reads YAML 1.2 (core schema, no tags, directives, merge keys or further documents; at most 100 aliases) or JSON into plain values.
  * Both are read by the YAML parser, for the places; JSON must be JSON besides. Refuses what could be read in two ways: keys written twice,
  * keys that are no text, numbers that a number cannot carry exactly. Bounded in size, depth and expansion before anything is built. Never throws.
+ * A policy says what it says where it says it, so it has no merge keys (`<<`); test cases, which vary one thing at a time, may ask for them.
  */
-export function readText(text: string, format: "yaml" | "json"): Result<Reading, readonly Issue[]> {
-  if (text.length > MOST_BYTES || new TextEncoder().encode(text).length > MOST_BYTES) {
-    return err([{ pointer: "", message: `a policy is at most ${MOST_BYTES} bytes of text` }]);
+export function readText(text: string, format: "yaml" | "json", reads: { readonly mergeKeys?: boolean } = {}): Result<Reading, readonly Issue[]> {
+  if (text.length > MOST_POLICY_BYTES || new TextEncoder().encode(text).length > MOST_POLICY_BYTES) {
+    return err([{ pointer: "", message: `a policy is at most ${MOST_POLICY_BYTES} bytes of text` }]);
   }
   const source = text.startsWith(CST.BOM) ? text.slice(1) : text;
   if (source.trim() === "") return err([{ pointer: "", message: EMPTY_POLICY, line: 1, column: 1 }]);
   const fault = format === "json" ? jsonFault(source) : null;
   if (fault !== null) return err([fault]);
   try {
-    return compose(source, format);
+    return compose(source, format, reads.mergeKeys ?? false);
   } catch (error) {
     // The YAML library is not ours, and this text is a stranger's: whatever it throws means that the text cannot be read.
     return err([{ pointer: "", message: `the text cannot be read: ${error instanceof Error ? error.message.slice(0, 200) : "unknown fault"}` }]);
@@ -76,7 +79,7 @@ function jsonMessage(source: string): string | null {
   }
 }
 
-function compose(source: string, format: "yaml" | "json"): Result<Reading, readonly Issue[]> {
+function compose(source: string, format: "yaml" | "json", mergeKeys: boolean): Result<Reading, readonly Issue[]> {
   const tokens = tokensOf(source);
   if (!tokens.ok) return tokens;
   // Doubled keys are looked for below: the library compares every key with every other.
@@ -86,13 +89,18 @@ function compose(source: string, format: "yaml" | "json"): Result<Reading, reado
   if (faults.length > 0) return err(faults.map(({ message, pos }) => ({ pointer: "", message, ...placeIn(source, pos[0]) })));
   const root = document?.contents ?? null;
   if (root === null) return err([{ pointer: "", message: EMPTY_POLICY, line: 1, column: 1 }]);
-  const walk = new Walk(source);
+  const walk = new Walk(source, mergeKeys);
   const value = walk.valueOf(root, []);
   if (walk.isTooLarge) return err(walk.issues);
   return ok({
     issues: walk.issues,
     value: format === "json" ? JSON.parse(source) : value,
     placeOf: (path, part) => placeIn(source, walk.offsetOf(root, path, part)),
+    placeWithin: (path, text, offset) => {
+      const start = walk.offsetOf(root, path, "value");
+      const first = [start, start + 1].find((at) => source.startsWith(text, at) && (at === start || /["']/.test(source.charAt(start))));
+      return first === undefined ? null : placeIn(source, first + offset);
+    },
   });
 }
 
@@ -134,12 +142,14 @@ function tokensOf(source: string): Result<CST.Token[], readonly Issue[]> {
 class Walk {
   readonly issues: Issue[] = [];
   readonly #source: string;
+  readonly #mergeKeys: boolean;
   readonly #anchors = new Map<string, ParsedNode>();
   readonly #aliased = new Map<ParsedNode, ParsedNode>();
   #nodes = 0;
 
-  constructor(source: string) {
+  constructor(source: string, mergeKeys: boolean) {
     this.#source = source;
+    this.#mergeKeys = mergeKeys;
   }
 
   get isTooLarge(): boolean {
@@ -183,13 +193,15 @@ class Walk {
 
   #mapping(items: readonly Pair[], path: readonly string[]): Record<string, unknown> {
     const members: Record<string, unknown> = {};
+    const inherited: Record<string, unknown> = {};
     for (const { key, value } of items) {
       if (!isScalar(key) || typeof key.value !== "string") {
         this.#refuse(path, key, "wanted a text as key (numbers and the like in quotes)");
         continue;
       }
       const member = [...path, key.value];
-      if (key.value === "<<") this.#refuse(member, key, "merge keys are not read here: write the members out");
+      if (key.value === "<<" && this.#mergeKeys) Object.assign(inherited, this.#merged(value, member));
+      else if (key.value === "<<") this.#refuse(member, key, "merge keys are not read here: write the members out");
       else if (key.value === "__proto__") this.#refuse(member, key, "__proto__ cannot be a key");
       else if (Object.hasOwn(members, key.value)) this.#refuse(member, key, `${JSON.stringify(key.value.slice(0, 60))} is written twice`);
       else {
@@ -197,7 +209,16 @@ class Walk {
         members[key.value] = this.valueOf(value, member);
       }
     }
-    return members;
+    return this.#mergeKeys ? { ...inherited, ...members } : members;
+  }
+
+  /** The members of the mapping that a merge key names; what is written beside the key counts before them. */
+  #merged(value: ParsedNode | null, path: readonly string[]): Record<string, unknown> {
+    const merged = this.valueOf(value, path);
+    const target = value === null ? null : (this.#aliased.get(value) ?? value);
+    if (!isMap(target)) this.#refuse(path, value, "a merge key takes one mapping, such as *anchor");
+    // What came of a mapping is one.
+    return isMap(target) ? (merged as Record<string, unknown>) : {};
   }
 
   #refuse(path: readonly string[], node: ParsedNode | null, message: string): void {

@@ -1,7 +1,7 @@
 import type * as z from "zod";
-import { ZERO_USD } from "../../core/money.ts";
 import { type AskedAction, decide } from "../../flow/decide.ts";
 import { fingerprintOf } from "../../flow/idempotency.ts";
+import type { ExpectedUsage } from "../../flow/ports.ts";
 import { topup } from "../../flow/topup.ts";
 import * as answers from "../answers.ts";
 import * as examples from "../examples.ts";
@@ -39,7 +39,7 @@ export const decisionRoutes = [
     creates: true,
     answers: [jsonAnswer(200, "The decision.", answers.decision, examples.decision)],
     refuses: ["not_found", "not_your_session", "token_revoked", "authority_unavailable"],
-    answer: async ({ ports, principal, parameters, body, key, origin }) => {
+    answer: async ({ ports, principal, parameters, body, key, origin, now }) => {
       const decided = await decide(ports, {
         principal,
         session: parameters.session,
@@ -47,6 +47,7 @@ export const decisionRoutes = [
         batch: false,
         semantics: "independent",
         key,
+        now,
       });
       return reply(decided, ([one]) => {
         if (one === undefined) throw new Error("one request was decided, so there is one decision");
@@ -65,7 +66,7 @@ export const decisionRoutes = [
     creates: true,
     answers: [jsonAnswer(200, "The decisions, in order.", answers.decisionBatch, { decisions: [examples.decision] })],
     refuses: ["not_found", "not_your_session", "token_revoked", "authority_unavailable"],
-    answer: async ({ ports, principal, parameters, body, key, origin }) => {
+    answer: async ({ ports, principal, parameters, body, key, origin, now }) => {
       const asked = body.decisions.map(askedAction);
       const decided = await decide(ports, {
         principal,
@@ -74,6 +75,7 @@ export const decisionRoutes = [
         batch: true,
         semantics: body.semantics ?? "independent",
         key,
+        now,
       });
       return reply(decided, (all) =>
         answered(200, { decisions: all.map(({ answer }) => present.decision(answer, origin)) }, replay(all.every(({ replayed }) => replayed))),
@@ -166,8 +168,8 @@ export const decisionRoutes = [
     body: jsonBody(requests.topup, { estimate_usd: "0.10" }),
     answers: [jsonAnswer(200, "The decision about the new sum.", answers.decision, examples.decision)],
     refuses: ["not_found", "not_your_session", "token_revoked", "decision_settled", "authority_unavailable"],
-    answer: async ({ ports, principal, parameters, body, origin }) => {
-      const decided = await topup(ports, principal, parameters.session, parameters.decision, body.estimate_usd);
+    answer: async ({ ports, principal, parameters, body, origin, now }) => {
+      const decided = await topup(ports, principal, parameters.session, parameters.decision, body.estimate_usd, now);
       return reply(decided, (decision) => answered(200, present.decision(decision, origin)));
     },
   }),
@@ -179,7 +181,8 @@ const askedAction = (body: z.output<typeof requests.decision>): AskedAction => (
   run: body.run ?? null,
   action: body.action,
   resource: body.resource ?? null,
-  estimateMicroUsd: body.estimate_usd ?? ZERO_USD,
+  estimateMicroUsd: body.estimate_usd ?? null,
+  usage: body.usage === undefined ? null : expectedUsage(body.usage),
   tags: body.tags ?? [],
   riskLevel: body.risk_level ?? null,
   inputs: body.inputs,
@@ -191,4 +194,11 @@ const askedAction = (body: z.output<typeof requests.decision>): AskedAction => (
   model: body.model ?? null,
   approval: body.approval ?? null,
   ttlMs: body.ttl_ms ?? requests.DECISION_TTL_MS,
+});
+
+const expectedUsage = (usage: z.output<typeof requests.expectedUsage>): ExpectedUsage => ({
+  inputTokens: usage.input_tokens ?? 0,
+  outputTokens: usage.output_tokens ?? 0,
+  cacheReadTokens: usage.cache_read_tokens ?? 0,
+  cacheWriteTokens: usage.cache_write_tokens ?? 0,
 });

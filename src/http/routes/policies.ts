@@ -1,15 +1,18 @@
 import { policyDigest } from "../../core/policy/digest.ts";
-import { parsePolicy } from "../../core/policy/parse.ts";
+import { type ParsedPolicy, parsePolicy } from "../../core/policy/parse.ts";
 import { policyJsonSchema } from "../../core/policy/schema.ts";
-import { type Refusal, refusal } from "../../core/refusals.ts";
+import { MOST_POLICY_BYTES } from "../../core/policy/text.ts";
+import { type Issue, type Refusal, refusal } from "../../core/refusals.ts";
 import { err, ok, type Result } from "../../core/result.ts";
 import type { Scope } from "../../core/scopes.ts";
 import type { PolicyRead, Ports } from "../../flow/ports.ts";
+import { MOST_ENTRIES, MOST_ENTRIES_OF_A_SESSION, MOST_LOOKUPS, MOST_SESSIONS, type Simulating, simulate } from "../../flow/simulate.ts";
 import * as answers from "../answers.ts";
 import type { BodyFormat } from "../body.ts";
 import { conditional } from "../conditional.ts";
 import * as examples from "../examples.ts";
 import { parseJson } from "../json.ts";
+import { agentToRead } from "../own.ts";
 import * as present from "../present.ts";
 import * as requests from "../requests.ts";
 import { type Answer, answered, jsonAnswer, jsonBody, noContent, pageQuery, reply, route } from "../route.ts";
@@ -17,9 +20,14 @@ import { type Answer, answered, jsonAnswer, jsonBody, noContent, pageQuery, repl
 const READS: readonly Scope[] = ["policies:read", "policies:write"];
 
 /** A policy as its author wrote it: parsed by the core, which knows lines and columns. */
-const policyBody = { formats: ["yaml", "json"], schema: null, optional: false, example: examples.policyText } as const;
-
-const POLICY_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
+const policyBody = {
+  formats: ["yaml", "json"],
+  schema: null,
+  optional: false,
+  // More than a policy may have, so that one that is too long is told so as a policy.
+  mostBytes: MOST_POLICY_BYTES + 64 * 1024,
+  example: examples.policyText,
+} as const;
 
 const unchangedSince = { status: 304, means: "The client has this already.", types: [] } as const;
 
@@ -50,10 +58,11 @@ export const policyRoutes = [
     query: requests.effectiveQuery,
     body: null,
     answers: [jsonAnswer(200, "The merged document.", answers.effectivePolicy, examples.effectivePolicy), unchangedSince],
-    refuses: ["authority_unavailable"],
+    refuses: ["not_your_session", "authority_unavailable"],
     answer: async ({ ports, principal, query, headers }) => {
-      const agent = query.agent ?? (principal.kind === "agent" ? principal.subject : null);
-      const effective = await ports.tenants.effectivePolicy(principal.tenant, agent);
+      const agent = agentToRead(principal, query.agent);
+      if (!agent.ok) return agent;
+      const effective = await ports.tenants.effectivePolicy(principal.tenant, agent.value);
       return reply(effective, (found) => conditional(ports, headers, JSON.stringify(present.effectivePolicy(found)), "application/json"));
     },
   }),
@@ -77,6 +86,38 @@ export const policyRoutes = [
     },
   }),
   route({
+    method: "POST",
+    path: "/v1/policies/simulate",
+    id: "simulatePolicy",
+    tag: "Policies",
+    summary: "Decide recorded history again under a candidate, and say what would have changed",
+    description: `Statefully: what the candidate denies takes no money, counts in no window and is no prerequisite of what came later. The candidate stands alone, or with \`replaces\` beside the tenant's and the agent's other active policies; it is published nowhere. Sessions are read from their beginning, the latest opened first. One call begins no further session after ${MOST_ENTRIES} entries, ${MOST_SESSIONS} sessions or ${MOST_LOOKUPS} look-ups of stored attributes and older policies: then \`next\` goes on, and the figures of the parts add up. A single session is read up to ${MOST_ENTRIES_OF_A_SESSION} entries. A token of kind agent is told of its own sessions only.`,
+    caller: "bearer",
+    scopes: READS,
+    query: requests.noQuery,
+    body: jsonBody(requests.simulate, examples.simulate),
+    answers: [jsonAnswer(200, "What would have changed, with the entries behind every figure.", answers.simulation, examples.simulation)],
+    refuses: ["policy_invalid", "not_found", "not_your_session", "authority_unavailable", "ledger_unavailable"],
+    answer: async ({ ports, principal, body }) => {
+      const agent = agentToRead(principal, body.agent);
+      if (!agent.ok) return agent;
+      const candidate = candidateOf(body.policy);
+      if (!candidate.ok) return candidate;
+      const { document, warnings } = candidate.value;
+      const asked: Simulating = {
+        tenant: principal.tenant,
+        candidate: document,
+        replaces: body.replaces ?? null,
+        from: body.from ?? null,
+        to: body.to ?? null,
+        agent: agent.value,
+        session: body.session ?? null,
+        cursor: body.cursor ?? null,
+      };
+      return reply(await simulate(ports, asked), (done) => answered(200, present.simulation(done, asked, warnings)));
+    },
+  }),
+  route({
     method: "PUT",
     path: "/v1/policies/{name}",
     id: "putPolicy",
@@ -93,17 +134,14 @@ export const policyRoutes = [
     ],
     refuses: ["body_invalid", "policy_invalid", "authority_unavailable"],
     answer: async ({ ports, principal, parameters, query, text, format }) => {
-      if (!POLICY_NAME.test(parameters.name)) {
-        const message = "wanted 1 to 128 letters, digits or _ - . of which the first is a letter or a digit";
+      if (!requests.POLICY_NAME.test(parameters.name)) {
+        const message = `wanted ${requests.POLICY_NAME_WANTED}`;
         return err(refusal("body_invalid", `The policy's name is not valid: ${message}.`, [{ pointer: "/name", message }]));
       }
       const readable = assertReadable(text, format);
       if (!readable.ok) return readable;
       const parsed = parsePolicy(text, format);
-      if (!parsed.ok) {
-        const sentence = parsed.error.length === 1 ? "The policy has one mistake." : `The policy has ${parsed.error.length} mistakes.`;
-        return err(refusal("policy_invalid", sentence, parsed.error));
-      }
+      if (!parsed.ok) return err(mistaken(parsed.error));
       const { document, warnings } = parsed.value;
       const put = await ports.tenants.putPolicy(principal.tenant, principal, {
         name: parameters.name,
@@ -213,7 +251,7 @@ export const policyRoutes = [
     query: requests.noQuery,
     body: jsonBody(requests.activate, { version: 2 }),
     answers: [jsonAnswer(200, "The version is in force.", answers.policyVersion, examples.policyVersion)],
-    refuses: ["not_found", "authority_unavailable"],
+    refuses: ["not_found", "policy_invalid", "authority_unavailable"],
     answer: async ({ ports, principal, parameters, body }) =>
       reply(await ports.tenants.activatePolicy(principal.tenant, principal, parameters.name, body.version), (row) =>
         answered(200, present.policyVersion(row)),
@@ -252,4 +290,20 @@ const policyAnswer = (ports: Ports, headers: Headers, accepts: string, read: Pol
 function assertReadable(text: string, format: BodyFormat): Result<null, Refusal> {
   const read = format === "json" ? parseJson(text) : ok(null);
   return read.ok ? ok(null) : read;
+}
+
+const mistaken = (issues: readonly Issue[]): Refusal =>
+  refusal("policy_invalid", issues.length === 1 ? "The policy has one mistake." : `The policy has ${issues.length} mistakes.`, issues);
+
+/** A policy that came inside a body. Its places are below `/policy`; only a text has lines. */
+function candidateOf(policy: string | { readonly [member: string]: unknown }): Result<ParsedPolicy, Refusal> {
+  const isText = typeof policy === "string";
+  // YAML holds every JSON text.
+  const parsed = isText ? parsePolicy(policy, "yaml") : parsePolicy(JSON.stringify(policy), "json");
+  const placed = ({ pointer, message, line, column }: Issue): Issue => {
+    const inBody = { pointer: `/policy${pointer}`, message };
+    return isText && line !== undefined && column !== undefined ? { ...inBody, line, column } : inBody;
+  };
+  if (!parsed.ok) return err(mistaken(parsed.error.map(placed)));
+  return ok({ document: parsed.value.document, warnings: parsed.value.warnings.map(placed) });
 }

@@ -1,0 +1,78 @@
+import { type Digest, digestOf, type Sha256 } from "./digest.ts";
+import type { Entry, EntryDraft, Payload } from "./entry.ts";
+import { canonicalJson, type JsonValue } from "./json.ts";
+import { DETECTORS, type Keeping, type Redaction, redactJson, redactText } from "./redact.ts";
+import type { ActionRequest, CommitReport } from "./request.ts";
+
+/** What an entry says, and what lies beside it. */
+export interface Shown {
+  readonly says: Partial<EntryDraft>;
+  readonly payload: Omit<Payload, "salt"> | null;
+}
+
+/**
+ * What the record shows of a request: redacted before anything of it is hashed, stored or streamed. Where no policy could be asked what to hide,
+ * nothing is kept of the inputs, and every detector looks at the rest.
+ */
+export function shownRequest(sha256: Sha256, request: ActionRequest, redaction: Redaction | null | undefined): Shown {
+  const hide = hiding(redaction);
+  const inputs = request.inputs === undefined ? undefined : hide.json(request.inputs);
+  const keeping = hide.redaction?.storeInputs ?? "full";
+  return {
+    says: {
+      resource: request.resource === null ? null : { id: hide.text(request.resource.id), type: request.resource.type },
+      rationale: request.rationale === null ? null : hide.text(request.rationale),
+      sources: request.sources.map((source) => ({ ...source, source: hide.text(source.source) })),
+      inputs_digest: digestFor(sha256, inputs, keeping) ?? request.inputsDigest,
+      redacted: hide.count(),
+    },
+    payload: inputs === undefined || keeping !== "full" ? null : { inputs },
+  };
+}
+
+/** What the record shows of a report: its error, usage and outputs, redacted like the request before it. */
+export function shownReport(sha256: Sha256, report: CommitReport, redaction: Redaction | null): Shown {
+  const hide = hiding(redaction);
+  const outputs = report.outputs === undefined ? undefined : hide.json(report.outputs);
+  const keeping = redaction?.storeOutputs ?? "full";
+  return {
+    says: {
+      error: report.error === null ? null : hide.text(report.error),
+      // Redaction puts texts in the place of values and keeps every mapping a mapping.
+      usage: report.usage === null ? null : (hide.json(report.usage) as Entry["usage"]),
+      outputs_digest: digestFor(sha256, outputs, keeping),
+      redacted: hide.count(),
+    },
+    payload: outputs === undefined || keeping !== "full" ? null : { outputs },
+  };
+}
+
+/** A caller's own words as the record shows them. */
+export const shownText = (text: string, redaction: Redaction | null): string => (redaction === null ? text : redactText(text, redaction).text);
+
+const digestFor = (sha256: Sha256, value: JsonValue | undefined, keeping: Keeping): Digest | null =>
+  value === undefined || keeping !== "digest" ? null : digestOf(sha256, canonicalJson(value));
+
+const UNKNOWN: Redaction = { storeInputs: "none", storeOutputs: "none", keys: [], detect: DETECTORS };
+
+/** Redacts piece by piece and counts the places. `null`: a policy that hides nothing; `undefined`: no policy could be asked. */
+function hiding(asked: Redaction | null | undefined) {
+  const redaction = asked === undefined ? UNKNOWN : asked;
+  let count = 0;
+  return {
+    redaction,
+    json: (value: JsonValue): JsonValue => {
+      if (redaction === null) return value;
+      const done = redactJson(value, redaction);
+      count += done.count;
+      return done.value;
+    },
+    text: (text: string): string => {
+      if (redaction === null) return text;
+      const done = redactText(text, redaction);
+      count += done.count;
+      return done.text;
+    },
+    count: () => count,
+  };
+}

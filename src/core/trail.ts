@@ -1,0 +1,253 @@
+import { matchesGlob } from "./glob.ts";
+import type { DecisionId, RunId } from "./ids.ts";
+import { canonicalJson, type JsonValue } from "./json.ts";
+import type { MicroUsd } from "./money.ts";
+import type { Past, Path, Prior } from "./policy/findings.ts";
+import type { Instant } from "./time.ts";
+
+/** What is left of an allowed action for rules that look back. It stands from the moment it was allowed, whatever became of it. */
+export interface Trace {
+  readonly id: DecisionId;
+  readonly run: RunId;
+  readonly action: string;
+  readonly at: Instant;
+  readonly outcome: Prior["outcome"];
+  /** When it was committed, released or expired; `null` while it is pending. */
+  readonly endedAt: Instant | null;
+  /** What it takes from the accounts: reserved while it is pending, afterwards what was posted. */
+  readonly amountMicroUsd: MicroUsd;
+  /** `null`: nothing was to be kept when it was allowed, or it was kept long enough. */
+  readonly kept: Kept | null;
+}
+
+/** Parts of an action that rules asked for in time. What `paths` covers and is not here was not there. */
+export interface Kept {
+  readonly paths: readonly Path[];
+  readonly inputs?: JsonValue | undefined;
+  readonly outputs?: JsonValue | undefined;
+  readonly resource?: JsonValue | undefined;
+  /** Digests of its inputs, for finding the same call again. */
+  readonly loopKeys: readonly string[];
+}
+
+/** Where traces are read from that are not in memory: oldest first. */
+export interface TrailSource {
+  /** Traces of actions that `pattern` names, allowed after `since`. */
+  calls(pattern: string, since: Instant): readonly Trace[];
+  /** When calls of exactly this action were reported as failed, after `since`. */
+  failures(action: string, since: Instant): readonly Instant[];
+}
+
+/**
+ * The way that a session came. In memory is only what some rule looked at, as far back as it looks: the rest stays where it is stored.
+ * What happens in a turn is added here before it is stored, and is found either way.
+ */
+export class Trail {
+  /** `null`: there is no store, and everything stays here. */
+  readonly #source: TrailSource | null;
+  readonly #calls = new Map<string, Stretch<Trace>>();
+  readonly #failures = new Map<string, Stretch<Instant>>();
+  /** Added in this turn, and perhaps not yet where the source reads. */
+  readonly #fresh: Map<DecisionId, Trace>;
+
+  constructor(source: TrailSource | null, fresh?: ReadonlyMap<DecisionId, Trace>) {
+    this.#source = source;
+    this.#fresh = new Map(fresh);
+  }
+
+  /** A copy whose additions this one does not see. */
+  fork(): Trail {
+    const copy = new Trail(this.#source, this.#fresh);
+    for (const [pattern, stretch] of this.#calls) copy.#calls.set(pattern, { ...stretch, items: [...stretch.items] });
+    for (const [action, stretch] of this.#failures) copy.#failures.set(action, { ...stretch, items: [...stretch.items] });
+    return copy;
+  }
+
+  /** A new turn: what was added before it is stored by now. */
+  begin(): void {
+    if (this.#source !== null) this.#fresh.clear();
+  }
+
+  /** Calls of actions that `pattern` names, made less than `windowMs` ago, oldest first. */
+  calls(pattern: string, windowMs: number, now: Instant): readonly Trace[] {
+    const found = this.#callsBack(pattern, windowMs, now);
+    return from(found, firstAfter(found, now - windowMs, madeAt));
+  }
+
+  /** How many there are of them. */
+  count(pattern: string, windowMs: number, now: Instant): number {
+    const found = this.#callsBack(pattern, windowMs, now);
+    return found.length - firstAfter(found, now - windowMs, madeAt);
+  }
+
+  /** When calls of this action were reported as failed, less than `windowMs` ago, oldest first. */
+  failures(action: string, windowMs: number, now: Instant): readonly Instant[] {
+    const found = this.#stretch(this.#failures, action, windowMs, now, itself, (since) => {
+      if (this.#source !== null) return [...this.#source.failures(action, since)];
+      const failed = [...this.#fresh.values()].filter((trace) => trace.action === action && trace.outcome === "error");
+      return failed.flatMap(({ endedAt }) => (endedAt !== null && endedAt > since ? [endedAt] : [])).sort((a, b) => a - b);
+    });
+    return from(found, firstAfter(found, now - windowMs, itself));
+  }
+
+  add(trace: Trace): void {
+    this.#fresh.set(trace.id, trace);
+    for (const [pattern, { items }] of this.#calls) if (matchesGlob(pattern, trace.action)) items.push(trace);
+  }
+
+  /** Tells what became of a call, wherever it is remembered. */
+  change(id: DecisionId, action: string, change: TraceChange): void {
+    for (const [pattern, { items }] of this.#calls) {
+      if (!matchesGlob(pattern, action)) continue;
+      // Most calls end soon after they began.
+      const place = items.findLastIndex((trace) => trace.id === id);
+      const trace = items[place];
+      if (trace !== undefined) items[place] = changed(trace, change);
+    }
+    const fresh = this.#fresh.get(id);
+    if (fresh !== undefined) this.#fresh.set(id, changed(fresh, change));
+    if (change.outcome === "error" && change.endedAt != null) this.#failures.get(action)?.items.push(change.endedAt);
+  }
+
+  #callsBack(pattern: string, windowMs: number, now: Instant): readonly Trace[] {
+    return this.#stretch(this.#calls, pattern, windowMs, now, madeAt, (since) => {
+      const stored = this.#source?.calls(pattern, since) ?? [];
+      const known = new Set(stored.map(({ id }) => id));
+      return [...stored, ...[...this.#fresh.values()].filter(({ id, action, at }) => at > since && matchesGlob(pattern, action) && !known.has(id))];
+    });
+  }
+
+  /** What is remembered under a key, as far back as anybody asked so far. */
+  #stretch<T>(
+    known: Map<string, Stretch<T>>,
+    key: string,
+    windowMs: number,
+    now: Instant,
+    atOf: (item: T) => Instant,
+    load: (since: Instant) => T[],
+  ): readonly T[] {
+    const stretch = known.get(key);
+    if (stretch !== undefined && stretch.windowMs >= windowMs) {
+      const gone = firstAfter(stretch.items, now - stretch.windowMs, atOf);
+      // Cut only now and then: cutting moves everything that stays.
+      if (gone > 64 && gone * 2 > stretch.items.length) stretch.items.splice(0, gone);
+      return stretch.items;
+    }
+    const loaded = { windowMs, items: load(now - windowMs) };
+    known.set(key, loaded);
+    return loaded.items;
+  }
+}
+
+/** What a call may become: ended, with what of its outputs was to be kept; or topped up. */
+export type TraceChange = Partial<Pick<Trace, "outcome" | "endedAt" | "amountMicroUsd">> & { readonly outputs?: JsonValue | undefined };
+
+/** The past of a session as the history functions ask for it. */
+export const pastOf = (trail: Trail, now: Instant): Past => ({
+  count: (pattern, windowMs) => trail.count(pattern, windowMs, now),
+  distinct: (pattern, path, windowMs) => {
+    const values = new Set<string>();
+    for (const trace of trail.calls(pattern, windowMs, now)) {
+      const seen = seenAt(trace, path);
+      if (seen === null) return null;
+      // A text needs no canonical form, and most values are texts.
+      if (seen.value !== undefined) values.add(typeof seen.value === "string" ? `"${seen.value}` : canonicalJson(seen.value));
+    }
+    return values.size;
+  },
+  sum: (pattern, path, windowMs) => {
+    let sum = 0;
+    const money = path[0] === "cost_usd";
+    for (const trace of trail.calls(pattern, windowMs, now)) {
+      const seen = money ? { value: trace.amountMicroUsd } : seenAt(trace, path);
+      if (seen === null || (seen.value !== undefined && typeof seen.value !== "number")) return null;
+      sum += seen.value ?? 0;
+    }
+    return money ? sum / 1_000_000 : sum;
+  },
+  last: (pattern, alike, here) => {
+    const found = trail.calls(pattern, Number.POSITIVE_INFINITY, now).findLast((trace) => {
+      if (trace.outcome !== "pending" && trace.outcome !== "success") return false;
+      const there = alike === null ? undefined : seenAt(trace, alike)?.value;
+      return alike === null || (here !== undefined && there !== undefined && canonicalJson(here) === canonicalJson(there));
+    });
+    return found === undefined ? null : priorOf(found, now);
+  },
+});
+
+/** An earlier call as a condition sees it. */
+export const priorOf = (trace: Trace, now: Instant): Prior => ({
+  action: trace.action,
+  inputs: trace.kept?.inputs ?? {},
+  outputs: trace.kept?.outputs ?? {},
+  outcome: trace.outcome,
+  ageMs: now - trace.at,
+});
+
+/** What stands at a path such as `["inputs", "order_id"]` of an earlier call; `null` when that was not kept, and so cannot be known. */
+export function seenAt({ kept }: Trace, path: Path): { readonly value: JsonValue | undefined } | null {
+  if (kept?.paths.some((known) => known.every((step, place) => path[place] === step)) !== true) return null;
+  return { value: valueAt({ inputs: kept.inputs ?? {}, outputs: kept.outputs ?? {}, resource: kept.resource ?? {} }, path) };
+}
+
+/** What stands at a path; `undefined` where nothing does. Only own members are ever looked at. */
+export function valueAt(value: JsonValue | undefined, path: Path): JsonValue | undefined {
+  let found: JsonValue | undefined = value;
+  for (const step of path) {
+    if (typeof found !== "object" || found === null || Array.isArray(found) || !Object.hasOwn(found, step)) return undefined;
+    found = (found as { readonly [member: string]: JsonValue })[step];
+  }
+  return found;
+}
+
+/** The parts of a value at these paths, each at its own place; what is no mapping on the way is kept as it is. Without paths, nothing. */
+export function partsOf(value: JsonValue | undefined, paths: readonly Path[]): JsonValue | undefined {
+  return value === undefined || paths.length === 0 ? undefined : takeParts(value, paths);
+}
+
+/** Of paths that begin with `root`, what comes after it. */
+export const insideOf = (root: string, paths: readonly Path[]): readonly Path[] =>
+  paths.flatMap(([first, ...rest]) => (first === root ? [rest] : []));
+
+function takeParts(value: JsonValue, paths: readonly Path[]): JsonValue {
+  if (paths.some((path) => path.length === 0) || typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  const parts: { [member: string]: JsonValue } = Object.create(null);
+  const byFirst = Map.groupBy(paths, ([first]) => first ?? "");
+  for (const [member, inside] of byFirst) {
+    // An own member of a parsed JSON object, by the check.
+    if (Object.hasOwn(value, member))
+      parts[member] = takeParts(
+        (value as { readonly [member: string]: JsonValue })[member] as JsonValue,
+        inside.map((path) => path.slice(1)),
+      );
+  }
+  return parts;
+}
+
+interface Stretch<T> {
+  /** How far back it was loaded, and is kept. */
+  readonly windowMs: number;
+  readonly items: T[];
+}
+
+const madeAt = ({ at }: Trace): Instant => at;
+const itself = (at: Instant): Instant => at;
+
+/** The place of the first item later than `since`. Items stand in the order of their instants. */
+function firstAfter<T>(items: readonly T[], since: Instant, atOf: (item: T) => Instant): number {
+  let low = 0;
+  let high = items.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    // Within the array by construction of low and high.
+    if (atOf(items[middle] as T) > since) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+const from = <T>(items: readonly T[], place: number): readonly T[] => (place === 0 ? items : items.slice(place));
+
+function changed(trace: Trace, { outputs, ...change }: TraceChange): Trace {
+  return { ...trace, ...change, kept: trace.kept === null || outputs === undefined ? trace.kept : { ...trace.kept, outputs } };
+}

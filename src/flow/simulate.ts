@@ -1,0 +1,305 @@
+import type { Digest } from "../core/digest.ts";
+import type { SessionId } from "../core/ids.ts";
+import { canonicalJson, type JsonValue } from "../core/json.ts";
+import { agentRef } from "../core/policy/circumstances.ts";
+import { compilePolicy } from "../core/policy/compile.ts";
+import { policyDigest } from "../core/policy/digest.ts";
+import type { PolicyDocument } from "../core/policy/document.ts";
+import { type Layer, mergePolicies } from "../core/policy/merge.ts";
+import { readPolicy } from "../core/policy/parse.ts";
+import { openingOf, type Recorded, type RecordedOpening, readRecorded } from "../core/policy/recorded.ts";
+import { type Candidate, looksAtStored, SessionSimulation, type Surroundings, Tally } from "../core/policy/simulate.ts";
+import { type Refusal, refusal } from "../core/refusals.ts";
+import { err, ok, type Result } from "../core/result.ts";
+import type { Instant } from "../core/time.ts";
+import type { EntityRef, LedgerFilter, LedgerRow, Ports, Reply } from "./ports.ts";
+import { listEntries } from "./read_ledger.ts";
+
+/** No further session is begun once so many entries were read. */
+export const MOST_ENTRIES = 20_000;
+/** Of one session at most so many entries are read; a longer one is cut there, and the answer says so. */
+export const MOST_ENTRIES_OF_A_SESSION = 20_000;
+export const MOST_SESSIONS = 200;
+/** So many times stored attributes and older policies are asked for before no further session is begun. */
+export const MOST_LOOKUPS = 200;
+/** What `readEntities` answers at once. */
+const MOST_READ = 16;
+const PAGE = 200;
+/** No session may be opened for longer: one that was opened so long before a window has ended before it. */
+export const LONGEST_SESSION_MS = 30 * 24 * 60 * 60 * 1000;
+
+/** What is asked: which candidate, and which part of the record. */
+export interface Simulating {
+  readonly tenant: string;
+  readonly candidate: PolicyDocument;
+  /** `null`: the candidate alone. Else the active policy in whose place it stands, beside the other active ones. */
+  readonly replaces: string | null;
+  /** Of the decisions that are compared; inclusive and exclusive. `null`: open. */
+  readonly from: Instant | null;
+  readonly to: Instant | null;
+  readonly agent: string | null;
+  readonly session: SessionId | null;
+  /** The `next` of the part before. */
+  readonly cursor: string | null;
+}
+
+export interface Simulated {
+  readonly digest: Digest;
+  readonly tally: Tally;
+  /** Entries read, and sessions decided again. */
+  readonly entries: number;
+  readonly sessions: number;
+  /** The oldest instant that was read; `null` when nothing was. */
+  readonly readFrom: Instant | null;
+  /** Sessions too long to be read to their end, with the last instant that was. */
+  readonly cut: readonly { readonly session: SessionId; readonly through: Instant }[];
+  /** Where to go on; `null`: this was all. */
+  readonly next: string | null;
+}
+
+/**
+ * Decides the recorded history again under a candidate, session by session, the latest opened first. Each session is read from its beginning, so that
+ * balances and windows are those that it had; only what was asked within the window is compared. Sessions that had ended before the window are not
+ * read: whatever they were asked later was denied because of that. The work of one call is bounded; the parts of a whole add up.
+ * Refuses a cursor of another question (`body_invalid`), an unknown session or policy (`not_found`), another agent's session (`not_your_session`).
+ */
+export async function simulate(ports: Ports, asked: Simulating): Reply<Simulated> {
+  const place = parseCursor(ports, asked);
+  if (!place.ok) return place;
+  const layers = await layersOf(ports, asked);
+  if (!layers.ok) return layers;
+  const { agent } = layers.value;
+
+  const world = new World(ports, asked.tenant);
+  const tally = new Tally();
+  const cut: { session: SessionId; through: Instant }[] = [];
+  const earliest = asked.from === null ? undefined : asked.from - LONGEST_SESSION_MS;
+  const filter: LedgerFilter = {
+    kind: "session",
+    session: asked.session ?? undefined,
+    agent: asked.session === null ? (agent ?? undefined) : undefined,
+    from: earliest,
+    to: asked.to ?? undefined,
+  };
+  let { page, after } = place.value;
+  let found = false;
+  for (let isFirst = true; ; isFirst = false) {
+    const request = { limit: PAGE, cursor: page };
+    const listed = isFirst ? await listEntries(ports, asked.tenant, filter, request) : await ports.ledger.list(asked.tenant, filter, request);
+    if (!listed.ok) return listed;
+    for (const row of listed.value.items) {
+      // A page that is read again may begin with what was not there before.
+      if (after !== null && row.index >= after) continue;
+      world.entries++;
+      const opening = openingIn(row);
+      if (opening === null) continue;
+      found = true;
+      if (asked.session !== null && agent !== null && opening.agent !== agent) return err(NOT_YOURS);
+      if (asked.from !== null && opening.expiresAt < asked.from) continue;
+      const done = await simulateSession(asked, layers.value.candidateFor(opening.agent), opening, tally, world, cut);
+      if (!done.ok) return done;
+      after = row.index;
+      if (world.isSpent()) return ok(answer(cursorOf(ports, asked, { page, after })));
+    }
+    page = listed.value.nextCursor;
+    if (page === null) break;
+    if (world.isSpent()) return ok(answer(cursorOf(ports, asked, { page, after })));
+  }
+  if (asked.session !== null && !found && asked.cursor === null) return err(refusal("not_found", "There is no such session in the record."));
+  return ok(answer(null));
+
+  function answer(next: string | null): Simulated {
+    const { entries, sessions, readFrom } = world;
+    return { digest: policyDigest(ports.sha256, asked.candidate), tally, entries, sessions, readFrom, cut, next };
+  }
+}
+
+const NOT_YOURS = refusal("not_your_session", "The session belongs to another agent.", [
+  { pointer: "/session", message: "belongs to another agent" },
+]);
+
+async function simulateSession(
+  asked: Simulating,
+  candidate: Candidate,
+  opening: RecordedOpening,
+  tally: Tally,
+  world: World,
+  cut: { session: SessionId; through: Instant }[],
+): Reply<null> {
+  const { session } = opening;
+  const simulation = new SessionSimulation(candidate, opening, asked.from, tally, world);
+  world.sessions++;
+  let read = 0;
+  let last = opening.openedAt;
+  const reading = world.ports.ledger.export(asked.tenant, { session, to: asked.to ?? undefined })[Symbol.asyncIterator]();
+  for (;;) {
+    const next = await reading.next().catch(() => null);
+    if (next === null) return err(refusal("ledger_unavailable", "The record is safe but cannot be read just now: the database does not answer."));
+    if (next.done === true) break;
+    const page = next.value;
+    const recorded = page.slice(0, MOST_ENTRIES_OF_A_SESSION - read).flatMap((row) => readRecorded(row) ?? []);
+    await world.learn(candidate, opening.agent, recorded);
+    for (const entry of recorded) simulation.see(entry);
+    read += page.length;
+    last = recorded.at(-1)?.at ?? last;
+    if (read <= MOST_ENTRIES_OF_A_SESSION) continue;
+    cut.push({ session, through: last });
+    await reading.return?.();
+    break;
+  }
+  simulation.finish();
+  world.entries += Math.min(read, MOST_ENTRIES_OF_A_SESSION);
+  world.readFrom = Math.min(world.readFrom ?? opening.openedAt, opening.openedAt);
+  return ok(null);
+}
+
+/** What a simulation has learnt of the tenant, and how much work that was. */
+class World implements Surroundings {
+  readonly ports: Ports;
+  readonly sha256: Ports["sha256"];
+  entries = 0;
+  sessions = 0;
+  readFrom: Instant | null = null;
+  readonly #tenant: string;
+  readonly #attributes = new Map<string, { readonly [attribute: string]: JsonValue }>();
+  readonly #keeping = new Map<Digest, ReturnType<Surroundings["keepingOf"]>>();
+  #lookups = 0;
+
+  constructor(ports: Ports, tenant: string) {
+    this.ports = ports;
+    this.sha256 = ports.sha256;
+    this.#tenant = tenant;
+  }
+
+  attributesOf(ref: EntityRef): { readonly [attribute: string]: JsonValue } {
+    return this.#attributes.get(keyOf(ref)) ?? {};
+  }
+
+  keepingOf(digest: Digest): ReturnType<Surroundings["keepingOf"]> {
+    return this.#keeping.get(digest) ?? null;
+  }
+
+  isSpent(): boolean {
+    return this.entries >= MOST_ENTRIES || this.sessions >= MOST_SESSIONS || this.#lookups >= MOST_LOOKUPS;
+  }
+
+  /** Reads what deciding these entries again looks at and the record does not have. What cannot be read just now counts as not known. */
+  async learn({ policy }: Candidate, agent: string, recorded: readonly Recorded[]): Promise<void> {
+    const wanted = new Map<string, EntityRef>();
+    const policies = new Map<Digest, { readonly name: string; readonly version: number }>();
+    for (const one of recorded) {
+      const { subject, resource } = looksAtStored(policy, one);
+      const refs = [...(subject ? [agentRef(agent)] : []), ...(resource && one.entry.resource !== null ? [one.entry.resource] : [])];
+      for (const ref of refs) if (!this.#attributes.has(keyOf(ref))) wanted.set(keyOf(ref), ref);
+      const under = one.entry.policy;
+      if (under !== null && !this.#keeping.has(under.digest)) policies.set(under.digest, under);
+    }
+    const refs = [...wanted.values()];
+    for (let from = 0; from < refs.length; from += MOST_READ) {
+      const part = refs.slice(from, from + MOST_READ);
+      this.#lookups++;
+      const read = await this.ports.tenants.readEntities(this.#tenant, part);
+      for (const [place, ref] of part.entries()) this.#attributes.set(keyOf(ref), (read.ok ? read.value.properties[place] : null) ?? {});
+    }
+    for (const [digest, { name, version }] of policies) this.#keeping.set(digest, await this.#readKeeping(name, version, digest));
+  }
+
+  /** What a policy of then keeps. One merged of several, or deleted since, is not known any more. */
+  async #readKeeping(name: string, version: number, digest: Digest): Promise<ReturnType<Surroundings["keepingOf"]>> {
+    if (name.includes("+")) return null;
+    this.#lookups++;
+    const found = await this.ports.tenants.readPolicy(this.#tenant, name, version);
+    const read = found.ok && found.value.digest === digest ? readPolicy(found.value.document) : null;
+    if (read?.ok !== true) return null;
+    const { redact } = read.value;
+    return { inputs: redact?.store_inputs ?? "full", outputs: redact?.store_outputs ?? "full" };
+  }
+}
+
+const keyOf = ({ type, id }: EntityRef): string => JSON.stringify([type, id]);
+
+interface Layers {
+  /** Whose sessions the candidate is about; `null`: everybody's. */
+  readonly agent: string | null;
+  candidateFor(agent: string): Candidate;
+}
+
+/** What would be in force for each agent. */
+async function layersOf(ports: Ports, { tenant, candidate, replaces, agent }: Simulating): Reply<Layers> {
+  const refOf = (document: PolicyDocument) => ({ name: document.name ?? "candidate", version: 1, digest: policyDigest(ports.sha256, document) });
+  if (replaces === null) {
+    const alone: Candidate = { policy: compilePolicy(candidate), ref: refOf(candidate) };
+    return ok({ agent, candidateFor: () => alone });
+  }
+  const others: (Layer & { readonly target: string | null })[] = [];
+  let replaced: { readonly target: string | null } | null = null;
+  for (let cursor: string | null = null; ; ) {
+    const rows = await ports.tenants.listPolicies(tenant, { limit: 1000, cursor });
+    if (!rows.ok) return rows;
+    for (const { name, target, activeVersion } of rows.value.items) {
+      if (name === replaces) replaced = { target };
+      if (name === replaces || activeVersion === null) continue;
+      const stored = await ports.tenants.readPolicy(tenant, name, activeVersion);
+      if (!stored.ok) return stored;
+      const read = readPolicy(stored.value.document);
+      if (!read.ok) return err(unreadable(name));
+      others.push({ name, version: activeVersion, document: read.value, target });
+    }
+    cursor = rows.value.nextCursor;
+    if (cursor === null) break;
+  }
+  if (replaced === null) return err(refusal("not_found", `There is no policy "${replaces}" to be replaced.`));
+  const { target } = replaced;
+  if (target !== null && agent !== null && agent !== target) {
+    const message = `is not the agent that "${replaces}" is for`;
+    return err(refusal("body_invalid", `The body is not valid: /agent ${message}.`, [{ pointer: "/agent", message }]));
+  }
+  const compiled = new Map<string, Candidate>();
+  const agentsWithOwn = new Set(others.map((layer) => layer.target));
+  return ok({
+    agent: agent ?? target,
+    candidateFor: (agent) => {
+      // Agents without policies of their own have the same one.
+      const key = agentsWithOwn.has(agent) ? agent : "";
+      const known = compiled.get(key);
+      if (known !== undefined) return known;
+      const beside = others.filter((layer) => layer.target === null || layer.target === agent);
+      const { document } = mergePolicies([...beside, { name: replaces, version: 1, document: candidate }]);
+      const made: Candidate = { policy: compilePolicy(document), ref: refOf(document) };
+      compiled.set(key, made);
+      return made;
+    },
+  });
+}
+
+const unreadable = (name: string): Refusal =>
+  refusal("policy_invalid", `The active policy "${name}" cannot be read by this gateway, so nothing can be said of what would be in force.`, [
+    { pointer: "/replaces", message: `stands beside "${name}", which cannot be read` },
+  ]);
+
+function openingIn(row: LedgerRow): RecordedOpening | null {
+  const recorded = readRecorded(row);
+  return recorded === null ? null : openingOf(recorded);
+}
+
+/** Sessions from the page of this cursor on, and of them those opened before the one of this index. */
+interface Place {
+  readonly page: string | null;
+  readonly after: number | null;
+}
+
+/** A cursor names the question that it belongs to: parts of different questions do not add up. */
+const cursorOf = (ports: Ports, asked: Simulating, { page, after }: Place): string => `${after ?? ""}.${questionOf(ports, asked)}.${page ?? ""}`;
+
+function parseCursor(ports: Ports, asked: Simulating): Result<Place, Refusal> {
+  if (asked.cursor === null) return ok({ page: null, after: null });
+  const match = /^(\d{0,15})\.([0-9a-f]{16})\.(.*)$/.exec(asked.cursor);
+  if (match === null || match[2] !== questionOf(ports, asked)) {
+    const message = "a cursor is the next of the part before, unchanged, and goes with the same question";
+    return err(refusal("body_invalid", `The cursor cannot be read: ${message}.`, [{ pointer: "/cursor", message }]));
+  }
+  return ok({ page: match[3] === "" ? null : (match[3] ?? null), after: match[1] === "" ? null : Number(match[1]) });
+}
+
+const questionOf = (ports: Ports, { candidate, replaces, from, to, agent, session }: Simulating): string =>
+  ports.sha256(canonicalJson([policyDigest(ports.sha256, candidate), replaces, from, to, agent, session])).slice(0, 16);

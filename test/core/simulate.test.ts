@@ -1,0 +1,870 @@
+import fc from "fast-check";
+import { describe, expect, it, test } from "vitest";
+import { decideAll } from "../../src/core/batch.ts";
+import { type Book, type Effect, emptyBook } from "../../src/core/book.ts";
+import type { Ask } from "../../src/core/conclude.ts";
+import type { Payload } from "../../src/core/entry.ts";
+import { type DecisionId, idFromDigest, type RunId, type SessionId } from "../../src/core/ids.ts";
+import type { JsonValue } from "../../src/core/json.ts";
+import { microUsdOf, parseUsd, ZERO_USD } from "../../src/core/money.ts";
+import { circumstancesOf } from "../../src/core/policy/circumstances.ts";
+import { compilePolicy } from "../../src/core/policy/compile.ts";
+import { policyDigest } from "../../src/core/policy/digest.ts";
+import type { PolicyDocument } from "../../src/core/policy/document.ts";
+import { evaluatePolicy } from "../../src/core/policy/evaluate.ts";
+import { ExpressionMemory } from "../../src/core/policy/expressions.ts";
+import { parsePolicy } from "../../src/core/policy/parse.ts";
+import { openingOf, readRecorded } from "../../src/core/policy/recorded.ts";
+import { CHANGES, SessionSimulation, type Surroundings, Tally } from "../../src/core/policy/simulate.ts";
+import type { ActionRequest, CommitReport, Principal } from "../../src/core/request.ts";
+import { commit, type DecisionRecord, extend, release, topup } from "../../src/core/settle.ts";
+import { Trail } from "../../src/core/trail.ts";
+import { happen, openTurn, record, signature, type Turn } from "../../src/core/turn.ts";
+import { sha256 } from "./sha256.ts";
+
+const START = Date.UTC(2026, 10, 22, 12);
+const PRINCIPAL: Principal = { tokenId: idFromDigest("tok", sha256("tok")), tenant: "t", subject: "bot", kind: "agent" };
+const SESSION: SessionId = idFromDigest("ses", sha256("ses"));
+const RUN: RunId = idFromDigest("run", sha256("run 0"));
+const TTL_MS = 3_600_000;
+
+const written = (yaml: string): PolicyDocument => {
+  const parsed = parsePolicy(yaml, "yaml");
+  if (!parsed.ok) throw new Error(JSON.stringify(parsed.error));
+  return parsed.value.document;
+};
+
+const refOf = (document: PolicyDocument) => ({ name: "p", version: 1, digest: policyDigest(sha256, document) });
+
+const usd = (text: string) => {
+  const amount = parseUsd(text);
+  if (!amount.ok) throw new Error(amount.error.message);
+  return amount.value;
+};
+
+interface Row {
+  readonly canonical: string;
+  readonly payload: Payload | null;
+}
+
+type Wanted = Partial<Omit<ActionRequest, "estimateMicroUsd">> & { readonly usd?: string };
+
+/** A session as its object leads it: one book, turns, batches, and every entry that they leave. It shares no line with a play. */
+class Live {
+  readonly rows: Row[] = [];
+  readonly attributes = new Map<string, { readonly [attribute: string]: JsonValue }>();
+  now = START;
+  principal = PRINCIPAL;
+  document: PolicyDocument;
+  #book: Book;
+  readonly #records = new Map<DecisionId, DecisionRecord>();
+  readonly #conditions = new ExpressionMemory();
+  #compiled;
+  #made = 0;
+
+  constructor(yaml: string, budget: string | null = null) {
+    this.document = written(yaml);
+    this.#compiled = compilePolicy(this.document);
+    const budgetMicroUsd = budget === null ? null : usd(budget);
+    const opening = { tenant: "t", session: SESSION, agent: "bot", openedAt: START, expiresAt: START + TTL_MS, budgetMicroUsd, run: RUN };
+    this.#book = emptyBook(opening, new Trail(null));
+    this.#turn((turn) => {
+      happen(turn, { kind: "run_opened", run: RUN });
+      record(
+        turn,
+        "session",
+        { run_id: RUN, principal: signature(PRINCIPAL), details: { event: "opened", labels: {}, budget_usd: budget, ttl_ms: TTL_MS } },
+        null,
+      );
+    });
+  }
+
+  put(yaml: string): void {
+    this.document = written(yaml);
+    this.#compiled = compilePolicy(this.document);
+  }
+
+  wait(ms: number): this {
+    this.now += ms;
+    return this;
+  }
+
+  ask(action: string, wanted: Wanted = {}): DecisionId {
+    const [id] = this.batch([{ action, ...wanted }], "independent");
+    if (id === undefined) throw new Error("a decision was expected");
+    return id;
+  }
+
+  /** `null` in `lease`: there is no policy; `stale`: the lease has lapsed. */
+  batch(
+    wanted: readonly (Wanted & { readonly action: string })[],
+    semantics: "independent" | "all_or_nothing",
+    lease?: "stale" | null,
+  ): DecisionId[] {
+    return this.#turn((turn) => {
+      const members = wanted.map(({ usd: estimate, ...more }) => {
+        const id = idFromDigest("dec", sha256(`decision ${this.#made++}`));
+        const request: ActionRequest = { ...REQUEST, ...more, id, estimateMicroUsd: usd(estimate ?? "0") };
+        const ref = refOf(this.document);
+        const ask: Ask = {
+          request,
+          principal: this.principal,
+          presented: "none",
+          conditions: this.#conditions,
+          lease: { fresh: lease !== "stale", policy: lease === null ? null : ref },
+          evaluation: lease === null ? null : { kind: "findings", findings: this.#findings(request, turn.now, false) },
+        };
+        return { ask, fingerprint: "", prior: null };
+      });
+      decideAll(turn, members, semantics);
+      return members.map(({ ask }) => ask.request.id);
+    });
+  }
+
+  commit(id: DecisionId, cost: string, more: Partial<CommitReport> = {}): this {
+    const report: CommitReport = {
+      outcome: "success",
+      durationMs: null,
+      outputs: undefined,
+      error: null,
+      usage: null,
+      costMicroUsd: usd(cost),
+      ...more,
+    };
+    this.#turn((turn) => commit(turn, this.#record(id), PRINCIPAL, report, "f"));
+    return this;
+  }
+
+  release(id: DecisionId): this {
+    this.#turn((turn) => release(turn, this.#record(id), PRINCIPAL, null, "f"));
+    return this;
+  }
+
+  extend(id: DecisionId, ttlMs: number): this {
+    this.#turn((turn) => extend(turn, this.#record(id), PRINCIPAL, ttlMs));
+    return this;
+  }
+
+  topup(id: DecisionId, sum: string): this {
+    this.#turn((turn) => {
+      const decided = this.#record(id);
+      const { matter } = decided;
+      if (matter === null) return;
+      const { action, run, tags, riskLevel } = matter;
+      const request: ActionRequest = { ...REQUEST, ...matter.asked, id, action, run, tags, riskLevel, estimateMicroUsd: usd(sum) };
+      const evaluation = { kind: "findings", findings: this.#findings(request, turn.now, true) } as const;
+      const lease = { fresh: true, policy: refOf(this.document) };
+      topup(turn, decided, { request, principal: PRINCIPAL, presented: "none", conditions: this.#conditions, lease, evaluation });
+    });
+    return this;
+  }
+
+  openRun(run: RunId): this {
+    this.#turn((turn) => {
+      happen(turn, { kind: "run_opened", run });
+      record(turn, "session", { run_id: run, principal: signature(PRINCIPAL), details: { event: "run_opened" } }, null);
+    });
+    return this;
+  }
+
+  closeRun(run: RunId): this {
+    this.#turn((turn) => {
+      happen(turn, { kind: "run_closed", run });
+      record(turn, "session", { run_id: run, principal: signature(PRINCIPAL), details: { event: "run_closed" } }, null);
+    });
+    return this;
+  }
+
+  close(): this {
+    this.#turn((turn) => {
+      happen(turn, { kind: "session_closed" });
+      record(turn, "session", { principal: signature(PRINCIPAL), details: { event: "closed" } }, null);
+    });
+    return this;
+  }
+
+  state(id: DecisionId): DecisionRecord["state"] {
+    return this.#record(id).state;
+  }
+
+  get currentRun(): RunId {
+    return this.#book.currentRun;
+  }
+
+  #findings(request: ActionRequest, now: number, isTopup: boolean) {
+    const stored = ({ type, id }: { readonly type: string; readonly id: string }) => this.attributes.get(`${type}/${id}`) ?? {};
+    const around = circumstancesOf({ tenant: "t", session: SESSION, agent: "bot", principal: this.principal, request, stored, now, isTopup, sha256 });
+    return evaluatePolicy(this.#compiled, refOf(this.document), request, around);
+  }
+
+  #record(id: DecisionId): DecisionRecord {
+    const found = this.#records.get(id);
+    if (found === undefined) throw new Error("unknown decision");
+    return found;
+  }
+
+  #turn<T>(act: (turn: Turn) => T): T {
+    const fresh = () => {
+      const digest = sha256(`live ${this.rows.length} ${this.#made++}`);
+      return { entryId: idFromDigest("ent", digest), salt: digest.slice(32) };
+    };
+    const turn = openTurn(this.#book, this.now, { sha256, fresh });
+    const begun = turn.effects.length;
+    this.#keep(turn.effects);
+    const result = act(turn);
+    this.#keep(turn.effects.slice(begun));
+    return result;
+  }
+
+  #keep(effects: readonly Effect[]): void {
+    for (const effect of effects) {
+      if (effect.kind === "recorded") {
+        // A row crosses the ledger as text.
+        const payload = effect.sealed.payload === null ? null : JSON.parse(JSON.stringify(effect.sealed.payload));
+        this.rows.push({ canonical: effect.sealed.canonical, payload });
+      } else if (effect.kind === "decided") {
+        const { decision, state, matter } = effect.decided;
+        this.#records.set(decision.id, {
+          decision,
+          state,
+          reservation: decision.reservation,
+          matter,
+          postedMicroUsd: ZERO_USD,
+          overrunMicroUsd: ZERO_USD,
+          told: null,
+        });
+      } else if (effect.kind === "settled") {
+        this.#records.set(effect.settled.id, { ...this.#record(effect.settled.id), ...effect.settled });
+      } else if (effect.kind === "changed") {
+        this.#records.set(effect.id, { ...this.#record(effect.id), reservation: effect.reservation });
+      }
+    }
+  }
+}
+
+const REQUEST: Omit<ActionRequest, "action"> & { readonly action: string } = {
+  id: idFromDigest("dec", sha256("none")),
+  run: RUN,
+  action: "a",
+  resource: null,
+  estimateMicroUsd: ZERO_USD,
+  price: null,
+  tags: [],
+  riskLevel: null,
+  inputs: undefined,
+  inputsDigest: null,
+  rationale: null,
+  confidence: null,
+  sources: [],
+  parents: [],
+  model: null,
+  approval: null,
+  ttlMs: 300_000,
+};
+
+interface Asked {
+  readonly from?: number;
+  /** What is known of what the policies of then keep: everything, unless said otherwise. */
+  readonly keepingOf?: Surroundings["keepingOf"];
+  readonly rows?: readonly Row[];
+}
+
+/** Simulates a live session under a candidate. */
+function simulate(live: Live, yaml: string | PolicyDocument, { from, keepingOf, rows = live.rows }: Asked = {}): Tally {
+  const document = typeof yaml === "string" ? written(yaml) : yaml;
+  const tally = new Tally();
+  const entries = rows.map((row) => readRecorded(row) ?? expect.fail(`unreadable: ${row.canonical}`));
+  const opening = entries[0] === undefined ? null : openingOf(entries[0]);
+  if (opening === null) throw new Error("a session begins with its opening");
+  const around: Surroundings = {
+    sha256,
+    attributesOf: ({ type, id }) => live.attributes.get(`${type}/${id}`) ?? {},
+    keepingOf: keepingOf ?? (() => ({ inputs: "full", outputs: "full" })),
+  };
+  const simulation = new SessionSimulation({ policy: compilePolicy(document), ref: refOf(document) }, opening, from ?? null, tally, around);
+  for (const entry of entries) simulation.see(entry);
+  simulation.finish();
+  return tally;
+}
+
+/** The figures that are not nothing. */
+function figures(tally: Tally) {
+  const counts: { [name: string]: number | string } = { decisions: tally.decisions, same: tally.same };
+  for (const kind of CHANGES)
+    if (tally.changed[kind].count > 0) counts[kind] = `${tally.changed[kind].count} for ${tally.changed[kind].moneyMicroUsd}`;
+  if (tally.uncertain.count > 0) counts.uncertain = tally.uncertain.count;
+  for (const [reason, { count }] of tally.notComparable) counts[reason] = count;
+  if (tally.preventedMicroUsd > 0) counts.prevented = tally.preventedMicroUsd;
+  return counts;
+}
+
+const entryOf = (live: Live, id: DecisionId) => live.rows.map((row) => JSON.parse(row.canonical)).find((entry) => entry.decision_id === id)?.id;
+
+describe("what a candidate would have changed", () => {
+  it("counts a denial with what the action cost on record, and skips what became of it", () => {
+    const live = new Live("version: 1");
+    const id = live.ask("a", { usd: "0.5" });
+    live.commit(id, "0.7");
+    live.ask("b", { usd: "0.1" });
+    const tally = simulate(live, "denied_actions: [a]");
+    expect(figures(tally)).toEqual({ decisions: 2, same: 1, newly_denied: "1 for 700000", prevented: 700_000 });
+    expect(tally.changed.newly_denied.entries).toEqual([entryOf(live, id)]);
+    expect(tally.byRule).toMatchObject([
+      { rule: "/denied_actions", reason: "action_denied", changed: { newly_denied: { count: 1 } }, preventedMicroUsd: 700_000 },
+    ]);
+    expect(tally.afterFirstChange).toBe(1);
+  });
+
+  test.each<[string, (live: Live, id: DecisionId) => unknown, number]>([
+    ["its estimate, where nothing settled it", () => null, 500_000],
+    ["nothing, where it was released", (live, id) => live.release(id), 0],
+    ["its estimate, where it expired", (live) => live.wait(301_000).ask("b"), 500_000],
+    ["what a late report corrected it to", (live, id) => live.wait(301_000).commit(id, "0.2"), 200_000],
+    ["nothing, where it was released after it had expired", (live, id) => live.wait(301_000).release(id), 0],
+  ])("prevents %s", (_, settle, prevented) => {
+    const live = new Live("version: 1");
+    settle(live, live.ask("a", { usd: "0.5" }));
+    expect(simulate(live, "denied_actions: [a]").preventedMicroUsd).toBe(prevented);
+  });
+
+  it("lets a denial free the budget for what came later", () => {
+    const live = new Live("budgets: { session: 1 }");
+    live.commit(live.ask("big", { usd: "0.9" }), "0.9");
+    live.ask("small", { usd: "0.2" });
+    const tally = simulate(live, "budgets: { session: 1 }\ndenied_actions: [big]");
+    expect(figures(tally)).toEqual({ decisions: 2, same: 0, newly_denied: "1 for 900000", newly_allowed: "1 for 200000", prevented: 900_000 });
+    // The rule that no longer denies.
+    expect(tally.byRule.find(({ changed }) => changed.newly_allowed.count > 0)).toMatchObject({
+      rule: "/budgets/session",
+      reason: "session_budget_exceeded",
+    });
+  });
+
+  it("lets a denial take away a prerequisite and a place in a window", () => {
+    const policy = "requires: { refund: { after: [look_up] } }\nrate_limits: { 'look*': { max_count: 2, window_seconds: 60 } }";
+    const live = new Live(policy);
+    live.commit(live.ask("look_up"), "0");
+    live.commit(live.ask("refund", { usd: "5" }), "5");
+    live.ask("look_around");
+    live.ask("look_again");
+    expect(figures(simulate(live, policy))).toEqual({ decisions: 4, same: 4 });
+    const tally = simulate(live, `${policy}\ndenied_actions: [look_up]`);
+    expect(figures(tally)).toEqual({ decisions: 4, same: 1, newly_denied: "2 for 5000000", newly_allowed: "1 for 0", prevented: 5_000_000 });
+    expect(tally.byRule.map(({ reason }) => reason).sort()).toEqual(["action_denied", "prerequisite_missing", "rate_exceeded"]);
+  });
+
+  it("takes what is newly allowed for run with success at its estimate", () => {
+    const live = new Live("denied_actions: [look_up]\nrequires: { refund: { after: [look_up] } }\nbudgets: { session: 1 }");
+    live.ask("look_up", { usd: "0.6" });
+    live.ask("refund", { usd: "0.4" });
+    live.ask("refund", { usd: "0.000001" });
+    const tally = simulate(live, "requires: { refund: { after: [look_up] } }\nbudgets: { session: 1 }");
+    expect(figures(tally)).toEqual({ decisions: 3, same: 1, newly_allowed: "2 for 1000000" });
+    expect(tally.sameForAnotherReason).toBe(1);
+  });
+
+  test.each<[string, string, string, { readonly [figure: string]: unknown }]>([
+    ["allowed and now held", "version: 1", "approvals: { actions: [a] }", { newly_held: "1 for 300000" }],
+    ["denied and now held", "denied_actions: [a]", "approvals: { actions: [a] }", { newly_held: "1 for 500000" }],
+    ["held and now allowed", "approvals: { actions: [a] }", "version: 1", { no_longer_held: "1 for 500000" }],
+    ["held and now denied", "approvals: { actions: [a] }", "denied_actions: [a]", { newly_denied: "1 for 500000" }],
+    ["denied and now allowed", "denied_actions: [a]", "version: 1", { newly_allowed: "1 for 500000" }],
+    ["denied as before, by another rule", "denied_actions: [a]", "allowed_actions: [b]", { same: 1 }],
+    ["only observed", "version: 1", "strict_mode: false\ndenied_actions: [a]", { same: 1 }],
+  ])("%s is one change of its kind", (_, recorded, candidate, expected) => {
+    const live = new Live(recorded);
+    const id = live.ask("a", { usd: "0.5" });
+    if (live.state(id) === "pending") live.commit(id, "0.3");
+    expect(figures(simulate(live, candidate))).toEqual({ decisions: 1, same: 0, ...expected });
+  });
+
+  it("takes it for over at once, and knows nothing of what it would have returned", () => {
+    const live = new Live("denied_actions: [a]");
+    live.ask("a");
+    live.ask("a");
+    live.ask("b");
+    expect(figures(simulate(live, "concurrency: { a: 1 }"))).toEqual({ decisions: 3, same: 1, newly_allowed: "2 for 0" });
+    const where = (when: string) => `requires: { b: { after: [a], where: "${when}" } }`;
+    expect(figures(simulate(live, where("prior.outcome == 'success'")))).toEqual({ decisions: 3, same: 1, newly_allowed: "2 for 0" });
+    expect(figures(simulate(live, where("prior.outputs.ok == true")))).toEqual({ decisions: 3, same: 0, newly_allowed: "2 for 0", uncertain: 1 });
+  });
+
+  it("asks for whoever asked", () => {
+    const live = new Live("version: 1");
+    live.ask("a");
+    live.principal = { ...PRINCIPAL, subject: "desk", kind: "service" };
+    live.ask("a");
+    const candidate = "rules: [{ id: r, effect: forbid, actions: [a], when: \"context.principal.kind == 'service'\" }]";
+    expect(figures(simulate(live, candidate))).toEqual({ decisions: 2, same: 1, newly_denied: "1 for 0" });
+  });
+
+  it("names a hundred entries behind a figure and counts them all", () => {
+    const live = new Live("version: 1");
+    for (let n = 0; n < 120; n++) live.ask("a");
+    const { newly_denied } = simulate(live, "denied_actions: [a]").changed;
+    expect(newly_denied.count).toBe(120);
+    expect(newly_denied.entries).toHaveLength(100);
+  });
+});
+
+describe("larger sums", () => {
+  it("are decided again, and one that is denied leaves its action running", () => {
+    const live = new Live("budgets: { session: 2 }");
+    const id = live.ask("a", { usd: "0.5" });
+    live.topup(id, "1.5").commit(id, "1.4");
+    live.ask("a", { usd: "0.6" });
+    expect(figures(simulate(live, "budgets: { session: 2 }"))).toEqual({ decisions: 3, same: 3 });
+    expect(figures(simulate(live, "budgets: { session: 1.4 }"))).toEqual({
+      decisions: 3,
+      same: 1,
+      newly_denied: "2 for 1600000",
+      prevented: 600_000,
+    });
+  });
+
+  it("of an action that the candidate had not allowed never began", () => {
+    const live = new Live("version: 1");
+    const id = live.ask("a", { usd: "0.5" });
+    live.topup(id, "1").commit(id, "1");
+    expect(figures(simulate(live, "denied_actions: [a]"))).toEqual({
+      decisions: 2,
+      same: 0,
+      newly_denied: "1 for 1000000",
+      never_begun: 1,
+      prevented: 1_000_000,
+    });
+  });
+});
+
+describe("denials that no policy decides", () => {
+  test.each<[string, (live: Live) => unknown]>([
+    ["session_closed", (live) => live.close().ask("a")],
+    ["session_closed", (live) => live.wait(TTL_MS).ask("a")],
+    ["run_closed", (live) => live.closeRun(RUN).ask("a")],
+    ["authority_stale", (live) => live.batch([{ action: "a" }], "independent", "stale")],
+    ["policy_missing", (live) => live.batch([{ action: "a" }], "independent", null)],
+  ])("%s stays as it was, under any candidate", (reason, act) => {
+    const live = new Live("version: 1");
+    act(live);
+    for (const candidate of ["version: 1", "denied_actions: [a]", "approvals: { actions: [a] }"]) {
+      expect(figures(simulate(live, candidate))).toEqual({ decisions: 1, same: 0, [reason]: 1 });
+    }
+  });
+
+  it("keeps a batch that was refused whole as it was, with the denials that counted on it", () => {
+    const live = new Live("budgets: { session: 1 }");
+    live.batch(
+      [
+        { action: "a", usd: "0.9" },
+        { action: "b", usd: "0.9" },
+      ],
+      "all_or_nothing",
+    );
+    live.wait(1).ask("c", { usd: "1" });
+    expect(figures(simulate(live, "budgets: { session: 1 }"))).toEqual({ decisions: 3, same: 1, batch_refused: 2 });
+  });
+});
+
+describe("a window", () => {
+  it("counts what lies in it, on the state that the session had at its beginning", () => {
+    const live = new Live("version: 1");
+    live.commit(live.ask("a", { usd: "0.9" }), "0.9");
+    live.wait(1000);
+    const from = live.now;
+    live.commit(live.ask("a", { usd: "0.2" }), "0.2");
+    // Before the window the candidate was not in force: what it would have denied there was spent.
+    expect(figures(simulate(live, "budgets: { session: 1 }", { from }))).toEqual({
+      decisions: 1,
+      same: 0,
+      newly_denied: "1 for 200000",
+      prevented: 200_000,
+    });
+    expect(figures(simulate(live, "budgets: { session: 0.5 }", { from }))).toEqual({
+      decisions: 1,
+      same: 0,
+      newly_denied: "1 for 200000",
+      prevented: 200_000,
+    });
+    expect(figures(simulate(live, "budgets: { session: 1.1 }", { from }))).toEqual({ decisions: 1, same: 1 });
+    expect(figures(simulate(live, "budgets: { session: 0.5 }"))).toEqual({ decisions: 2, same: 1, newly_denied: "1 for 900000", prevented: 900_000 });
+  });
+
+  it("lets what was denied before it be denied still", () => {
+    const live = new Live("denied_actions: [a]");
+    live.ask("a", { usd: "0.9" });
+    const from = live.wait(1000).now;
+    live.ask("b", { usd: "0.9" });
+    expect(figures(simulate(live, "budgets: { session: 1 }", { from }))).toEqual({ decisions: 1, same: 1 });
+  });
+});
+
+describe("what the record no longer has", () => {
+  const forbid = (when: string) => `rules: [{ id: r, effect: forbid, actions: [a], when: "${when}" }]`;
+  const keeps = (inputs: "full" | "digest" | "none") => () => ({ inputs, outputs: "full" }) as const;
+
+  test.each<[string, string, Wanted, string, Asked, { readonly [figure: string]: unknown }]>([
+    ["a member that was redacted", "redact: { keys: [to] }", { inputs: { to: "x" } }, forbid("inputs.to == '[redacted]'"), {}, { uncertain: 1 }],
+    [
+      "a part of a text",
+      "redact: { detect: [email] }",
+      { inputs: { to: "to a@example.org" } },
+      forbid("inputs.to != 'to a@example.org'"),
+      {},
+      { uncertain: 1 },
+    ],
+    [
+      "a member inside one that was redacted",
+      "redact: { keys: [to] }",
+      { inputs: { to: { name: "x" } } },
+      forbid("inputs.to.name == 'x'"),
+      {},
+      { uncertain: 1 },
+    ],
+    [
+      "another member than what was redacted",
+      "redact: { keys: [to] }",
+      { inputs: { to: "x", n: 1 } },
+      forbid("inputs.n == 1"),
+      {},
+      { newly_denied: "1 for 0" },
+    ],
+    [
+      "redacted inputs that no rule looks at",
+      "redact: { keys: [to] }",
+      { inputs: { to: "x" } },
+      "denied_actions: [a]",
+      {},
+      { newly_denied: "1 for 0" },
+    ],
+    [
+      "inputs kept as a digest",
+      "redact: { store_inputs: digest }",
+      { inputs: { n: 1 } },
+      forbid("inputs.n == 1"),
+      { keepingOf: keeps("digest") },
+      { uncertain: 1 },
+    ],
+    [
+      "inputs not kept",
+      "redact: { store_inputs: none }",
+      { inputs: { n: 1 } },
+      forbid("inputs.n == 1"),
+      { keepingOf: keeps("none") },
+      { uncertain: 1 },
+    ],
+    ["inputs under a policy that nobody knows any more", "version: 1", {}, forbid("inputs.n == 1"), { keepingOf: () => null }, { uncertain: 1 }],
+    ["inputs that were never sent", "version: 1", {}, forbid("inputs.n == 1"), {}, { newly_denied: "1 for 0" }],
+    [
+      "inputs never sent to a policy that keeps digests",
+      "redact: { store_inputs: digest }",
+      {},
+      forbid("inputs.n == 1"),
+      { keepingOf: keeps("digest") },
+      { newly_denied: "1 for 0" },
+    ],
+    [
+      "inputs sent as a digest",
+      "version: 1",
+      { inputsDigest: `sha-256:${"0".repeat(64)}` },
+      forbid("inputs.n == 1"),
+      {},
+      { newly_denied: "1 for 0" },
+    ],
+    [
+      "a rule that no longer forbids",
+      forbid("inputs.to == 'x'").concat("\nredact: { keys: [to] }"),
+      { inputs: { to: "x" } },
+      forbid("inputs.to == 'x'"),
+      {},
+      { uncertain: 1 },
+    ],
+    [
+      "a permit rule",
+      "redact: { keys: [to] }",
+      { inputs: { to: "x" } },
+      "rules: [{ id: r, effect: permit, actions: [a], when: \"inputs.to == 'x'\" }]",
+      {},
+      { uncertain: 1 },
+    ],
+    ["a schema", "redact: { keys: [to] }", { inputs: { to: 5 } }, "arguments: { a: { properties: { to: { type: number } } } }", {}, { uncertain: 1 }],
+    [
+      "a resource's id",
+      "redact: { detect: [email] }",
+      { resource: { type: "box", id: "a@example.org" } },
+      forbid("resource.id != 'a@example.org'"),
+      {},
+      { uncertain: 1 },
+    ],
+    [
+      "a rationale",
+      "redact: { detect: [email] }",
+      { rationale: "for a@example.org" },
+      forbid("context.rationale != 'for a@example.org'"),
+      {},
+      { uncertain: 1 },
+    ],
+  ])("%s", (_, recorded, wanted, candidate, asked, expected) => {
+    const live = new Live(recorded);
+    live.ask("a", wanted);
+    expect(figures(simulate(live, candidate, asked))).toEqual({ decisions: 1, same: 0, ...expected });
+  });
+
+  it("was erased", () => {
+    const live = new Live("version: 1");
+    live.ask("a", { inputs: { n: 2 } });
+    const rows = live.rows.map((row) => ({ ...row, payload: null }));
+    expect(figures(simulate(live, forbid("inputs.n == 1"), { rows }))).toEqual({ decisions: 1, same: 0, uncertain: 1 });
+  });
+
+  it("is what an earlier action returned", () => {
+    const policy = "requires: { b: { after: [a], where: 'prior.outputs.ok == true' } }";
+    for (const [redact, expected] of [
+      ["{ keys: [ok] }", { decisions: 2, same: 1, uncertain: 1 }],
+      ["{ keys: [other] }", { decisions: 2, same: 2 }],
+    ] as const) {
+      const live = new Live(`redact: ${redact}`);
+      live.commit(live.ask("a"), "0", { outputs: { ok: true } });
+      live.ask("b");
+      expect(figures(simulate(live, policy))).toEqual(expected);
+    }
+  });
+
+  it("makes two calls look alike that were not, and a recorded allow stands for what follows", () => {
+    const live = new Live("redact: { keys: [to] }");
+    for (const to of ["x", "y", "z"]) live.ask("a", { inputs: { to }, usd: "0.3" });
+    live.ask("b", { usd: "0.3" });
+    const candidate = "loops: { threshold: 2, window_seconds: 60 }\nbudgets: { session: 1 }";
+    expect(figures(simulate(live, candidate))).toEqual({ decisions: 4, same: 1, uncertain: 2, newly_denied: "1 for 300000", prevented: 300_000 });
+  });
+
+  it("is an estimate that stood before the price that took its place", () => {
+    const model = { model: { name: "m" }, price: { basis: "stated", data: "1", known: false } } as const;
+    const live = new Live("budgets: { default_price: 0.5 }");
+    live.ask("a", { ...model, usd: "0.1" });
+    expect(figures(simulate(live, "budgets: { default_price: 0.5, session: 0.5 }"))).toEqual({ decisions: 1, same: 1 });
+    expect(figures(simulate(live, "budgets: { default_price: 0.5, session: 0.4 }"))).toEqual({
+      decisions: 1,
+      same: 0,
+      newly_denied: "1 for 500000",
+      prevented: 500_000,
+    });
+    expect(figures(simulate(live, "budgets: { default_price: 0.7, session: 0.6 }"))).toEqual({ decisions: 1, same: 0, uncertain: 1 });
+    expect(figures(simulate(live, "budgets: { session: 0.4 }"))).toEqual({ decisions: 1, same: 0, uncertain: 1 });
+  });
+});
+
+it("looks at stored attributes as they stand", () => {
+  const candidate = "rules: [{ id: r, effect: forbid, actions: [a], when: \"resource.tier == 'gold' && subject.team == 'red'\" }]";
+  const live = new Live("version: 1");
+  live.ask("a", { resource: { type: "customer", id: "c" } });
+  live.attributes.set("customer/c", { tier: "gold" });
+  live.attributes.set("agent/bot", { team: "red" });
+  expect(figures(simulate(live, candidate))).toEqual({ decisions: 1, same: 0, newly_denied: "1 for 0" });
+  live.attributes.set("agent/bot", { team: "blue" });
+  expect(figures(simulate(live, candidate))).toEqual({ decisions: 1, same: 1 });
+});
+
+// Laws, over random histories under random policies.
+
+const SECTIONS: readonly (readonly string[])[] = [
+  [
+    "budgets: { session: 1, run: 0.6, actions: { a: 0.3, 'c.*': 0.4 } }",
+    "budgets: { session: 0.5, on_expiry: release, default_price: 0.05 }",
+    "budgets: { run: 0.3, default_price: deny }",
+  ],
+  ["denied_actions: [b]", "denied_actions: ['c.*']"],
+  ["allowed_actions: [a, 'c.*']", "allowed_actions: ['*']"],
+  [
+    "rate_limits: { a: { max_count: 2, window_seconds: 3 }, 'c.*': { max_count: 3, window_seconds: 10, per: run } }",
+    "rate_limits: { '*': { max_count: 5, window_seconds: 8 } }",
+  ],
+  ["concurrency: { '*': 2 }", "concurrency: { 'c.*': 1, a: 3 }"],
+  ["loops: { threshold: 3, window_seconds: 6 }", "loops: { threshold: 2, window_seconds: 20, ignore: [inputs.n] }"],
+  ["retries: { threshold: 2, window_seconds: 8 }"],
+  [
+    "requires: { b: { after: [a], within_seconds: 8 } }",
+    "requires: { 'c.*': { after: [a], same: [inputs.k], where: 'prior.outputs.ok == true' } }",
+    "requires: { a: { after: ['c.x'], where: \"prior.outcome == 'expired' || prior.age < duration('5s')\" } }",
+  ],
+  [
+    "history: [{ id: h, forbid: 'c.*', when: \"count('a', 6) > 1\" }]",
+    "history: [{ id: h, forbid: a, when: \"sum('*', 20) > 0.4 || distinct('*', 'inputs.k', 20) > 2\" }]",
+  ],
+  ["approvals: { threshold_usd: 0.25 }", "approvals: { tags: [prod] }"],
+  [
+    "rules: [{ id: r, effect: forbid, actions: [a], when: 'inputs.n > 1' }]",
+    "rules: [{ id: r, effect: hold, actions: ['*'], when: 'estimate_usd > 0.15' }, { id: s, effect: forbid, actions: [b], mode: observe }]",
+    "rules: [{ id: p, effect: permit, actions: ['c.*'], when: \"'prod' in tags || has(inputs.k)\" }]",
+  ],
+  ["wind_down: { actions: [b, 'c.x'], budget: 0.2 }"],
+  ["arguments: { a: { properties: { n: { maximum: 2 } } } }"],
+  ["strict_mode: false"],
+];
+
+const aPolicy: fc.Arbitrary<string> = fc
+  .tuple(...SECTIONS.map((texts) => fc.oneof({ weight: 1, arbitrary: fc.constantFrom(...texts) }, { weight: 2, arbitrary: fc.constant(null) })))
+  .map((chosen) => ["version: 1", ...chosen.filter((text) => text !== null)].join("\n"))
+  .filter((yaml) => parsePolicy(yaml, "yaml").ok);
+
+type Step =
+  | {
+      readonly kind: "ask";
+      readonly all: readonly (Wanted & { readonly action: string })[];
+      readonly whole: boolean;
+      readonly lease: "stale" | null | undefined;
+    }
+  | { readonly kind: "commit" | "release" | "extend" | "topup"; readonly which: number; readonly cents: number; readonly good: boolean }
+  | { readonly kind: "run" | "close_run" }
+  | { readonly kind: "wait"; readonly ms: number };
+
+const cents = fc.integer({ min: 0, max: 30 });
+
+const anAsk = fc.record(
+  {
+    action: fc.constantFrom("a", "b", "c.x", "c.y"),
+    usd: cents.map((n) => String(n / 100)),
+    inputs: fc.record({ n: fc.integer({ min: 0, max: 3 }), k: fc.constantFrom("p", "q", "r") }, { requiredKeys: [] }),
+    tags: fc.constantFrom([], ["prod"]),
+    ttlMs: fc.integer({ min: 1, max: 6000 }),
+    ...{
+      price: fc.constantFrom(
+        null,
+        { basis: "stated", data: "1", known: true } as const,
+        { basis: "none", data: "1", known: false } as const,
+        { basis: "unpriced", data: "1", known: false } as const,
+      ),
+    },
+  },
+  { requiredKeys: ["action"] },
+);
+
+const aStep: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      kind: fc.constant("ask" as const),
+      all: fc.array(anAsk, { minLength: 1, maxLength: 3 }),
+      whole: fc.boolean(),
+      lease: fc.oneof({ weight: 12, arbitrary: fc.constant(undefined) }, { weight: 1, arbitrary: fc.constantFrom("stale" as const, null) }),
+    }),
+  },
+  {
+    weight: 6,
+    arbitrary: fc.record({ kind: fc.constantFrom("commit", "release", "extend", "topup"), which: fc.nat(20), cents, good: fc.boolean() }),
+  },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constantFrom("run", "close_run") }) },
+  { weight: 4, arbitrary: fc.record({ kind: fc.constant("wait" as const), ms: fc.integer({ min: 0, max: 4000 }) }) },
+);
+
+const aHistory = fc.array(aStep, { maxLength: 40, size: "max" });
+
+function play(live: Live, steps: readonly Step[]): void {
+  const asked: DecisionId[] = [];
+  let runs = 0;
+  for (const step of steps) {
+    switch (step.kind) {
+      case "wait":
+        live.wait(step.ms);
+        break;
+      case "run":
+        live.openRun(idFromDigest("run", sha256(`run ${++runs}`)));
+        break;
+      case "close_run":
+        live.closeRun(live.currentRun);
+        break;
+      case "ask": {
+        const run = live.currentRun;
+        asked.push(
+          ...live.batch(
+            step.all.map((one) => ({ ...one, run })),
+            step.whole ? "all_or_nothing" : "independent",
+            step.lease,
+          ),
+        );
+        break;
+      }
+      default: {
+        const id = asked[step.which % Math.max(1, asked.length)];
+        if (id === undefined) break;
+        const sum = String(step.cents / 100);
+        if (step.kind === "commit") live.commit(id, sum, step.good ? { outputs: { ok: step.cents > 9 } } : { outcome: "error" });
+        else if (step.kind === "release") live.release(id);
+        else if (step.kind === "extend") live.extend(id, 1 + step.cents * 200);
+        else live.topup(id, sum);
+      }
+    }
+  }
+}
+
+const changes = (tally: Tally): number => CHANGES.reduce((sum, kind) => sum + tally.changed[kind].count, 0);
+const kept = (tally: Tally): number => [...tally.notComparable.values()].reduce((sum, { count }) => sum + count, 0);
+
+describe("laws", () => {
+  it("under the policy that was in force all along nothing differs, from whichever instant on", () => {
+    const seen = { deny: 0, hold: 0, allow: 0 };
+    fc.assert(
+      fc.property(aPolicy, aHistory, fc.option(fc.nat(60_000), { nil: undefined }), (policy, steps, after) => {
+        const live = new Live(policy);
+        play(live, steps);
+        const tally = simulate(live, policy, after === undefined ? {} : { from: START + after });
+        expect(figures(tally), policy).toMatchObject({ decisions: tally.same + kept(tally), same: tally.same });
+        expect({ changes: changes(tally), other: tally.sameForAnotherReason, uncertain: tally.uncertain.count }).toEqual({
+          changes: 0,
+          other: 0,
+          uncertain: 0,
+        });
+        for (const { canonical } of live.rows) {
+          const { verdict, step } = JSON.parse(canonical);
+          if (step === "decide" && (verdict === "deny" || verdict === "hold" || verdict === "allow")) seen[verdict as keyof typeof seen]++;
+        }
+      }),
+      { numRuns: 250 },
+    );
+    for (const count of Object.values(seen)) expect(count).toBeGreaterThan(20);
+  });
+
+  it("every decision is counted once, whatever the candidate, and money is only prevented where something is newly denied", () => {
+    let changed = 0;
+    fc.assert(
+      fc.property(aPolicy, aPolicy, aHistory, (policy, candidate, steps) => {
+        const live = new Live(policy);
+        play(live, steps);
+        const tally = simulate(live, candidate);
+        const decisions = live.rows.map(({ canonical }) => JSON.parse(canonical)).filter(({ step }) => step === "decide" || step === "topup");
+        expect(tally.decisions).toBe(decisions.length);
+        expect(tally.same + changes(tally) + kept(tally) + tally.uncertain.count).toBe(tally.decisions);
+        for (const kind of CHANGES) expect(tally.byRule.reduce((sum, rule) => sum + rule.changed[kind].count, 0)).toBe(tally.changed[kind].count);
+        expect(tally.byRule.reduce((sum, { preventedMicroUsd }) => sum + preventedMicroUsd, 0)).toBe(tally.preventedMicroUsd);
+        if (tally.changed.newly_denied.count === 0) expect(tally.preventedMicroUsd).toBe(0);
+        expect(tally.preventedMicroUsd).toBeLessThanOrEqual(tally.changed.newly_denied.moneyMicroUsd);
+        changed += changes(tally);
+      }),
+      { numRuns: 200 },
+    );
+    expect(changed).toBeGreaterThan(100);
+  });
+
+  it("a stricter list denies exactly what it names and, where nothing is shared, changes nothing else", () => {
+    fc.assert(
+      fc.property(aHistory, (steps) => {
+        const live = new Live("version: 1");
+        play(live, steps);
+        const tally = simulate(live, "denied_actions: [a]");
+        const entries = live.rows.map(({ canonical }) => JSON.parse(canonical));
+        const named = entries.filter(({ step, action, verdict }) => step === "decide" && action === "a" && verdict === "allow");
+        expect(tally.changed.newly_denied.entries).toEqual(named.map(({ id }) => id).slice(0, 100));
+        expect(tally.changed.newly_allowed.count + tally.changed.newly_held.count + tally.changed.no_longer_held.count).toBe(0);
+        const ids = new Set(named.map(({ decision_id }) => decision_id));
+        const net = new Map<string, number>(named.map(({ decision_id, estimate_usd }) => [decision_id, usd(estimate_usd)]));
+        const settled = new Map<string, number>();
+        for (const { kind, decision_id, cost_usd, corrected_usd } of entries) {
+          if (ids.has(decision_id) && kind !== "decision")
+            settled.set(decision_id, (settled.get(decision_id) ?? 0) + usd(cost_usd) - usd(corrected_usd));
+        }
+        for (const [id, cost] of settled) net.set(id, cost);
+        expect(tally.preventedMicroUsd).toBe(microUsdOf([...net.values()].reduce((a, b) => a + b, 0)));
+      }),
+      { numRuns: 150 },
+    );
+  });
+});
