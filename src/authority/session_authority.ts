@@ -12,7 +12,7 @@ import type { Evaluation, PolicyRef } from "../core/policy/findings.ts";
 import { type Refusal, refusal } from "../core/refusals.ts";
 import type { CommitReport, Principal } from "../core/request.ts";
 import { err, ok, type Result } from "../core/result.ts";
-import { commit, type DecisionRecord, extend, release, type Told, topup } from "../core/settle.ts";
+import { commit, type DecisionRecord, extend, reconsidered, release, type Told, topup } from "../core/settle.ts";
 import type { Instant } from "../core/time.ts";
 import { happen, openTurn, record, signature, type Turn } from "../core/turn.ts";
 import type {
@@ -152,11 +152,9 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
         if (found === null) return err(noSuchDecision(call.id));
         const { matter } = found.record;
         const lease = this.#standing(turn.now);
-        const { run, action } = found.record.decision;
-        const again = { run, action, resource: matter?.asked?.resource ?? null, inputs: matter?.asked?.inputs };
+        const again = reconsidered(found.record);
         if (matter !== null && found.record.state === "pending" && moved(lease, call)) {
-          const request = { ...again, tags: matter.tags, riskLevel: matter.riskLevel };
-          return ok({ kind: "policy_moved", agent: turn.book.agent, policy: lease.policy, entities: lease.entities, request });
+          return ok({ kind: "policy_moved", agent: turn.book.agent, policy: lease.policy, entities: lease.entities, request: again });
         }
         const request = { ...again, estimateMicroUsd: call.estimateMicroUsd };
         const decision = topup(turn, found.record, {

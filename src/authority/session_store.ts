@@ -408,7 +408,7 @@ export class SessionStore {
     return decision;
   }
 
-  #insertDecision({ decision, fingerprint, state, matter, trace, keptUntil }: Decided): void {
+  #insertDecision({ decision, fingerprint, state, matter, trace }: Decided): void {
     this.#sql.exec(
       `INSERT INTO decisions (id, fingerprint, state, answer, matter, approval, reserved_micro_usd, expires_at, action, at, kept, kept_until)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -423,15 +423,16 @@ export class SessionStore {
       trace?.action ?? null,
       trace?.at ?? null,
       trace === null || trace.kept === null ? null : JSON.stringify(trace.kept),
-      keptUntil,
+      trace?.keptUntil ?? null,
     );
-    if (keptUntil !== null) this.#forgetAt = Math.min(this.#forgetAt, keptUntil);
+    if (trace !== null && trace.keptUntil !== null) this.#forgetAt = Math.min(this.#forgetAt, trace.keptUntil);
   }
 
   #settleDecision({ id, state, became, postedMicroUsd, overrunMicroUsd, told }: Settled): void {
     const { outcome, outputs, endedAt } = became;
     this.#sql.exec(
-      `UPDATE decisions SET state = ?, posted_micro_usd = ?, overrun_micro_usd = ?, told_fingerprint = ?, told = ?, ended_at = ?, outcome = ? WHERE id = ?`,
+      `UPDATE decisions SET state = ?, posted_micro_usd = ?, overrun_micro_usd = ?, told_fingerprint = ?, told = ?, ended_at = ?, outcome = ?,
+         matter = json_remove(matter, '$.asked') WHERE id = ?`,
       state,
       postedMicroUsd,
       overrunMicroUsd,
@@ -470,7 +471,7 @@ export class SessionStore {
   #readCalls(pattern: string, since: Instant): readonly Trace[] {
     // An action's name has none of the other signs that GLOB understands.
     const rows = this.#sql.exec<TraceRow>(
-      `SELECT id, action, at, state, outcome, ended_at, kept, reserved_micro_usd, posted_micro_usd, json_extract(answer, '$.run') AS run
+      `SELECT id, action, at, state, outcome, ended_at, kept, kept_until, reserved_micro_usd, posted_micro_usd, json_extract(answer, '$.run') AS run
        FROM decisions WHERE at IS NOT NULL AND action ${pattern.includes("*") ? "GLOB" : "="} ? AND at > ? ORDER BY at, json_extract(answer, '$.entry.seq')`,
       pattern,
       Math.max(since, -1),
@@ -528,6 +529,7 @@ type TraceRow = {
   outcome: string | null;
   ended_at: number | null;
   kept: string | null;
+  kept_until: number | null;
   reserved_micro_usd: number;
   posted_micro_usd: number;
   run: string;
@@ -603,6 +605,7 @@ function traceOf(row: TraceRow): Trace {
     endedAt: row.ended_at,
     amountMicroUsd: microUsdOf(row.state === "pending" ? row.reserved_micro_usd : row.posted_micro_usd),
     kept: row.kept === null ? null : (JSON.parse(row.kept) as Kept),
+    keptUntil: row.kept_until,
   };
 }
 

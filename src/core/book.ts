@@ -54,7 +54,7 @@ export interface Matter {
   readonly keepOutputs: readonly Path[];
   readonly redaction: Redaction | null;
   /** What rules that look at the estimate need of the request, should more be asked for later; `null` when no rule does. */
-  readonly asked: Pick<ActionRequest, "resource" | "inputs"> | null;
+  readonly asked: (Pick<ActionRequest, "resource" | "inputs"> & { readonly paths: readonly Path[] }) | null;
   readonly onExpiry: Findings["onExpiry"];
   readonly compliance: Findings["compliance"];
 }
@@ -78,8 +78,6 @@ export interface Decided {
   /** `null` unless it was allowed; the same holds for the trace it leaves. */
   readonly matter: Matter | null;
   readonly trace: Trace | null;
-  /** Until when what the trace keeps is needed. */
-  readonly keptUntil: Instant | null;
 }
 
 /** Where a decision's money is, once it is no longer pending. */

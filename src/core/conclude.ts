@@ -4,25 +4,15 @@ import { type Book, balancesOf, type Fund, hitsOf, limitsFor, logOf, type Matter
 import type { Advice, Decision, RateState, Reason, Reservation, Stops, Verdict } from "./decision.ts";
 import {
   type Authority,
-  approvalGate,
-  argumentsGate,
   authorityGate,
-  budgetGate,
   capacityGate,
-  forbidGate,
-  historyGate,
-  inputsGate,
-  listGate,
+  enforced,
+  type Gate,
   type No,
-  type Objection,
+  POLICY_GATES,
   type PresentedApproval,
-  permitGate,
-  priceGate,
   type Question,
-  repetitionGate,
-  requirementGate,
   reserveGate,
-  useGate,
   windsDown,
 } from "./gates.ts";
 import { type ApprovalId, type DecisionId, idFromDigest, type RunId } from "./ids.ts";
@@ -69,53 +59,33 @@ export interface Judgement {
  */
 export function judge(book: Book, ask: Ask, now: Instant): Judgement {
   const { request, conditions, presented } = ask;
-  const asked: Question = { book, request, amountMicroUsd: request.estimateMicroUsd, now, conditions };
+  const asked: Question = { book, request, amountMicroUsd: request.estimateMicroUsd, now, conditions, topupOf: null, presented };
   const authority = authorityGate(asked, ask);
   if (authority.kind === "no") return denied(authority, [], []);
   const { findings } = authority;
   const question: Question = { ...asked, amountMicroUsd: findings.estimateMicroUsd };
   const full = capacityGate(question);
   if (full !== null) return denied(full, [], []);
-  return passed(question, findings, [
-    enforced(listGate),
-    permitGate,
-    forbidGate,
-    inputsGate,
-    enforced(argumentsGate),
-    enforced(requirementGate),
-    historyGate,
-    repetitionGate,
-    enforced(useGate),
-    enforced(priceGate),
-    enforced(budgetGate),
-    (...these) => approvalGate(...these, presented),
-  ]);
+  return passed(question, findings, POLICY_GATES);
 }
 
 /**
  * Decides whether a pending reservation may have a new sum: the same gates, but what counts calls has already counted this one, and of the rules
  * the findings hold only those that look at the estimate. Giving some of it back needs nobody's leave.
  */
-export function judgeTopup(book: Book, ask: TopupAsk, moreMicroUsd: MicroUsd, now: Instant, fund: Fund): Judgement {
-  if (moreMicroUsd === 0) return { ...PERMITTED, fund };
+export function judgeTopup(book: Book, ask: TopupAsk, moreMicroUsd: MicroUsd, now: Instant, of: DecisionId, fund: Fund): Judgement {
+  if (moreMicroUsd === 0) return PERMITTED;
   const { request, conditions, presented } = ask;
-  const question: Question = { book, request, amountMicroUsd: moreMicroUsd, now, conditions };
+  const question: Question = { book, request, amountMicroUsd: moreMicroUsd, now, conditions, topupOf: of, presented };
   const authority = authorityGate(question, ask);
   if (authority.kind === "no") return denied(authority, [], []);
   const { findings } = authority;
   const full = capacityGate(question);
   if (full !== null) return denied(full, [], []);
   // What runs does not change where it is paid from.
-  const judgement = passed(question, fund === "wind_down" ? findings : { ...findings, windDown: null }, [
-    enforced(listGate),
-    permitGate,
-    forbidGate,
-    enforced(fund === "wind_down" ? reserveGate : budgetGate),
-    (...these) => approvalGate(...these, presented),
-  ]);
+  const judgement = passed(question, fund === "wind_down" ? findings : { ...findings, windDown: null }, fund === "wind_down" ? RESERVE_TOPUP : TOPUP);
   // An action that runs cannot wait for a person: what would be held is refused, and its reservation stays as it was.
-  if (judgement.verdict === "hold") return { ...judgement, verdict: "deny", stops: "action" };
-  return judgement.verdict === "allow" ? { ...judgement, fund } : judgement;
+  return judgement.verdict === "hold" ? { ...judgement, verdict: "deny", stops: "action" } : judgement;
 }
 
 /** The judgement of a batch's member that would have been allowed, had all been. */
@@ -215,8 +185,8 @@ export function conclude(turn: Turn, ask: Ask, judgement: Judgement, fingerprint
     entry,
   };
   const state = verdict === "allow" ? "pending" : verdict === "deny" ? "denied" : "held";
-  const trace = verdict === "allow" && findings !== null ? traceOf(request, run, estimateMicroUsd, findings, now) : null;
-  happen(turn, { kind: "decided", decided: { decision, fingerprint, state, matter, trace, keptUntil: keptUntil(book, trace, findings, now) } });
+  const trace = verdict === "allow" && findings !== null ? traceOf(book, request, run, estimateMicroUsd, findings, now) : null;
+  happen(turn, { kind: "decided", decided: { decision, fingerprint, state, matter, trace } });
   return decision;
 }
 
@@ -238,29 +208,24 @@ export function reserve(turn: Turn, request: ActionRequest, reservation: Reserva
 /** The code and the rule of a no that was not enforced, as an entry keeps it. */
 export const warningText = ({ code, rule }: Reason) => ({ code, rule });
 
-type Gate = (question: Question, findings: Findings) => readonly Objection[];
-
-const enforced =
-  (gate: (question: Question, findings: Findings) => No | null): Gate =>
-  (question, findings) => {
-    const found = gate(question, findings);
-    return found === null ? [] : [{ mode: "enforce", no: found }];
-  };
+/** What counts calls has counted a topped-up call already, and its inputs were looked at. */
+const ONCE: ReadonlySet<string> = new Set(["arguments", "requirements", "repetition", "use", "price"]);
+const TOPUP = POLICY_GATES.filter(({ gate }) => !ONCE.has(gate));
+const RESERVE_TOPUP = TOPUP.map((one) => (one.gate === "budgets" ? { ...one, asks: enforced(reserveGate) } : one));
 
 /**
  * Goes through the gates in order. A no that is not enforced becomes a warning and the next is asked. Where it is only a budget that says no, an
  * action that winds down is paid from its reserve.
  */
-function passed(question: Question, findings: Findings, gates: readonly Gate[]): Judgement {
+function passed(question: Question, findings: Findings, gates: readonly { readonly asks: Gate }[]): Judgement {
   const warnings: Reason[] = [];
   const advice: Advice[] = [];
-  let fund: Fund = "budgets";
-  for (const gate of gates) {
-    for (const { mode, no } of gate(question, findings)) {
+  const reserve: Advice[] = [];
+  for (const { asks } of gates) {
+    for (const { mode, no } of asks(question, findings)) {
       if (findings.strict && mode === "enforce") {
         if (IS_BUDGET.has(no.reason.code) && windsDown(question, findings)) {
-          fund = "wind_down";
-          advice.push({
+          reserve.push({
             code: "wind_down",
             message: `${no.reason.message} It is paid from the reserve for winding down.`,
             details: { rule: "/wind_down" },
@@ -273,7 +238,7 @@ function passed(question: Question, findings: Findings, gates: readonly Gate[]):
       if (mode === "warn") advice.push({ code: "rule_warns", message: no.reason.message, details: { reason: no.reason.code, rule: no.reason.rule } });
     }
   }
-  return { ...PERMITTED, warnings, advice, fund };
+  return { ...PERMITTED, warnings, advice: [...advice, ...reserve], fund: reserve.length === 0 ? "budgets" : "wind_down" };
 }
 
 const IS_BUDGET: ReadonlySet<ReasonCode> = new Set<ReasonCode>([
@@ -325,13 +290,21 @@ const matterOf = (request: ActionRequest, run: RunId, limits: readonly Limit[], 
   alerts: findings.alerts,
   keepOutputs: insideOf("outputs", findings.keep?.paths ?? []),
   redaction: findings.redaction,
-  asked: findings.topupPaths === null ? null : { resource: request.resource, inputs: partsOf(request.inputs, findings.topupPaths) },
+  asked:
+    findings.topupPaths === null
+      ? null
+      : {
+          resource: request.resource,
+          inputs: partsOf(request.inputs, findings.topupPaths),
+          // A digest in place of the inputs leaves nothing to know them by.
+          paths: request.inputsDigest === null ? findings.topupPaths : [],
+        },
   onExpiry: findings.onExpiry,
   compliance: findings.compliance,
 });
 
 /** What a call leaves behind for rules that look back, by what they will look at. */
-function traceOf(request: ActionRequest, run: RunId, amountMicroUsd: MicroUsd, findings: Findings, now: Instant): Trace {
+function traceOf(book: Book, request: ActionRequest, run: RunId, amountMicroUsd: MicroUsd, findings: Findings, now: Instant): Trace {
   const paths = findings.keep?.paths ?? [];
   const loopKeys = findings.loops.map(({ key }) => key);
   const kept: Kept | null =
@@ -344,14 +317,14 @@ function traceOf(request: ActionRequest, run: RunId, amountMicroUsd: MicroUsd, f
           resource: insideOf("resource", paths).length === 0 ? undefined : (request.resource ?? undefined),
           loopKeys,
         };
-  return { id: request.id, run, action: request.action, at: now, outcome: "pending", endedAt: null, amountMicroUsd, kept };
+  const keptUntil = kept === null ? null : untilWhen(book, findings, now);
+  return { id: request.id, run, action: request.action, at: now, outcome: "pending", endedAt: null, amountMicroUsd, kept, keptUntil };
 }
 
 /** What is kept is needed until it has left every window that looks at it, and never after the session. */
-function keptUntil(book: Book, trace: Trace | null, findings: Findings | null, now: Instant): Instant | null {
-  if (trace === null || trace.kept === null || findings === null) return null;
-  if (findings.keep?.forMs === null) return book.expiresAt;
-  const longest = Math.max(findings.keep?.forMs ?? 0, ...findings.loops.map(({ windowMs }) => windowMs));
+function untilWhen(book: Book, { keep, loops }: Findings, now: Instant): Instant {
+  if (keep?.forMs === null) return book.expiresAt;
+  const longest = Math.max(keep?.forMs ?? 0, ...loops.map(({ windowMs }) => windowMs));
   return Math.min(book.expiresAt, now + longest);
 }
 

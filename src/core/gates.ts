@@ -1,12 +1,13 @@
 import { accountOf, type Book, freeOf, hitsOf, limitsFor, logOf, MOST_SPENT, pendingOf, spentOf } from "./book.ts";
 import type { Reason, Stops } from "./decision.ts";
+import type { DecisionId } from "./ids.ts";
 import { canonicalJson } from "./json.ts";
 import { formatUsd, type MicroUsd } from "./money.ts";
 import type { BudgetLimit, Conditions, Evaluation, Findings, Mode, PolicyRef, Requirement, RuleFinding, Scene } from "./policy/findings.ts";
 import type { ReasonCode } from "./reasons.ts";
 import type { ActionRequest } from "./request.ts";
 import type { Instant } from "./time.ts";
-import { pastOf, priorOf, seenAt, type Trace, valueAt } from "./trail.ts";
+import { keptOf, pastOf, priorOf, seenAt, type Trace, valueAt } from "./trail.ts";
 import { type HitLog, waitMs } from "./windows.ts";
 
 /** A gate's no: why, how far it reaches, and what helps. */
@@ -23,6 +24,9 @@ export interface Question {
   readonly amountMicroUsd: MicroUsd;
   readonly now: Instant;
   readonly conditions: Conditions;
+  /** The decision for which more is asked: it is not its own past. */
+  readonly topupOf: DecisionId | null;
+  readonly presented: PresentedApproval;
 }
 
 /** A gate's no with how much it counts. */
@@ -88,7 +92,7 @@ export function capacityGate({ book, amountMicroUsd }: Question): No | null {
 }
 
 /** Asks the policy's lists. */
-export function listGate(question: Question, findings: Findings): No | null {
+function listGate(question: Question, findings: Findings): No | null {
   const { action } = question.request;
   if (findings.deniedBy !== null) {
     return no("action_denied", "action", `The policy denies "${action}".`, "/denied_actions", null, "Do not try this action again; use another one.");
@@ -107,26 +111,25 @@ export function listGate(question: Question, findings: Findings): No | null {
 }
 
 /** Asks the permit rules: of each group that names the action one must hold. */
-export function permitGate(question: Question, findings: Findings): readonly Objection[] {
+function permitGate(question: Question, findings: Findings): readonly Objection[] {
   const { action } = question.request;
   return findings.permits.flatMap(({ rule, mode, inputsMissing, asks }): Objection[] => {
-    if (asks.some((text) => holdsNow(question, findings, text) === true)) return [];
-    const found = inputsMissing
-      ? unseen(rule)
-      : no(
-          "action_not_allowed",
-          "action",
-          `No rule that permits "${action}" holds for this request.`,
-          rule,
-          null,
-          "Meet the conditions of a rule that permits it.",
-        );
+    // Whether one holds whose inputs are missing is not known: that is for the inputs' gate to say.
+    if (inputsMissing || asks.some((text) => holdsNow(question, findings, text) === true)) return [];
+    const found = no(
+      "action_not_allowed",
+      "action",
+      `No rule that permits "${action}" holds for this request.`,
+      rule,
+      null,
+      "Meet the conditions of a rule that permits it.",
+    );
     return [{ mode, no: found }];
   });
 }
 
 /** Asks the rules that forbid. One that could not be evaluated forbids. */
-export const forbidGate = (question: Question, findings: Findings): readonly Objection[] =>
+const forbidGate = (question: Question, findings: Findings): readonly Objection[] =>
   ruleGate(
     question,
     findings,
@@ -145,14 +148,17 @@ export const forbidGate = (question: Question, findings: Findings): readonly Obj
   );
 
 /** Asks whether rules that need the inputs have them. */
-export const inputsGate = (_question: Question, findings: Findings): readonly Objection[] => [
+const inputsGate = (question: Question, findings: Findings): readonly Objection[] => [
+  ...findings.permits.flatMap(({ rule, mode, inputsMissing, asks }): Objection[] =>
+    inputsMissing && !asks.some((text) => holdsNow(question, findings, text) === true) ? [{ mode, no: unseen(rule) }] : [],
+  ),
   ...findings.rules.flatMap(({ rule, mode, said }): Objection[] => (said === "inputs_missing" ? [{ mode, no: unseen(rule) }] : [])),
   ...(findings.argumentsUnseen ? [{ mode: "enforce" as const, no: unseen("/arguments") }] : []),
   ...findings.requirements.flatMap(({ rule, inputsMissing }): Objection[] => (inputsMissing ? [{ mode: "enforce", no: unseen(rule) }] : [])),
 ];
 
 /** Asks whether the inputs fit the action's schemas. */
-export const argumentsGate = (_question: Question, findings: Findings): No | null =>
+const argumentsGate = (_question: Question, findings: Findings): No | null =>
   findings.argumentsFault === null
     ? null
     : no("arguments_invalid", "action", findings.argumentsFault.message, findings.argumentsFault.rule, null, "Correct the inputs and ask again.");
@@ -172,7 +178,7 @@ export function requirementGate(question: Question, findings: Findings): No | nu
 }
 
 /** Asks the rules over the session's history. One that could not be evaluated forbids. */
-export const historyGate = (question: Question, findings: Findings): readonly Objection[] =>
+const historyGate = (question: Question, findings: Findings): readonly Objection[] =>
   ruleGate(
     question,
     findings,
@@ -198,33 +204,40 @@ export const historyGate = (question: Question, findings: Findings): readonly Ob
   );
 
 /** Asks whether this call would close a loop, and whether the action has failed too often. */
-export function repetitionGate(question: Question, findings: Findings): readonly Objection[] {
+function repetitionGate(question: Question, findings: Findings): readonly Objection[] {
   const { book, request, now } = question;
-  const found: No[] = [];
-  for (const { threshold, windowMs, key } of findings.loops) {
-    const alike = book.trail.calls(request.action, windowMs, now).filter(({ kept }) => kept?.loopKeys.includes(key) === true);
-    const wait = waitMs(
-      alike.map(({ at }) => at),
-      threshold - 1,
-      windowMs,
-      now,
-    );
-    if (wait === 0) continue;
+  const loops = findings.loops.map(({ threshold, windowMs, key }) => {
+    const alike = book.trail.calls(request.action, windowMs, now).filter((trace) => keptOf(trace, now)?.loopKeys.includes(key) === true);
     const message = `This would be call ${alike.length + 1} of "${request.action}" with the same inputs within ${windowMs / 1000} s, and ${threshold} make a loop.`;
-    found.push(no("loop_detected", "action", message, "/loops", wait, "Change the inputs, or do something else."));
-  }
-  for (const { threshold, windowMs } of findings.retries) {
+    const log = alike.map(({ at }) => at);
+    return { wait: waitMs(log, threshold - 1, windowMs, now), message };
+  });
+  const retries = findings.retries.map(({ threshold, windowMs }) => {
     const failures: HitLog = book.trail.failures(request.action, windowMs, now);
-    const wait = waitMs(failures, threshold, windowMs, now);
-    if (wait === 0) continue;
     const message = `"${request.action}" failed ${failures.length} times within ${windowMs / 1000} s, and after ${threshold} it is denied.`;
-    found.push(no("retries_exceeded", "action", message, "/retries", wait, "Find out why it fails before trying again."));
-  }
-  return found.map((one) => ({ mode: "enforce", no: one }));
+    return { wait: waitMs(failures, threshold, windowMs, now), message };
+  });
+  const loop = longest(loops);
+  const retry = longest(retries);
+  return [
+    ...(loop === null ? [] : [no("loop_detected", "action", loop.message, "/loops", loop.wait, "Change the inputs, or do something else.")]),
+    ...(retry === null
+      ? []
+      : [no("retries_exceeded", "action", retry.message, "/retries", retry.wait, "Find out why it fails before trying again.")]),
+  ].map((found) => ({ mode: "enforce", no: found }));
+}
+
+/** Of several that say no the one that lasts longest says when to come back: sooner would be refused again. */
+function longest<T extends { readonly wait: number | null }>(found: readonly T[]): T | null {
+  const lasting = found.filter(({ wait }) => wait !== 0);
+  return lasting.reduce<T | null>(
+    (most, one) => (most === null || (most.wait !== null && (one.wait ?? Number.POSITIVE_INFINITY) > most.wait) ? one : most),
+    null,
+  );
 }
 
 /** Asks whether one more of these may be in progress, and whether one more fits into every window. */
-export function useGate(question: Question, findings: Findings): No | null {
+function useGate(question: Question, findings: Findings): No | null {
   const { book, request, now } = question;
   for (const { pattern, max } of findings.concurrency) {
     if (pendingOf(book, pattern) >= max) {
@@ -238,23 +251,18 @@ export function useGate(question: Question, findings: Findings): No | null {
       );
     }
   }
-  // Of several full windows the one that stays full longest says when to come back: sooner would be refused again.
-  let longest: No | null = null;
-  for (const rate of findings.rates) {
-    const { pattern, max, windowMs } = rate;
-    const wait = waitMs(hitsOf(book, logOf(rate, request.run ?? book.currentRun)), max, windowMs, now);
-    if (wait === 0) continue;
-    const message = `${max} of "${pattern}" are allowed within ${windowMs / 1000} s, and as many were.`;
-    const hint = wait === null ? "This action is never allowed under the present limit." : `Try again in ${wait} ms.`;
-    const found = no("rate_exceeded", "action", message, pointer("rate_limits", pattern), wait, hint);
-    if (wait === null) return found;
-    if (longest === null || wait > (longest.reason.retryAfterMs ?? 0)) longest = found;
-  }
-  return longest;
+  const full = longest(
+    findings.rates.map((rate) => ({ rate, wait: waitMs(hitsOf(book, logOf(rate, request.run ?? book.currentRun)), rate.max, rate.windowMs, now) })),
+  );
+  if (full === null) return null;
+  const { rate, wait } = full;
+  const message = `${rate.max} of "${rate.pattern}" are allowed within ${rate.windowMs / 1000} s, and as many were.`;
+  const hint = wait === null ? "This action is never allowed under the present limit." : `Try again in ${wait} ms.`;
+  return no("rate_exceeded", "action", message, pointer("rate_limits", rate.pattern), wait, hint);
 }
 
 /** Asks whether it is known what this costs. */
-export const priceGate = (_question: Question, findings: Findings): No | null =>
+const priceGate = (_question: Question, findings: Findings): No | null =>
   findings.priceUnknown
     ? no(
         "price_unknown",
@@ -270,7 +278,7 @@ export const priceGate = (_question: Question, findings: Findings): No | null =>
  * Asks every account, from the narrowest to the widest. `spent + amount <= limit` passes; equality passes. A no ends the run or the session only when
  * nothing of its budget is left: as long as something is, the agent may do something smaller.
  */
-export function budgetGate(question: Question, findings: Findings): No | null {
+function budgetGate(question: Question, findings: Findings): No | null {
   const { book, request, amountMicroUsd } = question;
   for (const limit of limitsFor(book, findings.budgets)) {
     const account = accountOf(book, limit, request.run ?? book.currentRun);
@@ -299,7 +307,8 @@ export function windsDown({ book, amountMicroUsd }: Question, { windDown }: Find
 }
 
 /** Asks whether a person must answer first, and what became of the approval that the request names. */
-export function approvalGate(question: Question, findings: Findings, presented: PresentedApproval): readonly Objection[] {
+function approvalGate(question: Question, findings: Findings): readonly Objection[] {
+  const { presented } = question;
   const held: Objection[] = findings.hold === null ? [] : [{ mode: "enforce", no: approvalNo(findings.hold.rule, presented) }];
   return [
     ...held,
@@ -349,7 +358,7 @@ function ruleGate(
 /** Answers a condition that looks at the session's history. */
 function holdsNow(question: Question, findings: Findings, text: string): boolean | null {
   const scene = sceneOf(question, findings);
-  return scene === null ? null : question.conditions.rule(text, scene, pastOf(question.book.trail, question.now));
+  return scene === null ? null : question.conditions.rule(text, scene, pastOf(question.book.trail, question.now, question.topupOf));
 }
 
 /** Whether the newest earlier call of an action that `pattern` names, among those that are alike and recent enough, fits a requirement. */
@@ -365,12 +374,12 @@ function hasPrior(question: Question, findings: Findings, requirement: Requireme
 }
 
 /** Whether an earlier call can count: it did not fail, unless the condition asks how it went, and it was about the same thing. */
-function isAlike({ request }: Question, { looksAtOutcome, same }: Requirement, trace: Trace): boolean {
+function isAlike({ request, now }: Question, { looksAtOutcome, same }: Requirement, trace: Trace): boolean {
   if (!looksAtOutcome && trace.outcome !== "pending" && trace.outcome !== "success") return false;
-  const asked = { inputs: request.inputs ?? {}, resource: request.resource ?? {} };
+  const asked = { inputs: request.inputs ?? {}, ...(request.resource !== null && { resource: request.resource }) };
   return same.every((path) => {
     const here = valueAt(asked, path);
-    const there = seenAt(trace, path)?.value;
+    const there = seenAt(trace, path, now)?.value;
     return here !== undefined && there !== undefined && canonicalJson(here) === canonicalJson(there);
   });
 }
@@ -386,6 +395,33 @@ const unseen = (rule: string): No =>
     null,
     "Send the inputs instead of their digest.",
   );
+
+/** A gate as it is asked: everything that stands against the request there, in order, and whether it counts. */
+export type Gate = (question: Question, findings: Findings) => readonly Objection[];
+
+/** A gate whose one no always counts. */
+export const enforced =
+  (gate: (question: Question, findings: Findings) => No | null): Gate =>
+  (question, findings) => {
+    const found = gate(question, findings);
+    return found === null ? [] : [{ mode: "enforce", no: found }];
+  };
+
+/** What a policy asks of a request, in the order of precedence: the order of `REASONS`, and of the language's reference. */
+export const POLICY_GATES = [
+  { gate: "lists", asks: enforced(listGate) },
+  { gate: "permits", asks: permitGate },
+  { gate: "forbids", asks: forbidGate },
+  { gate: "inputs", asks: inputsGate },
+  { gate: "arguments", asks: enforced(argumentsGate) },
+  { gate: "requirements", asks: enforced(requirementGate) },
+  { gate: "history", asks: historyGate },
+  { gate: "repetition", asks: repetitionGate },
+  { gate: "use", asks: enforced(useGate) },
+  { gate: "price", asks: enforced(priceGate) },
+  { gate: "budgets", asks: enforced(budgetGate) },
+  { gate: "approval", asks: approvalGate },
+] as const satisfies readonly { readonly gate: string; readonly asks: Gate }[];
 
 /** What the session knows of the approval that a request names. */
 export type PresentedApproval = "none" | "open" | "expired" | "unknown";

@@ -5,8 +5,9 @@ import type { Decision, DecisionState, Reservation, Settlement } from "./decisio
 import type { Payload } from "./entry.ts";
 import type { JsonValue } from "./json.ts";
 import { addUsd, formatUsd, lessUsd, type MicroUsd, microUsdOf, minUsd, ZERO_USD } from "./money.ts";
+import type { Path } from "./policy/findings.ts";
 import { type Refusal, refusal } from "./refusals.ts";
-import type { CommitReport, Principal } from "./request.ts";
+import type { ActionRequest, CommitReport, Principal } from "./request.ts";
 import { err, ok, type Result } from "./result.ts";
 import { shownReport, shownText } from "./shown.ts";
 import { partsOf } from "./trail.ts";
@@ -24,6 +25,25 @@ export interface DecisionRecord {
   /** The report that settled it and the answer it got. */
   readonly told: { readonly fingerprint: string; readonly settlement: Settlement } | null;
 }
+
+/** What a larger sum is asked for with: the first request, as far as it was kept for this. */
+export type Reconsidered = Pick<ActionRequest, "run" | "action" | "tags" | "riskLevel" | "resource" | "inputs"> & {
+  /** Which parts of the inputs are here. */
+  readonly inputsKnown: readonly Path[];
+};
+
+export const reconsidered = ({ decision: { run, action }, matter }: DecisionRecord): Reconsidered => ({
+  run,
+  action,
+  tags: matter?.tags ?? [],
+  riskLevel: matter?.riskLevel ?? null,
+  resource: matter?.asked?.resource ?? null,
+  inputs: matter?.asked?.inputs,
+  inputsKnown: matter?.asked?.paths ?? [],
+});
+
+/** What a first request says besides for people and for the record, and a larger sum does not say again. */
+export const NOT_ASKED_AGAIN = { inputsDigest: null, price: null, confidence: null, rationale: null, sources: [], model: null } as const;
 
 /** The answer to a report, and whether it is the recorded one of an earlier, equal report. */
 export type Told = Result<{ readonly settlement: Settlement; readonly replayed: boolean }, Refusal>;
@@ -129,7 +149,7 @@ export function topup(turn: Turn, decided: DecisionRecord, ask: TopupAsk): Resul
     return err(refusal("decision_settled", `Only a pending reservation can be topped up: this one is ${decided.state}.`));
   const { book, now } = turn;
   const wanted = ask.request.estimateMicroUsd;
-  const judgement: Judgement = judgeTopup(book, ask, lessUsd(wanted, reservation.amountMicroUsd), now, matter.fund);
+  const judgement: Judgement = judgeTopup(book, ask, lessUsd(wanted, reservation.amountMicroUsd), now, decided.decision.id, matter.fund);
   const allowed = judgement.verdict === "allow";
   const standing: Reservation = allowed ? { ...reservation, amountMicroUsd: wanted } : reservation;
   const before = balancesOf(book, matter.limits, matter.run);
@@ -267,6 +287,7 @@ function settle(
 function tightest(book: Book, matter: Matter): MicroUsd {
   let free: MicroUsd | null = null;
   for (const limit of matter.limits) {
+    if ((limit.scope === "wind_down") !== (matter.fund === "wind_down")) continue;
     const left = freeOf(accountOf(book, limit, matter.run), limit.limitMicroUsd);
     free = free === null ? left : minUsd(free, left);
   }

@@ -18,6 +18,8 @@ export interface Trace {
   readonly amountMicroUsd: MicroUsd;
   /** `null`: nothing was to be kept when it was allowed, or it was kept long enough. */
   readonly kept: Kept | null;
+  /** When what is kept was kept long enough: from then on nobody looks at it, wherever it still lies. */
+  readonly keptUntil: Instant | null;
 }
 
 /** Parts of an action that rules asked for in time. What `paths` covers and is not here was not there. */
@@ -127,6 +129,8 @@ export class Trail {
     load: (since: Instant) => T[],
   ): readonly T[] {
     const stretch = known.get(key);
+    // Callers choose the names of actions, and limits on repetition look at each of them.
+    if (stretch === undefined && known.size >= MOST_STRETCHES) known.clear();
     if (stretch !== undefined && stretch.windowMs >= windowMs) {
       const gone = firstAfter(stretch.items, now - stretch.windowMs, atOf);
       // Cut only now and then: cutting moves everything that stays.
@@ -142,53 +146,75 @@ export class Trail {
 /** What a call may become: ended, with what of its outputs was to be kept; or topped up. */
 export type TraceChange = Partial<Pick<Trace, "outcome" | "endedAt" | "amountMicroUsd">> & { readonly outputs?: JsonValue | undefined };
 
-/** The past of a session as the history functions ask for it. */
-export const pastOf = (trail: Trail, now: Instant): Past => ({
-  count: (pattern, windowMs) => trail.count(pattern, windowMs, now),
-  distinct: (pattern, path, windowMs) => {
-    const values = new Set<string>();
-    for (const trace of trail.calls(pattern, windowMs, now)) {
-      const seen = seenAt(trace, path);
-      if (seen === null) return null;
-      // A text needs no canonical form, and most values are texts.
-      if (seen.value !== undefined) values.add(typeof seen.value === "string" ? `"${seen.value}` : canonicalJson(seen.value));
-    }
-    return values.size;
-  },
-  sum: (pattern, path, windowMs) => {
-    let sum = 0;
-    const money = path[0] === "cost_usd";
-    for (const trace of trail.calls(pattern, windowMs, now)) {
-      const seen = money ? { value: trace.amountMicroUsd } : seenAt(trace, path);
-      if (seen === null || (seen.value !== undefined && typeof seen.value !== "number")) return null;
-      sum += seen.value ?? 0;
-    }
-    return money ? sum / 1_000_000 : sum;
-  },
-  last: (pattern, alike, here) => {
-    const found = trail.calls(pattern, Number.POSITIVE_INFINITY, now).findLast((trace) => {
-      if (trace.outcome !== "pending" && trace.outcome !== "success") return false;
-      const there = alike === null ? undefined : seenAt(trace, alike)?.value;
-      return alike === null || (here !== undefined && there !== undefined && canonicalJson(here) === canonicalJson(there));
-    });
-    return found === undefined ? null : priorOf(found, now);
-  },
-});
+/** The past of a session as the history functions ask for it. `except`: a call that is itself being asked about, and is not its own past. */
+export function pastOf(trail: Trail, now: Instant, except: DecisionId | null = null): Past {
+  const calls = (pattern: string, windowMs: number): readonly Trace[] => {
+    const found = trail.calls(pattern, windowMs, now);
+    return except === null ? found : found.filter(({ id }) => id !== except);
+  };
+  return {
+    count: (pattern, windowMs) => (except === null ? trail.count(pattern, windowMs, now) : calls(pattern, windowMs).length),
+    distinct: (pattern, path, windowMs) => {
+      const values = new Set<string>();
+      for (const trace of calls(pattern, windowMs)) {
+        const seen = seenAt(trace, path, now);
+        if (seen === null) return null;
+        // A text needs no canonical form, and most values are texts.
+        if (seen.value !== undefined) values.add(typeof seen.value === "string" ? `"${seen.value}` : canonicalJson(seen.value));
+      }
+      return values.size;
+    },
+    sum: (pattern, path, windowMs) => {
+      let sum = 0;
+      const money = path[0] === "cost_usd";
+      for (const trace of calls(pattern, windowMs)) {
+        const seen = money ? { value: trace.amountMicroUsd } : seenAt(trace, path, now);
+        if (seen === null || (seen.value !== undefined && typeof seen.value !== "number")) return null;
+        sum += seen.value ?? 0;
+      }
+      return money ? sum / 1_000_000 : sum;
+    },
+    last: (pattern, alike, here) => {
+      const found = calls(pattern, Number.POSITIVE_INFINITY).findLast((trace) => {
+        if (trace.outcome !== "pending" && trace.outcome !== "success") return false;
+        const there = alike === null ? undefined : seenAt(trace, alike, now)?.value;
+        return alike === null || (here !== undefined && there !== undefined && canonicalJson(here) === canonicalJson(there));
+      });
+      return found === undefined ? null : priorOf(found, now);
+    },
+  };
+}
 
 /** An earlier call as a condition sees it. */
-export const priorOf = (trace: Trace, now: Instant): Prior => ({
-  action: trace.action,
-  inputs: trace.kept?.inputs ?? {},
-  outputs: trace.kept?.outputs ?? {},
-  outcome: trace.outcome,
-  ageMs: now - trace.at,
-});
+export function priorOf(trace: Trace, now: Instant): Prior {
+  const kept = keptOf(trace, now);
+  return {
+    action: trace.action,
+    inputs: kept?.inputs ?? {},
+    outputs: kept?.outputs ?? {},
+    knows: (path) => isKnown(trace, kept, path),
+    outcome: trace.outcome,
+    ageMs: now - trace.at,
+  };
+}
 
 /** What stands at a path such as `["inputs", "order_id"]` of an earlier call; `null` when that was not kept, and so cannot be known. */
-export function seenAt({ kept }: Trace, path: Path): { readonly value: JsonValue | undefined } | null {
-  if (kept?.paths.some((known) => known.every((step, place) => path[place] === step)) !== true) return null;
-  return { value: valueAt({ inputs: kept.inputs ?? {}, outputs: kept.outputs ?? {}, resource: kept.resource ?? {} }, path) };
+export function seenAt(trace: Trace, path: Path, now: Instant): { readonly value: JsonValue | undefined } | null {
+  const kept = keptOf(trace, now);
+  if (kept === null || !isKnown(trace, kept, path)) return null;
+  const { inputs, outputs, resource } = kept;
+  return { value: valueAt({ inputs: inputs ?? {}, outputs: outputs ?? {}, ...(resource !== undefined && { resource }) }, path) };
 }
+
+/** What is kept of a call and may still be looked at. */
+export const keptOf = ({ kept, keptUntil }: Trace, now: Instant): Kept | null => (keptUntil !== null && now >= keptUntil ? null : kept);
+
+/** What was told of a call's results is known once it has ended, and only where somebody had asked for it before. */
+const isKnown = ({ endedAt }: Trace, kept: Kept | null, path: Path): boolean =>
+  kept !== null && (path[0] !== "outputs" || endedAt !== null) && covers(kept.paths, path);
+
+/** Whether a path leads to one of these, or into it. */
+export const covers = (paths: readonly Path[], path: Path): boolean => paths.some((known) => known.every((step, place) => path[place] === step));
 
 /** What stands at a path; `undefined` where nothing does. Only own members are ever looked at. */
 export function valueAt(value: JsonValue | undefined, path: Path): JsonValue | undefined {
@@ -223,6 +249,9 @@ function takeParts(value: JsonValue, paths: readonly Path[]): JsonValue {
   }
   return parts;
 }
+
+/** So many patterns and names are remembered at once; what is asked for again is read again. */
+const MOST_STRETCHES = 1_000;
 
 interface Stretch<T> {
   /** How far back it was loaded, and is kept. */

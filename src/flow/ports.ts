@@ -5,11 +5,12 @@ import type { Payload } from "../core/entry.ts";
 import type { DecisionId, Id, IdPrefix, RunId, SessionId, TokenId } from "../core/ids.ts";
 import type { JsonValue } from "../core/json.ts";
 import type { MicroUsd } from "../core/money.ts";
-import type { Evaluation, PolicyRef } from "../core/policy/findings.ts";
+import type { Evaluation, Path, PolicyRef } from "../core/policy/findings.ts";
 import type { Refusal } from "../core/refusals.ts";
 import type { ActionRequest, CommitReport, Principal } from "../core/request.ts";
 import type { Result } from "../core/result.ts";
 import type { Scope } from "../core/scopes.ts";
+import type { Reconsidered } from "../core/settle.ts";
 import type { Instant } from "../core/time.ts";
 
 /**
@@ -136,9 +137,6 @@ export interface TopupCall {
   readonly entities: number | null;
   readonly evaluation: Evaluation | null;
 }
-
-/** What a policy looks at of a request that was decided before. */
-export type Reconsidered = Pick<ActionRequest, "run" | "action" | "tags" | "riskLevel" | "resource" | "inputs">;
 
 export type TopupReply = { readonly kind: "decided"; readonly decision: Decision } | (PolicyMoved & { readonly request: Reconsidered });
 
@@ -440,7 +438,7 @@ export type Evaluable = Pick<
   | "rationale"
   | "sources"
   | "model"
->;
+> & { readonly inputsKnown?: readonly Path[] };
 
 /** What models cost. Asks nobody: the price data is a part of the gateway. */
 export interface Prices {

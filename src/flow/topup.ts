@@ -3,6 +3,7 @@ import type { DecisionId, SessionId } from "../core/ids.ts";
 import type { MicroUsd } from "../core/money.ts";
 import type { Principal } from "../core/request.ts";
 import { ok } from "../core/result.ts";
+import { NOT_ASKED_AGAIN } from "../core/settle.ts";
 import type { Instant } from "../core/time.ts";
 import { followPolicy } from "./follow_policy.ts";
 import type { Evaluable, Ports, Reply } from "./ports.ts";
@@ -33,6 +34,3 @@ export async function topup(
   });
   return decided.ok ? ok(decided.value.decision) : decided;
 }
-
-/** What a first request said for people and for the record, and a larger sum does not say again. */
-const NOT_ASKED_AGAIN = { inputsDigest: null, price: null, confidence: null, rationale: null, sources: [], model: null } as const;

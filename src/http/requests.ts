@@ -54,6 +54,9 @@ export const decision = z.strictObject({
   usage: expectedUsage.optional().meta({ description: "What a call to the model is expected to use at most: priced where no estimate is stated." }),
   approval: id("apr").optional().meta({ description: "The approval of an earlier, held request of the same action." }),
   ttl_ms: whole(1, DAY_MS).optional().meta({ description: "How long the reservation stands.", default: 300_000 }),
+}).refine(({ inputs, inputs_digest }) => inputs === undefined || inputs_digest === undefined, {
+  path: ["inputs_digest"],
+  error: "stands in place of the inputs: send one of them, found both",
 });
 
 export const DECISION_TTL_MS = 300_000;

@@ -102,6 +102,12 @@ describe("a decision", () => {
     expect(problem.issues.map(({ pointer }) => pointer).sort()).toEqual(["/action", "/estimate_usd"]);
   });
 
+  it("takes the inputs or their digest, not both", async () => {
+    const response = await send(`${SESSION}/decisions`, post({ action: "pay", inputs: {}, inputs_digest: `sha-256:${"0".repeat(64)}` }));
+    const problem: { issues: { pointer: string; message: string }[] } = await response.json();
+    expect(problem.issues).toEqual([{ pointer: "/inputs_digest", message: expect.stringContaining("in place of the inputs") }]);
+  });
+
   it("names the member that was probably meant", async () => {
     const response = await send(`${SESSION}/decisions`, post({ action: "pay", estimate_us: 1, resource: { type: "a", idd: "b" } }));
     const problem: { issues: { pointer: string; message: string }[] } = await response.json();

@@ -16,7 +16,7 @@ import type { Findings, Price } from "../../src/core/policy/findings.ts";
 import { parsePolicy } from "../../src/core/policy/parse.ts";
 import { Play, type Stage } from "../../src/core/policy/play.ts";
 import type { ActionRequest, CommitReport, RiskLevel } from "../../src/core/request.ts";
-import { commit, type DecisionRecord, release, topup } from "../../src/core/settle.ts";
+import { commit, type DecisionRecord, reconsidered, release, topup } from "../../src/core/settle.ts";
 import { type Trace, Trail, type TrailSource } from "../../src/core/trail.ts";
 import { happen, openTurn, type Turn } from "../../src/core/turn.ts";
 import { sha256 } from "./sha256.ts";
@@ -95,13 +95,13 @@ export function lineOf({ verdict, reason, stops, warnings }: Pick<Decision, "ver
 
 /** Keeps what a session's store keeps for rules that look back, and forgets it when the store does. */
 export class TraceStore implements TrailSource {
-  readonly traces = new Map<DecisionId, Trace & { readonly keptUntil: number | null }>();
+  readonly traces = new Map<DecisionId, Trace>();
   reads = 0;
 
   write(effects: readonly Effect[]): void {
     for (const effect of effects) {
       if (effect.kind === "decided" && effect.decided.trace !== null) {
-        this.traces.set(effect.decided.decision.id, { ...effect.decided.trace, keptUntil: effect.decided.keptUntil });
+        this.traces.set(effect.decided.decision.id, effect.decided.trace);
       } else if (effect.kind === "changed") {
         this.#change(effect.id, { amountMicroUsd: effect.reservation.amountMicroUsd });
       } else if (effect.kind === "settled") {
@@ -214,16 +214,8 @@ export class Playing {
 
   /** Asks for a new sum as the gateway does: with what was kept of the request. */
   topup(id: DecisionId, amount: string, now: number) {
-    const { decision, matter } = this.record(id);
-    const request: ActionRequest = {
-      ...requestOf(decision.action, { usd: amount }),
-      id,
-      run: decision.run,
-      resource: matter?.asked?.resource ?? null,
-      inputs: matter?.asked?.inputs,
-      tags: matter?.tags ?? [],
-      riskLevel: matter?.riskLevel ?? null,
-    };
+    const again = reconsidered(this.record(id));
+    const request = { ...requestOf(again.action, { usd: amount }), ...again, id };
     return this.turn(now, (turn) => topup(turn, this.record(id), this.askOf(request, turn.now, true)));
   }
 
@@ -361,7 +353,7 @@ function playedByPlay(policy: string | object, steps: readonly Step[]): readonly
         return [lineOf(play.decide(request, step.at).decision)];
       }
       case "topup": {
-        const told = play.topup({ ...requestOfStep(step.of), estimateMicroUsd: usd(step.usd) }, step.at);
+        const told = play.topup(requestOfStep(step.of).id, usd(step.usd), step.at);
         return [told.ok ? lineOf(told.value) : told.error.code];
       }
       case "commit":

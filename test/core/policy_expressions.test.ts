@@ -41,6 +41,7 @@ const PRIOR: Prior = {
   action: "lookup",
   inputs: { id: "R1" },
   outputs: { cabin: "business", insurance: "no" },
+  knows: () => true,
   outcome: "success",
   ageMs: 90_500,
 };

@@ -29,6 +29,7 @@ const trace = (at: number, action: string, inputs: JsonValue, outputs: JsonValue
   endedAt: at,
   amountMicroUsd: microUsdOf(0),
   kept: { paths: [["inputs"], ["outputs"], ["resource"]], inputs, outputs, resource: { type: "booking", id: "b1" }, loopKeys: [] },
+  keptUntil: null,
   ...more,
 });
 
@@ -68,6 +69,10 @@ describe("the newest call", () => {
     ["last('look').found", [trace(1, "look", {}, {}, { outcome: "released" }), trace(2, "look", {}, {}, { outcome: "expired" })], false],
     // One that is under way is the newest, and has nothing to show yet.
     ["last('look').outputs.cabin == 'economy'", [R1, trace(5_000, "look", { id: "r1" }, {}, { outcome: "pending" })], null],
+    // What was not kept must not pass for what was not there.
+    ["!('fraud' in last('look').outputs)", [R1], true],
+    ["!('fraud' in last('look').outputs)", [{ ...R1, kept: { paths: [["inputs"]], inputs: {}, loopKeys: [] } }], null],
+    ["last('look').found", [{ ...R1, kept: null }], true],
     // What nobody was told to keep is not known to be alike.
     ["last('look', 'inputs.id').found", [{ ...R1, kept: null }], false],
   ])("%s", (text, traces, wanted) => expect(ask(text, traces)).toBe(wanted));

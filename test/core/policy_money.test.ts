@@ -554,7 +554,7 @@ describe("redaction", () => {
       const { id } = playing.decide(requestOf(action, { in: { a: { b: 1, c: SECRET }, d: 2, e: SECRET }, resource: { type: "t", id: "i" } }), 500);
       playing.commit(id, { outputs: { o: 1, p: SECRET } }, 600);
       const decided = playing.decided.at(-1);
-      return [decided?.keptUntil, playing.book.trail.calls(action, 1_000, 600)[0]?.kept];
+      return [decided?.trace?.keptUntil, playing.book.trail.calls(action, 1_000, 600)[0]?.kept];
     };
     expect(kept("strict_mode: true")).toEqual([null, null]);
     expect(kept("history: [{ forbid: x, when: \"count('look', 60) > 1\" }]"), "a count needs nothing").toEqual([null, null]);

@@ -19,6 +19,7 @@ const traceOf = (n: number, action: string, at: number, more: Partial<Trace> = {
   endedAt: null,
   amountMicroUsd: microUsdOf(1),
   kept: null,
+  keptUntil: null,
   ...more,
 });
 
@@ -30,8 +31,8 @@ class Table implements TrailSource {
   calls(pattern: string, since: number): readonly Trace[] {
     this.asked.push(since);
     const store = new TraceStore();
-    for (const [id, trace] of this.traces) store.traces.set(id, { ...trace, keptUntil: null });
-    return store.calls(pattern, since).map(({ keptUntil: _, ...trace }: Trace & { keptUntil?: number | null }) => trace);
+    for (const [id, trace] of this.traces) store.traces.set(id, trace);
+    return store.calls(pattern, since);
   }
 
   failures(action: string, since: number): readonly number[] {
@@ -186,13 +187,16 @@ describe("paths", () => {
       loopKeys: [],
     };
     const trace = traceOf(0, "a", 0, { kept });
-    expect(seenAt(trace, ["inputs", "a", "b"])).toEqual({ value: 1 });
-    expect(seenAt(trace, ["inputs", "a", "c"])).toEqual({ value: undefined });
-    expect(seenAt(trace, ["inputs", "b"])).toBe(null);
-    expect(seenAt(trace, ["outputs", "x"])).toEqual({ value: undefined });
-    expect(seenAt(trace, ["resource", "id"])).toEqual({ value: "i" });
-    expect(seenAt(trace, ["resource"])).toBe(null);
-    expect(seenAt(traceOf(0, "a", 0), ["inputs"])).toBe(null);
+    expect(seenAt(trace, ["inputs", "a", "b"], 0)).toEqual({ value: 1 });
+    expect(seenAt(trace, ["inputs", "a", "c"], 0)).toEqual({ value: undefined });
+    expect(seenAt(trace, ["inputs", "b"], 0)).toBe(null);
+    expect(seenAt(trace, ["outputs", "x"], 0), "nothing has been told of it yet").toBe(null);
+    expect(seenAt({ ...trace, endedAt: 1 }, ["outputs", "x"], 1)).toEqual({ value: undefined });
+    expect(seenAt({ ...trace, keptUntil: 5 }, ["inputs", "a", "b"], 4)).toEqual({ value: 1 });
+    expect(seenAt({ ...trace, keptUntil: 5 }, ["inputs", "a", "b"], 5), "kept long enough").toBe(null);
+    expect(seenAt(trace, ["resource", "id"], 0)).toEqual({ value: "i" });
+    expect(seenAt(trace, ["resource"], 0)).toBe(null);
+    expect(seenAt(traceOf(0, "a", 0), ["inputs"], 0)).toBe(null);
   });
 });
 
@@ -202,7 +206,7 @@ it("an earlier call is seen with what was kept, how it went, and how long ago it
     endedAt: 9,
     kept: { paths: [["inputs"]], inputs: { n: 1 }, outputs: { m: 2 }, loopKeys: [] },
   });
-  expect(priorOf(trace, 12)).toEqual({ action: "a", inputs: { n: 1 }, outputs: { m: 2 }, outcome: "success", ageMs: 7 });
+  expect(priorOf(trace, 12)).toMatchObject({ action: "a", inputs: { n: 1 }, outputs: { m: 2 }, outcome: "success", ageMs: 7 });
 });
 
 it("the past counts, tells apart and adds; what it cannot know it does not guess", () => {

@@ -108,8 +108,52 @@ describe("the demo on a gateway that runs", () => {
       const { items } = JSON.parse(await ask(gateway.url, "GET", "/v1/ledger?kind=decision", token));
       expect(items.map(({ action, warnings }: LedgerEntry) => [action, warnings])).toEqual([
         ["send_certificate", []],
-        ["list_all_airports", ["action_denied"]],
+        ["list_all_airports", [{ code: "action_denied", rule: "/denied_actions" }]],
       ]);
+    },
+    MINUTES,
+  );
+
+  it(
+    "tells what each tool returned, and that it failed, so that rules look back; and says which writes were right",
+    async () => {
+      const certificate = (amount: number) => ["send_certificate", { amount }, "sent"] as const;
+      const gold = ["get_user_details", {}, '{"membership": "gold"}'] as const;
+      const thank = ["thank", {}, ""] as const;
+      const runs = [
+        told([], ["get_user_details", {}, "nobody"], certificate(50)),
+        told([{ name: "send_certificate", kwargs: { amount: 50 } }], gold, certificate(50), certificate(100), thank),
+        told([{ name: "send_certificate", kwargs: { amount: 50 } }], ["get_user_details", {}, "Error: user not found"], certificate(50)),
+        told([], certificate(50), gold),
+        told([], gold, ["send_certificate", { amount: 70 }, "Error: not a multiple of 50"], thank),
+      ];
+      writeFileSync(path.join(home, "told.ndjson"), runs.map((run) => JSON.stringify(run)).join("\n"));
+      writeFileSync(
+        path.join(home, "looks-back.yaml"),
+        [
+          "version: 1",
+          "requires:",
+          "  send_certificate: { after: [get_user_details], where: \"prior.outputs.membership == 'gold'\" }",
+          "  thank: { after: [send_certificate] }", // one that failed does not count
+        ].join("\n"),
+      );
+      const args = ["--data", "told.ndjson", "--policy", "looks-back.yaml", "--url", gateway.url];
+      const [json, words] = await Promise.all([demo([...args, "--json"], { ROOT_KEY: gateway.rootKey }), demo(args, { ROOT_KEY: gateway.rootKey })]);
+      expect(json.code, json.said).toBe(0);
+      const report: Report = JSON.parse(json.out);
+      const because = { reason: "prerequisite_missing", rule: "/requires/send_certificate" };
+      expect(report.writes).toEqual({
+        expected: { count: 2, passed: 1, stopped: 1 },
+        unexpected: { count: 4, stopped: 2, refused_by_tool: 1, took_effect: 1 },
+        stops: [{ ...because, expected: 1, unexpected: 2 }],
+        stopped_expected: [{ task: "9", trial: "0", action: "send_certificate", arguments: { amount: 50 }, verdict: "deny", ...because }],
+      });
+      expect(report.reasons).toContainEqual({ verdict: "deny", reason: because.reason, count: 4, actions: { send_certificate: 3, thank: 1 } });
+      // $50.05 and $100.05 for what was sent, and the fee alone for what failed.
+      expect(report.costs).toContainEqual({ action: "send_certificate", calls: 6, allowed: 3, posted_usd: "150.15" });
+      expect(words.out).toMatch(/not expected +4\n +stopped +2 +50\.0 %\n +passed, and the tool refused it +1 .+\n +passed and took effect +1 /);
+      expect(words.out).toMatch(/prerequisite_missing \/requires\/send_certificate +1 +2\n/);
+      expect(words.out).toMatch(/expected and stopped: task 9, trial 0: send_certificate because of prerequisite_missing .+\n +\{"amount":50\}\n/);
     },
     MINUTES,
   );
@@ -143,4 +187,13 @@ function recorded(...names: readonly string[]): object {
       ]),
     ],
   };
+}
+
+/** A run that says what was expected of it, with each call's arguments and result. */
+function told(expected: readonly object[], ...calls: readonly (readonly [name: string, args: object, result: string])[]): object {
+  const messages = calls.flatMap(([name, args, content], place) => [
+    { role: "assistant", tool_calls: [{ id: `call_${place}`, name, arguments: JSON.stringify(args) }] },
+    { role: "tool", tool_call_id: `call_${place}`, content },
+  ]);
+  return { task_id: 9, trial: 0, expected_actions: expected, messages };
 }

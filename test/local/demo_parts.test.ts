@@ -14,7 +14,8 @@ import { type DemoOptions, readOptions } from "../../src/local/demo/options.ts";
 import { type Arguments, actualOf, estimateOf, toolNamed } from "../../src/local/demo/prices.ts";
 import { startProgress } from "../../src/local/demo/progress.ts";
 import { inWords, reportOf } from "../../src/local/demo/report.ts";
-import { readTrace } from "../../src/local/demo/trace.ts";
+import { type Call, type Run, readTrace, type Write } from "../../src/local/demo/trace.ts";
+import { writesOf } from "../../src/local/demo/writes.ts";
 
 describe("what the demo checks", () => {
   it("finds nothing wrong with a record that agrees with what the agent was told", () => {
@@ -81,6 +82,76 @@ describe("how the demo prices calls", () => {
   });
 });
 
+describe("what became of the writes", () => {
+  const cancel = (id: string): Write => ({ name: "cancel_reservation", arguments: { reservation_id: id, why: { code: 1, said: "plans" } } });
+  const run = (expected: Run["expected"]): Run => ({ task: "7", trial: "2", calls: [], expected });
+  const play = (of: Run, write: Write, verdict: Played["verdict"], because: readonly [Played["reason"], string | null], result = "{}"): Played => {
+    const call: Call = { ...write, result };
+    return { ...at(story().played, 0), run: of, call, action: call.name, verdict, reason: because[0], rule: because[1] };
+  };
+  const YES = ["permitted", null] as const;
+  const RULE = ["rule_forbids", "fare"] as const;
+  const wants = run([cancel("A")]);
+
+  it("is not told where no run says what was expected", () => {
+    expect(writesOf([play(run(null), cancel("A"), "deny", RULE)])).toBeNull();
+    const { driven, record } = parts(story());
+    const report = reportOf({ source: "", gateway: "", tenant: "", driven, record, checks: [] });
+    expect(report).not.toHaveProperty("writes");
+    expect(inWords(report, false)).not.toContain("What was written");
+  });
+
+  it("is told in counts that add up, each stop under its first reason", () => {
+    const found = writesOf([
+      play(wants, cancel("A"), "allow", YES),
+      play(wants, cancel("A"), "deny", RULE),
+      play(wants, cancel("B"), "deny", RULE),
+      play(wants, cancel("B"), "hold", ["approval_required", "/approvals/actions"]),
+      play(wants, cancel("B"), "allow", YES, "Error: reservation not found"),
+      play(wants, cancel("B"), "allow", YES, "not an Error"),
+      play(run([]), cancel("A"), "allow", YES),
+      play(run([]), { name: "get_user_details", arguments: {} }, "deny", RULE),
+      play(run(null), cancel("A"), "deny", RULE),
+    ]);
+    expect(found).toEqual({
+      expected: { count: 2, passed: 1, stopped: 1 },
+      unexpected: { count: 5, stopped: 2, refused_by_tool: 1, took_effect: 2 },
+      stops: [
+        { reason: "rule_forbids", rule: "fare", expected: 1, unexpected: 1 },
+        { reason: "approval_required", rule: "/approvals/actions", expected: 0, unexpected: 1 },
+      ],
+      stopped_expected: [
+        {
+          task: "7",
+          trial: "2",
+          action: "cancel_reservation",
+          arguments: cancel("A").arguments,
+          verdict: "deny",
+          reason: "rule_forbids",
+          rule: "fare",
+        },
+      ],
+    });
+  });
+
+  it.each<[string, Write, number]>([
+    ["members in another order", { name: "cancel_reservation", arguments: { why: { said: "plans", code: 1 }, reservation_id: "A" } }, 1],
+    ["another argument", cancel("B"), 0],
+    ["one member more", { ...cancel("A"), arguments: { ...cancel("A").arguments, note: "" } }, 0],
+    ["another tool with the same arguments", { ...cancel("A"), name: "update_reservation_flights" }, 0],
+    ["a number as text", { ...cancel("A"), arguments: { reservation_id: "A", why: { code: "1", said: "plans" } } }, 0],
+  ])("%s", (_what, write, expected) => {
+    expect(writesOf([play(wants, write, "allow", YES)])?.expected.count).toBe(expected);
+  });
+
+  it.each(["book_reservation", "cancel_reservation", "send_certificate", "update_reservation_flights", "update_reservation_insurance"])(
+    "%s is a write",
+    (name) => {
+      expect(writesOf([play(wants, { name, arguments: {} }, "deny", RULE)])?.unexpected.count).toBe(1);
+    },
+  );
+});
+
 describe("recorded runs", () => {
   const home = mkdtempSync(path.join(tmpdir(), "agentsentinel-trace-"));
   afterAll(() => rmSync(home, { recursive: true, force: true }));
@@ -104,7 +175,18 @@ describe("recorded runs", () => {
     ]);
   });
 
+  it("know what was expected of them, if the data says so", () => {
+    const expected = (expected_actions?: unknown) => read(JSON.stringify({ messages: [], expected_actions })).runs[0]?.expected;
+    expect(expected([{ name: "book", kwargs: { a: [1] } }])).toEqual([{ name: "book", arguments: { a: [1] } }]);
+    expect(expected([])).toEqual([]);
+    expect(expected(null)).toBeNull();
+    expect(expected()).toBeNull();
+  });
+
   it.each([
+    ['{"messages":[],"expected_actions":{}}', "runs.ndjson, line 2, /expected_actions: wanted a list"],
+    ['{"messages":[],"expected_actions":[{"kwargs":{}}]}', "runs.ndjson, line 2, /expected_actions/0/name: wanted a text"],
+    ['{"messages":[],"expected_actions":[{"name":"a"}]}', "runs.ndjson, line 2, /expected_actions/0/kwargs: wanted an object"],
     ["{", "runs.ndjson, line 2: wanted JSON"],
     ["[]", "runs.ndjson, line 2: wanted an object"],
     ["{}", "runs.ndjson, line 2, /messages: wanted a list"],
@@ -258,7 +340,16 @@ function story(): Story {
     // What the audit reads of an answer.
     return answered as unknown as DecisionAnswer;
   };
-  const call = { action: "search", estimate: 50_000, decisionMs: 1, fault: null } as const;
+  const run: Run = { task: "1", trial: "0", calls: [], expected: null };
+  const call = {
+    run,
+    call: { name: "search", arguments: {}, result: "" },
+    action: "search",
+    estimate: 50_000,
+    decisionMs: 1,
+    fault: null,
+    rule: null,
+  };
   return {
     played: [
       { ...call, verdict: "allow", reason: "permitted", committed: 50_000 },

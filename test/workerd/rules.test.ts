@@ -216,13 +216,19 @@ history: [{ forbid: post, when: "count('read_*', 10) >= 2" }, { forbid: mail, wh
     const stored = await runInDurableObject(stubOf(agent.tenant, session), (_, state) =>
       state.storage.sql.exec<{ matter: string }>("SELECT matter FROM decisions").one(),
     );
-    expect(JSON.parse(stored.matter).asked).toEqual({ resource: null, inputs: { limits: { most: 1 } } });
+    expect(JSON.parse(stored.matter).asked).toEqual({ resource: null, inputs: { limits: { most: 1 } }, paths: [["limits", "most"]] });
     await evict();
     expect(got(await topup(ports, agent, session, id, usd("1.1"), Date.now()))).toMatchObject({
       verdict: "deny",
       reason: { code: "rule_forbids", rule: "cap" },
     });
     expect(got(await topup(ports, agent, session, id, usd("1"), Date.now()))).toMatchObject({ verdict: "allow" });
+    // Once it is settled nothing of the inputs is needed any more, and nothing is left.
+    got(await ports.sessions.commit(agent.tenant, session, agent, id, report("0.1"), "f"));
+    const left = await runInDurableObject(stubOf(agent.tenant, session), (_, state) =>
+      state.storage.sql.exec<{ matter: string }>("SELECT matter FROM decisions").one(),
+    );
+    expect(JSON.parse(left.matter)).not.toHaveProperty("asked");
   });
 });
 

@@ -302,7 +302,8 @@ function looksOf(rules: readonly IndexedRule[], requirements: readonly CompiledR
     const inputs = (where?.reads.prior.inputs ?? []).map((path) => ["inputs", ...path]);
     const outputs = (where?.reads.prior.outputs ?? []).map((path) => ["outputs", ...path]);
     const paths = [...same, ...inputs, ...outputs];
-    if (paths.length > 0) looks.push({ patterns: after, paths, forMs: withinMs });
+    // A call made exactly as long ago as is allowed still fits.
+    if (paths.length > 0) looks.push({ patterns: after, paths, forMs: withinMs === null ? null : withinMs + 1 });
   }
   return looks.map((look, order) => ({ ...look, order }));
 }

@@ -1,13 +1,17 @@
-import { type Digest, digestOf, type Sha256 } from "../digest.ts";
+import { digestOf, type Sha256 } from "../digest.ts";
 import { canonicalJson, type JsonValue } from "../json.ts";
 import type { MicroUsd } from "../money.ts";
 import type { ActionRequest } from "../request.ts";
 import type { Instant } from "../time.ts";
+import { covers, insideOf } from "../trail.ts";
 import type { ActionFindings, CompiledLoop, CompiledPolicy, CompiledRequirement, CompiledRule } from "./compile.ts";
 import type { Findings, LoopLimit, Path, PermitFinding, PolicyRef, Price, Requirement, RuleFinding, Said, Scene } from "./findings.ts";
 
 /** What of a request a policy looks at. */
-export type Asked = Pick<ActionRequest, "action" | "tags" | "riskLevel" | "estimateMicroUsd" | "resource" | "inputs" | "inputsDigest" | "price">;
+export type Asked = Pick<ActionRequest, "action" | "tags" | "riskLevel" | "estimateMicroUsd" | "resource" | "inputs" | "inputsDigest" | "price"> & {
+  /** Which parts of the inputs are here, where not all that were sent are: the rest was not kept. */
+  readonly inputsKnown?: readonly Path[];
+};
 
 /** What a policy looks at beside the request. */
 export interface Circumstances {
@@ -17,7 +21,7 @@ export interface Circumstances {
   readonly resource: Scene["resource"];
   readonly context: Scene["context"];
   readonly now: Instant;
-  /** A reservation is to be larger: of the rules only those of an action whose rules look at the estimate are asked again. */
+  /** A reservation is to be larger: only rules that look at the estimate are asked again, and what counts calls has counted this one. */
   readonly isTopup: boolean;
   readonly sha256: Sha256;
 }
@@ -40,11 +44,12 @@ export function evaluatePolicy(compiled: CompiledPolicy, ref: PolicyRef, asked: 
     context: around.context,
     now: around.now,
   };
-  const unseen = asked.inputsDigest !== null && asked.inputs === undefined;
-  const ruled = !around.isTopup || found.topupPaths !== null;
-  const permits = ruled ? found.permits.flatMap((group) => permitFindings(group, scene, unseen)) : [];
-  const rules = ruled ? ruleFindings(found.rules, scene, unseen) : [];
-  const requirements = found.requirements.map((requirement) => requirementOf(requirement, unseen));
+  const known = asked.inputsKnown ?? (asked.inputsDigest !== null && asked.inputs === undefined ? [] : WHOLE);
+  const { isTopup } = around;
+  const permits = found.permits.flatMap((group) => (isTopup && !group.some(looksAtEstimate) ? [] : permitFindings(group, scene, known)));
+  const rules = ruleFindings(isTopup ? found.rules.filter(looksAtEstimate) : found.rules, scene, known);
+  const requirements = isTopup ? [] : found.requirements.map((requirement) => requirementOf(requirement, known));
+  const isWhole = covers(known, []);
   const hold = holdingRule(compiled, found.needsApproval, asked, priced.estimateMicroUsd);
   return {
     policy: ref,
@@ -53,10 +58,10 @@ export function evaluatePolicy(compiled: CompiledPolicy, ref: PolicyRef, asked: 
     listed,
     permits,
     rules,
-    argumentsFault: unseen ? null : argumentsFault(found, asked.inputs),
-    argumentsUnseen: unseen && found.schemas.length > 0,
+    argumentsFault: isTopup || !isWhole ? null : argumentsFault(found, asked.inputs),
+    argumentsUnseen: !isTopup && !isWhole && found.schemas.length > 0,
     requirements,
-    loops: found.loops.map((loop) => loopLimit(loop, asked, around.sha256)),
+    loops: isTopup ? [] : found.loops.map((loop) => loopLimit(loop, asked, around.sha256)),
     retries: found.retries,
     concurrency,
     rates,
@@ -75,21 +80,28 @@ export function evaluatePolicy(compiled: CompiledPolicy, ref: PolicyRef, asked: 
   };
 }
 
+const WHOLE: readonly Path[] = [[]];
+
+const looksAtEstimate = ({ condition }: CompiledRule): boolean => {
+  const expression = condition();
+  return expression !== null && expression !== true && expression.reads.estimate;
+};
+
 /** What a rule's condition comes to here; `false`: it does not hold. */
-export function say({ condition }: CompiledRule, scene: Scene, unseen: boolean): Said | false {
+export function say({ condition }: CompiledRule, scene: Scene, known: readonly Path[]): Said | false {
   const expression = condition();
   if (expression === true) return "holds";
   if (expression === null) return "failed";
-  if (unseen && expression.reads.inputs.length > 0) return "inputs_missing";
+  if (expression.reads.inputs.some((path) => !covers(known, path))) return "inputs_missing";
   if (expression.reads.history.length > 0) return { ask: expression.text };
   const holds = expression.evaluate(scene, null, null);
   return holds === null ? "failed" : holds && "holds";
 }
 
-function ruleFindings(rules: readonly CompiledRule[], scene: Scene, unseen: boolean): readonly RuleFinding[] {
+function ruleFindings(rules: readonly CompiledRule[], scene: Scene, known: readonly Path[]): readonly RuleFinding[] {
   const found: RuleFinding[] = [];
   for (const rule of rules) {
-    const said = say(rule, scene, unseen);
+    const said = say(rule, scene, known);
     if (said === false || rule.effect === "permit") continue;
     found.push({ rule: rule.rule, effect: rule.effect, history: rule.history, mode: rule.mode, stops: rule.stops, said });
   }
@@ -97,7 +109,7 @@ function ruleFindings(rules: readonly CompiledRule[], scene: Scene, unseen: bool
 }
 
 /** What stands against an action of whose permit rules none is found to hold. A rule that is only observed permits nothing where another is enforced. */
-function permitFindings(group: readonly CompiledRule[], scene: Scene, unseen: boolean): readonly PermitFinding[] {
+function permitFindings(group: readonly CompiledRule[], scene: Scene, known: readonly Path[]): readonly PermitFinding[] {
   const enforced = group.filter(({ mode }) => mode === "enforce");
   const counting = enforced.length > 0 ? enforced : group;
   const [first] = counting;
@@ -105,7 +117,7 @@ function permitFindings(group: readonly CompiledRule[], scene: Scene, unseen: bo
   const asks: string[] = [];
   let inputsMissing = false;
   for (const rule of counting) {
-    const said = say(rule, scene, unseen);
+    const said = say(rule, scene, known);
     if (said === "holds") return [];
     if (said === "inputs_missing") inputsMissing = true;
     if (said !== false && typeof said === "object") asks.push(said.ask);
@@ -113,10 +125,10 @@ function permitFindings(group: readonly CompiledRule[], scene: Scene, unseen: bo
   return [{ rule: first.rule, mode: first.mode, inputsMissing, asks }];
 }
 
-function requirementOf({ rule, after, withinMs, same, where, whereText }: CompiledRequirement, unseen: boolean): Requirement {
-  const looksAtInputs = same.some(([root]) => root === "inputs") || (where?.reads.inputs.length ?? 0) > 0;
+function requirementOf({ rule, after, withinMs, same, where, whereText }: CompiledRequirement, known: readonly Path[]): Requirement {
+  const paths = [...insideOf("inputs", same), ...(where?.reads.inputs ?? [])];
   const looksAtOutcome = where?.reads.prior.outcome ?? false;
-  return { rule, after, withinMs, same, where: whereText, looksAtOutcome, inputsMissing: unseen && looksAtInputs };
+  return { rule, after, withinMs, same, where: whereText, looksAtOutcome, inputsMissing: paths.some((path) => !covers(known, path)) };
 }
 
 function argumentsFault({ schemas }: ActionFindings, inputs: JsonValue | undefined): Findings["argumentsFault"] {
@@ -127,10 +139,11 @@ function argumentsFault({ schemas }: ActionFindings, inputs: JsonValue | undefin
   return null;
 }
 
-/** Inputs that were not sent are all alike; of those sent as a digest nothing can be ignored. */
-function loopLimit({ threshold, windowMs, ignore }: CompiledLoop, { inputs, inputsDigest }: Asked, sha256: Sha256): LoopLimit {
-  const key: Digest | "" = inputs === undefined ? (inputsDigest ?? "") : digestOf(sha256, canonicalJson(without(inputs, ignore)));
-  return { threshold, windowMs, key };
+/** Inputs that were not sent are empty ones; of those sent as a digest nothing can be ignored. */
+function loopLimit({ threshold, windowMs, ignore }: CompiledLoop, { inputs = {}, inputsDigest }: Asked, sha256: Sha256): LoopLimit {
+  const digest = inputsDigest ?? digestOf(sha256, canonicalJson(without(inputs, ignore)));
+  // Two limits that ignore different parts do not take each other's digests for their own.
+  return { threshold, windowMs, key: ignore.length === 0 ? digest : `${digest} without ${canonicalJson(ignore)}` };
 }
 
 /** A value without what stands at these paths. */

@@ -3,23 +3,14 @@ import { accountOf, type Book, hitsOf, limitsFor, logOf, pendingOf, spentOf } fr
 import { type Ask, type Judgement, judge } from "../conclude.ts";
 import type { Reason } from "../decision.ts";
 import {
-  approvalGate,
-  argumentsGate,
   authorityGate,
-  budgetGate,
   capacityGate,
-  forbidGate,
-  historyGate,
-  inputsGate,
-  listGate,
+  type Gate,
   type No,
   type Objection,
-  permitGate,
-  priceGate,
+  POLICY_GATES,
   type Question,
-  repetitionGate,
   requirementGate,
-  useGate,
   windsDown,
 } from "../gates.ts";
 import type { JsonValue } from "../json.ts";
@@ -33,6 +24,7 @@ import type { Circumstances } from "./evaluate.ts";
 import { build } from "./expression_build.ts";
 import { check } from "./expression_check.ts";
 import { HISTORY } from "./expression_history.ts";
+import { readsOf } from "./expression_reads.ts";
 import { below } from "./expression_tree.ts";
 import { Duration, FAULT, type Outcome, Timestamp } from "./expression_values.ts";
 import { compileExpression, type ExpressionKind } from "./expressions.ts";
@@ -127,6 +119,8 @@ export function explain(asked: Asked): Explanation {
     amountMicroUsd: findings.estimateMicroUsd,
     now: around.now,
     conditions: ask.conditions,
+    topupOf: null,
+    presented: ask.presented,
   };
   const gates = gatesOf(question, ask, findings);
   const reached = new Set(gates.filter(({ outcome }) => outcome !== "not_asked").map(({ gate }) => gate));
@@ -138,41 +132,28 @@ export function explain(asked: Asked): Explanation {
   };
 }
 
-/** In the order of precedence. */
-const GATES = [
-  { gate: "session", asks: () => [], facts: () => [] },
-  { gate: "lists", asks: one(listGate), facts: listFacts },
-  { gate: "permits", asks: permitGate, facts: () => [] },
-  { gate: "forbids", asks: forbidGate, facts: () => [] },
-  { gate: "inputs", asks: inputsGate, facts: () => [] },
-  { gate: "arguments", asks: one(argumentsGate), facts: () => [] },
-  { gate: "requirements", asks: one(requirementGate), facts: () => [] },
-  { gate: "history", asks: historyGate, facts: () => [] },
-  { gate: "repetition", asks: repetitionGate, facts: repetitionFacts },
-  { gate: "use", asks: one(useGate), facts: useFacts },
-  { gate: "price", asks: one(priceGate), facts: priceFacts },
-  { gate: "budgets", asks: one(budgetGate), facts: budgetFacts },
-  { gate: "approval", asks: (question: Question, findings: Findings) => approvalGate(question, findings, "none"), facts: () => [] },
-] as const satisfies readonly {
-  readonly gate: string;
-  readonly asks: (question: Question, findings: Findings) => readonly Objection[];
-  readonly facts: (question: Question, findings: Findings) => readonly Fact[];
-}[];
+type Facts = (question: Question, findings: Findings) => readonly Fact[];
 
-export type GateName = (typeof GATES)[number]["gate"];
+export type GateName = "session" | (typeof POLICY_GATES)[number]["gate"];
 
-function one(gate: (question: Question, findings: Findings) => No | null): (question: Question, findings: Findings) => readonly Objection[] {
-  return (question, findings) => {
-    const no = gate(question, findings);
-    return no === null ? [] : [{ mode: "enforce", no }];
-  };
-}
+/** What a gate looked at, where there is more to tell than its answer. */
+const FACTS: { readonly [gate in GateName]?: Facts } = {
+  lists: listFacts,
+  repetition: repetitionFacts,
+  use: useFacts,
+  price: priceFacts,
+  budgets: budgetFacts,
+};
 
 function gatesOf(question: Question, ask: Ask, findings: Findings): readonly GateExplained[] {
   let over = false;
-  return GATES.map(({ gate, asks, facts }): GateExplained => {
+  const all: readonly { readonly gate: GateName; readonly asks: Gate }[] = [
+    { gate: "session", asks: () => sessionGates(question, ask) },
+    ...POLICY_GATES,
+  ];
+  return all.map(({ gate, asks }): GateExplained => {
     if (over) return { gate, outcome: "not_asked", said: [], facts: [] };
-    const objections = gate === "session" ? sessionGates(question, ask) : asks(question, findings);
+    const objections = asks(question, findings);
     const said = objections.map(({ mode, no }) => ({
       reason: no.reason,
       mode,
@@ -182,7 +163,7 @@ function gatesOf(question: Question, ask: Ask, findings: Findings): readonly Gat
     const first = said.find(({ counts }) => counts);
     over = first !== undefined;
     const outcome = first === undefined ? "passed" : first.reason.code === "approval_required" ? "held" : "denied";
-    return { gate, outcome, said, facts: facts(question, findings) };
+    return { gate, outcome, said, facts: FACTS[gate]?.(question, findings) ?? [] };
   });
 }
 
@@ -347,8 +328,8 @@ function standing(
   if (meets({ where: null })) return { found: "where_fails", looks };
   const anyOutcome = { where: null, looksAtOutcome: true };
   if (!meets({ ...anyOutcome, same: [], withinMs: null })) return { found: "never_called", looks: [] };
-  if (!meets({ ...anyOutcome, withinMs: null })) return { found: "not_alike", looks: [] };
-  return { found: meets(anyOutcome) ? "unsuccessful" : "not_recent", looks: [] };
+  if (!meets({ ...anyOutcome, same: [] })) return { found: "not_recent", looks: [] };
+  return { found: meets(anyOutcome) ? "unsuccessful" : "not_alike", looks: [] };
 }
 
 /** The newest call of `pattern` that counts, told by letting the gate look at each call alone. */
@@ -388,7 +369,9 @@ const STEPS = 1_000_000;
 
 function lookBack(node: ASTNode, scene: Scene, past: Past): JsonValue | undefined {
   const made = build(node);
-  return "message" in made ? undefined : jsonOf(made.piece({ scene, past, prior: null, locals: [], steps: STEPS }));
+  return "message" in made
+    ? undefined
+    : jsonOf(made.piece({ scene, past, prior: null, reads: readsOf(node, made.history), locals: [], steps: STEPS }));
 }
 
 function jsonOf(value: Outcome): JsonValue | undefined {

@@ -4,6 +4,7 @@ import type { Piece } from "./expression_frame.ts";
 import { type Computed, FUNCTIONS, METHODS } from "./expression_functions.ts";
 import { HISTORY, type LookBack, lookBackOf, type Misplaced } from "./expression_history.ts";
 import { loop } from "./expression_loops.ts";
+import type { Reads } from "./expression_reads.ts";
 import { regexOf } from "./expression_regex.ts";
 import { PARTS, SPANS, UTC, type Zone, zoneOf } from "./expression_times.ts";
 import { nodesIn } from "./expression_tree.ts";
@@ -84,10 +85,10 @@ const VARIABLES: { readonly [name: string]: Piece } = {
   now: (frame) => new Timestamp(frame.scene.now),
 };
 
-const PRIOR: { readonly [name: string]: (prior: Prior) => Outcome } = {
+const PRIOR: { readonly [name: string]: (prior: Prior, reads: Reads) => Outcome } = {
   action: (prior) => prior.action,
-  inputs: (prior) => prior.inputs,
-  outputs: (prior) => prior.outputs,
+  inputs: (prior, reads) => (reads.prior.inputs.every((path) => prior.knows(["inputs", ...path])) ? prior.inputs : FAULT),
+  outputs: (prior, reads) => (reads.prior.outputs.every((path) => prior.knows(["outputs", ...path])) ? prior.outputs : FAULT),
   outcome: (prior) => prior.outcome,
   age: (prior) => new Duration(prior.ageMs),
 };
@@ -185,7 +186,7 @@ const isVariable = (node: ASTNode, name: string, scope: Scope): boolean => node.
 function priorMember(node: ASTNode, name: string): Piece {
   const read = Object.hasOwn(PRIOR, name) ? PRIOR[name] : undefined;
   if (read === undefined) throw new Refused(node, `prior has no ${name}: it has ${Object.keys(PRIOR).join(", ")}`);
-  return (frame) => (frame.prior === null ? FAULT : read(frame.prior));
+  return (frame) => (frame.prior === null ? FAULT : read(frame.prior, frame.reads));
 }
 
 function element(of: ASTNode, index: ASTNode, scope: Scope): Piece {
@@ -336,13 +337,23 @@ function lookBack(node: ASTNode, name: string, args: readonly ASTNode[], scope: 
 
 /** The newest call as a mapping whose `found` is true; where there is none `found` is all that is there. */
 function newest(pattern: string, alike: Path | null): Piece {
-  return ({ past, scene }) => {
+  return ({ past, scene, reads }) => {
     const here = alike === null ? undefined : valueAt({ inputs: scene.inputs ?? {}, resource: scene.resource }, alike);
     if (past === null || (alike !== null && here === undefined)) return FAULT;
     const found = past.last(pattern, alike, here);
     if (found === null) return NONE_FOUND;
     const { action, inputs, outputs, outcome, ageMs } = found;
-    return { found: true, action, inputs, outputs, outcome, age: new Duration(ageMs) };
+    const looked = reads.history.flatMap((look) => (look.windowMs === null && look.pattern === pattern && look.path !== null ? [look.path] : []));
+    const knows = (root: string): boolean => looked.every((path) => path[0] !== root || found.knows(path));
+    return {
+      found: true,
+      action,
+      // What was not kept is not there to be asked for.
+      ...(knows("inputs") && { inputs }),
+      ...(knows("outputs") && { outputs }),
+      outcome,
+      age: new Duration(ageMs),
+    };
   };
 }
 

@@ -1,3 +1,4 @@
+import type { Reads } from "./expression_reads.ts";
 import type { Outcome, Purse } from "./expression_values.ts";
 import type { Past, Prior, Scene } from "./findings.ts";
 
@@ -6,6 +7,8 @@ export interface Frame extends Purse {
   readonly scene: Scene;
   readonly past: Past | null;
   readonly prior: Prior | null;
+  /** What the whole expression looks at: what was not kept of it must not pass for what was not there. */
+  readonly reads: Reads;
   /** Values of the variables that macros bind, by their depth. */
   readonly locals: Outcome[];
 }

@@ -41,11 +41,17 @@ export function compileExpression(text: string, kind: ExpressionKind): Result<Ex
   if ("message" in made) return err(made);
   const { piece, usesLocals, history } = made;
   const reads = readsOf(checked.value, history);
-  return ok({ text, reads, evaluate: (scene, past, prior) => run(piece, usesLocals, scene, past, prior) });
+  return ok({ text, reads, evaluate: (scene, past, prior) => run(piece, { usesLocals, reads }, scene, past, prior) });
 }
 
-function run(piece: Piece, usesLocals: boolean, scene: Scene, past: Past | null, prior: Prior | null): boolean | null {
-  const frame: Frame = { scene, past, prior, locals: usesLocals ? [] : NO_LOCALS, steps: MOST_STEPS };
+function run(
+  piece: Piece,
+  { usesLocals, reads }: { readonly usesLocals: boolean; readonly reads: Reads },
+  scene: Scene,
+  past: Past | null,
+  prior: Prior | null,
+): boolean | null {
+  const frame: Frame = { scene, past, prior, reads, locals: usesLocals ? [] : NO_LOCALS, steps: MOST_STEPS };
   try {
     const value = piece(frame);
     // An expression that could not pay for its work may have gone on without it (`||`): then nothing it says counts.

@@ -126,12 +126,14 @@ export interface Scene {
   readonly now: Instant;
 }
 
-/** An earlier decision as a condition in `requires.where` sees it. */
+/** An earlier decision as a condition sees it. */
 export interface Prior {
   readonly action: string;
-  /** What was kept of it; a member that was not kept is not there, and looking at it fails. */
+  /** What was kept of it. Whether it is all that a condition looks at is for `knows` to say: what is not here may not have been kept. */
   readonly inputs: JsonValue;
   readonly outputs: JsonValue;
+  /** Whether what stands at a path such as `["outputs", "cabin"]` is known, be it nothing. */
+  knows(path: Path): boolean;
   readonly outcome: "pending" | "success" | "error" | "released" | "expired";
   readonly ageMs: number;
 }

@@ -5,19 +5,22 @@ import type { Decision } from "../decision.ts";
 import type { Sha256 } from "../digest.ts";
 import { type DecisionId, idFromDigest, type RunId } from "../ids.ts";
 import type { JsonValue } from "../json.ts";
-import { ZERO_USD } from "../money.ts";
+import { type MicroUsd, ZERO_USD } from "../money.ts";
 import type { Refusal } from "../refusals.ts";
 import type { ActionRequest, CommitReport, Principal } from "../request.ts";
 import type { Result } from "../result.ts";
-import { commit, type DecisionRecord, extend, release, type Told, topup } from "../settle.ts";
+import { commit, type DecisionRecord, extend, NOT_ASKED_AGAIN, reconsidered, release, type Told, topup } from "../settle.ts";
 import type { Instant } from "../time.ts";
 import { Trail } from "../trail.ts";
 import { happen, openTurn, type Turn } from "../turn.ts";
-import { circumstancesOf } from "./circumstances.ts";
+import { circumstancesOf, type Known } from "./circumstances.ts";
 import type { CompiledPolicy } from "./compile.ts";
-import { type Circumstances, evaluatePolicy } from "./evaluate.ts";
+import { type Asked, type Circumstances, evaluatePolicy } from "./evaluate.ts";
 import { ExpressionMemory } from "./expressions.ts";
 import type { Evaluation, Findings, PolicyRef } from "./findings.ts";
+
+/** What of a request is evaluated. */
+type Evaluated = Asked & Known["request"];
 
 /** Who plays, and what is known around it. */
 export interface Stage extends Opening {
@@ -89,7 +92,7 @@ export class Play {
   }
 
   /** What the policy says of a request, without deciding it. */
-  evaluate(request: ActionRequest, now: Instant, isTopup: boolean): Findings {
+  evaluate(request: Evaluated, now: Instant, isTopup: boolean): Findings {
     return evaluatePolicy(this.#policy, this.#ref, request, this.#around(request, now, isTopup));
   }
 
@@ -107,10 +110,11 @@ export class Play {
   }
 
   /** Asks for a new sum of an action that runs. */
-  topup(request: ActionRequest, now: Instant): Result<Decision, Refusal> {
+  topup(id: DecisionId, estimateMicroUsd: MicroUsd, now: Instant): Result<Decision, Refusal> {
     return this.#turn(now, (turn) => {
+      const request = { ...NOT_ASKED_AGAIN, ...reconsidered(this.record(id)), estimateMicroUsd };
       const ask: TopupAsk = { ...this.#asked(this.evaluate(request, turn.now, true)), request };
-      return topup(turn, this.record(request.id), ask);
+      return topup(turn, this.record(id), ask);
     });
   }
 
@@ -144,7 +148,7 @@ export class Play {
     return { principal, evaluation, lease: { fresh: true, policy: this.#ref }, presented: "none", conditions: this.#conditions };
   }
 
-  #around(request: ActionRequest, now: Instant, isTopup: boolean): Circumstances {
+  #around(request: Evaluated, now: Instant, isTopup: boolean): Circumstances {
     const { tenant, session, agent, principal } = this.#stage;
     const stored = (ref: { readonly type: string; readonly id: string }) => this.#stage.attributesOf?.(ref) ?? {};
     return circumstancesOf({ tenant, session, agent, principal, request, stored, now, isTopup, sha256: this.#sha256 });

@@ -283,7 +283,7 @@ export class SessionSimulation {
     const { action, run, tags, riskLevel } = matter;
     const before = reservation.amountMicroUsd;
     const request: ActionRequest = { ...NOT_ASKED_AGAIN, ...matter.asked, id: decision, action, run, tags, riskLevel, estimateMicroUsd };
-    const again = this.#play.topup(request, at);
+    const again = this.#play.topup(request.id, request.estimateMicroUsd, at);
     if (!again.ok || !counts) return;
     this.#count(recorded, null);
     const { verdict, reason } = again.value;

@@ -102,7 +102,7 @@ function faultsOf(chain: string | null, entries: readonly LedgerEntry[]): readon
 }
 
 /** RFC 8785: members sorted by UTF-16 code units, everything else as ECMAScript prints it. */
-function canonical(value: unknown): string {
+export function canonical(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(canonical).join(",")}]`;
   if (typeof value !== "object" || value === null) return JSON.stringify(value);
   const members = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));

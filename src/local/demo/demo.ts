@@ -47,7 +47,8 @@ function next({ gateway }: Report, stays: boolean, auditorToken: string): string
   return `What to look at next
   the policy   src/local/demo/policy.yaml: copy it, change a limit, and run this again with --policy yours.yaml;
                with strict_mode: false it allows everything and says what it would have refused
-  the agent    src/local/demo/drive.ts: session.guard(...) around each tool is all there is
+  the agent    src/local/demo/drive.ts: it asks before each call and tells afterwards what came of it; a tool of yours needs
+               only session.guard(...) around it
 ${record}`;
 }
 

@@ -6,8 +6,9 @@ import { ROOT } from "../build.ts";
 export const DEMO_USAGE = `Usage: npm run demo -- [--url URL [--root-key KEY]] [--policy FILE]
                         [--data FILE | --short] [--at-once N] [--json]
 
-Plays recorded conversations of a real airline agent through a gateway, every tool call guarded by the SDK, and reports what was allowed,
-denied and held, what it cost, and whether the record agrees. The policy is src/local/demo/policy.yaml.
+Plays recorded conversations of a real airline agent through a gateway, every tool call asked for with the SDK, and reports what was
+allowed, denied and held, what it cost, and whether the record agrees. Where the data says what a right run would have written
+("expected_actions": [{"name", "kwargs"}]), it also reports which writes were stopped. The policy is src/local/demo/policy.yaml.
 
   --url URL        a gateway that runs (DEMO_URL); without it the demo starts one of its own, and leaves nothing behind
   --root-key KEY   its root key (ROOT_KEY; for a gateway on this machine the one in .dev.vars), to make a tenant "airline-demo-..." there;

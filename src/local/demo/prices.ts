@@ -72,7 +72,10 @@ export function estimateOf(tool: Tool, args: Arguments): MicroUsd {
 }
 
 /** What the call did cost, once its result is known. */
-export const actualOf = (tool: Tool, estimate: MicroUsd, result: string): MicroUsd => (result.startsWith("Error") ? microOf(tool.feeUsd) : estimate);
+export const actualOf = (tool: Tool, estimate: MicroUsd, result: string): MicroUsd => (isFailure(result) ? microOf(tool.feeUsd) : estimate);
+
+/** The airline's API answers with a text when it does not do a thing. */
+export const isFailure = (result: string): boolean => result.startsWith("Error");
 
 /** A number of dollars from an argument, rounded up to whole micro-dollars; `null`: it is none, or not one to believe. */
 function dollars(value: Json | undefined): MicroUsd | null {

@@ -2,6 +2,7 @@ import type { Verdict } from "../../../sdk/src/index.ts";
 import type { Check, Record } from "./audit.ts";
 import type { Driven, Played } from "./drive.ts";
 import { microOf, usdOf } from "./money.ts";
+import { type Writes, writesOf } from "./writes.ts";
 
 /** What the demo found, as `--json` prints it: names as on the wire. */
 export interface Report {
@@ -20,6 +21,8 @@ export interface Report {
   }[];
   /** What a policy that only observes (`strict_mode: false`) would have refused, by its first reason. */
   readonly observed: readonly { readonly reason: string; readonly count: number; readonly actions: { readonly [action: string]: number } }[];
+  /** Only where the data says what was expected. */
+  readonly writes?: Writes;
   readonly costs: readonly { readonly action: string; readonly calls: number; readonly allowed: number; readonly posted_usd: string }[];
   readonly total_usd: string;
   /** The estimates of what was denied or held: asked for and never spent. */
@@ -41,6 +44,7 @@ export interface Found {
 export function reportOf({ source, gateway, tenant, driven, record, checks }: Found): Report {
   const { played } = driven;
   const count = (verdict: Verdict) => played.filter((call) => call.verdict === verdict).length;
+  const writes = writesOf(played);
   const refused = played.filter(({ verdict }) => verdict === "deny" || verdict === "hold");
   return {
     source,
@@ -52,6 +56,7 @@ export function reportOf({ source, gateway, tenant, driven, record, checks }: Fo
     verdicts: { allow: count("allow"), deny: count("deny"), hold: count("hold") },
     reasons: reasonsOf(played),
     observed: observedOf(driven.answers),
+    ...(writes === null ? {} : { writes }),
     costs: costsOf(played, record),
     total_usd: record.costs.total_usd,
     prevented_usd: usdOf(refused.reduce((total, { estimate }) => total + estimate, 0)),
@@ -132,6 +137,7 @@ export function inWords(report: Report, colour: boolean): string {
     ...decided("hold", yellow(column("held for a person", 34))),
     ...(report.observed.length === 0 ? [] : ["", bold("What the policy would have refused, and only observed")]),
     ...report.observed.flatMap(because),
+    ...(report.writes === undefined ? [] : ["", ...writesInWords(report.writes, bold, dim)]),
     "",
     `${bold("What it cost")} ${dim("(GET /v1/costs; how calls are priced: src/local/demo/prices.ts)")}`,
     dim(`  ${column("action", 34)}${right("calls", 6)}${right("allowed", 9)}${right("USD", 15)}`),
@@ -146,6 +152,30 @@ export function inWords(report: Report, colour: boolean): string {
     ...report.checks.flatMap(({ name, holds, found }) => [`  ${holds ? green("yes") : red("NO ")}  ${name}`, dim(`       ${found}`)]),
   ].join("\n");
 }
+
+function writesInWords({ expected, unexpected, stops, stopped_expected }: Writes, bold: Paint, dim: Paint): readonly string[] {
+  const row = (said: string, count: number, of: number) => `  ${column(said, 34)}${right(count, 6)}  ${dim(percent(count, of))}`;
+  const stop = ({ reason, rule, ...counts }: Writes["stops"][number]) =>
+    `  ${column(`${reason} ${rule ?? ""}`, 62)}${right(counts.expected, 9)}${right(counts.unexpected, 12)}`;
+  return [
+    `${bold("What was written")} ${dim("(against what the data says a right run would have written; stopped: denied or held)")}`,
+    `  ${column("expected", 34)}${right(expected.count, 6)}`,
+    row("  passed", expected.passed, expected.count),
+    row("  stopped", expected.stopped, expected.count),
+    `  ${column("not expected", 34)}${right(unexpected.count, 6)}`,
+    row("  stopped", unexpected.stopped, unexpected.count),
+    row("  passed, and the tool refused it", unexpected.refused_by_tool, unexpected.count),
+    row("  passed and took effect", unexpected.took_effect, unexpected.count),
+    ...(stops.length === 0 ? [] : [dim(`  ${column("stopped by", 62)}${right("expected", 9)}${right("unexpected", 12)}`)]),
+    ...stops.map(stop),
+    ...stopped_expected.flatMap(({ task, trial, action, arguments: args, reason, rule }) => [
+      `  expected and stopped: task ${task}, trial ${trial}: ${action} because of ${reason} ${rule ?? ""}`.trimEnd(),
+      dim(`    ${JSON.stringify(args)}`),
+    ]),
+  ];
+}
+
+type Paint = (text: string) => string;
 
 const column = (text: string, width: number): string => text.padEnd(width);
 const right = (text: string | number, width: number): string => String(text).padStart(width);

@@ -12,6 +12,7 @@ export const SHORT_TRACE: Trace = {
     {
       task: "a trip for two",
       trial: "0",
+      expected: null,
       calls: [
         { name: "get_user_details", arguments: { user_id: "ada_moor_1001" }, result: '{"name": "Ada Moor", "membership": "regular"}' },
         { name: "list_all_airports", arguments: {}, result: '{"LIS": "Lisbon", "OSL": "Oslo"}' },
@@ -29,6 +30,7 @@ export const SHORT_TRACE: Trace = {
     {
       task: "a business trip, again and again",
       trial: "0",
+      expected: null,
       calls: [
         { name: "get_user_details", arguments: { user_id: "bo_lind_1002" }, result: '{"name": "Bo Lind", "membership": "gold"}' },
         { name: "search_onestop_flight", arguments: { origin: "OSL", destination: "LIS", date: "2024-06-02" }, result: FLIGHT("AS202", 300) },
@@ -47,6 +49,7 @@ export const SHORT_TRACE: Trace = {
     {
       task: "two changes too many",
       trial: "0",
+      expected: null,
       calls: [
         { name: "get_reservation_details", arguments: { reservation_id: "OLD003" }, result: '{"reservation_id": "OLD003", "cabin": "economy"}' },
         {

@@ -7,6 +7,13 @@ export interface Run {
   readonly task: string;
   readonly trial: string;
   readonly calls: readonly Call[];
+  /** What a right run would have written; `null`: the data does not say. An empty list says: nothing. */
+  readonly expected: readonly Write[] | null;
+}
+
+export interface Write {
+  readonly name: string;
+  readonly arguments: Arguments;
 }
 
 export interface Call {
@@ -22,7 +29,10 @@ export interface Trace {
   readonly runs: readonly Run[];
 }
 
-/** Reads recorded runs, one JSON object a line (`messages` with `tool_calls` and their results). Throws with the line that is wrong. */
+/**
+ * Reads recorded runs, one JSON object a line: `messages` with `tool_calls` and their results, and, where it is known, `expected_actions`
+ * (`name`, `kwargs`). Throws with the line that is wrong.
+ */
 export function readTrace(file: string, source: string): Trace {
   const lines = readFileSync(file, "utf8").split("\n");
   return { source, runs: lines.flatMap((line, index) => (line.trim() === "" ? [] : [readRun(line, `${source}, line ${index + 1}`)])) };
@@ -37,7 +47,16 @@ function readRun(line: string, where: string): Run {
     const at = `${where}, /messages/${index}/tool_calls`;
     return list(tool_calls, at).map((call, place) => readCall(call, messages.slice(index + 1), `${at}/${place}`));
   });
-  return { task: String(run.task_id ?? "?"), trial: String(run.trial ?? "?"), calls };
+  return { task: String(run.task_id ?? "?"), trial: String(run.trial ?? "?"), calls, expected: expectedOf(run.expected_actions, where) };
+}
+
+function expectedOf(value: Json | undefined, where: string): Run["expected"] {
+  if (value === undefined || value === null) return null;
+  return list(value, `${where}, /expected_actions`).map((action, place) => {
+    const at = `${where}, /expected_actions/${place}`;
+    const { name, kwargs } = object(action, at);
+    return { name: text(name, `${at}/name`), arguments: object(kwargs, `${at}/kwargs`) };
+  });
 }
 
 function readCall(value: Json, later: readonly Json[], where: string): Call {
