@@ -33,31 +33,33 @@ export const expectedUsage = z.strictObject({
   cache_write_tokens: tokens.optional(),
 });
 
-export const decision = z.strictObject({
-  id: id("dec").optional().meta({ description: "Made by the client before its first try, so that trying again asks the same question." }),
-  run: id("run").optional().meta({ description: "Defaults to the session's current run." }),
-  action: actionName.meta({ description: "What the agent wants to do.", examples: ["send_email"] }),
-  resource: z.strictObject({ type: oneLine(128), id: oneLine(512) }).optional(),
-  estimate_usd: usd.optional().meta({ description: "What it may cost; this much is reserved. Defaults to 0." }),
-  tags: z.array(oneLine(128)).max(64).optional(),
-  risk_level: z.enum(RISK_LEVELS satisfies readonly RiskLevel[]).optional(),
-  inputs: json.optional().meta({ description: "What the action is called with. Any JSON, within the limit of the body." }),
-  inputs_digest: digest.optional().meta({ description: "SHA-256 of the inputs' RFC 8785 form, instead of the inputs." }),
-  rationale: z.string().max(8192).optional().meta({ description: "Why, in the agent's words." }),
-  confidence: z.number().min(0).max(1).optional(),
-  sources: z
-    .array(z.strictObject({ source: oneLine(512), version: oneLine(128).optional() }))
-    .max(64)
-    .optional(),
-  parents: z.array(id("dec")).max(64).optional().meta({ description: "Decisions that led to this one." }),
-  model: z.strictObject({ provider: oneLine(128).optional(), name: oneLine(128), version: oneLine(128).optional() }).optional(),
-  usage: expectedUsage.optional().meta({ description: "What a call to the model is expected to use at most: priced where no estimate is stated." }),
-  approval: id("apr").optional().meta({ description: "The approval of an earlier, held request of the same action." }),
-  ttl_ms: whole(1, DAY_MS).optional().meta({ description: "How long the reservation stands.", default: 300_000 }),
-}).refine(({ inputs, inputs_digest }) => inputs === undefined || inputs_digest === undefined, {
-  path: ["inputs_digest"],
-  error: "stands in place of the inputs: send one of them, found both",
-});
+export const decision = z
+  .strictObject({
+    id: id("dec").optional().meta({ description: "Made by the client before its first try, so that trying again asks the same question." }),
+    run: id("run").optional().meta({ description: "Defaults to the session's current run." }),
+    action: actionName.meta({ description: "What the agent wants to do.", examples: ["send_email"] }),
+    resource: z.strictObject({ type: oneLine(128), id: oneLine(512) }).optional(),
+    estimate_usd: usd.optional().meta({ description: "What it may cost; this much is reserved. Defaults to 0." }),
+    tags: z.array(oneLine(128)).max(64).optional(),
+    risk_level: z.enum(RISK_LEVELS satisfies readonly RiskLevel[]).optional(),
+    inputs: json.optional().meta({ description: "What the action is called with. Any JSON, within the limit of the body." }),
+    inputs_digest: digest.optional().meta({ description: "SHA-256 of the inputs' RFC 8785 form, instead of the inputs." }),
+    rationale: z.string().max(8192).optional().meta({ description: "Why, in the agent's words." }),
+    confidence: z.number().min(0).max(1).optional(),
+    sources: z
+      .array(z.strictObject({ source: oneLine(512), version: oneLine(128).optional() }))
+      .max(64)
+      .optional(),
+    parents: z.array(id("dec")).max(64).optional().meta({ description: "Decisions that led to this one." }),
+    model: z.strictObject({ provider: oneLine(128).optional(), name: oneLine(128), version: oneLine(128).optional() }).optional(),
+    usage: expectedUsage.optional().meta({ description: "What a call to the model is expected to use at most: priced where no estimate is stated." }),
+    approval: id("apr").optional().meta({ description: "The approval of an earlier, held request of the same action." }),
+    ttl_ms: whole(1, DAY_MS).optional().meta({ description: "How long the reservation stands.", default: 300_000 }),
+  })
+  .refine(({ inputs, inputs_digest }) => inputs === undefined || inputs_digest === undefined, {
+    path: ["inputs_digest"],
+    error: "stands in place of the inputs: send one of them, found both",
+  });
 
 export const DECISION_TTL_MS = 300_000;
 export const SESSION_TTL_MS = DAY_MS;

@@ -53,7 +53,7 @@ it("a reserve's late report takes what the reserve still has", () => {
 });
 
 it("what a requirement may still look at is kept to the last instant at which it may", () => {
-  const playing = new Playing("requires: { x: { after: [a], within_seconds: 600, where: \"prior.outputs.ok == true\" } }", { stored: true });
+  const playing = new Playing('requires: { x: { after: [a], within_seconds: 600, where: "prior.outputs.ok == true" } }', { stored: true });
   const { id } = playing.decide(requestOf("a"), 0);
   playing.commit(id, { outputs: { ok: true } }, 0);
   expect(playing.decided.at(-1)?.trace?.keptUntil).toBe(600_001);

@@ -7,8 +7,9 @@ import { LEASE_TERM_MS } from "../../src/authority/lease_term.ts";
 import { MOST_SPENT } from "../../src/core/book.ts";
 import { formatUsd, microUsdOf } from "../../src/core/money.ts";
 import { AUTHOR_BOUNDS, DEFAULT_APPROVAL_TIMEOUT_SECONDS } from "../../src/core/policy/document.ts";
+import { checkExpression } from "../../src/core/policy/expressions.ts";
 import { parsePolicy } from "../../src/core/policy/parse.ts";
-import { MOST_ISSUES } from "../../src/core/policy/text.ts";
+import { MOST_ISSUES, MOST_POLICY_BYTES } from "../../src/core/policy/text.ts";
 import { SESSIONS_ASKED_BEFORE_A_READ } from "../../src/flow/read_ledger.ts";
 import { MOST_BODY_BYTES } from "../../src/http/body.ts";
 import { MOST_DEPTH } from "../../src/http/json.ts";
@@ -97,9 +98,12 @@ it("every stored field of the objects is in migrations/README.md, and no other t
 
 /** A number that a file keeps to itself, by the name of its constant. */
 function own(file: string, name: string): number {
-  const found = new RegExp(`const ${name} = ([\\d_]+);`).exec(read(file))?.[1];
+  const found = new RegExp(`const ${name} = ([\\d_]+(?: \\* [\\d_]+)*);`).exec(read(file))?.[1];
   if (found === undefined) throw new Error(`${file} has no number ${name}`);
-  return Number(found.replaceAll("_", ""));
+  return found
+    .replaceAll("_", "")
+    .split(" * ")
+    .reduce((product, factor) => product * Number(factor), 1);
 }
 
 /** The bounds of a field, from what the schema takes and what it refuses. */
@@ -119,7 +123,7 @@ const policy = (text: string) => parsePolicy(text, "json").ok;
 
 /** What the table on the first page must say, made from the code. Checks what it says where the code states it only as behaviour. */
 const LIMITS: { readonly [what: string]: () => string } = {
-  "request body": () => `${MOST_BODY_BYTES / 1024} KiB`,
+  "request body": () => `${MOST_BODY_BYTES / 1024} KiB; a policy ${MOST_POLICY_BYTES / 1024 ** 2} MiB`,
   "depth of JSON": () => `${MOST_DEPTH} levels`,
   "amount of money": () =>
     `${formatUsd(microUsdOf(Number.MAX_SAFE_INTEGER))} USD, in steps of ${formatUsd(microUsdOf(1))} USD; more decimals are refused, never rounded`,
@@ -205,6 +209,19 @@ const LIMITS: { readonly [what: string]: () => string } = {
   },
   "rates per pattern": () => String(AUTHOR_BOUNDS.rates),
   "patterns in one section of a policy": () => String(AUTHOR_BOUNDS.patterns),
+  "rules of one policy, those over the history with them": () => String(AUTHOR_BOUNDS.rules),
+  "a rule's condition": () => {
+    const atMost = AUTHOR_BOUNDS.condition;
+    expect(checkExpression(`true${" ".repeat(atMost - 4)}`, "rule")).toBeNull();
+    expect(checkExpression(`true${" ".repeat(atMost - 3)}`, "rule")).not.toBeNull();
+    return `${atMost} characters; one evaluation at most ${own("src/core/policy/expressions.ts", "MOST_STEPS")} steps`;
+  },
+  "how far a rule looks back": () => {
+    expect(checkExpression("count('a', 2678400) > 0", "rule")).toBeNull();
+    expect(checkExpression("count('a', 2678401) > 0", "rule")).not.toBeNull();
+    return "31 days, or the whole session";
+  },
+  "attributes of an entity": () => `${own("src/http/fields.ts", "MOST_ATTRIBUTE_BYTES") / 1024} KiB`,
   "mistakes told of one policy": () => String(MOST_ISSUES),
   hold: () => {
     const hold = (timeout_seconds: number) => policy(JSON.stringify({ approvals: { actions: ["a"], timeout_seconds } }));
