@@ -555,8 +555,12 @@ function stateOf(book: Book, now: Instant): SessionState {
  * Whether a request must be evaluated again, under the policy that the lease names. Not under a lapsed lease: that denies whatever the policy says,
  * and must not depend on a tenant that cannot be reached.
  */
-const moved = (lease: Standing, call: Pick<DecideCall, "under" | "entities">): lease is Standing & { readonly policy: PolicyRef } =>
-  lease.fresh && lease.policy !== null && (lease.policy.digest !== call.under || (call.entities !== null && call.entities < lease.entities));
+const moved = (lease: Standing, call: Pick<DecideCall, "under" | "entities" | "entitiesFloor">): lease is Standing & { readonly policy: PolicyRef } =>
+  lease.fresh && lease.policy !== null && (lease.policy.digest !== call.under || isTooOld(lease, call));
+
+/** Whether the attributes that were looked at are older than they may be. */
+const isTooOld = (lease: Standing, { entities, entitiesFloor }: Pick<DecideCall, "entities" | "entitiesFloor">): boolean =>
+  entities !== null && entities < Math.min(lease.entities, entitiesFloor ?? Number.POSITIVE_INFINITY);
 
 /** What a session's lease says now. */
 type Standing = Ask["lease"] & { readonly entities: number };

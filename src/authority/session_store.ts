@@ -2,12 +2,13 @@ import { assert } from "../core/assert.ts";
 import { type Account, type Book, type Decided, EMPTY_ACCOUNT, emptyBook, type Matter, type Settled } from "../core/book.ts";
 import type { Decision, DecisionState, Settlement } from "../core/decision.ts";
 import { CHAIN_START } from "../core/entry.ts";
+import { matchesGlob } from "../core/glob.ts";
 import type { ApprovalId, DecisionId, RunId, SessionId } from "../core/ids.ts";
 import { microUsdOf } from "../core/money.ts";
 import type { Limit } from "../core/policy/findings.ts";
 import type { DecisionRecord } from "../core/settle.ts";
 import type { Instant } from "../core/time.ts";
-import { type Kept, type Trace, Trail } from "../core/trail.ts";
+import { type Kept, type Trace, Trail, withOutputs } from "../core/trail.ts";
 import type { Turn } from "../core/turn.ts";
 import type { Lease, SessionOpened } from "../flow/ports.ts";
 import { OUTBOX_TABLE, type Outbox } from "./outbox.ts";
@@ -94,7 +95,7 @@ const STEPS: readonly SchemaStep[] = [
   ALTER TABLE decisions ADD COLUMN outcome TEXT CHECK (outcome IN ('success', 'error'));
   ALTER TABLE decisions ADD COLUMN kept TEXT;
   ALTER TABLE decisions ADD COLUMN kept_until INTEGER CHECK (kept_until >= 0);
-  UPDATE decisions SET action = json_extract(answer, '$.action'), at = (SELECT opened_at FROM session) WHERE reserved_micro_usd IS NOT NULL;
+  UPDATE decisions SET action = json_extract(answer, '$.action'), at = (SELECT clock FROM session) WHERE reserved_micro_usd IS NOT NULL;
   CREATE INDEX trail ON decisions (action, at) WHERE at IS NOT NULL;
   CREATE INDEX failures ON decisions (action, ended_at) WHERE outcome = 'error';
   CREATE INDEX kept ON decisions (kept_until) WHERE kept IS NOT NULL;
@@ -312,8 +313,12 @@ export class SessionStore {
             effect.millionths,
           );
           break;
-        case "run_opened":
         case "run_closed":
+          // Nothing of a closed run is allowed any more, so nobody asks how often something was.
+          this.#sql.exec("DELETE FROM hits WHERE instr(pattern, ?) > 0", ` ${effect.run}`);
+          runs.add(effect.run);
+          break;
+        case "run_opened":
           runs.add(effect.run);
           break;
         case "decided":
@@ -429,7 +434,7 @@ export class SessionStore {
   }
 
   #settleDecision({ id, state, became, postedMicroUsd, overrunMicroUsd, told }: Settled): void {
-    const { outcome, outputs, endedAt } = became;
+    const { outcome, outputs, losesOutputs, endedAt } = became;
     this.#sql.exec(
       `UPDATE decisions SET state = ?, posted_micro_usd = ?, overrun_micro_usd = ?, told_fingerprint = ?, told = ?, ended_at = ?, outcome = ?,
          matter = json_remove(matter, '$.asked') WHERE id = ?`,
@@ -442,12 +447,12 @@ export class SessionStore {
       outcome === "success" || outcome === "error" ? outcome : null,
       id,
     );
-    if (outputs === undefined) return;
+    if (outputs === undefined && losesOutputs !== true) return;
     const row = this.#sql.exec<{ kept: string | null }>("SELECT kept FROM decisions WHERE id = ?", id).one();
     if (row.kept === null) return;
     // Our own text, written by `#insertDecision`.
     const kept = JSON.parse(row.kept) as Kept;
-    this.#sql.exec("UPDATE decisions SET kept = ? WHERE id = ?", JSON.stringify({ ...kept, outputs }), id);
+    this.#sql.exec("UPDATE decisions SET kept = ? WHERE id = ?", JSON.stringify(withOutputs(kept, { outputs, losesOutputs })), id);
   }
 
   /** When something that was kept for rules is no longer needed; `Infinity` when nothing is kept. */
@@ -469,14 +474,20 @@ export class SessionStore {
   }
 
   #readCalls(pattern: string, since: Instant): readonly Trace[] {
-    // An action's name has none of the other signs that GLOB understands.
+    // The platform takes no pattern of more than 50 bytes: the letters before a glob's first star are looked up, and the glob is held to what that finds.
+    const star = pattern.indexOf("*");
+    const [from, to] = star < 0 ? [pattern, pattern] : [pattern.slice(0, star), `${pattern.slice(0, star)}~`];
     const rows = this.#sql.exec<TraceRow>(
       `SELECT id, action, at, state, outcome, ended_at, kept, kept_until, reserved_micro_usd, posted_micro_usd, json_extract(answer, '$.run') AS run
-       FROM decisions WHERE at IS NOT NULL AND action ${pattern.includes("*") ? "GLOB" : "="} ? AND at > ? ORDER BY at, json_extract(answer, '$.entry.seq')`,
-      pattern,
+       FROM decisions WHERE at IS NOT NULL AND action >= ? AND action <= ? AND at > ? ORDER BY at, json_extract(answer, '$.entry.seq')`,
+      from,
+      to,
       Math.max(since, -1),
     );
-    return rows.toArray().map(traceOf);
+    return rows
+      .toArray()
+      .filter(({ action }) => matchesGlob(pattern, action))
+      .map(traceOf);
   }
 
   #readFailures(action: string, since: Instant): readonly Instant[] {
@@ -490,12 +501,16 @@ export class SessionStore {
 
   #writeHit(pattern: string, at: Instant, keepMs: number): void {
     this.#sql.exec("INSERT INTO hits (pattern, at, count) VALUES (?, ?, 1) ON CONFLICT (pattern, at) DO UPDATE SET count = count + 1", pattern, at);
-    const written = (this.#hitsWritten.get(pattern) ?? 0) + 1;
+    // The first after waking up cleans up what an earlier memory left.
+    const written = (this.#hitsWritten.get(pattern) ?? HITS_BETWEEN_CLEANING) + 1;
     // Deleting what has left every window costs a row each; doing it now and then keeps the table within twice what windows look at.
-    if (written >= 64) this.#sql.exec("DELETE FROM hits WHERE pattern = ? AND at <= ?", pattern, at - keepMs);
-    this.#hitsWritten.set(pattern, written >= 64 ? 0 : written);
+    const isTime = written > HITS_BETWEEN_CLEANING;
+    if (isTime) this.#sql.exec("DELETE FROM hits WHERE pattern = ? AND at <= ?", pattern, at - keepMs);
+    this.#hitsWritten.set(pattern, isTime ? 0 : written);
   }
 }
+
+const HITS_BETWEEN_CLEANING = 64;
 
 type AccountRow = { posted_micro_usd: number; pending_micro_usd: number; leased_micro_usd: number; overrun_micro_usd: number };
 
@@ -594,7 +609,8 @@ function matterOf(decision: Decision, text: string): Matter {
 }
 
 function traceOf(row: TraceRow): Trace {
-  const ended = row.state === "posted" ? (row.outcome ?? "success") : row.state;
+  // How a call went that was reported before this was kept, nobody knows any more.
+  const ended = row.state === "posted" ? (row.outcome ?? "expired") : row.state;
   return {
     // Ids, states and what is kept are our own, written from values that were parsed at the door.
     id: row.id as DecisionId,

@@ -1,5 +1,5 @@
 import type { Book } from "./book.ts";
-import type { Balance } from "./decision.ts";
+import type { Advice, Balance } from "./decision.ts";
 import { formatUsd, type MicroUsd } from "./money.ts";
 import { happen, type Turn } from "./turn.ts";
 
@@ -45,6 +45,13 @@ export const alertText = ({ scope, name, limitMicroUsd, spentMicroUsd, threshold
   scope,
   spent_usd: formatUsd(spentMicroUsd),
   threshold,
+});
+
+/** The same as an agent is told it. */
+export const alertAdvice = (alert: Alert): Advice => ({
+  code: "budget_threshold",
+  message: `The ${alert.scope} account "${alert.name}" has reached ${Math.round(alert.threshold * 1_000_000) / 10_000} % of ${formatUsd(alert.limitMicroUsd)} USD.`,
+  details: alertText(alert),
 });
 
 /** An account under one limit: under another limit everything is told anew. */

@@ -1,4 +1,4 @@
-import { type Alert, alertsOf, alertText, rememberAlerts } from "./alerts.ts";
+import { alertAdvice, alertsOf, alertText, rememberAlerts } from "./alerts.ts";
 import { assert } from "./assert.ts";
 import { type Book, balancesOf, type Fund, hitsOf, limitsFor, logOf, type Matter } from "./book.ts";
 import type { Advice, Decision, RateState, Reason, Reservation, Stops, Verdict } from "./decision.ts";
@@ -17,12 +17,12 @@ import {
 } from "./gates.ts";
 import { type ApprovalId, type DecisionId, idFromDigest, type RunId } from "./ids.ts";
 import { formatUsd, type MicroUsd, ZERO_USD } from "./money.ts";
-import type { Conditions, Findings, Limit, RateLimit } from "./policy/findings.ts";
+import type { Conditions, Findings, Limit, Path, RateLimit } from "./policy/findings.ts";
 import type { ReasonCode } from "./reasons.ts";
 import type { ActionRequest, Principal } from "./request.ts";
 import { shownRequest } from "./shown.ts";
 import { formatInstant, type Instant } from "./time.ts";
-import { insideOf, type Kept, partsOf, type Trace } from "./trail.ts";
+import { insideOf, type Kept, keepParts, pastOf, type Trace } from "./trail.ts";
 import { happen, movements, record, reservationText, signature, type Turn } from "./turn.ts";
 import { countWithin, resetMs } from "./windows.ts";
 
@@ -59,7 +59,7 @@ export interface Judgement {
  */
 export function judge(book: Book, ask: Ask, now: Instant): Judgement {
   const { request, conditions, presented } = ask;
-  const asked: Question = { book, request, amountMicroUsd: request.estimateMicroUsd, now, conditions, topupOf: null, presented };
+  const asked: Question = { book, request, amountMicroUsd: request.estimateMicroUsd, now, conditions, presented, past: pastOf(book.trail, now) };
   const authority = authorityGate(asked, ask);
   if (authority.kind === "no") return denied(authority, [], []);
   const { findings } = authority;
@@ -76,7 +76,7 @@ export function judge(book: Book, ask: Ask, now: Instant): Judgement {
 export function judgeTopup(book: Book, ask: TopupAsk, moreMicroUsd: MicroUsd, now: Instant, of: DecisionId, fund: Fund): Judgement {
   if (moreMicroUsd === 0) return PERMITTED;
   const { request, conditions, presented } = ask;
-  const question: Question = { book, request, amountMicroUsd: moreMicroUsd, now, conditions, topupOf: of, presented };
+  const question: Question = { book, request, amountMicroUsd: moreMicroUsd, now, conditions, presented, past: pastOf(book.trail, now, of) };
   const authority = authorityGate(question, ask);
   if (authority.kind === "no") return denied(authority, [], []);
   const { findings } = authority;
@@ -142,7 +142,6 @@ export function conclude(turn: Turn, ask: Ask, judgement: Judgement, fingerprint
       ...shown.says,
       run_id: run,
       action: request.action,
-      tags: request.tags,
       risk_level: request.riskLevel,
       decision_id: request.id,
       step: "decide",
@@ -160,7 +159,6 @@ export function conclude(turn: Turn, ask: Ask, judgement: Judgement, fingerprint
       approval: approval === null ? null : { expires_at: formatInstant(approval.expiresAt), id: approval.id },
       confidence: request.confidence,
       parents: request.parents,
-      model: request.model,
       principal: signature(ask.principal),
       compliance_metadata: findings?.compliance ?? null,
     },
@@ -234,12 +232,16 @@ function passed(question: Question, findings: Findings, gates: readonly { readon
         }
         return no.reason.code === "approval_required" ? held(no, warnings, advice) : denied(no, warnings, advice);
       }
+      if (warnings.length >= MOST_WARNINGS) continue;
       warnings.push(no.reason);
       if (mode === "warn") advice.push({ code: "rule_warns", message: no.reason.message, details: { reason: no.reason.code, rule: no.reason.rule } });
     }
   }
   return { ...PERMITTED, warnings, advice: [...advice, ...reserve], fund: reserve.length === 0 ? "budgets" : "wind_down" };
 }
+
+/** So many are written down: a policy of thousands of rules that only observe must not make a record that nobody can store. */
+const MOST_WARNINGS = 100;
 
 const IS_BUDGET: ReadonlySet<ReasonCode> = new Set<ReasonCode>([
   "action_budget_exceeded",
@@ -290,30 +292,31 @@ const matterOf = (request: ActionRequest, run: RunId, limits: readonly Limit[], 
   alerts: findings.alerts,
   keepOutputs: insideOf("outputs", findings.keep?.paths ?? []),
   redaction: findings.redaction,
-  asked:
-    findings.topupPaths === null
-      ? null
-      : {
-          resource: request.resource,
-          inputs: partsOf(request.inputs, findings.topupPaths),
-          // A digest in place of the inputs leaves nothing to know them by.
-          paths: request.inputsDigest === null ? findings.topupPaths : [],
-        },
+  asked: findings.topupPaths === null ? null : askedAgain(request, findings.topupPaths),
   onExpiry: findings.onExpiry,
   compliance: findings.compliance,
 });
+
+/** What rules that look at the estimate need of a request, should more be asked for later. */
+function askedAgain({ resource, inputs, inputsDigest }: ActionRequest, paths: readonly Path[]): Matter["asked"] {
+  const { parts, known } = keepParts(inputs, paths);
+  // A digest in place of the inputs leaves nothing to know them by.
+  return { resource, inputs: parts, paths: inputsDigest === null ? known : [] };
+}
 
 /** What a call leaves behind for rules that look back, by what they will look at. */
 function traceOf(book: Book, request: ActionRequest, run: RunId, amountMicroUsd: MicroUsd, findings: Findings, now: Instant): Trace {
   const paths = findings.keep?.paths ?? [];
   const loopKeys = findings.loops.map(({ key }) => key);
+  const inputs = keepParts(request.inputs, insideOf("inputs", paths));
+  // A digest in place of the inputs leaves nothing to know them by.
+  const areInputsKnown = request.inputsDigest === null && inputs.known.length > 0;
   const kept: Kept | null =
     paths.length === 0 && loopKeys.length === 0
       ? null
       : {
-          // A digest in place of the inputs leaves nothing to know them by.
-          paths: request.inputsDigest === null ? paths : paths.filter(([root]) => root !== "inputs"),
-          inputs: partsOf(request.inputs, insideOf("inputs", paths)),
+          paths: areInputsKnown ? paths : paths.filter(([root]) => root !== "inputs"),
+          inputs: inputs.parts,
           resource: insideOf("resource", paths).length === 0 ? undefined : (request.resource ?? undefined),
           loopKeys,
         };
@@ -327,12 +330,6 @@ function untilWhen(book: Book, { keep, loops }: Findings, now: Instant): Instant
   const longest = Math.max(keep?.forMs ?? 0, ...loops.map(({ windowMs }) => windowMs));
   return Math.min(book.expiresAt, now + longest);
 }
-
-const alertAdvice = (alert: Alert): Advice => ({
-  code: "budget_threshold",
-  message: `The ${alert.scope} account "${alert.name}" has reached ${Math.round(alert.threshold * 1_000_000) / 10_000} % of ${formatUsd(alert.limitMicroUsd)} USD.`,
-  details: alertText(alert),
-});
 
 function rateState(book: Book, rate: RateLimit, run: RunId, now: Instant): RateState {
   const log = hitsOf(book, logOf(rate, run));

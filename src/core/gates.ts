@@ -1,13 +1,13 @@
 import { accountOf, type Book, freeOf, hitsOf, limitsFor, logOf, MOST_SPENT, pendingOf, spentOf } from "./book.ts";
 import type { Reason, Stops } from "./decision.ts";
-import type { DecisionId } from "./ids.ts";
 import { canonicalJson } from "./json.ts";
 import { formatUsd, type MicroUsd } from "./money.ts";
-import type { BudgetLimit, Conditions, Evaluation, Findings, Mode, PolicyRef, Requirement, RuleFinding, Scene } from "./policy/findings.ts";
+import type { BudgetLimit, Conditions, Evaluation, Findings, Mode, Past, PolicyRef, Requirement, RuleFinding, Scene } from "./policy/findings.ts";
 import type { ReasonCode } from "./reasons.ts";
 import type { ActionRequest } from "./request.ts";
+import { shownText } from "./shown.ts";
 import type { Instant } from "./time.ts";
-import { keptOf, pastOf, priorOf, seenAt, type Trace, valueAt } from "./trail.ts";
+import { keptOf, priorOf, seenAt, type Trace, valueAt } from "./trail.ts";
 import { type HitLog, waitMs } from "./windows.ts";
 
 /** A gate's no: why, how far it reaches, and what helps. */
@@ -24,9 +24,9 @@ export interface Question {
   readonly amountMicroUsd: MicroUsd;
   readonly now: Instant;
   readonly conditions: Conditions;
-  /** The decision for which more is asked: it is not its own past. */
-  readonly topupOf: DecisionId | null;
   readonly presented: PresentedApproval;
+  /** What history functions ask: the same for all that is asked of one request. */
+  readonly past: Past;
 }
 
 /** A gate's no with how much it counts. */
@@ -161,7 +161,14 @@ const inputsGate = (question: Question, findings: Findings): readonly Objection[
 const argumentsGate = (_question: Question, findings: Findings): No | null =>
   findings.argumentsFault === null
     ? null
-    : no("arguments_invalid", "action", findings.argumentsFault.message, findings.argumentsFault.rule, null, "Correct the inputs and ask again.");
+    : no(
+        "arguments_invalid",
+        "action",
+        shownText(findings.argumentsFault.message, findings.redaction),
+        findings.argumentsFault.rule,
+        null,
+        "Correct the inputs and ask again.",
+      );
 
 /** Asks whether everything that must come first has. */
 export function requirementGate(question: Question, findings: Findings): No | null {
@@ -358,7 +365,7 @@ function ruleGate(
 /** Answers a condition that looks at the session's history. */
 function holdsNow(question: Question, findings: Findings, text: string): boolean | null {
   const scene = sceneOf(question, findings);
-  return scene === null ? null : question.conditions.rule(text, scene, pastOf(question.book.trail, question.now, question.topupOf));
+  return scene === null ? null : question.conditions.rule(text, scene, question.past);
 }
 
 /** Whether the newest earlier call of an action that `pattern` names, among those that are alike and recent enough, fits a requirement. */

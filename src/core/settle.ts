@@ -1,16 +1,15 @@
-import { alertsOf, alertText, rememberAlerts } from "./alerts.ts";
+import { alertAdvice, alertsOf, alertText, rememberAlerts } from "./alerts.ts";
 import { accountOf, type Book, balancesOf, freeOf, type Matter, spentOf } from "./book.ts";
 import { type Judgement, judgeTopup, type TopupAsk, warningText } from "./conclude.ts";
 import type { Decision, DecisionState, Reservation, Settlement } from "./decision.ts";
 import type { Payload } from "./entry.ts";
-import type { JsonValue } from "./json.ts";
 import { addUsd, formatUsd, lessUsd, type MicroUsd, microUsdOf, minUsd, ZERO_USD } from "./money.ts";
 import type { Path } from "./policy/findings.ts";
 import { type Refusal, refusal } from "./refusals.ts";
 import type { ActionRequest, CommitReport, Principal } from "./request.ts";
 import { err, ok, type Result } from "./result.ts";
 import { shownReport, shownText } from "./shown.ts";
-import { partsOf } from "./trail.ts";
+import { keepParts } from "./trail.ts";
 import { aboutMatter, happen, movements, record, reservationText, signature, type Turn } from "./turn.ts";
 
 /** A decision as its session has it on record. */
@@ -83,7 +82,7 @@ export function commit(turn: Turn, decided: DecisionRecord, principal: Principal
       says: { ...shown.says, outcome: report.outcome, duration_ms: report.durationMs, principal: signature(principal) },
       payload: shown.payload,
       became: report.outcome,
-      outputs: partsOf(report.outputs, matter.keepOutputs),
+      outputs: keepParts(report.outputs, matter.keepOutputs),
     },
   );
   return ok({ settlement, replayed: false });
@@ -110,7 +109,7 @@ export function release(turn: Turn, decided: DecisionRecord, principal: Principa
       says: { principal: signature(principal), details: reason === null ? null : { reason: shownText(reason, matter.redaction) } },
       payload: null,
       became: "released",
-      outputs: undefined,
+      outputs: { parts: undefined, known: matter.keepOutputs },
     },
   );
   return ok({ settlement, replayed: false });
@@ -191,7 +190,7 @@ export function topup(turn: Turn, decided: DecisionRecord, ask: TopupAsk): Resul
     reason: judgement.reason,
     stops: judgement.stops,
     warnings: judgement.warnings,
-    advice: judgement.advice,
+    advice: [...judgement.advice, ...alerts.map(alertAdvice)],
     policy: ask.lease.policy,
     reservation: standing,
     budgets,
@@ -214,7 +213,7 @@ interface Ending {
   readonly payload: Omit<Payload, "salt"> | null;
   readonly became: "success" | "error" | "released";
   /** What of the outputs is to be kept for rules that look back. */
-  readonly outputs: JsonValue | undefined;
+  readonly outputs: ReturnType<typeof keepParts>;
 }
 
 /** Moves the money to where it ends, and writes it down with what an earlier entry had posted of it taken back. */
@@ -258,6 +257,7 @@ function settle(
     },
     ending.payload,
   );
+  const losesOutputs = ending.outputs.known.length < matter.keepOutputs.length;
   const settlement: Settlement = {
     id,
     state: ending.state,
@@ -273,7 +273,7 @@ function settle(
     settled: {
       id,
       action: matter.action,
-      became: { outcome: ending.became, endedAt: turn.now, amountMicroUsd: ending.posted, outputs: ending.outputs },
+      became: { outcome: ending.became, endedAt: turn.now, amountMicroUsd: ending.posted, outputs: ending.outputs.parts, losesOutputs },
       state: ending.state,
       postedMicroUsd: ending.posted,
       overrunMicroUsd: ending.overrun,

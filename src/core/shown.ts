@@ -17,12 +17,17 @@ export interface Shown {
 export function shownRequest(sha256: Sha256, request: ActionRequest, redaction: Redaction | null | undefined): Shown {
   const hide = hiding(redaction);
   const inputs = request.inputs === undefined ? undefined : hide.json(request.inputs);
-  const keeping = hide.redaction?.storeInputs ?? "full";
+  const keeping = keepingOf(hide.redaction?.storeInputs, inputs);
   return {
     says: {
-      resource: request.resource === null ? null : { id: hide.text(request.resource.id), type: request.resource.type },
+      resource: request.resource === null ? null : { id: hide.text(request.resource.id), type: hide.text(request.resource.type) },
       rationale: request.rationale === null ? null : hide.text(request.rationale),
-      sources: request.sources.map((source) => ({ ...source, source: hide.text(source.source) })),
+      sources: request.sources.map(({ source, version }) => ({
+        source: hide.text(source),
+        ...(version !== undefined && { version: hide.text(version) }),
+      })),
+      tags: request.tags.map(hide.text),
+      model: shownModel(request.model, hide.text),
       inputs_digest: digestFor(sha256, inputs, keeping) ?? request.inputsDigest,
       redacted: hide.count(),
     },
@@ -34,7 +39,7 @@ export function shownRequest(sha256: Sha256, request: ActionRequest, redaction: 
 export function shownReport(sha256: Sha256, report: CommitReport, redaction: Redaction | null): Shown {
   const hide = hiding(redaction);
   const outputs = report.outputs === undefined ? undefined : hide.json(report.outputs);
-  const keeping = redaction?.storeOutputs ?? "full";
+  const keeping = keepingOf(redaction?.storeOutputs, outputs);
   return {
     says: {
       error: report.error === null ? null : hide.text(report.error),
@@ -49,6 +54,18 @@ export function shownReport(sha256: Sha256, report: CommitReport, redaction: Red
 
 /** A caller's own words as the record shows them. */
 export const shownText = (text: string, redaction: Redaction | null): string => (redaction === null ? text : redactText(text, redaction).text);
+
+function shownModel(model: ActionRequest["model"], hide: (text: string) => string): ActionRequest["model"] {
+  if (model === null) return null;
+  const { provider, name, version } = model;
+  return { ...(provider !== undefined && { provider: hide(provider) }), name: hide(name), ...(version !== undefined && { version: hide(version) }) };
+}
+
+/** Numbers and redaction can print much longer than what was sent, and an entry must fit the stores: of what is longer only the digest is kept. */
+const MOST_CHARACTERS = 500_000;
+
+const keepingOf = (wanted: Keeping = "full", value: JsonValue | undefined): Keeping =>
+  wanted === "full" && value !== undefined && canonicalJson(value).length > MOST_CHARACTERS ? "digest" : wanted;
 
 const digestFor = (sha256: Sha256, value: JsonValue | undefined, keeping: Keeping): Digest | null =>
   value === undefined || keeping !== "digest" ? null : digestOf(sha256, canonicalJson(value));

@@ -48,6 +48,8 @@ export class Trail {
   /** `null`: there is no store, and everything stays here. */
   readonly #source: TrailSource | null;
   readonly #calls = new Map<string, Stretch<Trace>>();
+  /** Those of the patterns that are globs: thousands of actions may have stretches of their own. */
+  readonly #globs = new Set<string>();
   readonly #failures = new Map<string, Stretch<Instant>>();
   /** Added in this turn, and perhaps not yet where the source reads. */
   readonly #fresh: Map<DecisionId, Trace>;
@@ -61,6 +63,7 @@ export class Trail {
   fork(): Trail {
     const copy = new Trail(this.#source, this.#fresh);
     for (const [pattern, stretch] of this.#calls) copy.#calls.set(pattern, { ...stretch, items: [...stretch.items] });
+    for (const pattern of this.#globs) copy.#globs.add(pattern);
     for (const [action, stretch] of this.#failures) copy.#failures.set(action, { ...stretch, items: [...stretch.items] });
     return copy;
   }
@@ -94,13 +97,12 @@ export class Trail {
 
   add(trace: Trace): void {
     this.#fresh.set(trace.id, trace);
-    for (const [pattern, { items }] of this.#calls) if (matchesGlob(pattern, trace.action)) items.push(trace);
+    for (const items of this.#remembering(trace.action)) items.push(trace);
   }
 
   /** Tells what became of a call, wherever it is remembered. */
   change(id: DecisionId, action: string, change: TraceChange): void {
-    for (const [pattern, { items }] of this.#calls) {
-      if (!matchesGlob(pattern, action)) continue;
+    for (const items of this.#remembering(action)) {
       // Most calls end soon after they began.
       const place = items.findLastIndex((trace) => trace.id === id);
       const trace = items[place];
@@ -112,11 +114,22 @@ export class Trail {
   }
 
   #callsBack(pattern: string, windowMs: number, now: Instant): readonly Trace[] {
+    if (pattern.includes("*")) this.#globs.add(pattern);
     return this.#stretch(this.#calls, pattern, windowMs, now, madeAt, (since) => {
       const stored = this.#source?.calls(pattern, since) ?? [];
       const known = new Set(stored.map(({ id }) => id));
       return [...stored, ...[...this.#fresh.values()].filter(({ id, action, at }) => at > since && matchesGlob(pattern, action) && !known.has(id))];
     });
+  }
+
+  /** The stretches that hold calls of an action: its own, and those of globs that name it. */
+  *#remembering(action: string): Iterable<Trace[]> {
+    const own = this.#calls.get(action);
+    if (own !== undefined) yield own.items;
+    for (const pattern of this.#globs) {
+      const stretch = pattern === action || !matchesGlob(pattern, action) ? undefined : this.#calls.get(pattern);
+      if (stretch !== undefined) yield stretch.items;
+    }
   }
 
   /** What is remembered under a key, as far back as anybody asked so far. */
@@ -144,7 +157,11 @@ export class Trail {
 }
 
 /** What a call may become: ended, with what of its outputs was to be kept; or topped up. */
-export type TraceChange = Partial<Pick<Trace, "outcome" | "endedAt" | "amountMicroUsd">> & { readonly outputs?: JsonValue | undefined };
+export type TraceChange = Partial<Pick<Trace, "outcome" | "endedAt" | "amountMicroUsd">> & {
+  readonly outputs?: JsonValue | undefined;
+  /** Its outputs were to be kept, and were too large. */
+  readonly losesOutputs?: boolean | undefined;
+};
 
 /** The past of a session as the history functions ask for it. `except`: a call that is itself being asked about, and is not its own past. */
 export function pastOf(trail: Trail, now: Instant, except: DecisionId | null = null): Past {
@@ -152,37 +169,58 @@ export function pastOf(trail: Trail, now: Instant, except: DecisionId | null = n
     const found = trail.calls(pattern, windowMs, now);
     return except === null ? found : found.filter(({ id }) => id !== except);
   };
+  // Nothing changes while one request is judged, and rules ask the same again, in macros thousands of times.
+  const known = new Map<string, number | null>();
+  const newest = new Map<string, Prior | null>();
+  const remembered = (key: string, compute: () => number | null): number | null => {
+    const before = known.get(key);
+    if (before !== undefined) return before;
+    const found = compute();
+    known.set(key, found);
+    return found;
+  };
   return {
     count: (pattern, windowMs) => (except === null ? trail.count(pattern, windowMs, now) : calls(pattern, windowMs).length),
-    distinct: (pattern, path, windowMs) => {
-      const values = new Set<string>();
-      for (const trace of calls(pattern, windowMs)) {
-        const seen = seenAt(trace, path, now);
-        if (seen === null) return null;
-        // A text needs no canonical form, and most values are texts.
-        if (seen.value !== undefined) values.add(typeof seen.value === "string" ? `"${seen.value}` : canonicalJson(seen.value));
-      }
-      return values.size;
-    },
-    sum: (pattern, path, windowMs) => {
-      let sum = 0;
-      const money = path[0] === "cost_usd";
-      for (const trace of calls(pattern, windowMs)) {
-        const seen = money ? { value: trace.amountMicroUsd } : seenAt(trace, path, now);
-        if (seen === null || (seen.value !== undefined && typeof seen.value !== "number")) return null;
-        sum += seen.value ?? 0;
-      }
-      return money ? sum / 1_000_000 : sum;
-    },
+    distinct: (pattern, path, windowMs) =>
+      remembered(`distinct ${pattern} ${windowMs} ${JSON.stringify(path)}`, () => distinctIn(calls(pattern, windowMs), path, now)),
+    sum: (pattern, path, windowMs) =>
+      remembered(`sum ${pattern} ${windowMs} ${JSON.stringify(path)}`, () => sumIn(calls(pattern, windowMs), path, now)),
     last: (pattern, alike, here) => {
+      const key = `${pattern} ${JSON.stringify(alike)} ${canonicalJson(here)}`;
+      const before = newest.get(key);
+      if (before !== undefined) return before;
       const found = calls(pattern, Number.POSITIVE_INFINITY).findLast((trace) => {
         if (trace.outcome !== "pending" && trace.outcome !== "success") return false;
         const there = alike === null ? undefined : seenAt(trace, alike, now)?.value;
         return alike === null || (here !== undefined && there !== undefined && canonicalJson(here) === canonicalJson(there));
       });
-      return found === undefined ? null : priorOf(found, now);
+      const prior = found === undefined ? null : priorOf(found, now);
+      newest.set(key, prior);
+      return prior;
     },
   };
+}
+
+function distinctIn(traces: readonly Trace[], path: Path, now: Instant): number | null {
+  const values = new Set<string>();
+  for (const trace of traces) {
+    const seen = seenAt(trace, path, now);
+    if (seen === null) return null;
+    // A text needs no canonical form, and most values are texts.
+    if (seen.value !== undefined) values.add(typeof seen.value === "string" ? `"${seen.value}` : canonicalJson(seen.value));
+  }
+  return values.size;
+}
+
+function sumIn(traces: readonly Trace[], path: Path, now: Instant): number | null {
+  let sum = 0;
+  const money = path[0] === "cost_usd";
+  for (const trace of traces) {
+    const seen = money ? { value: trace.amountMicroUsd } : seenAt(trace, path, now);
+    if (seen === null || (seen.value !== undefined && typeof seen.value !== "number")) return null;
+    sum += seen.value ?? 0;
+  }
+  return money ? sum / 1_000_000 : sum;
 }
 
 /** An earlier call as a condition sees it. */
@@ -231,6 +269,21 @@ export function partsOf(value: JsonValue | undefined, paths: readonly Path[]): J
   return value === undefined || paths.length === 0 ? undefined : takeParts(value, paths);
 }
 
+/**
+ * The parts of a value at these paths, with the paths that are thereby known. What is larger than a session has room for, thousands of calls long,
+ * is not kept, and then not known: a condition on it cannot be evaluated.
+ */
+export function keepParts(
+  value: JsonValue | undefined,
+  paths: readonly Path[],
+): { readonly parts: JsonValue | undefined; readonly known: readonly Path[] } {
+  const parts = partsOf(value, paths);
+  const isTooLarge = parts !== undefined && JSON.stringify(parts).length > MOST_KEPT_CHARACTERS;
+  return isTooLarge ? { parts: undefined, known: [] } : { parts, known: paths };
+}
+
+const MOST_KEPT_CHARACTERS = 200_000;
+
 /** Of paths that begin with `root`, what comes after it. */
 export const insideOf = (root: string, paths: readonly Path[]): readonly Path[] =>
   paths.flatMap(([first, ...rest]) => (first === root ? [rest] : []));
@@ -277,6 +330,12 @@ function firstAfter<T>(items: readonly T[], since: Instant, atOf: (item: T) => I
 
 const from = <T>(items: readonly T[], place: number): readonly T[] => (place === 0 ? items : items.slice(place));
 
-function changed(trace: Trace, { outputs, ...change }: TraceChange): Trace {
-  return { ...trace, ...change, kept: trace.kept === null || outputs === undefined ? trace.kept : { ...trace.kept, outputs } };
+function changed(trace: Trace, { outputs, losesOutputs, ...change }: TraceChange): Trace {
+  return { ...trace, ...change, kept: trace.kept === null ? null : withOutputs(trace.kept, { outputs, losesOutputs }) };
+}
+
+/** What is kept once a call has told its outputs. */
+export function withOutputs(kept: Kept, { outputs, losesOutputs }: Pick<TraceChange, "outputs" | "losesOutputs">): Kept {
+  if (losesOutputs === true) return { ...kept, paths: kept.paths.filter(([root]) => root !== "outputs") };
+  return outputs === undefined ? kept : { ...kept, outputs };
 }

@@ -5,6 +5,7 @@ import { type AccountMovement, type Entry, type EntryDraft, type EntryKind, type
 import type { EntryId } from "./ids.ts";
 import { formatUsd, ZERO_USD } from "./money.ts";
 import type { Principal } from "./request.ts";
+import { shownText } from "./shown.ts";
 import { formatInstant, type Instant } from "./time.ts";
 
 /**
@@ -61,7 +62,7 @@ export function record(turn: Turn, kind: EntryKind, says: Partial<EntryDraft>, p
 export const aboutMatter = (id: string, matter: Matter): Partial<EntryDraft> => ({
   run_id: matter.run,
   action: matter.action,
-  tags: matter.tags,
+  tags: matter.tags.map((tag) => shownText(tag, matter.redaction)),
   risk_level: matter.riskLevel,
   decision_id: id,
   policy: matter.policy,

@@ -61,7 +61,7 @@ export async function decide(ports: Ports, asking: Asking): Reply<readonly Answe
 
   const questions: Questions = { requests, principal, now: asking.now, isTopup: false };
   const seen = await ports.policies.evaluateLastSeen(principal.tenant, session, questions);
-  const decided = await followPolicy(ports, principal.tenant, session, seen, async (under) => {
+  const decided = await followPolicy(ports, principal.tenant, session, seen, async (under, entitiesFloor) => {
     const call: DecideCall = {
       principal,
       items: requests.map((request, place) => ({
@@ -73,6 +73,7 @@ export async function decide(ports: Ports, asking: Asking): Reply<readonly Answe
       semantics: asking.semantics,
       under: under?.under ?? null,
       entities: under?.entities ?? null,
+      entitiesFloor,
       key,
     };
     const reply = await ports.sessions.decide(principal.tenant, session, call);

@@ -15,14 +15,17 @@ export async function followPolicy<T extends { readonly kind: "decided" }>(
   tenant: string,
   session: SessionId,
   first: Evaluated | null,
-  ask: (seen: Evaluated | null) => Reply<T | (PolicyMoved & { readonly questions: Questions })>,
+  ask: (seen: Evaluated | null, entitiesFloor: number | null) => Reply<T | (PolicyMoved & { readonly questions: Questions })>,
 ): Reply<T> {
   let seen = first;
+  // What was changed after this call had begun is as good as changed after it: attributes need not be newer than what the first answer asked for.
+  let entitiesFloor: number | null = null;
   for (let move = 0; move <= MOST_MOVES; move++) {
-    const reply = await ask(seen);
+    const reply = await ask(seen, entitiesFloor);
     if (!reply.ok) return reply;
     if (reply.value.kind === "decided") return ok(reply.value);
     const moved = reply.value;
+    entitiesFloor ??= moved.entities;
     const evaluated = await ports.policies.evaluateUnder(tenant, session, moved, moved.questions);
     if (!evaluated.ok) return evaluated;
     seen = evaluated.value;

@@ -7,7 +7,7 @@ import { evaluatePolicy } from "../core/policy/evaluate.ts";
 import type { Evaluation, PolicyRef } from "../core/policy/findings.ts";
 import { readPolicy } from "../core/policy/parse.ts";
 import { ok } from "../core/result.ts";
-import type { EntityRef, Evaluable, Evaluated, PolicyCache, Questions, Tenants } from "./ports.ts";
+import type { EntityRef, Evaluable, Evaluated, PolicyCache, Questions, Reply, Tenants } from "./ports.ts";
 
 /**
  * What one isolate remembers of policies. Holds values only, so that requests may share it: a compiled policy by its digest never goes stale,
@@ -45,30 +45,42 @@ type Properties = { readonly [attribute: string]: JsonValue };
 const MOST_COMPILED_CHARACTERS = 4_000_000;
 const MOST_SESSIONS = 20_000;
 const MOST_ENTITY_CHARACTERS = 8_000_000;
+/** What remembering one takes beside its text, about. */
+const CHARACTERS_PER_ENTITY = 300;
 /** What `readEntities` answers at once, in requests: each looks at no more than two entities. */
 const MOST_READ = 8;
 
 /** Policies ready to be evaluated, fetched from their tenants when an isolate first needs them; stored attributes likewise. */
 export function openPolicyCache(memory: PolicyMemory, tenants: Tenants, sha256: Sha256): PolicyCache {
   /** Evaluates every request, reading what is stored of its agent and resource where a condition looks at that and it is not known yet. */
-  const evaluate = async (tenant: string, session: SessionId, seen: Seen, questions: Questions): Promise<Evaluated | null> => {
+  const evaluate = async (tenant: string, session: SessionId, seen: Seen, questions: Questions): Reply<Evaluated | null> => {
     const compiled = memory.compiled.get(seen.policy.digest);
-    if (compiled === undefined) return null;
+    if (compiled !== undefined) {
+      memory.compiled.delete(seen.policy.digest);
+      memory.compiled.set(seen.policy.digest, compiled);
+    }
+    if (compiled === undefined) return ok(null);
     if (compiled === null) {
-      return { under: seen.policy.digest, entities: null, evaluations: questions.requests.map(() => ({ kind: "invalid", policy: seen.policy })) };
+      const evaluations = questions.requests.map((): Evaluation => ({ kind: "invalid", policy: seen.policy }));
+      return ok({ under: seen.policy.digest, entities: null, evaluations });
     }
     const wanted = questions.requests.map((request) => refsOf(compiled, seen.agent, request));
     const known = new Map<string, Properties>();
     for (const ref of wanted.flat()) {
-      const found = memory.entities.get(entityKey(tenant, ref));
-      if (found !== undefined && found.revision >= seen.entities) known.set(entityKey(tenant, ref), found.properties);
+      const key = entityKey(tenant, ref);
+      const found = memory.entities.get(key);
+      if (found === undefined || found.revision < seen.entities) continue;
+      known.set(key, found.properties);
+      // What is in use is forgotten last.
+      memory.entities.delete(key);
+      memory.entities.set(key, found);
     }
     // Attributes that are seen together are read together: what is known of the agent is read again with a resource that is not.
     const missing = wanted.flat().every((ref) => known.has(entityKey(tenant, ref))) ? [] : wanted;
     for (let from = 0; from < missing.length; from += MOST_READ) {
       const refs = missing.slice(from, from + MOST_READ).flat();
       const read = await tenants.readEntities(tenant, refs);
-      if (!read.ok) return null;
+      if (!read.ok) return read;
       for (const [place, ref] of refs.entries()) {
         const properties = read.value.properties[place] ?? {};
         known.set(entityKey(tenant, ref), properties);
@@ -81,13 +93,16 @@ export function openPolicyCache(memory: PolicyMemory, tenants: Tenants, sha256: 
       const around = circumstancesOf({ tenant, session, agent: seen.agent, principal, request, stored, now, isTopup, sha256 });
       return { kind: "findings", findings: evaluatePolicy(compiled, seen.policy, request, around) };
     });
-    return { under: seen.policy.digest, entities: wanted.every((refs) => refs.length === 0) ? null : seen.entities, evaluations };
+    return ok({ under: seen.policy.digest, entities: wanted.every((refs) => refs.length === 0) ? null : seen.entities, evaluations });
   };
 
   return {
     evaluateLastSeen: async (tenant, session, questions) => {
       const seen = memory.lastSeen.get(sessionKey(tenant, session));
-      return seen === undefined ? null : evaluate(tenant, session, seen, questions);
+      if (seen === undefined) return null;
+      const evaluated = await evaluate(tenant, session, seen, questions);
+      // Attributes that cannot be read are asked for again once the session says that they are needed.
+      return evaluated.ok ? evaluated.value : null;
     },
     evaluateUnder: async (tenant, session, { agent, policy, entities }, questions) => {
       let inForce = policy;
@@ -102,7 +117,7 @@ export function openPolicyCache(memory: PolicyMemory, tenants: Tenants, sha256: 
       }
       const seen: Seen = { agent, policy: inForce, entities };
       remember(memory.lastSeen, sessionKey(tenant, session), seen, MOST_SESSIONS);
-      return ok(await evaluate(tenant, session, seen, questions));
+      return evaluate(tenant, session, seen, questions);
     },
   };
 }
@@ -132,7 +147,7 @@ function rememberCompiled(memory: PolicyMemory, digest: Digest, compiled: Compil
 /** Remembers stored attributes, forgetting the oldest beyond what an isolate has room for. */
 function rememberEntity(memory: PolicyMemory, key: string, revision: number, properties: Properties): void {
   const { entities } = memory;
-  const characters = key.length + JSON.stringify(properties).length;
+  const characters = key.length + JSON.stringify(properties).length + CHARACTERS_PER_ENTITY;
   memory.entityCharacters += characters - (entities.get(key)?.characters ?? 0);
   entities.delete(key);
   entities.set(key, { revision, properties, characters });

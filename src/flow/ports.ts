@@ -110,6 +110,8 @@ export interface DecideCall {
   readonly under: Digest | null;
   /** The revision of stored attributes that the evaluation looked at; `null`: it looked at none. */
   readonly entities: number | null;
+  /** The revision that this call was first asked to look at: older attributes are too old, newer ones need not be waited for. */
+  readonly entitiesFloor: number | null;
   /** The `Idempotency-Key`, with a digest of the whole body. */
   readonly key: { readonly key: string; readonly fingerprint: string } | null;
 }
@@ -135,6 +137,7 @@ export interface TopupCall {
   readonly estimateMicroUsd: MicroUsd;
   readonly under: Digest | null;
   readonly entities: number | null;
+  readonly entitiesFloor: number | null;
   readonly evaluation: Evaluation | null;
 }
 

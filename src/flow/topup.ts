@@ -18,13 +18,14 @@ export async function topup(
   now: Instant,
 ): Reply<Decision> {
   // The first look learns what was decided and which policy is in force.
-  const decided = await followPolicy(ports, principal.tenant, session, null, async (seen) => {
+  const decided = await followPolicy(ports, principal.tenant, session, null, async (seen, entitiesFloor) => {
     const reply = await ports.sessions.topup(principal.tenant, session, {
       principal,
       id,
       estimateMicroUsd,
       under: seen?.under ?? null,
       entities: seen?.entities ?? null,
+      entitiesFloor,
       evaluation: seen?.evaluations[0] ?? null,
     });
     if (!reply.ok) return reply;

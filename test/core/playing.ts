@@ -17,7 +17,7 @@ import { parsePolicy } from "../../src/core/policy/parse.ts";
 import { Play, type Stage } from "../../src/core/policy/play.ts";
 import type { ActionRequest, CommitReport, RiskLevel } from "../../src/core/request.ts";
 import { commit, type DecisionRecord, reconsidered, release, topup } from "../../src/core/settle.ts";
-import { type Trace, Trail, type TrailSource } from "../../src/core/trail.ts";
+import { type Trace, Trail, type TrailSource, withOutputs } from "../../src/core/trail.ts";
 import { happen, openTurn, type Turn } from "../../src/core/turn.ts";
 import { sha256 } from "./sha256.ts";
 
@@ -105,9 +105,9 @@ export class TraceStore implements TrailSource {
       } else if (effect.kind === "changed") {
         this.#change(effect.id, { amountMicroUsd: effect.reservation.amountMicroUsd });
       } else if (effect.kind === "settled") {
-        const { outputs, ...became } = effect.settled.became;
+        const { outputs, losesOutputs, ...became } = effect.settled.became;
         const kept = this.traces.get(effect.settled.id)?.kept ?? null;
-        this.#change(effect.settled.id, { ...became, kept: kept === null || outputs === undefined ? kept : { ...kept, outputs } });
+        this.#change(effect.settled.id, { ...became, kept: kept === null ? null : withOutputs(kept, { outputs, losesOutputs }) });
       }
     }
   }

@@ -126,3 +126,58 @@ it("of several loops the one that lasts longest says when to come back", () => {
   expect(lineOf(playing.decide(requestOf("x"), 10_099))).toContain("loop_detected");
   expect(lineOf(playing.decide(requestOf("x"), 10_100))).toBe("allow");
 });
+
+describe("what would not fit the stores", () => {
+  it("is not written: a policy of thousands of rules that only observe warns of the first hundred", () => {
+    const rules = Array.from({ length: 500 }, (_, n) => ({ id: `r${n}`, effect: "forbid", actions: ["*"], mode: "warn" }));
+    const { verdict, warnings, advice } = new Playing({ rules }).decide(requestOf("x"), 0);
+    expect([verdict, warnings.length, advice.length]).toEqual(["allow", 100, 100]);
+  });
+
+  it("is kept as its digest: numbers print much longer than they were sent", () => {
+    const playing = new Playing("strict_mode: true");
+    const long = Array.from({ length: 30_000 }, () => 1e20);
+    const { id } = playing.decide(requestOf("x", { in: long }), 0);
+    playing.commit(id, { outputs: long }, 0);
+    const [decided, told] = playing.ledger.slice(-2);
+    expect([decided?.payload, told?.payload]).toEqual([null, null]);
+    expect(decided?.entry.inputs_digest).toMatch(/^sha-256:/);
+    expect(told?.entry.outputs_digest).toBe(decided?.entry.inputs_digest);
+  });
+
+  it("is not kept for rules, and then not known", () => {
+    const playing = new Playing("requires: { x: { after: [a], where: \"!('fraud' in prior.outputs)\" } }", { stored: true });
+    const { id } = playing.decide(requestOf("a"), 0);
+    playing.commit(id, { outputs: { fraud: "x".repeat(250_000) } }, 0);
+    expect(lineOf(playing.decide(requestOf("x"), 1))).toBe("deny prerequisite_missing /requires/x");
+    playing.evict();
+    expect(lineOf(playing.decide(requestOf("x"), 1))).toBe("deny prerequisite_missing /requires/x");
+    const again = playing.decide(requestOf("a"), 2);
+    playing.commit(again.id, { outputs: { fine: true } }, 2);
+    expect(lineOf(playing.decide(requestOf("x"), 3))).toBe("allow");
+  });
+});
+
+it("looking back in a macro thousands of times asks the past once", () => {
+  const playing = new Playing(
+    "rules: [{ id: r, effect: forbid, actions: [x], when: \"inputs.l.exists(i, distinct('a', 'inputs.k', 3600) > 100000)\" }]",
+  );
+  for (let n = 0; n < 300; n++) playing.decide(requestOf("a", { in: { k: { n } } }), n);
+  let read = 0;
+  const { calls } = playing.book.trail;
+  playing.book.trail.calls = (...looked) => {
+    read++;
+    return calls.apply(playing.book.trail, looked);
+  };
+  expect(lineOf(playing.decide(requestOf("x", { in: { l: Array(5000).fill(0) } }), 400))).toBe("allow");
+  expect(read).toBe(1);
+});
+
+it("detectors look at all that a caller wrote into an entry", () => {
+  const playing = new Playing("redact: { detect: [email] }\narguments: { x: { additionalProperties: false } }");
+  const mail = "jane@corp.example";
+  const asked = { ...requestOf("x", { in: { [mail]: 1 }, tags: [mail], resource: { type: mail, id: mail } }), model: { name: mail } };
+  const decision = playing.decide({ ...asked, sources: [{ source: mail, version: mail }], rationale: mail }, 0);
+  expect(lineOf(decision)).toContain("arguments_invalid");
+  expect(JSON.stringify([decision.reason, playing.ledger])).not.toContain(mail);
+});

@@ -6,6 +6,8 @@ import type { Decision } from "../../src/core/decision.ts";
 import type { DecisionId, SessionId } from "../../src/core/ids.ts";
 import type { JsonValue } from "../../src/core/json.ts";
 import type { ActionRequest, CommitReport, Principal } from "../../src/core/request.ts";
+import { decide } from "../../src/flow/decide.ts";
+import type { Ports } from "../../src/flow/ports.ts";
 import { topup } from "../../src/flow/topup.ts";
 import { asked, decideMany, decideOne, got, newSession, newTenant, ports, readOf, report, usd } from "./world.ts";
 
@@ -378,4 +380,57 @@ describe("stored attributes", () => {
     got(await ports.tenants.deleteEntity(tenant, operator, { type: "agent", id: "bot" }));
     expect(await ask("deploy")).toBe("deny rule_forbids");
   });
+
+  it("that somebody changes without end do not keep decisions waiting", async () => {
+    const { agent, tenant, operator, session } = await live(
+      "rules: [{ id: off, effect: forbid, actions: [x], when: 'has(subject.off) && subject.off' }]",
+    );
+    await decideOne(agent, session, "x");
+    // Between the answer that attributes have moved and the next try, they move once more, every time.
+    const moving: Ports = {
+      ...ports,
+      policies: {
+        ...ports.policies,
+        evaluateUnder: async (...asked) => {
+          const evaluated = await ports.policies.evaluateUnder(...asked);
+          got(await ports.tenants.putEntity(tenant, operator, { type: "customer", id: "c", properties: { n: Math.random() } }));
+          return evaluated;
+        },
+      },
+    };
+    got(await ports.tenants.putEntity(tenant, operator, { type: "customer", id: "c", properties: {} }));
+    const asking = { principal: agent, session, asked: [asked("x")], batch: false, semantics: "independent", key: null, now: Date.now() } as const;
+    expect(got(await decide(moving, asking)).map(({ answer }) => answer.verdict)).toEqual(["allow"]);
+  });
+});
+
+describe("what windows no longer look at", () => {
+  it("does not pile up in a session that is slow and wakes up often", async () => {
+    const { tenant, session, ask, evict, wait } = await live("rate_limits: { x: { max_count: 5, window_seconds: 1 } }");
+    for (let n = 0; n < 12; n++) {
+      expect(await ask("x")).toBe("allow");
+      await evict();
+      wait(5_000);
+    }
+    const rows = await runInDurableObject(stubOf(tenant, session), (_, state) => state.storage.sql.exec("SELECT * FROM hits").toArray().length);
+    expect(rows).toBeLessThan(4);
+  });
+
+  it("goes with the run that it was counted in", async () => {
+    const { tenant, agent, session, ask } = await live("rate_limits: { x: { max_count: 5, window_seconds: 3600, per: run } }");
+    expect(await ask("x")).toBe("allow");
+    const { run } = await readOf(agent, session);
+    got(await ports.sessions.closeRun(tenant, session, agent, run));
+    const rows = await runInDurableObject(stubOf(tenant, session), (_, state) => state.storage.sql.exec("SELECT * FROM hits").toArray().length);
+    expect(rows).toBe(0);
+  });
+});
+
+it("a glob of any length that a policy may have finds what it names, and nothing else", async () => {
+  const long = "a".repeat(120);
+  const { ask } = await live(`history: [{ id: h, forbid: x, when: "count('${long}*b', 60) > 0" }]`);
+  for (const action of [`${long}c`, "a", "b"]) expect(await ask(action)).toBe("allow");
+  expect(await ask("x")).toBe("allow");
+  expect(await ask(`${long}.b`)).toBe("allow");
+  expect(await ask("x")).toBe("deny history_forbids");
 });

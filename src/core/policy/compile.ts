@@ -88,11 +88,14 @@ export interface CompiledLoop {
 
 /** Callers choose the names of actions: what is remembered of them is bounded. */
 const MOST_REMEMBERED = 1000;
+/** What is remembered of a name is a list of the rules that name it. */
+const MOST_RULES_REMEMBERED = 100_000;
 
 /** Compiles a policy that was parsed or read before; there is nothing left to fail. */
 export function compilePolicy(document: PolicyDocument): CompiledPolicy {
   const ask = askByName(document, policyLimits(document));
   const remembered = new Map<string, ActionFindings>();
+  let rulesRemembered = 0;
   const { redact, budgets } = document;
   return {
     strict: document.strict_mode,
@@ -114,7 +117,11 @@ export function compilePolicy(document: PolicyDocument): CompiledPolicy {
       const known = remembered.get(action);
       if (known !== undefined) return known;
       const found = ask(action);
-      if (remembered.size >= MOST_REMEMBERED) remembered.clear();
+      rulesRemembered += found.rules.length + found.permits.length;
+      if (remembered.size >= MOST_REMEMBERED || rulesRemembered > MOST_RULES_REMEMBERED) {
+        remembered.clear();
+        rulesRemembered = found.rules.length + found.permits.length;
+      }
       remembered.set(action, found);
       return found;
     },

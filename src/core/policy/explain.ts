@@ -119,8 +119,8 @@ export function explain(asked: Asked): Explanation {
     amountMicroUsd: findings.estimateMicroUsd,
     now: around.now,
     conditions: ask.conditions,
-    topupOf: null,
     presented: ask.presented,
+    past: pastOf(book.trail, around.now),
   };
   const gates = gatesOf(question, ask, findings);
   const reached = new Set(gates.filter(({ outcome }) => outcome !== "not_asked").map(({ gate }) => gate));

@@ -43,6 +43,9 @@ const STEPS_PER_ZONE = 400;
 /** A regular expression remembers states of its own while it runs, up to 8 MiB each. After so many characters it is made to forget them. */
 const CHARACTERS_TO_FORGET = 65_536;
 
+/** Looking back costs what it costs once: the past answers the same question from memory after that. */
+const STEPS_PER_LOOK = 20;
+
 /** Says no to an expression while it is being built; {@link build} turns it into a value. */
 class Refused extends Error {
   readonly at: number;
@@ -331,13 +334,15 @@ function lookBack(node: ASTNode, name: string, args: readonly ASTNode[], scope: 
   scope.history.push(read.value);
   if (windowMs === null) return newest(pattern, path);
   if (path === null) return (frame) => wholeNumber(frame.past?.count(pattern, windowMs));
-  if (name === "distinct") return (frame) => wholeNumber(frame.past?.distinct(pattern, path, windowMs));
-  return (frame) => frame.past?.sum(pattern, path, windowMs) ?? FAULT;
+  if (name === "distinct") return (frame) => (spend(frame, STEPS_PER_LOOK) ? wholeNumber(frame.past?.distinct(pattern, path, windowMs)) : FAULT);
+  return (frame) => (spend(frame, STEPS_PER_LOOK) ? (frame.past?.sum(pattern, path, windowMs) ?? FAULT) : FAULT);
 }
 
 /** The newest call as a mapping whose `found` is true; where there is none `found` is all that is there. */
 function newest(pattern: string, alike: Path | null): Piece {
-  return ({ past, scene, reads }) => {
+  return (frame) => {
+    const { past, scene, reads } = frame;
+    if (!spend(frame, STEPS_PER_LOOK)) return FAULT;
     const here = alike === null ? undefined : valueAt({ inputs: scene.inputs ?? {}, resource: scene.resource }, alike);
     if (past === null || (alike !== null && here === undefined)) return FAULT;
     const found = past.last(pattern, alike, here);
