@@ -8,7 +8,7 @@ import type { PresentedApproval } from "../core/gates.ts";
 import type { ApprovalId, DecisionId, RunId } from "../core/ids.ts";
 import { formatUsd } from "../core/money.ts";
 import { ExpressionMemory } from "../core/policy/expressions.ts";
-import type { Evaluation, PolicyRef } from "../core/policy/findings.ts";
+import { type Evaluation, type PolicyRef, workBudget } from "../core/policy/findings.ts";
 import { type Refusal, refusal } from "../core/refusals.ts";
 import type { CommitReport, Principal } from "../core/request.ts";
 import { err, ok, type Result } from "../core/result.ts";
@@ -164,6 +164,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
           lease,
           presented: "none",
           conditions: this.#conditions,
+          budget: workBudget(),
         });
         return decision.ok ? ok({ kind: "decided", decision: decision.value }) : decision;
       },
@@ -292,6 +293,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     if (isNew && moved(lease, call)) return ok({ kind: "policy_moved", agent: book.agent, policy: lease.policy, entities: lease.entities });
 
     if (isNew && used === null && call.key !== null) this.#store.writeKey(call.key.key, call.key.fingerprint);
+    const budget = workBudget();
     const members: Member[] = call.items.map(({ request, fingerprint, evaluation }, place) => {
       const ask: Ask = {
         request,
@@ -300,6 +302,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
         lease,
         presented: this.#presented(request.approval, turn.now),
         conditions: this.#conditions,
+        budget,
       };
       return { ask, fingerprint, prior: priors[place] ?? null };
     });

@@ -156,8 +156,10 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
         latest.format === put.format &&
         (put.format === "json" || latest.text === put.text);
       const samePlace = known !== null && known.scope === put.scope && known.target === put.target;
-      if (known !== null && known.activeVersion !== null && !samePlace && !put.activate) {
-        const message = `cannot change while version ${known.activeVersion} is active, unless the new one is activated with it`;
+      if (known !== null && known.activeVersion !== null && !samePlace) {
+        // Whom it bound would be bound no more, and nothing but the record would say so.
+        const place = known.scope === "tenant" ? "the whole tenant" : `agent "${known.target}"`;
+        const message = `cannot change while version ${known.activeVersion} is in force for ${place}: delete it first, or use another name`;
         return err(refusal("body_invalid", "A policy in force would move to another place.", [{ pointer: "/scope", message }]));
       }
       const version = same ? latest.version : this.#store.latestVersion(put.name) + 1;

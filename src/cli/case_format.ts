@@ -1,10 +1,9 @@
 import * as z from "zod";
-import type { MicroUsd } from "../core/money.ts";
 import { MOST_ISSUES, readText } from "../core/policy/text.ts";
 import { REASONS } from "../core/reasons.ts";
 import type { Issue } from "../core/refusals.ts";
 import { err, ok, type Result } from "../core/result.ts";
-import { attributes, oneLine, usd } from "../http/fields.ts";
+import { attributes, instant, oneLine, usd } from "../http/fields.ts";
 import { found, parseWith } from "../http/issues.ts";
 import * as requests from "../http/requests.ts";
 import type { Source } from "./files.ts";
@@ -60,16 +59,24 @@ const expectation = z
             run: usd.optional(),
             session: usd.optional(),
             wind_down: usd.optional(),
-            actions: z.record(z.string(), usd).optional().meta({ description: "By the pattern of the action's budget." }),
+            actions: z
+              .record(z.string(), usd)
+              .superRefine((value, ctx) => reportEmpty(value, ctx, "the pattern of an action's budget with its amount"))
+              .optional()
+              .meta({ description: "By the pattern of the action's budget." }),
           })
+          .superRefine((value, ctx) => reportEmpty(value, ctx, "an account with its amount"))
           .optional()
           .meta({ description: "What accounts have left afterwards." }),
       })
-      .superRefine((value, ctx) => {
-        if (Object.keys(value).length === 0) ctx.addIssue({ code: "custom", message: "expects nothing; wanted a verdict, or more of the answer" });
-      }),
+      .superRefine((value, ctx) => reportEmpty(value, ctx, "a verdict, or more of the answer")),
   )
   .meta({ id: "expectation", description: "A verdict, or parts of the answer. What is not named may be anything." });
+
+/** What expects nothing would pass whatever came out. */
+function reportEmpty(value: object, ctx: z.RefinementCtx, wanted: string) {
+  if (Object.keys(value).length === 0) ctx.addIssue({ code: "custom", message: `expects nothing; wanted ${wanted}` });
+}
 
 const became = {
   outcome: z.enum(OUTCOMES).optional().meta({
@@ -150,8 +157,7 @@ const suite = z
       })
       .meta({ description: "The path of a policy, from this file's directory; or the policy itself.", type: ["string", "object"] }),
     agent: oneLine(255).optional().meta({ description: "Whose session it is.", default: "agent" }),
-    now: z
-      .string()
+    now: instant
       .optional()
       .meta({ description: "When the requests are made, for rules that look at the time.", default: "2026-01-01T12:00:00.000Z" }),
     session: z.strictObject({ budget_usd: usd.optional() }).optional().meta({ description: "The session's own cap." }),
@@ -169,17 +175,14 @@ const suite = z
       if (other !== undefined) ctx.addIssue({ code: "custom", path: ["cases", place, "name"], message: `is the name of case ${other + 1} already` });
       else known.set(name, place);
     }
-    if (value.now !== undefined && Number.isNaN(Date.parse(value.now)))
-      ctx.addIssue({ code: "custom", path: ["now"], message: found(value.now, "an RFC 3339 date-time like 2026-01-01T12:00:00Z") });
   });
 
-export type Suite = z.output<typeof suite>;
+type Suite = z.output<typeof suite>;
 export type Case = Suite["cases"][number];
 export type Earlier = z.output<typeof earlier>;
 export type Step = z.output<typeof step>;
 export type Expectation = z.output<typeof expectation>;
 export type AskedWire = z.output<z.ZodObject<typeof asked>>;
-export type Money = MicroUsd;
 
 /** A case file that was read, and the way back to its lines. */
 export interface CaseFile {

@@ -15,7 +15,7 @@ export class Usage extends Error {
 /** Something that was asked for cannot be done, and no stack would say why any better. Its exit code is 1. */
 export class Stop extends Error {}
 
-export interface Option {
+interface Option {
   readonly type: "string" | "boolean";
   /** May be given several times. */
   readonly multiple?: boolean;

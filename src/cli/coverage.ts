@@ -4,7 +4,7 @@ import type { Policy } from "./policy_file.ts";
 import type { Answer } from "./session.ts";
 
 /** A part of a policy, and whether any case had to do with it. */
-export interface Covered {
+interface Covered {
   /** The id of a rule, or a pointer; an item of a list with its name behind the pointer. */
   readonly rule: string;
   /** Some request came as far as this and was held against it. */

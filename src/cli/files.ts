@@ -25,7 +25,7 @@ export function readSource(name: string, directory: string): Source {
 }
 
 /** By the name's ending. */
-export function formatOf(name: string): "yaml" | "json" {
+function formatOf(name: string): "yaml" | "json" {
   if (/\.json$/i.test(name)) return "json";
   if (/\.ya?ml$/i.test(name)) return "yaml";
   throw new Usage(`${name} is neither .yaml, .yml nor .json`);

@@ -32,7 +32,7 @@ export function readPolicyFile(source: Source, terminal: Terminal): Policy | nul
 }
 
 /** What there is to say about a policy's text. */
-export interface Checked {
+interface Checked {
   readonly valid: boolean;
   readonly issues: readonly Issue[];
   readonly warnings: readonly Issue[];

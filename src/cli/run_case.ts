@@ -28,7 +28,7 @@ const DEFAULT_NOW = Date.parse("2026-01-01T12:00:00.000Z");
 export function runCase(policy: Policy, file: CaseFile, place: number, answered: (answer: Answer) => void): readonly Failure[] {
   const { suite, placeOf } = file;
   const one = suite.cases[place] as Case; // the caller counts them
-  const now = suite.now === undefined ? DEFAULT_NOW : Date.parse(suite.now);
+  const now = suite.now ?? DEFAULT_NOW;
   const history = instants(one.history ?? [], now);
   const session = new Session(policy, {
     agent: one.agent ?? suite.agent ?? "agent",
@@ -88,7 +88,7 @@ function ended(session: Session, decision: Decision, call: Earlier | Step, at: n
 }
 
 /** What an answer says otherwise than was expected of it. */
-export function differences(expect: Expectation, decision: Decision, here: Here): readonly Failure[] {
+function differences(expect: Expectation, decision: Decision, here: Here): readonly Failure[] {
   const found: Failure[] = [];
   const hold = (what: string, expected: string | null | undefined, actual: string | null) => {
     if (expected !== undefined && expected !== actual) found.push(failure(here, what, expected ?? "none", actual ?? "none", decision));

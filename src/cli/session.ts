@@ -4,7 +4,7 @@ import { type MicroUsd, microUsdOf } from "../core/money.ts";
 import { circumstancesOf } from "../core/policy/circumstances.ts";
 import { type Explanation, explain } from "../core/policy/explain.ts";
 import { ExpressionMemory } from "../core/policy/expressions.ts";
-import type { Findings } from "../core/policy/findings.ts";
+import { type Findings, workBudget } from "../core/policy/findings.ts";
 import { Play, type Stage } from "../core/policy/play.ts";
 import type { Refusal } from "../core/refusals.ts";
 import type { ActionRequest, Principal } from "../core/request.ts";
@@ -16,10 +16,10 @@ import { genaiPrices } from "../prices/prices.ts";
 import type { AskedWire, Earlier, Entities, Step } from "./case_format.ts";
 import { type Policy, sha256 } from "./policy_file.ts";
 
-export const LONGEST_MS = 31 * 86_400_000;
+const LONGEST_MS = 31 * 86_400_000;
 
 /** What a case says of the session itself. */
-export interface Setting {
+interface Setting {
   readonly agent: string;
   readonly openedAt: Instant;
   readonly budgetMicroUsd: MicroUsd | null;
@@ -77,7 +77,7 @@ export class Session {
       document: this.#policy.document,
       book: this.#play.book,
       findings,
-      around: circumstancesOf({ tenant, session, agent, principal, request, stored, now: at, isTopup: false, sha256 }),
+      around: circumstancesOf({ tenant, session, agent, principal, request, stored, now: at, isTopup: false, sha256, budget: workBudget() }),
       ask: {
         request,
         principal,
@@ -85,6 +85,7 @@ export class Session {
         lease: { fresh: true, policy: this.#policy.ref },
         presented: "none",
         conditions: this.#conditions,
+        budget: workBudget(),
       },
     });
     return { ...this.#play.decide(request, now), explanation };

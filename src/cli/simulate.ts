@@ -30,12 +30,12 @@ no prerequisite of what came later. Nothing is published or changed.
   --replaces NAME  the active policy in whose place the candidate stands, beside the other active ones; without it the candidate stands alone
   --url URL        the gateway (AGENTSENTINEL_URL, else http://127.0.0.1:8787)
   --token TOKEN    a token that may read policies (AGENTSENTINEL_TOKEN, which other users of this machine cannot see)
-  --exit-code      1 when anything would have come out otherwise
+  --exit-code      1 when anything would have come out otherwise, or might have: when decisions are uncertain, or a session was cut
   --json           the gateway's answer, its parts added up
 
 Exit code: 0 when it was simulated, 1 when it could not be, 2 for a mistake in the command.`;
 
-/** `policy simulate`: whether it could be, or with `--exit-code` whether nothing would have changed. */
+/** `policy simulate`: whether it could be, or with `--exit-code` whether it is certain that nothing would have changed. */
 export async function run(line: CommandLine, directory: string, terminal: Terminal): Promise<boolean> {
   const [file, ...others] = line.positionals;
   if (file === undefined || others.length > 0) throw new Usage("policy simulate wants one FILE", "simulate");
@@ -67,8 +67,12 @@ export async function run(line: CommandLine, directory: string, terminal: Termin
   terminal.progress("");
   if (whole === null) return false;
   terminal.out(line.has("json") ? `${JSON.stringify(whole)}\n` : inWords(whole, terminal));
-  return !line.has("exit-code") || changes(whole.changed).every(([, sum]) => sum.count === 0);
+  return !line.has("exit-code") || isUnchanged(whole);
 }
+
+/** What is uncertain, or was not read, may have changed. */
+const isUnchanged = ({ changed, uncertain, cut_sessions }: Simulation): boolean =>
+  countOf(changed) === 0 && uncertain.count === 0 && cut_sessions.length === 0;
 
 const optional = (name: "agent" | "session" | "replaces", line: CommandLine): { readonly [member: string]: string } => {
   const value = line.text(name);
@@ -164,7 +168,8 @@ export function added(a: Simulation, b: Simulation): Simulation {
     same_for_another_reason: a.same_for_another_reason + b.same_for_another_reason,
     changed: addedChanges(a.changed, b.changed),
     prevented_usd: money(a.prevented_usd, b.prevented_usd),
-    by_rule: [...by.values()],
+    // The rules with the most changes first, as in each part.
+    by_rule: [...by.values()].sort((one, other) => countOf(other.changed) - countOf(one.changed)),
     not_comparable: [...kept.values()],
     uncertain: addedSum(a.uncertain, b.uncertain),
     after_first_change: a.after_first_change + b.after_first_change,
@@ -209,6 +214,8 @@ const changes = (changed: SimulationChanges): readonly (readonly [keyof Simulati
   ["no_longer_held", changed.no_longer_held],
 ];
 
+const countOf = (changed: SimulationChanges): number => changes(changed).reduce((sum, [, { count }]) => sum + count, 0);
+
 function inWords(done: Simulation, { paint, columns }: Terminal): string {
   const { window, by_rule } = done;
   const lines = [
@@ -238,7 +245,7 @@ function inWords(done: Simulation, { paint, columns }: Terminal): string {
     }
   }
   for (const { session, through } of done.cut_sessions)
-    lines.push(`${paint.yellow("cut")} ${session} is too long to be read to its end: read through ${through}`);
+    lines.push(`${paint.yellow("cut")} ${session} has too much to be read to its end: read through ${through}`);
   if (done.after_first_change > 0) {
     const text = `${count(done.after_first_change, "decision")} came after the first change in a session, and rest on assumptions: ${done.assumptions.join(" ")}`;
     lines.push("", paint.dim(wrapped(plain(text), Math.min(columns, 120), "")));

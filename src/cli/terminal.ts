@@ -11,7 +11,7 @@ export interface Terminal {
 
 const CODES = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, blue: 34, magenta: 35, cyan: 36 } as const;
 
-export type Paint = { readonly [colour in keyof typeof CODES]: (text: string) => string };
+type Paint = { readonly [colour in keyof typeof CODES]: (text: string) => string };
 
 /** Colour is for eyes only: where both sides are a terminal, unless NO_COLOR says otherwise (https://no-color.org). */
 export function terminalOf(stdout: NodeJS.WriteStream, stderr: NodeJS.WriteStream, environment: NodeJS.ProcessEnv): Terminal {

@@ -1,4 +1,4 @@
-import { readdirSync, statSync } from "node:fs";
+import { type Dirent, readdirSync, realpathSync, statSync } from "node:fs";
 import path from "node:path";
 import { parsePolicy } from "../core/policy/parse.ts";
 import type { Issue } from "../core/refusals.ts";
@@ -23,7 +23,8 @@ export const help = `Usage: agentsentinel policy test [DIR|FILE]... [--grep TEXT
 Plays the cases of *.test.yaml files, each in a session of its own, with the code that decides in the gateway: a history, then requests with what must
 come out for each. What a case may say: src/cli/README.md, or --schema.
 
-  DIR|FILE       directories are searched for *.test.yaml, *.test.yml and *.test.json (without any: this one)
+  DIR|FILE       directories are searched for *.test.yaml, *.test.yml and *.test.json (without any: this one),
+                 links are followed, and each file is played once
   --grep TEXT    only cases whose name contains TEXT; /TEXT/ is a regular expression
   --file POLICY  this policy instead of the one that each file names: would a candidate pass?
   --coverage     which parts of each policy no case had to do with
@@ -116,8 +117,12 @@ function matcherOf(grep: string | undefined): (name: string) => boolean {
   }
 }
 
-/** The case files that are meant, each once; a file that is named counts whatever it is called. */
+/**
+ * The case files that are meant, each once however often and by whichever way it was found; a file that is named counts whatever it is called. A link
+ * stands for the file that it leads to: what the cases mean must not depend on which way was the first.
+ */
 function caseFiles(names: readonly string[], directory: string): readonly string[] {
+  const searched = new Set<string>();
   const found = names.flatMap((name) => {
     if (name === "-") return [name];
     let isDirectory: boolean;
@@ -126,18 +131,53 @@ function caseFiles(names: readonly string[], directory: string): readonly string
     } catch (fault) {
       throw new Stop(`${name} cannot be read: ${whyNot(fault)}`);
     }
-    return isDirectory ? casesIn(name, directory) : [name];
+    return isDirectory ? casesIn(name, directory, searched) : [name];
   });
-  return [...new Set(found)];
+  const files = new Map<string, string>();
+  for (const name of found) {
+    const at = name === "-" ? name : realPath(name, directory);
+    if (!files.has(at)) files.set(at, name === "-" ? name : realName(name, at, directory));
+  }
+  return [...files.values()];
 }
 
-function casesIn(name: string, directory: string): readonly string[] {
+function realPath(name: string, directory: string): string {
+  try {
+    return realpathSync(path.resolve(directory, name));
+  } catch (fault) {
+    throw new Stop(`${name} cannot be read: ${whyNot(fault)}`);
+  }
+}
+
+/** As it was typed, unless a link is on the way. */
+function realName(name: string, at: string, directory: string): string {
+  const base = realpathSync(directory);
+  if (path.resolve(base, name) === at) return name;
+  return path.isAbsolute(name) ? at : path.relative(base, at);
+}
+
+/** The case files below a directory, unless it was searched already: links may lead in a circle. */
+function casesIn(name: string, directory: string, searched: Set<string>): readonly string[] {
+  const real = realPath(name, directory);
+  if (searched.has(real)) return [];
+  searched.add(real);
   const inside = readdirSync(path.resolve(directory, name), { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1));
   return inside.flatMap((entry) => {
     const at = path.join(name, entry.name);
-    if (entry.isDirectory()) return entry.name === "node_modules" || entry.name.startsWith(".") ? [] : casesIn(at, directory);
+    if (leadsToDirectory(entry, path.resolve(directory, at)))
+      return entry.name === "node_modules" || entry.name.startsWith(".") ? [] : casesIn(at, directory, searched);
     return /\.test\.(?:ya?ml|json)$/i.test(entry.name) ? [at] : [];
   });
+}
+
+function leadsToDirectory(entry: Dirent, at: string): boolean {
+  if (!entry.isSymbolicLink()) return entry.isDirectory();
+  try {
+    return statSync(at).isDirectory();
+  } catch {
+    // A link that leads nowhere: if it is called like a case file, reading it says so.
+    return false;
+  }
 }
 
 type Named = { readonly name: string; readonly policy: Policy };

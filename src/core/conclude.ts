@@ -17,7 +17,7 @@ import {
 } from "./gates.ts";
 import { type ApprovalId, type DecisionId, idFromDigest, type RunId } from "./ids.ts";
 import { formatUsd, type MicroUsd, ZERO_USD } from "./money.ts";
-import type { Conditions, Findings, Limit, Path, RateLimit } from "./policy/findings.ts";
+import type { Conditions, Findings, Limit, Path, RateLimit, WorkBudget } from "./policy/findings.ts";
 import type { ReasonCode } from "./reasons.ts";
 import type { ActionRequest, Principal } from "./request.ts";
 import { shownRequest } from "./shown.ts";
@@ -32,6 +32,8 @@ export interface Ask extends Authority {
   readonly principal: Principal;
   readonly presented: PresentedApproval;
   readonly conditions: Conditions;
+  /** Shared by all that is asked in one call. */
+  readonly budget: WorkBudget;
 }
 
 /** What is asked when a reservation is to have a new sum. */
@@ -40,6 +42,8 @@ export interface TopupAsk extends Authority {
   readonly principal: Principal;
   readonly presented: PresentedApproval;
   readonly conditions: Conditions;
+  /** Shared by all that is asked in one call. */
+  readonly budget: WorkBudget;
 }
 
 /** What comes out for a request, before it is written down. */
@@ -58,8 +62,17 @@ export interface Judgement {
  * a hold only if nothing says no. Looks at the book, changes nothing. Total.
  */
 export function judge(book: Book, ask: Ask, now: Instant): Judgement {
-  const { request, conditions, presented } = ask;
-  const asked: Question = { book, request, amountMicroUsd: request.estimateMicroUsd, now, conditions, presented, past: pastOf(book.trail, now) };
+  const { request, conditions, presented, budget } = ask;
+  const asked: Question = {
+    book,
+    request,
+    amountMicroUsd: request.estimateMicroUsd,
+    now,
+    conditions,
+    presented,
+    past: pastOf(book.trail, now),
+    budget,
+  };
   const authority = authorityGate(asked, ask);
   if (authority.kind === "no") return denied(authority, [], []);
   const { findings } = authority;
@@ -75,8 +88,8 @@ export function judge(book: Book, ask: Ask, now: Instant): Judgement {
  */
 export function judgeTopup(book: Book, ask: TopupAsk, moreMicroUsd: MicroUsd, now: Instant, of: DecisionId, fund: Fund): Judgement {
   if (moreMicroUsd === 0) return PERMITTED;
-  const { request, conditions, presented } = ask;
-  const question: Question = { book, request, amountMicroUsd: moreMicroUsd, now, conditions, presented, past: pastOf(book.trail, now, of) };
+  const { request, conditions, presented, budget } = ask;
+  const question: Question = { book, request, amountMicroUsd: moreMicroUsd, now, conditions, presented, past: pastOf(book.trail, now, of), budget };
   const authority = authorityGate(question, ask);
   if (authority.kind === "no") return denied(authority, [], []);
   const { findings } = authority;

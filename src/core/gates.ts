@@ -2,7 +2,19 @@ import { accountOf, type Book, freeOf, hitsOf, limitsFor, logOf, MOST_SPENT, pen
 import type { Reason, Stops } from "./decision.ts";
 import { canonicalJson } from "./json.ts";
 import { formatUsd, type MicroUsd } from "./money.ts";
-import type { BudgetLimit, Conditions, Evaluation, Findings, Mode, Past, PolicyRef, Requirement, RuleFinding, Scene } from "./policy/findings.ts";
+import type {
+  BudgetLimit,
+  Conditions,
+  Evaluation,
+  Findings,
+  Mode,
+  Past,
+  PolicyRef,
+  Requirement,
+  RuleFinding,
+  Scene,
+  WorkBudget,
+} from "./policy/findings.ts";
 import type { ReasonCode } from "./reasons.ts";
 import type { ActionRequest } from "./request.ts";
 import { shownText } from "./shown.ts";
@@ -27,6 +39,7 @@ export interface Question {
   readonly presented: PresentedApproval;
   /** What history functions ask: the same for all that is asked of one request. */
   readonly past: Past;
+  readonly budget: WorkBudget;
 }
 
 /** A gate's no with how much it counts. */
@@ -365,7 +378,7 @@ function ruleGate(
 /** Answers a condition that looks at the session's history. */
 function holdsNow(question: Question, findings: Findings, text: string): boolean | null {
   const scene = sceneOf(question, findings);
-  return scene === null ? null : question.conditions.rule(text, scene, question.past);
+  return scene === null ? null : question.conditions.rule(text, scene, question.past, question.budget);
 }
 
 /** Whether the newest earlier call of an action that `pattern` names, among those that are alike and recent enough, fits a requirement. */
@@ -377,7 +390,7 @@ function hasPrior(question: Question, findings: Findings, requirement: Requireme
   if (prior === undefined) return false;
   if (requirement.where === null) return true;
   const scene = sceneOf(question, findings);
-  return scene !== null && conditions.where(requirement.where, scene, priorOf(prior, now)) === true;
+  return scene !== null && conditions.where(requirement.where, scene, priorOf(prior, now), question.budget) === true;
 }
 
 /** Whether an earlier call can count: it did not fail, unless the condition asks how it went, and it was about the same thing. */

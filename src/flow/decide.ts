@@ -91,11 +91,14 @@ export function priced(
   usage: ExpectedUsage | null,
   now: Instant,
 ): Pick<ActionRequest, "estimateMicroUsd" | "price"> {
-  if (model === null) return { estimateMicroUsd: stated ?? ZERO_USD, price: null };
-  const known = prices.knows(model);
   const { data } = prices;
+  // Tokens of no model cannot be priced, and no tokens are no usage.
+  const uses = usage !== null && Object.values(usage).some((tokens) => tokens > 0);
+  if (model === null)
+    return { estimateMicroUsd: stated ?? ZERO_USD, price: uses && stated === null ? { basis: "unpriced", data, known: false } : null };
+  const known = prices.knows(model);
   if (stated !== null) return { estimateMicroUsd: stated, price: { basis: "stated", data, known } };
-  if (usage === null) return { estimateMicroUsd: ZERO_USD, price: { basis: "none", data, known } };
+  if (!uses) return { estimateMicroUsd: ZERO_USD, price: { basis: "none", data, known } };
   const cost = prices.costOf(model, usage, now);
   return cost === null
     ? { estimateMicroUsd: ZERO_USD, price: { basis: "unpriced", data, known } }

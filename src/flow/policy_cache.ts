@@ -4,7 +4,7 @@ import type { JsonValue } from "../core/json.ts";
 import { agentRef, circumstancesOf } from "../core/policy/circumstances.ts";
 import { type CompiledPolicy, compilePolicy } from "../core/policy/compile.ts";
 import { evaluatePolicy } from "../core/policy/evaluate.ts";
-import type { Evaluation, PolicyRef } from "../core/policy/findings.ts";
+import { type Evaluation, type PolicyRef, workBudget } from "../core/policy/findings.ts";
 import { readPolicy } from "../core/policy/parse.ts";
 import { ok } from "../core/result.ts";
 import type { EntityRef, Evaluable, Evaluated, PolicyCache, Questions, Reply, Tenants } from "./ports.ts";
@@ -87,10 +87,11 @@ export function openPolicyCache(memory: PolicyMemory, tenants: Tenants, sha256: 
         rememberEntity(memory, entityKey(tenant, ref), read.value.revision, properties);
       }
     }
+    const budget = workBudget();
     const evaluations = questions.requests.map((request): Evaluation => {
       const stored = (ref: EntityRef) => known.get(entityKey(tenant, ref)) ?? {};
       const { principal, now, isTopup } = questions;
-      const around = circumstancesOf({ tenant, session, agent: seen.agent, principal, request, stored, now, isTopup, sha256 });
+      const around = circumstancesOf({ tenant, session, agent: seen.agent, principal, request, stored, now, isTopup, sha256, budget });
       return { kind: "findings", findings: evaluatePolicy(compiled, seen.policy, request, around) };
     });
     return ok({ under: seen.policy.digest, entities: wanted.every((refs) => refs.length === 0) ? null : seen.entities, evaluations });

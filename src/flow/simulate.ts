@@ -20,7 +20,10 @@ export const MOST_ENTRIES = 20_000;
 /** Of one session at most so many entries are read; a longer one is cut there, and the answer says so. */
 export const MOST_ENTRIES_OF_A_SESSION = 20_000;
 export const MOST_SESSIONS = 200;
-/** So many times stored attributes and older policies are asked for before no further session is begun. */
+/**
+ * Once stored attributes and older policies were asked for so many times, no further session is begun; and a single session that needs so many itself
+ * is cut there. So one call makes fewer than twice as many.
+ */
 export const MOST_LOOKUPS = 200;
 /** What `readEntities` answers at once. */
 const MOST_READ = 16;
@@ -51,7 +54,7 @@ export interface Simulated {
   readonly sessions: number;
   /** The oldest instant that was read; `null` when nothing was. */
   readonly readFrom: Instant | null;
-  /** Sessions too long to be read to their end, with the last instant that was. */
+  /** Sessions too long, or with too much to look up, to be read to their end; with the last instant that was. */
   readonly cut: readonly { readonly session: SessionId; readonly through: Instant }[];
   /** Where to go on; `null`: this was all. */
   readonly next: string | null;
@@ -96,7 +99,9 @@ export async function simulate(ports: Ports, asked: Simulating): Reply<Simulated
       found = true;
       if (asked.session !== null && agent !== null && opening.agent !== agent) return err(NOT_YOURS);
       if (asked.from !== null && opening.expiresAt < asked.from) continue;
-      const done = await simulateSession(asked, layers.value.candidateFor(opening.agent), opening, tally, world, cut);
+      const layered = await layers.value.candidateFor(opening.agent, world);
+      if (!layered.ok) return layered;
+      const done = await simulateSession(asked, layered.value, opening, tally, world, cut);
       if (!done.ok) return done;
       after = row.index;
       if (world.isSpent()) return ok(answer(cursorOf(ports, asked, { page, after })));
@@ -128,7 +133,7 @@ async function simulateSession(
 ): Reply<null> {
   const { session } = opening;
   const simulation = new SessionSimulation(candidate, opening, asked.from, tally, world);
-  world.sessions++;
+  world.beginSession();
   let read = 0;
   let last = opening.openedAt;
   const reading = world.ports.ledger.export(asked.tenant, { session, to: asked.to ?? undefined })[Symbol.asyncIterator]();
@@ -138,11 +143,11 @@ async function simulateSession(
     if (next.done === true) break;
     const page = next.value;
     const recorded = page.slice(0, MOST_ENTRIES_OF_A_SESSION - read).flatMap((row) => readRecorded(row) ?? []);
-    await world.learn(candidate, opening.agent, recorded);
-    for (const entry of recorded) simulation.see(entry);
+    const known = recorded.slice(0, await world.learn(candidate, opening.agent, recorded));
+    for (const entry of known) simulation.see(entry);
     read += page.length;
-    last = recorded.at(-1)?.at ?? last;
-    if (read <= MOST_ENTRIES_OF_A_SESSION) continue;
+    last = known.at(-1)?.at ?? last;
+    if (read <= MOST_ENTRIES_OF_A_SESSION && known.length === recorded.length) continue;
     cut.push({ session, through: last });
     await reading.return?.();
     break;
@@ -164,6 +169,8 @@ class World implements Surroundings {
   readonly #attributes = new Map<string, { readonly [attribute: string]: JsonValue }>();
   readonly #keeping = new Map<Digest, ReturnType<Surroundings["keepingOf"]>>();
   #lookups = 0;
+  /** How many look-ups there may have been when the present session is cut. */
+  #most = MOST_LOOKUPS;
 
   constructor(ports: Ports, tenant: string) {
     this.ports = ports;
@@ -183,16 +190,31 @@ class World implements Surroundings {
     return this.entries >= MOST_ENTRIES || this.sessions >= MOST_SESSIONS || this.#lookups >= MOST_LOOKUPS;
   }
 
-  /** Reads what deciding these entries again looks at and the record does not have. What cannot be read just now counts as not known. */
-  async learn({ policy }: Candidate, agent: string, recorded: readonly Recorded[]): Promise<void> {
+  beginSession(): void {
+    this.sessions++;
+    this.#most = this.#lookups + MOST_LOOKUPS;
+  }
+
+  /**
+   * Reads what deciding these entries again looks at and the record does not have. What cannot be read just now counts as not known. How many of the
+   * entries can be decided with it: fewer than there are where more would have to be looked up than a session may.
+   */
+  async learn({ policy }: Candidate, agent: string, recorded: readonly Recorded[]): Promise<number> {
     const wanted = new Map<string, EntityRef>();
     const policies = new Map<Digest, { readonly name: string; readonly version: number }>();
+    let known = 0;
     for (const one of recorded) {
       const { subject, resource } = looksAtStored(policy, one);
-      const refs = [...(subject ? [agentRef(agent)] : []), ...(resource && one.entry.resource !== null ? [one.entry.resource] : [])];
-      for (const ref of refs) if (!this.#attributes.has(keyOf(ref))) wanted.set(keyOf(ref), ref);
+      const looked = [...(subject ? [agentRef(agent)] : []), ...(resource && one.entry.resource !== null ? [one.entry.resource] : [])];
+      const refs = looked.filter((ref) => !this.#attributes.has(keyOf(ref)) && !wanted.has(keyOf(ref)));
       const under = one.entry.policy;
-      if (under !== null && !this.#keeping.has(under.digest)) policies.set(under.digest, under);
+      // One merged of several is not kept by its name.
+      const isNew = under !== null && !under.name.includes("+") && !this.#keeping.has(under.digest) && !policies.has(under.digest);
+      const lookups = Math.ceil((wanted.size + refs.length) / MOST_READ) + policies.size + (isNew ? 1 : 0);
+      if (this.#lookups + lookups > this.#most) break;
+      for (const ref of refs) wanted.set(keyOf(ref), ref);
+      if (isNew) policies.set(under.digest, under);
+      known++;
     }
     const refs = [...wanted.values()];
     for (let from = 0; from < refs.length; from += MOST_READ) {
@@ -202,13 +224,17 @@ class World implements Surroundings {
       for (const [place, ref] of part.entries()) this.#attributes.set(keyOf(ref), (read.ok ? read.value.properties[place] : null) ?? {});
     }
     for (const [digest, { name, version }] of policies) this.#keeping.set(digest, await this.#readKeeping(name, version, digest));
+    return known;
   }
 
-  /** What a policy of then keeps. One merged of several, or deleted since, is not known any more. */
-  async #readKeeping(name: string, version: number, digest: Digest): Promise<ReturnType<Surroundings["keepingOf"]>> {
-    if (name.includes("+")) return null;
+  readPolicy(name: string, version: number): ReturnType<Ports["tenants"]["readPolicy"]> {
     this.#lookups++;
-    const found = await this.ports.tenants.readPolicy(this.#tenant, name, version);
+    return this.ports.tenants.readPolicy(this.#tenant, name, version);
+  }
+
+  /** What a policy of then keeps. One that was deleted since is not known any more. */
+  async #readKeeping(name: string, version: number, digest: Digest): Promise<ReturnType<Surroundings["keepingOf"]>> {
+    const found = await this.readPolicy(name, version);
     const read = found.ok && found.value.digest === digest ? readPolicy(found.value.document) : null;
     if (read?.ok !== true) return null;
     const { redact } = read.value;
@@ -221,7 +247,8 @@ const keyOf = ({ type, id }: EntityRef): string => JSON.stringify([type, id]);
 interface Layers {
   /** Whose sessions the candidate is about; `null`: everybody's. */
   readonly agent: string | null;
-  candidateFor(agent: string): Candidate;
+  /** Reads what it needs of the other active policies once. Refuses where one cannot be read. */
+  candidateFor(agent: string, world: World): Reply<Candidate>;
 }
 
 /** What would be in force for each agent. */
@@ -229,9 +256,9 @@ async function layersOf(ports: Ports, { tenant, candidate, replaces, agent }: Si
   const refOf = (document: PolicyDocument) => ({ name: document.name ?? "candidate", version: 1, digest: policyDigest(ports.sha256, document) });
   if (replaces === null) {
     const alone: Candidate = { policy: compilePolicy(candidate), ref: refOf(candidate) };
-    return ok({ agent, candidateFor: () => alone });
+    return ok({ agent, candidateFor: async () => ok(alone) });
   }
-  const others: (Layer & { readonly target: string | null })[] = [];
+  const others: { readonly name: string; readonly version: number; readonly target: string | null }[] = [];
   let replaced: { readonly target: string | null } | null = null;
   for (let cursor: string | null = null; ; ) {
     const rows = await ports.tenants.listPolicies(tenant, { limit: 1000, cursor });
@@ -239,11 +266,7 @@ async function layersOf(ports: Ports, { tenant, candidate, replaces, agent }: Si
     for (const { name, target, activeVersion } of rows.value.items) {
       if (name === replaces) replaced = { target };
       if (name === replaces || activeVersion === null) continue;
-      const stored = await ports.tenants.readPolicy(tenant, name, activeVersion);
-      if (!stored.ok) return stored;
-      const read = readPolicy(stored.value.document);
-      if (!read.ok) return err(unreadable(name));
-      others.push({ name, version: activeVersion, document: read.value, target });
+      others.push({ name, version: activeVersion, target });
     }
     cursor = rows.value.nextCursor;
     if (cursor === null) break;
@@ -255,21 +278,36 @@ async function layersOf(ports: Ports, { tenant, candidate, replaces, agent }: Si
     return err(refusal("body_invalid", `The body is not valid: /agent ${message}.`, [{ pointer: "/agent", message }]));
   }
   const compiled = new Map<string, Candidate>();
+  const layers = new Map<string, Layer>();
   const agentsWithOwn = new Set(others.map((layer) => layer.target));
   return ok({
     agent: agent ?? target,
-    candidateFor: (agent) => {
+    candidateFor: async (agent, world) => {
       // Agents without policies of their own have the same one.
       const key = agentsWithOwn.has(agent) ? agent : "";
       const known = compiled.get(key);
-      if (known !== undefined) return known;
-      const beside = others.filter((layer) => layer.target === null || layer.target === agent);
+      if (known !== undefined) return ok(known);
+      const beside: Layer[] = [];
+      for (const { name, version, target } of others) {
+        if (target !== null && target !== agent) continue;
+        const layer = layers.get(name) ?? (await layerOf(name, version, world));
+        if ("code" in layer) return err(layer);
+        layers.set(name, layer);
+        beside.push(layer);
+      }
       const { document } = mergePolicies([...beside, { name: replaces, version: 1, document: candidate }]);
       const made: Candidate = { policy: compilePolicy(document), ref: refOf(document) };
       compiled.set(key, made);
-      return made;
+      return ok(made);
     },
   });
+}
+
+async function layerOf(name: string, version: number, world: World): Promise<Layer | Refusal> {
+  const stored = await world.readPolicy(name, version);
+  if (!stored.ok) return stored.error;
+  const read = readPolicy(stored.value.document);
+  return read.ok ? { name, version, document: read.value } : unreadable(name);
 }
 
 const unreadable = (name: string): Refusal =>

@@ -15,7 +15,7 @@ import type { ActionRequest, CommitReport } from "../../src/core/request.ts";
 import { commit, type DecisionRecord, extend, release, topup } from "../../src/core/settle.ts";
 import { Trail } from "../../src/core/trail.ts";
 import { happen, openTurn, type Turn } from "../../src/core/turn.ts";
-import { NO_CONDITIONS, noFindings } from "./nothing.ts";
+import { ENDLESS, NO_CONDITIONS, noFindings } from "./nothing.ts";
 import { sha256 } from "./sha256.ts";
 
 const RUN: RunId = "run_00000000-0000-7000-8000-000000000001";
@@ -112,6 +112,7 @@ const ask = (req: ActionRequest, says: Partial<Findings> = {}, more: Partial<Ask
   principal: PRINCIPAL,
   evaluation: { kind: "findings", findings: findings({ estimateMicroUsd: req.estimateMicroUsd, ...says }) },
   conditions: NO_CONDITIONS,
+  budget: ENDLESS,
   lease: { fresh: true, policy: POLICY },
   presented: "none",
   ...more,

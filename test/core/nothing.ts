@@ -1,6 +1,6 @@
 import { ZERO_USD } from "../../src/core/money.ts";
 import type { Asked, Circumstances } from "../../src/core/policy/evaluate.ts";
-import type { Conditions, Findings, PolicyRef } from "../../src/core/policy/findings.ts";
+import type { Conditions, Findings, PolicyRef, WorkBudget } from "../../src/core/policy/findings.ts";
 import { sha256 } from "./sha256.ts";
 
 /** What tests spread over: values that say nothing, so that a row shows only what matters to it. */
@@ -46,7 +46,18 @@ export const NOT_ASKED: Asked = {
   price: null,
 };
 
-export const AROUND: Circumstances = { subject: { id: "bot", type: "agent" }, resource: {}, context: {}, now: 0, isTopup: false, sha256 };
+/** A budget that no test spends. */
+export const ENDLESS: WorkBudget = { steps: Number.POSITIVE_INFINITY };
+
+export const AROUND: Circumstances = {
+  subject: { id: "bot", type: "agent" },
+  resource: {},
+  context: {},
+  now: 0,
+  isTopup: false,
+  sha256,
+  budget: ENDLESS,
+};
 
 /** Conditions that nobody can answer. */
 export const NO_CONDITIONS: Conditions = { rule: () => null, where: () => null };

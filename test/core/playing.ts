@@ -12,7 +12,7 @@ import { type CompiledPolicy, compilePolicy } from "../../src/core/policy/compil
 import type { PolicyDocument } from "../../src/core/policy/document.ts";
 import { evaluatePolicy } from "../../src/core/policy/evaluate.ts";
 import { ExpressionMemory } from "../../src/core/policy/expressions.ts";
-import type { Findings, Price } from "../../src/core/policy/findings.ts";
+import { type Findings, type Price, workBudget } from "../../src/core/policy/findings.ts";
 import { parsePolicy } from "../../src/core/policy/parse.ts";
 import { Play, type Stage } from "../../src/core/policy/play.ts";
 import type { ActionRequest, CommitReport, RiskLevel } from "../../src/core/request.ts";
@@ -24,7 +24,7 @@ import { sha256 } from "./sha256.ts";
 export const RUN: RunId = "run_00000000-0000-7000-8000-000000000001";
 export const SECOND_RUN: RunId = "run_00000000-0000-7000-8000-000000000002";
 export const PRINCIPAL = { tokenId: "tok_00000000-0000-7000-8000-000000000001", tenant: "t", subject: "bot", kind: "agent" } as const;
-const REF = { name: "p", version: 1, digest: `sha-256:${"a".repeat(64)}` } as const;
+export const REF = { name: "p", version: 1, digest: `sha-256:${"a".repeat(64)}` } as const;
 
 export const usd = (text: string): MicroUsd => {
   const parsed = parseUsd(text);
@@ -176,13 +176,21 @@ export class Playing {
       this.#policy,
       REF,
       request,
-      circumstancesOf({ tenant, session, agent, principal: PRINCIPAL, request, stored: attributesOf, now, isTopup, sha256 }),
+      circumstancesOf({ tenant, session, agent, principal: PRINCIPAL, request, stored: attributesOf, now, isTopup, sha256, budget: workBudget() }),
     );
   }
 
   askOf(request: ActionRequest, now: number, isTopup = false): Ask {
     const evaluation = { kind: "findings", findings: this.findings(request, now, isTopup) } as const;
-    return { request, principal: PRINCIPAL, evaluation, lease: { fresh: true, policy: REF }, presented: "none", conditions: this.#conditions };
+    return {
+      request,
+      principal: PRINCIPAL,
+      evaluation,
+      lease: { fresh: true, policy: REF },
+      presented: "none",
+      conditions: this.#conditions,
+      budget: workBudget(),
+    };
   }
 
   /** What would come out, with nothing done. */

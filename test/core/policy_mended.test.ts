@@ -1,5 +1,9 @@
 import { describe, expect, it, test } from "vitest";
-import { ask, done, lineOf, more, Playing, type Row, requestOf, scenario, usd } from "./playing.ts";
+import { compilePolicy } from "../../src/core/policy/compile.ts";
+import { evaluatePolicy } from "../../src/core/policy/evaluate.ts";
+import { workBudget } from "../../src/core/policy/findings.ts";
+import { AROUND, NOT_ASKED } from "./nothing.ts";
+import { ask, documentOf, done, lineOf, more, Playing, REF, type Row, requestOf, scenario, usd } from "./playing.ts";
 
 /** What reviews found broken, each first seen to fail. */
 describe("what was not kept does not pass for what was not there", () => {
@@ -180,4 +184,21 @@ it("detectors look at all that a caller wrote into an entry", () => {
   const decision = playing.decide({ ...asked, sources: [{ source: mail, version: mail }], rationale: mail }, 0);
   expect(lineOf(decision)).toContain("arguments_invalid");
   expect(JSON.stringify([decision.reason, playing.ledger])).not.toContain(mail);
+});
+
+it("all conditions of one call share what they may spend, and what needs more than is left cannot be evaluated", () => {
+  const rules = Array.from({ length: 40 }, (_, n) => ({
+    effect: "forbid",
+    actions: ["x"],
+    when: `inputs.l.exists(a, inputs.l.exists(b, a + b == ${-n - 1}.0))`,
+  }));
+  const document = documentOf({ rules });
+  const budget = workBudget();
+  const inputs = { l: Array<number>(200).fill(1) };
+  const found = evaluatePolicy(compilePolicy(document), REF, { ...NOT_ASKED, action: "x", inputs }, { ...AROUND, budget });
+  expect(budget.steps).toBeLessThanOrEqual(0);
+  // The first did not hold; of 40 times 40,000 pairs the budget lasts for some, and the rest fail to the safe side.
+  expect(found.rules.length).toBeGreaterThan(5);
+  expect(found.rules.length).toBeLessThan(40);
+  expect(found.rules.every(({ said }) => said === "failed")).toBe(true);
 });

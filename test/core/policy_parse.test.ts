@@ -976,3 +976,8 @@ describe("merge keys", () => {
     ]);
   });
 });
+
+test("a text of thousands of members is refused before it is read", () => {
+  const many = Array.from({ length: 90_000 }, (_, n) => `k${n}: 1`).join("\n");
+  expect(parsePolicy(many, "yaml")).toMatchObject({ ok: false, error: [{ message: "a policy has a few sections, found 90000 members" }] });
+});

@@ -111,6 +111,7 @@ class Live {
           principal: this.principal,
           presented: "none",
           conditions: this.#conditions,
+          budget: { steps: 5_000_000 },
           lease: { fresh: lease !== "stale", policy: lease === null ? null : ref },
           evaluation: lease === null ? null : { kind: "findings", findings: this.#findings(request, turn.now, false) },
         };
@@ -154,7 +155,15 @@ class Live {
       const request: ActionRequest = { ...REQUEST, ...matter.asked, id, action, run, tags, riskLevel, estimateMicroUsd: usd(sum) };
       const evaluation = { kind: "findings", findings: this.#findings(request, turn.now, true) } as const;
       const lease = { fresh: true, policy: refOf(this.document) };
-      topup(turn, decided, { request, principal: PRINCIPAL, presented: "none", conditions: this.#conditions, lease, evaluation });
+      topup(turn, decided, {
+        request,
+        principal: PRINCIPAL,
+        presented: "none",
+        conditions: this.#conditions,
+        budget: { steps: 5_000_000 },
+        lease,
+        evaluation,
+      });
     });
     return this;
   }
@@ -193,7 +202,18 @@ class Live {
 
   #findings(request: ActionRequest, now: number, isTopup: boolean) {
     const stored = ({ type, id }: { readonly type: string; readonly id: string }) => this.attributes.get(`${type}/${id}`) ?? {};
-    const around = circumstancesOf({ tenant: "t", session: SESSION, agent: "bot", principal: this.principal, request, stored, now, isTopup, sha256 });
+    const around = circumstancesOf({
+      tenant: "t",
+      session: SESSION,
+      agent: "bot",
+      principal: this.principal,
+      request,
+      stored,
+      now,
+      isTopup,
+      sha256,
+      budget: { steps: 5_000_000 },
+    });
     return evaluatePolicy(this.#compiled, refOf(this.document), request, around);
   }
 

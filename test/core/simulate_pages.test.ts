@@ -2,11 +2,12 @@ import { describe, expect, it, test } from "vitest";
 import { CHAIN_START, type EntryDraft, seal } from "../../src/core/entry.ts";
 import { idFromDigest, type SessionId } from "../../src/core/ids.ts";
 import { parsePolicy } from "../../src/core/policy/parse.ts";
+import { REASONS, type ReasonCode } from "../../src/core/reasons.ts";
 import { refusal } from "../../src/core/refusals.ts";
 import { err, ok } from "../../src/core/result.ts";
 import { formatInstant } from "../../src/core/time.ts";
 import type { LedgerRow, Ports } from "../../src/flow/ports.ts";
-import { MOST_ENTRIES_OF_A_SESSION, MOST_SESSIONS, type Simulated, type Simulating, simulate } from "../../src/flow/simulate.ts";
+import { MOST_ENTRIES_OF_A_SESSION, MOST_LOOKUPS, MOST_SESSIONS, type Simulated, type Simulating, simulate } from "../../src/flow/simulate.ts";
 import { AT, portsOf } from "./http_world.ts";
 import { sha256 } from "./sha256.ts";
 
@@ -24,6 +25,8 @@ class Record {
   readonly rows: Kept[] = [];
   readonly exported: string[] = [];
   breaks = false;
+  /** So many times the stored attributes and policies were asked for. */
+  lookups = 0;
 
   /** A session with one decision that was allowed, and so many entries more that decide nothing. */
   add(name: string, more = 0, openedAt = AT): SessionId {
@@ -43,6 +46,20 @@ class Record {
     return session;
   }
 
+  /** A session whose every decision is about a resource, and under a policy, of its own; each a millisecond after the one before. */
+  addLooking(name: string, decisions: number, hasPolicies: boolean, reason: ReasonCode = "rule_forbids"): SessionId {
+    const session = this.add(name);
+    const run_id = idFromDigest("run", sha256(`run ${name}`));
+    const common = { tenant_id: "demo", session_id: session, agent_id: "ada", run_id, kind: "decision", step: "decide", action: "a" } as const;
+    for (let n = 0; n < decisions; n++) {
+      const decision_id = idFromDigest("dec", sha256(`dec ${name} ${n}`));
+      const policy = hasPolicies ? { name: "old", version: n + 1, digest: `sha-256:${sha256(`${name} ${n}`)}` as const } : null;
+      const resource = { type: "order", id: `${name} ${n}` };
+      this.#add(session, { ...common, decision_id, resource, policy, verdict: "deny", reason }, AT + 2 + n);
+    }
+    return session;
+  }
+
   #add(session: SessionId, says: Omit<EntryDraft, "id" | "timestamp">, at: number): void {
     const id = idFromDigest("ent", sha256(`entry ${this.rows.length}`));
     const { canonical, hash } = seal(sha256, CHAIN_START, { ...says, id, timestamp: formatInstant(at) }, null);
@@ -53,6 +70,16 @@ class Record {
     const rows = this.rows;
     const that = this;
     return portsOf({
+      tenants: {
+        readEntities: async (_tenant, refs) => {
+          that.lookups++;
+          return ok({ revision: 1, properties: refs.map(() => null) });
+        },
+        readPolicy: async () => {
+          that.lookups++;
+          return err(refusal("not_found", "It is not kept."));
+        },
+      },
       ledger: {
         list: async (_tenant, { kind, session, from = 0 }, { limit, cursor }) => {
           const below = cursor === null ? Number.POSITIVE_INFINITY : Number(cursor);
@@ -75,11 +102,13 @@ class Record {
   }
 }
 
-const candidate = (() => {
-  const parsed = parsePolicy("denied_actions: [a]", "yaml");
+const written = (yaml: string) => {
+  const parsed = parsePolicy(yaml, "yaml");
   if (!parsed.ok) throw new Error("a policy was expected");
   return parsed.value.document;
-})();
+};
+const candidate = written("denied_actions: [a]");
+const looking = written("rules: [{ id: r, effect: forbid, actions: [a], when: \"resource.tier == 'gold'\" }]");
 
 const ASKED: Simulating = { tenant: "demo", candidate, replaces: null, from: null, to: null, agent: null, session: null, cursor: null };
 
@@ -127,6 +156,53 @@ describe("a record too long for one call", () => {
     expect(done.tally.changed.newly_denied.count).toBe(1);
   });
 
+  test.each<[string, boolean, number]>([
+    // A page of 500 takes 32 look-ups, and the last one has eight left.
+    ["resources", false, 498 + 5 * 500 + 8 * 16],
+    // Each policy takes one, and sixteen resources another.
+    ["resources and policies", true, 188],
+  ])("cuts a session that has more different %s than may be looked up, and says where", async (_, hasPolicies, looked) => {
+    const record = new Record();
+    const session = record.addLooking("greedy", 20_000 - 3, hasPolicies);
+    const done = await part(record.ports(), { candidate: looking });
+    expect(record.lookups).toBe(MOST_LOOKUPS);
+    expect(done.cut).toEqual([{ session, through: AT + 2 + looked - 1 }]);
+    expect({ decisions: done.tally.decisions, next: done.next !== null }).toEqual({ decisions: 1 + looked, next: true });
+  });
+
+  it("lets a session look up as much whatever the ones before it did, and begins no further one", async () => {
+    const record = new Record();
+    for (const name of ["third", "second", "first"]) record.addLooking(name, 2800, false);
+    const first = await part(record.ports(), { candidate: looking });
+    expect({ sessions: first.sessions, cut: first.cut, lookups: record.lookups }).toEqual({ sessions: 2, cut: [], lookups: 2 * 179 });
+    expect(await part(record.ports(), { candidate: looking, cursor: first.next })).toMatchObject({ sessions: 1, cut: [], next: null });
+  });
+
+  it("reads of the policies beside the candidate only those of agents whose sessions there are", async () => {
+    const record = new Record();
+    record.add("one");
+    const ports = record.ports();
+    const read: string[] = [];
+    const row = { version: 1, digest: `sha-256:${sha256("p")}` as const, latestVersion: 1, activeVersion: 1, updatedAt: AT };
+    const rows = Array.from({ length: 900 }, (_, n) => ({ ...row, name: `p${n}`, scope: "agent" as const, target: n === 7 ? "ada" : `agent ${n}` }));
+    const items = [
+      ...rows,
+      { ...row, name: "main", scope: "tenant" as const, target: null },
+      { ...row, name: "all", scope: "tenant" as const, target: null },
+    ];
+    const told = await portsOf({}).tenants.readPolicy("demo", "demo", 3);
+    const tenants = {
+      ...ports.tenants,
+      listPolicies: async () => ok({ items, nextCursor: null }),
+      readPolicy: async (_tenant: string, name: string) => {
+        read.push(name);
+        return told;
+      },
+    };
+    await part({ ...ports, tenants }, { replaces: "main" });
+    expect(read).toEqual(["p7", "all"]);
+  });
+
   test.each<[string, Partial<Simulating> | string]>([
     ["another candidate's", { candidate: { ...candidate, denied_actions: ["b"] } }],
     ["another window's", { from: AT }],
@@ -139,6 +215,59 @@ describe("a record too long for one call", () => {
     const { next } = await part(record.ports());
     const asked = typeof other === "string" ? { ...ASKED, cursor: other } : { ...ASKED, cursor: next, ...other };
     expect(await simulate(record.ports(), asked)).toMatchObject({ ok: false, error: { code: "body_invalid", issues: [{ pointer: "/cursor" }] } });
+  });
+});
+
+/** Whether a policy decides it; a new reason does not compile before it is said of it. */
+const IS_POLICYS: { readonly [R in ReasonCode]: boolean } = {
+  session_closed: false,
+  run_closed: false,
+  tenant_killed: false,
+  agent_killed: false,
+  session_killed: false,
+  run_killed: false,
+  action_killed: false,
+  tenant_paused: false,
+  agent_paused: false,
+  session_paused: false,
+  run_paused: false,
+  authority_stale: false,
+  policy_missing: false,
+  policy_invalid: false,
+  action_denied: true,
+  action_not_allowed: true,
+  rule_forbids: true,
+  inputs_required: true,
+  arguments_invalid: true,
+  prerequisite_missing: true,
+  history_forbids: true,
+  loop_detected: true,
+  retries_exceeded: true,
+  concurrency_exceeded: true,
+  rate_exceeded: true,
+  price_unknown: true,
+  action_budget_exceeded: true,
+  run_budget_exceeded: true,
+  session_budget_exceeded: true,
+  agent_budget_exceeded: false,
+  tenant_budget_exceeded: false,
+  approval_rejected: false,
+  approval_expired: false,
+  approval_mismatch: false,
+  approval_consumed: false,
+  batch_refused: false,
+  approval_required: true,
+  permitted: true,
+};
+
+it.each(REASONS)("a denial on record by %s is newly allowed only where a policy decides it", async (reason) => {
+  const record = new Record();
+  record.addLooking("one", 1, false, reason);
+  const { tally } = await part(record.ports(), { candidate: written("version: 1") });
+  const isPolicys = IS_POLICYS[reason];
+  expect({ allowed: tally.changed.newly_allowed.count, kept: tally.notComparable.get(reason)?.count ?? 0 }).toEqual({
+    allowed: isPolicys ? 1 : 0,
+    kept: isPolicys ? 0 : 1,
   });
 });
 

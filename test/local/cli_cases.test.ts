@@ -8,7 +8,8 @@ const source = (text: string, format: "yaml" | "json" = "yaml") => ({ name: "x.t
 const one = (inside: string): string => `policy: p.yaml\ncases:\n  - name: a\n    ${inside}\n`;
 
 describe("a case file is refused with every mistake at its place", () => {
-  it.each<[what: string, text: string, line: number, pointer: string, message: RegExp]>([
+  type Mistake = [what: string, text: string, line: number, pointer: string, message: RegExp];
+  it.each<Mistake>([
     ["nothing", "", 1, "", /^the case file is empty$/],
     [
       "an unknown member",
@@ -89,6 +90,20 @@ describe("a case file is refused with every mistake at its place", () => {
       "/cases/1/name",
       /case 1 already/,
     ],
+    ...["{ remaining_usd: {} }", "{ verdict: allow, remaining_usd: {} }"].map((expect): Mistake => {
+      return [expect, one(`request: { action: b }\n    expect: ${expect}`), 5, "/cases/0/expect/remaining_usd", /^expects nothing/];
+    }),
+    [
+      "accounts of actions, and none",
+      one("steps:\n      - action: b\n        expect: { remaining_usd: { actions: {} } }"),
+      6,
+      "/cases/0/steps/0/expect/remaining_usd/actions",
+      /^expects nothing/,
+    ],
+    ...["2026-01-01T12:00:00", "2026-01-01", "2026-02-30T12:00:00Z", "1 Jan 2026 12:00 UTC"].map((now): Mistake => {
+      const text = `policy: p.yaml\nnow: "${now}"\ncases:\n  - { name: a, request: { action: b }, expect: allow }\n`;
+      return [`the time ${now}`, text, 2, "/now", /RFC 3339/];
+    }),
     ["a time that is none", "policy: p.yaml\nnow: noon\ncases:\n  - { name: a, request: { action: b }, expect: allow }\n", 2, "/now", /RFC 3339/],
     [
       "a key twice",
@@ -198,6 +213,7 @@ describe("a case fails where the policy says otherwise, and nowhere else", () =>
       [],
     ],
     ["the time", "now: 2026-01-01T03:00:00Z\ncases: [{ name: a, request: { action: ship }, expect: { rule: night } }]", []],
+    ["a time elsewhere", "now: 2026-01-01T12:00:00+09:00\ncases: [{ name: a, request: { action: ship }, expect: { rule: night } }]", []],
     ["another time", "cases: [{ name: a, request: { action: ship }, expect: allow }]", []],
     [
       "a window that has moved on",

@@ -1,11 +1,13 @@
 import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import type { Simulation } from "../../sdk/src/wire.ts";
 import { main } from "../../src/cli/main.ts";
+import { added } from "../../src/cli/simulate.ts";
 import { terminalOf } from "../../src/cli/terminal.ts";
 import * as examples from "../../src/http/examples.ts";
 import { EXAMPLE_IDS } from "../../src/http/fields.ts";
@@ -30,10 +32,24 @@ beforeAll(() => {
     "passing/two.test.json": JSON.stringify({ policy: "../good.yaml", cases: [{ name: "ok", request: { action: "search" }, expect: "allow" }] }),
     "mistaken/three.test.yaml": "policy: ../nowhere.yaml\ncases:\n  - { name: a, request: { action: b }, expect: allow }\n",
     "none/read.me": "",
+    "linked/own.test.yaml": "policy: ../good.yaml\ncases:\n  - { name: own, request: { action: b }, expect: allow }\n",
+    "elsewhere/deep/far.test.yaml": "policy: ../near.yaml\ncases:\n  - { name: far, request: { action: rm }, expect: deny }\n",
+    "elsewhere/near.yaml": GOOD,
   };
   for (const [name, text] of Object.entries(files)) {
     mkdirSync(path.dirname(path.join(folder, name)), { recursive: true });
     writeFileSync(path.join(folder, name), text);
+  }
+  for (const [name, to] of [
+    ["linked/cases", "../elsewhere/deep"],
+    ["linked/again", "../elsewhere/deep"],
+    ["elsewhere/deep/back", "../../linked"],
+    ["linked/twice.test.yaml", "own.test.yaml"],
+    ["linked/nowhere", "gone"],
+    ["astray/gone.test.yaml", "nowhere"],
+  ] as const) {
+    mkdirSync(path.dirname(path.join(folder, name)), { recursive: true });
+    symlinkSync(to, path.join(folder, name));
   }
 });
 afterEach(() => vi.unstubAllEnvs());
@@ -168,6 +184,24 @@ bad.yaml:4:12 mistake /budgets/session a USD amount is digits with up to six dec
     expect([candidate.code, candidate.out]).toMatchObject([1, expect.stringContaining("bad.yaml:2:1 mistake")]);
   });
 
+  it.each<[string, string[], string[]]>([
+    ["a directory with links, one of which leads back", ["linked"], ["elsewhere/deep/far.test.yaml", "linked/own.test.yaml"]],
+    ["a link that is named", ["linked/again"], ["linked/own.test.yaml", "elsewhere/deep/far.test.yaml"]],
+    ["a file twice", ["linked/own.test.yaml", "./linked/own.test.yaml", "linked/twice.test.yaml"], ["linked/own.test.yaml"]],
+    ["a file and where it lies", ["./linked/own.test.yaml", "linked"], ["./linked/own.test.yaml", "elsewhere/deep/far.test.yaml"]],
+  ])("test follows links and plays each file once: %s", async (_what, names, files) => {
+    const ended = await policy("test", ...names, "--json");
+    const told = JSON.parse(ended.out);
+    expect([ended.code, told.passed, told.files.map(({ file }: { file: string }) => file)]).toEqual([0, files.length, files]);
+  });
+
+  it("test says of a link to no file that there is none", async () => {
+    expect(await policy("test", "astray")).toMatchObject({
+      code: 1,
+      err: "agentsentinel: astray/gone.test.yaml cannot be read: there is no such file\n",
+    });
+  });
+
   it("test plays the cases that the project ships, and says what of the policy they leave out", async () => {
     const ended = await policy("test", FIXTURES, "--json");
     const told = JSON.parse(ended.out);
@@ -263,6 +297,9 @@ bad.yaml:4:12 mistake /budgets/session a USD amount is digits with up to six dec
 
 describe("agentsentinel policy simulate", { timeout: 30_000 }, () => {
   const asked: { readonly authorization: string | undefined; readonly body: { readonly [member: string]: unknown } }[] = [];
+  const none = { count: 0, money_usd: "0", entries: [] };
+  const unchanged = { newly_denied: none, newly_allowed: none, newly_held: none, no_longer_held: none };
+  let settled: Simulation = { ...examples.simulation, changed: unchanged, by_rule: [] };
   const server = createServer((request, response) => {
     let text = "";
     request.on("data", (chunk) => (text += chunk));
@@ -280,7 +317,9 @@ describe("agentsentinel policy simulate", { timeout: 30_000 }, () => {
       };
       const answer = refused
         ? problem
-        : { ...examples.simulation, next: body.cursor === undefined ? "more" : null, truncated: body.cursor === undefined };
+        : body.agent === "settled"
+          ? settled
+          : { ...examples.simulation, next: body.cursor === undefined ? "more" : null, truncated: body.cursor === undefined };
       response.writeHead(refused ? 404 : 200, { "content-type": "application/json" }).end(JSON.stringify(answer));
     });
   });
@@ -326,5 +365,26 @@ describe("agentsentinel policy simulate", { timeout: 30_000 }, () => {
       expect.stringMatching(/newly denied +2 +0\.086 USD[\s\S]*It would have prevented 0\.086 USD/),
     ]);
     expect([bad.code, bad.err]).toMatchObject([1, expect.stringContaining("bad.yaml:2:1 mistake")]);
+  });
+
+  it.each<[string, Partial<Simulation>, number]>([
+    ["nothing is otherwise", {}, 0],
+    ["a decision is newly denied", { changed: { ...unchanged, newly_denied: { ...none, count: 1 } } }, 1],
+    ["a decision is uncertain", { uncertain: { ...none, count: 1 } }, 1],
+    ["a session was cut", { cut_sessions: [{ session: EXAMPLE_IDS.ses, through: "2026-11-22T19:00:00.000Z" }] }, 1],
+  ])("with --exit-code, where %s, it ends with its own code", async (_what, found, code) => {
+    settled = { ...examples.simulation, changed: unchanged, by_rule: [], ...found };
+    const args = ["policy", "simulate", "good.yaml", "--token", "t0", "--url", url(), "--from", "1d", "--agent", "settled"];
+    expect([(await typed(...args, "--exit-code")).code, (await typed(...args)).code]).toEqual([code, 0]);
+  });
+
+  it("brings the rules of several parts into the order of one", () => {
+    const rule = (name: string, count: number) => {
+      return { rule: name, reason: "rule_forbids", changed: { ...unchanged, newly_denied: { ...none, count } }, prevented_usd: "0" } as const;
+    };
+    const parts = [[rule("a", 3), rule("b", 2)], [rule("b", 2), rule("c", 1)], [rule("c", 4)]].map(
+      (by_rule): Simulation => ({ ...examples.simulation, by_rule }),
+    );
+    expect(parts.reduce((one, other) => added(one, other)).by_rule.map(({ rule }) => rule)).toEqual(["c", "b", "a"]);
   });
 });

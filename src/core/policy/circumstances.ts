@@ -4,6 +4,7 @@ import type { JsonValue } from "../json.ts";
 import type { ActionRequest, Principal } from "../request.ts";
 import type { Instant } from "../time.ts";
 import type { Circumstances } from "./evaluate.ts";
+import type { WorkBudget } from "./findings.ts";
 
 interface Ref {
   readonly type: string;
@@ -22,6 +23,7 @@ export interface Known {
   readonly now: Instant;
   readonly isTopup: boolean;
   readonly sha256: Sha256;
+  readonly budget: WorkBudget;
 }
 
 /** Where attributes of an agent are stored. */
@@ -33,7 +35,7 @@ const AGENT = "agent";
  * What conditions can look at beside the request's own members. The subject is the agent whose session it is, whoever asks for it: who does stands
  * in `context.principal`.
  */
-export function circumstancesOf({ tenant, session, agent, principal, request, stored, now, isTopup, sha256 }: Known): Circumstances {
+export function circumstancesOf({ tenant, session, agent, principal, request, stored, now, isTopup, sha256, budget }: Known): Circumstances {
   const { resource, riskLevel, confidence, rationale, sources, model } = request;
   return {
     subject: { ...stored(agentRef(agent)), type: AGENT, kind: AGENT, id: agent },
@@ -51,5 +53,6 @@ export function circumstancesOf({ tenant, session, agent, principal, request, st
     now,
     isTopup,
     sha256,
+    budget,
   };
 }

@@ -5,7 +5,7 @@ import type { ActionRequest } from "../request.ts";
 import type { Instant } from "../time.ts";
 import { covers, insideOf } from "../trail.ts";
 import type { ActionFindings, CompiledLoop, CompiledPolicy, CompiledRequirement, CompiledRule } from "./compile.ts";
-import type { Findings, LoopLimit, Path, PermitFinding, PolicyRef, Price, Requirement, RuleFinding, Said, Scene } from "./findings.ts";
+import type { Findings, LoopLimit, Path, PermitFinding, PolicyRef, Price, Requirement, RuleFinding, Said, Scene, WorkBudget } from "./findings.ts";
 
 /** What of a request a policy looks at. */
 export type Asked = Pick<ActionRequest, "action" | "tags" | "riskLevel" | "estimateMicroUsd" | "resource" | "inputs" | "inputsDigest" | "price"> & {
@@ -24,6 +24,8 @@ export interface Circumstances {
   /** A reservation is to be larger: only rules that look at the estimate are asked again, and what counts calls has counted this one. */
   readonly isTopup: boolean;
   readonly sha256: Sha256;
+  /** Shared by all that is asked in one call. */
+  readonly budget: WorkBudget;
 }
 
 /**
@@ -46,8 +48,10 @@ export function evaluatePolicy(compiled: CompiledPolicy, ref: PolicyRef, asked: 
   };
   const known = asked.inputsKnown ?? (asked.inputsDigest !== null && asked.inputs === undefined ? [] : WHOLE);
   const { isTopup } = around;
-  const permits = found.permits.flatMap((group) => (isTopup && !group.some(looksAtEstimate) ? [] : permitFindings(group, scene, known)));
-  const rules = ruleFindings(isTopup ? found.rules.filter(looksAtEstimate) : found.rules, scene, known);
+  const permits = found.permits.flatMap((group) =>
+    isTopup && !group.some(looksAtEstimate) ? [] : permitFindings(group, scene, known, around.budget),
+  );
+  const rules = ruleFindings(isTopup ? found.rules.filter(looksAtEstimate) : found.rules, scene, known, around.budget);
   const requirements = isTopup ? [] : found.requirements.map((requirement) => requirementOf(requirement, known));
   const isWhole = covers(known, []);
   const hold = holdingRule(compiled, found.needsApproval, asked, priced.estimateMicroUsd);
@@ -88,20 +92,20 @@ const looksAtEstimate = ({ condition }: CompiledRule): boolean => {
 };
 
 /** What a rule's condition comes to here; `false`: it does not hold. */
-export function say({ condition }: CompiledRule, scene: Scene, known: readonly Path[]): Said | false {
+export function say({ condition }: CompiledRule, scene: Scene, known: readonly Path[], budget: WorkBudget): Said | false {
   const expression = condition();
   if (expression === true) return "holds";
   if (expression === null) return "failed";
   if (expression.reads.inputs.some((path) => !covers(known, path))) return "inputs_missing";
   if (expression.reads.history.length > 0) return { ask: expression.text };
-  const holds = expression.evaluate(scene, null, null);
+  const holds = expression.evaluate(scene, null, null, budget);
   return holds === null ? "failed" : holds && "holds";
 }
 
-function ruleFindings(rules: readonly CompiledRule[], scene: Scene, known: readonly Path[]): readonly RuleFinding[] {
+function ruleFindings(rules: readonly CompiledRule[], scene: Scene, known: readonly Path[], budget: WorkBudget): readonly RuleFinding[] {
   const found: RuleFinding[] = [];
   for (const rule of rules) {
-    const said = say(rule, scene, known);
+    const said = say(rule, scene, known, budget);
     if (said === false || rule.effect === "permit") continue;
     found.push({ rule: rule.rule, effect: rule.effect, history: rule.history, mode: rule.mode, stops: rule.stops, said });
   }
@@ -109,7 +113,7 @@ function ruleFindings(rules: readonly CompiledRule[], scene: Scene, known: reado
 }
 
 /** What stands against an action of whose permit rules none is found to hold. A rule that is only observed permits nothing where another is enforced. */
-function permitFindings(group: readonly CompiledRule[], scene: Scene, known: readonly Path[]): readonly PermitFinding[] {
+function permitFindings(group: readonly CompiledRule[], scene: Scene, known: readonly Path[], budget: WorkBudget): readonly PermitFinding[] {
   const enforced = group.filter(({ mode }) => mode === "enforce");
   const counting = enforced.length > 0 ? enforced : group;
   const [first] = counting;
@@ -117,7 +121,7 @@ function permitFindings(group: readonly CompiledRule[], scene: Scene, known: rea
   const asks: string[] = [];
   let inputsMissing = false;
   for (const rule of counting) {
-    const said = say(rule, scene, known);
+    const said = say(rule, scene, known, budget);
     if (said === "holds") return [];
     if (said === "inputs_missing") inputsMissing = true;
     if (said !== false && typeof said === "object") asks.push(said.ask);

@@ -121,6 +121,7 @@ export function explain(asked: Asked): Explanation {
     conditions: ask.conditions,
     presented: ask.presented,
     past: pastOf(book.trail, around.now),
+    budget: ask.budget,
   };
   const gates = gatesOf(question, ask, findings);
   const reached = new Set(gates.filter(({ outcome }) => outcome !== "not_asked").map(({ gate }) => gate));

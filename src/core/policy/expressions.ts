@@ -4,7 +4,7 @@ import { check, type ExpressionFault, type ExpressionKind } from "./expression_c
 import type { Frame, Piece } from "./expression_frame.ts";
 import { type Reads, readsOf } from "./expression_reads.ts";
 import type { Outcome } from "./expression_values.ts";
-import type { Conditions, Past, Prior, Scene } from "./findings.ts";
+import type { Conditions, Past, Prior, Scene, WorkBudget } from "./findings.ts";
 
 export type { ExpressionFault, ExpressionKind, Reads };
 
@@ -17,7 +17,7 @@ export interface Expression {
    * wanted, overflows, is divided by zero, was too much work (more than a million steps), or is neither true nor false in the end.
    * `past` and `prior` may be `null` where the expression does not read them.
    */
-  evaluate(scene: Scene, past: Past | null, prior: Prior | null): boolean | null;
+  evaluate(scene: Scene, past: Past | null, prior: Prior | null, budget?: WorkBudget): boolean | null;
 }
 
 /** About 10 nanoseconds each: what hostile inputs can make one evaluation cost is some tens of milliseconds. */
@@ -41,7 +41,7 @@ export function compileExpression(text: string, kind: ExpressionKind): Result<Ex
   if ("message" in made) return err(made);
   const { piece, usesLocals, history } = made;
   const reads = readsOf(checked.value, history);
-  return ok({ text, reads, evaluate: (scene, past, prior) => run(piece, { usesLocals, reads }, scene, past, prior) });
+  return ok({ text, reads, evaluate: (scene, past, prior, budget) => run(piece, { usesLocals, reads }, scene, past, prior, budget) });
 }
 
 function run(
@@ -50,8 +50,10 @@ function run(
   scene: Scene,
   past: Past | null,
   prior: Prior | null,
+  budget: WorkBudget | undefined,
 ): boolean | null {
-  const frame: Frame = { scene, past, prior, reads, locals: usesLocals ? [] : NO_LOCALS, steps: MOST_STEPS };
+  const steps = Math.min(MOST_STEPS, budget?.steps ?? MOST_STEPS);
+  const frame: Frame = { scene, past, prior, reads, locals: usesLocals ? [] : NO_LOCALS, steps };
   try {
     const value = piece(frame);
     // An expression that could not pay for its work may have gone on without it (`||`): then nothing it says counts.
@@ -59,6 +61,8 @@ function run(
   } catch {
     // Values nested so deep that comparing them leaves no stack. Whatever it was, a condition without an answer fails to the safe side.
     return null;
+  } finally {
+    if (budget !== undefined) budget.steps -= steps - Math.max(0, frame.steps);
   }
 }
 
@@ -74,12 +78,12 @@ export class ExpressionMemory implements Conditions {
     this.#most = most;
   }
 
-  rule(text: string, scene: Scene, past: Past): boolean | null {
-    return this.find(text, "rule")?.evaluate(scene, past, null) ?? null;
+  rule(text: string, scene: Scene, past: Past, budget: WorkBudget): boolean | null {
+    return this.find(text, "rule")?.evaluate(scene, past, null, budget) ?? null;
   }
 
-  where(text: string, scene: Scene, prior: Prior): boolean | null {
-    return this.find(text, "where")?.evaluate(scene, null, prior) ?? null;
+  where(text: string, scene: Scene, prior: Prior, budget: WorkBudget): boolean | null {
+    return this.find(text, "where")?.evaluate(scene, null, prior, budget) ?? null;
   }
 
   /** The compiled condition, or `null` where the text is none. */

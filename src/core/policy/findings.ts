@@ -154,9 +154,17 @@ export interface Past {
 
 /** Answers conditions where the history is. A text that passed compilation elsewhere compiles here too. Never throws; `null`: it could not be evaluated. */
 export interface Conditions {
-  rule(text: string, scene: Scene, past: Past): boolean | null;
-  where(text: string, scene: Scene, prior: Prior): boolean | null;
+  rule(text: string, scene: Scene, past: Past, budget: WorkBudget): boolean | null;
+  where(text: string, scene: Scene, prior: Prior, budget: WorkBudget): boolean | null;
 }
+
+/** What all conditions of one call may still spend together, in steps. What comes when it is spent cannot be evaluated, if it needs any. */
+export interface WorkBudget {
+  steps: number;
+}
+
+/** Some tens of milliseconds: what one call can make everybody else on the machine wait for. */
+export const workBudget = (): WorkBudget => ({ steps: 5_000_000 });
 
 /** What an estimate rests on when a request names a model. */
 export interface Price {

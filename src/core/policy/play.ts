@@ -17,7 +17,7 @@ import { circumstancesOf, type Known } from "./circumstances.ts";
 import type { CompiledPolicy } from "./compile.ts";
 import { type Asked, type Circumstances, evaluatePolicy } from "./evaluate.ts";
 import { ExpressionMemory } from "./expressions.ts";
-import type { Evaluation, Findings, PolicyRef } from "./findings.ts";
+import { type Evaluation, type Findings, type PolicyRef, workBudget } from "./findings.ts";
 
 /** What of a request is evaluated. */
 type Evaluated = Asked & Known["request"];
@@ -145,13 +145,20 @@ export class Play {
   #asked(findings: Findings): Omit<Ask, "request"> {
     const evaluation: Evaluation = { kind: "findings", findings };
     const { principal } = this.#stage;
-    return { principal, evaluation, lease: { fresh: true, policy: this.#ref }, presented: "none", conditions: this.#conditions };
+    return {
+      principal,
+      evaluation,
+      lease: { fresh: true, policy: this.#ref },
+      presented: "none",
+      conditions: this.#conditions,
+      budget: workBudget(),
+    };
   }
 
   #around(request: Evaluated, now: Instant, isTopup: boolean): Circumstances {
     const { tenant, session, agent, principal } = this.#stage;
     const stored = (ref: { readonly type: string; readonly id: string }) => this.#stage.attributesOf?.(ref) ?? {};
-    return circumstancesOf({ tenant, session, agent, principal, request, stored, now, isTopup, sha256: this.#sha256 });
+    return circumstancesOf({ tenant, session, agent, principal, request, stored, now, isTopup, sha256: this.#sha256, budget: workBudget() });
   }
 
   #turn<T>(now: Instant, act: (turn: Turn) => T): T {

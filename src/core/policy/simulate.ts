@@ -2,7 +2,7 @@ import { MOST_SPENT, spentOf } from "../book.ts";
 import type { Digest, Sha256 } from "../digest.ts";
 import type { DecisionId, EntryId } from "../ids.ts";
 import { type MicroUsd, microUsdOf, ZERO_USD } from "../money.ts";
-import type { ReasonCode } from "../reasons.ts";
+import { REASONS, type ReasonCode } from "../reasons.ts";
 import type { Keeping } from "../redact.ts";
 import type { ActionRequest, CommitReport, Principal } from "../request.ts";
 import type { Instant } from "../time.ts";
@@ -30,7 +30,7 @@ export const CHANGES = ["newly_denied", "newly_allowed", "newly_held", "no_longe
 export type ChangeKind = (typeof CHANGES)[number];
 
 /** So many entries stand behind a figure by name; the figure counts all of them. */
-export const MOST_NAMED = 100;
+const MOST_NAMED = 100;
 
 /** What is taken for granted where the record cannot say. The answer carries these sentences: a figure is worth what they are worth. */
 export const ASSUMPTIONS: readonly string[] = [
@@ -393,29 +393,15 @@ export function looksAtStored(policy: CompiledPolicy, { entry }: Recorded): { re
   return policy.ofAction(entry.action).looksAt;
 }
 
-/** Denials that say nothing about what a policy permits, or that count what more than one session did. */
+/**
+ * Denials that say nothing about what a policy permits, or that count what more than one session did: by their order all that comes before the first
+ * thing that a policy says, and all from the answers of people to a hold up to the hold itself.
+ */
 const BEYOND_POLICY: ReadonlySet<ReasonCode> = new Set<ReasonCode>([
-  "session_closed",
-  "run_closed",
-  "tenant_killed",
-  "agent_killed",
-  "session_killed",
-  "run_killed",
-  "action_killed",
-  "tenant_paused",
-  "agent_paused",
-  "session_paused",
-  "run_paused",
-  "authority_stale",
-  "policy_missing",
-  "policy_invalid",
+  ...REASONS.slice(0, REASONS.indexOf("action_denied")),
   "agent_budget_exceeded",
   "tenant_budget_exceeded",
-  "approval_rejected",
-  "approval_expired",
-  "approval_mismatch",
-  "approval_consumed",
-  "batch_refused",
+  ...REASONS.slice(REASONS.indexOf("approval_rejected"), REASONS.indexOf("approval_required")),
 ]);
 
 /** What a rule looks at that the record may not have. */

@@ -21,6 +21,8 @@ const MOST_DEPTH = 32;
 const MOST_ALIASES = 100;
 const MOST_NODES = 200_000;
 const MOST_PUNCTUATION = 1000;
+/** Of the outermost mapping: sections, and lines of texts that only look like one. */
+const MOST_MEMBERS = 1000;
 
 /**
  * Reads YAML 1.2 (core schema, no tags, directives, merge keys or further documents; at most 100 aliases) or JSON into plain values.
@@ -34,6 +36,10 @@ export function readText(text: string, format: "yaml" | "json", reads: { readonl
   }
   const source = text.startsWith(CST.BOM) ? text.slice(1) : text;
   if (source.trim() === "") return err([{ pointer: "", message: EMPTY_POLICY, line: 1, column: 1 }]);
+  // Reading a text takes a second a megabyte: what begins with more members than any policy has is not read on.
+  const members = format === "json" ? null : source.match(/^[^\s#\-[\]{}"'%&*|>][^\n]*:/gm);
+  if (members !== null && members.length > MOST_MEMBERS)
+    return err([{ pointer: "", message: `a policy has a few sections, found ${members.length} members` }]);
   const fault = format === "json" ? jsonFault(source) : null;
   if (fault !== null) return err([fault]);
   try {

@@ -12,6 +12,9 @@ const READS: readonly Scope[] = ["policies:read", "policies:write"];
 /** No token of kind agent holds it: an agent does not describe itself, nor what it acts on. */
 const WRITES: readonly Scope[] = ["policies:write"];
 
+/** What is stored is about customers and other agents as well. */
+const NOT_OF_OTHERS = refusal("not_your_session", "A token of kind agent reads what is stored of its own subject only.");
+
 export const entityRoutes = [
   route({
     method: "GET",
@@ -25,11 +28,13 @@ export const entityRoutes = [
     query: requests.entitiesQuery,
     body: null,
     answers: [jsonAnswer(200, "A page of entities.", answers.entityPage, { items: [examples.entity], next_cursor: null })],
-    refuses: ["authority_unavailable"],
-    answer: async ({ ports, principal, query }) =>
-      reply(await ports.tenants.listEntities(principal.tenant, pageQuery(query), query.type ?? null), (rows) =>
+    refuses: ["not_your_session", "authority_unavailable"],
+    answer: async ({ ports, principal, query }) => {
+      if (principal.kind === "agent") return err(NOT_OF_OTHERS);
+      return reply(await ports.tenants.listEntities(principal.tenant, pageQuery(query), query.type ?? null), (rows) =>
         answered(200, present.page(rows, present.entity)),
-      ),
+      );
+    },
   }),
   route({
     method: "PUT",
@@ -68,8 +73,10 @@ export const entityRoutes = [
     body: null,
     answers: [jsonAnswer(200, "What is stored.", answers.entity, examples.entity)],
     refuses: ["authority_unavailable"],
-    answer: async ({ ports, principal, parameters: { type, id } }) =>
-      reply(await ports.tenants.readEntity(principal.tenant, { type, id }), (row) => answered(200, present.entity(row))),
+    answer: async ({ ports, principal, parameters: { type, id } }) => {
+      if (principal.kind === "agent" && !(type === "agent" && id === principal.subject)) return err(NOT_OF_OTHERS);
+      return reply(await ports.tenants.readEntity(principal.tenant, { type, id }), (row) => answered(200, present.entity(row)));
+    },
   }),
   route({
     method: "DELETE",

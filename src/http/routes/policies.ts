@@ -91,11 +91,12 @@ export const policyRoutes = [
     id: "simulatePolicy",
     tag: "Policies",
     summary: "Decide recorded history again under a candidate, and say what would have changed",
-    description: `Statefully: what the candidate denies takes no money, counts in no window and is no prerequisite of what came later. The candidate stands alone, or with \`replaces\` beside the tenant's and the agent's other active policies; it is published nowhere. Sessions are read from their beginning, the latest opened first. One call begins no further session after ${MOST_ENTRIES} entries, ${MOST_SESSIONS} sessions or ${MOST_LOOKUPS} look-ups of stored attributes and older policies: then \`next\` goes on, and the figures of the parts add up. A single session is read up to ${MOST_ENTRIES_OF_A_SESSION} entries. A token of kind agent is told of its own sessions only.`,
+    description: `Statefully: what the candidate denies takes no money, counts in no window and is no prerequisite of what came later. The candidate stands alone, or with \`replaces\` beside the tenant's and the agent's other active policies; it is published nowhere. Sessions are read from their beginning, the latest opened first. One call begins no further session after ${MOST_ENTRIES} entries, ${MOST_SESSIONS} sessions or ${MOST_LOOKUPS} look-ups of stored attributes and older policies: then \`next\` goes on, and the figures of the parts add up. A single session is read up to ${MOST_ENTRIES_OF_A_SESSION} entries or ${MOST_LOOKUPS} look-ups of its own. A token of kind agent is told of its own sessions only.`,
     caller: "bearer",
     scopes: READS,
     query: requests.noQuery,
-    body: jsonBody(requests.simulate, examples.simulate),
+    // A policy as a text inside JSON takes up to twice its room.
+    body: { ...jsonBody(requests.simulate, examples.simulate), mostBytes: 2 * MOST_POLICY_BYTES + 64 * 1024 },
     answers: [jsonAnswer(200, "What would have changed, with the entries behind every figure.", answers.simulation, examples.simulation)],
     refuses: ["policy_invalid", "not_found", "not_your_session", "authority_unavailable", "ledger_unavailable"],
     answer: async ({ ports, principal, body }) => {
