@@ -70,6 +70,27 @@ describe("a decision", () => {
     if (status === 415) expect(await response.json()).toMatchObject({ code: "media_type_unsupported" });
   });
 
+  it.each([
+    ["usage of no model", { usage: { input_tokens: 10 } }, { basis: "unpriced", known: false }],
+    ["no tokens of a model", { model: { name: "m" }, usage: { input_tokens: 0 } }, { basis: "none", known: true }],
+    ["tokens of a model that is known", { model: { name: "m" }, usage: { output_tokens: 7 } }, { basis: "computed", known: true }],
+    ["tokens of one that is not", { model: { name: "x" }, usage: { output_tokens: 7 } }, { basis: "unpriced", known: false }],
+    ["an estimate beside them", { model: { name: "x" }, usage: { output_tokens: 7 }, estimate_usd: "0" }, { basis: "stated", known: false }],
+  ])("says what its price rests on: %s", async (_, body, price) => {
+    const asked: DecideCall[] = [];
+    const app = appOver({
+      sessions: {
+        decide: async (_tenant: string, _session: string, call: DecideCall) => {
+          asked.push(call);
+          return ok({ kind: "decided", decisions: [] });
+        },
+      },
+    });
+    await app(`${SESSION}/decisions/batch`, post({ decisions: [{ action: "a", ...body }] }));
+    expect(asked[0]?.items[0]?.request.price).toEqual({ ...price, data: "test" });
+    expect(asked[0]?.items[0]?.request.estimateMicroUsd).toBe(price.basis === "computed" ? 70 : 0);
+  });
+
   it("is shown with an absolute URL of its approval, and an overrun account with nothing remaining", async () => {
     const response = await send(`https://gate.example${SESSION}/decisions`, post({ action: "pay" }));
     expect(await response.json()).toMatchObject({
@@ -234,6 +255,15 @@ describe("an agent's token", () => {
     const path = `/v1/ledger/${EXAMPLE_IDS.ent}`;
     expect((await send(path, get({ Authorization: AGENT }))).status).toBe(200);
     expect((await send(path, get({ Authorization: bearer("agent", "eve") }))).status).toBe(404);
+  });
+
+  it("reads what is stored of itself only: the rest is about customers and others", async () => {
+    const reads = (path: string, kind: "agent" | "service") => send(path, get({ Authorization: bearer(kind, "ada", ["policies:read"]) }));
+    expect((await reads("/v1/entities/agent/ada", "agent")).status).toBe(200);
+    for (const path of ["/v1/entities/agent/eve", "/v1/entities/customer/ada", "/v1/entities"]) {
+      expect(await (await reads(path, "agent")).json()).toMatchObject({ code: "not_your_session" });
+      expect((await reads(path, "service")).status).toBe(200);
+    }
   });
 
   it("is told its own sums only", async () => {

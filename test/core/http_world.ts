@@ -196,7 +196,7 @@ export function portsOf(overrides: Overrides = {}): Ports {
       evaluateLastSeen: async () => null,
       evaluateUnder: async () => err(refusal("authority_unavailable", "not asked for here")),
     },
-    prices: { data: "none", knows: () => false, costOf: () => null },
+    prices: { data: "test", knows: ({ name }) => name === "m", costOf: ({ name }) => (name === "m" ? microUsdOf(70) : null) },
     sha256: (text) => createHash("sha256").update(text).digest("hex"),
     newId: <P extends IdPrefix>(prefix: P) => idOf(prefix, AT, crypto.getRandomValues(new Uint8Array(10))),
   };

@@ -67,7 +67,9 @@ function agentsentinel(
   given: { readonly input?: string; readonly environment?: object; readonly cwd?: string } = {},
 ): Promise<Ended> {
   return new Promise((resolve, reject) => {
-    const environment = { ...process.env, npm_lifecycle_event: "test", FORCE_COLOR: "1", ...given.environment };
+    // Whoever runs the tests may forbid colours; here it is each test that says so, and Node warns of both at once.
+    const { NO_COLOR: _, ...inherited } = process.env;
+    const environment = { ...inherited, npm_lifecycle_event: "test", FORCE_COLOR: "1", ...given.environment };
     const child = spawn(process.execPath, [PROGRAM, ...args], { cwd: given.cwd ?? folder, env: environment });
     let [out, err] = ["", ""];
     child.stdout.on("data", (chunk) => (out += chunk));

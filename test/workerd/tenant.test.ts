@@ -135,22 +135,25 @@ describe("leases", () => {
 });
 
 describe("what is in force", () => {
-  it("does not change when a document is put without activating it, wherever it says it belongs", async () => {
+  it("does not change when a document says that it belongs elsewhere", async () => {
     const { operator, agent, tenant } = await newTenant("denied_actions: [rm]");
     await putFor(operator, "other", "allowed_actions: [pay, rm]");
     const session = await newSession(agent);
     const { document } = got(parsePolicy("denied_actions: [rm]", "yaml"));
-    const moved = await ports.tenants.putPolicy(tenant, operator, {
-      name: "main",
-      scope: "agent",
-      target: "somebody",
-      document: JSON.parse(JSON.stringify(document)),
-      digest: policyDigest(ports.sha256, document),
-      text: "denied_actions: [rm]",
-      format: "yaml",
-      activate: false,
-    });
-    expect(refusalOf(moved)).toBe("body_invalid");
+    // Whether it would be in force in the other place or not: whom it binds now would be bound no more.
+    for (const activate of [false, true]) {
+      const moved = await ports.tenants.putPolicy(tenant, operator, {
+        name: "main",
+        scope: "agent",
+        target: "somebody",
+        document: JSON.parse(JSON.stringify(document)),
+        digest: policyDigest(ports.sha256, document),
+        text: "denied_actions: [rm]",
+        format: "yaml",
+        activate,
+      });
+      expect(refusalOf(moved)).toBe("body_invalid");
+    }
     expect((await decideOne(agent, session, "rm")).reason.code).toBe("action_denied");
   });
 
