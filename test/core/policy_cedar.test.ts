@@ -352,7 +352,7 @@ test("what asks before it looks has the same answers under Cedar, for thousands 
       }
       expect(theirs.flatMap(({ errors }) => [...errors])).toEqual([]);
     }),
-    { numRuns: 1000 },
+    { numRuns: 2500 },
   );
   // Requests that are all denied, or all allowed, would prove little.
   expect(Math.min(seen.allow, seen.deny) / (seen.allow + seen.deny)).toBeGreaterThan(0.2);
@@ -427,7 +427,7 @@ test("where evaluating fails, ours differs from Cedar in two ways and no more: a
         else if (predicted.ours === "deny") seen.stricter++;
       }
     }),
-    { numRuns: 250 },
+    { numRuns: 600 },
   );
   expect(Math.min(...Object.values(seen)), JSON.stringify(seen)).toBeGreaterThan(0);
 });
