@@ -228,11 +228,14 @@ function ruleLines(rule: RuleExplained, { paint }: Terminal): readonly string[] 
   const head = `      ${paint.cyan(plain(rule.rule))} ${effect}s ${plain(actions.join(", "))}: ${says}${notes.length === 0 ? "" : paint.dim(` (${notes.join(", ")})`)}`;
   return [
     head,
-    ...(when === null ? [] : [`        when ${plain(when)}`]),
-    ...parts.map(({ text, holds }) => `          ${holds === null ? paint.red("?") : holds ? paint.green("✓") : paint.red("✗")} ${plain(text)}`),
+    ...(when === null ? [] : [`        when ${onOneLine(when)}`]),
+    ...parts.map(({ text, holds }) => `          ${holds === null ? paint.red("?") : holds ? paint.green("✓") : paint.red("✗")} ${onOneLine(text)}`),
     ...lookLines(looks, "          ", paint),
   ];
 }
+
+/** A condition as its author broke it into lines, without the breaks. */
+const onOneLine = (text: string): string => plain(text.replace(/\s*\n\s*/g, " "));
 
 const lookLines = (looks: readonly Looked[], indent: string, paint: Terminal["paint"]): readonly string[] =>
   looks.map((look) => paint.dim(`${indent}${plain(look.at)} is ${"value" in look ? shown(look.value) : "not there"}`));
@@ -251,7 +254,7 @@ function requirementLines({ rule, after, where, same, withinMs }: RequirementExp
   const alike = same.length === 0 ? "" : ` with the same ${same.join(" and ")}`;
   return [
     `      ${paint.cyan(plain(rule))} wants ${after.map(({ pattern }) => pattern).join(" and ")} first${within}${alike}`,
-    ...(where === null ? [] : [`        where ${plain(where)}`]),
+    ...(where === null ? [] : [`        where ${onOneLine(where)}`]),
     ...after.flatMap(({ pattern, found, looks }) => [
       `          ${found === "fits" ? paint.green("✓") : paint.red("✗")} ${plain(pattern)} ${FOUND[found]}`,
       ...lookLines(looks, "            ", paint),

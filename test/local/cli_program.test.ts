@@ -253,6 +253,12 @@ bad.yaml:4:12 mistake /budgets/session a USD amount is digits with up to six dec
     expect([bad.code, bad.out, bad.err]).toMatchObject([1, "", expect.stringContaining("bad.yaml:2:1")]);
   });
 
+  it("explain shows a condition on one line, however its author broke it", async () => {
+    const rules = "rules:\n  - id: r\n    effect: forbid\n    actions: [a]\n    when: |-\n      inputs.n == 1\n        && inputs.m == 2\n";
+    const { out } = await agentsentinel(["policy", "explain", "-", '{"action": "a", "inputs": {"n": 1}}'], { input: rules });
+    expect(out).toContain("when inputs.n == 1 && inputs.m == 2\n");
+  });
+
   it("nothing is coloured in a pipe, and on a terminal only where NO_COLOR does not forbid it", async () => {
     const all = await Promise.all([
       policy("check", "bad.yaml"),
