@@ -483,6 +483,13 @@ describe("denials that no policy decides", () => {
     live.wait(1).ask("c", { usd: "1" });
     expect(figures(simulate(live, "budgets: { session: 1 }"))).toEqual({ decisions: 3, same: 1, batch_refused: 2 });
   });
+
+  it("keeps the holds that counted on it too", () => {
+    const policy = "{ requires: { b: { after: [a] } }, approvals: { actions: [b] } }";
+    const live = new Live(policy);
+    live.batch([{ action: "a" }, { action: "b" }], "all_or_nothing");
+    expect(figures(simulate(live, policy))).toEqual({ decisions: 2, same: 0, batch_refused: 2 });
+  });
 });
 
 describe("a window", () => {

@@ -196,14 +196,15 @@ export class SessionSimulation {
     }
   }
 
-  /** A batch that was refused whole is known by the instant: a denial beside it may have counted on what was then not taken. */
+  /** A batch that was refused whole is known by the instant: a denial or a hold beside it may have counted on what was then not taken. */
   #decideTogether(): void {
     const together = this.#together;
     this.#together = [];
     const refused = together.some(({ entry }) => entry.reason === "batch_refused");
     for (const recorded of together) {
       const { verdict, reason } = recorded.entry;
-      const why = verdict === "deny" && reason !== null ? (BEYOND_POLICY.has(reason) ? reason : refused ? "batch_refused" : null) : null;
+      const beyond = verdict === "deny" && reason !== null && BEYOND_POLICY.has(reason) ? reason : null;
+      const why = beyond ?? (refused && verdict !== "allow" ? "batch_refused" : null);
       this.#decide(recorded, why);
     }
   }
