@@ -202,3 +202,14 @@ it("all conditions of one call share what they may spend, and what needs more th
   expect(found.rules.length).toBeLessThan(40);
   expect(found.rules.every(({ said }) => said === "failed")).toBe(true);
 });
+
+it("conditions that look at the history share it too, where the history is", () => {
+  const rules = Array.from({ length: 40 }, (_, n) => ({
+    effect: "forbid",
+    actions: ["x"],
+    when: `count('a', 60) > 100 || inputs.l.exists(a, inputs.l.exists(b, a + b == ${-n - 1}.0))`,
+  }));
+  const decide = (length: number) => lineOf(new Playing({ rules }).decide(requestOf("x", { in: { l: Array<number>(length).fill(1) } }), 0));
+  expect(decide(20)).toBe("allow");
+  expect(decide(200)).toContain("deny rule_forbids");
+});

@@ -7,6 +7,7 @@ import { compileExpression, type Expression } from "./expressions.ts";
 import type { BudgetLimit, ConcurrencyLimit, Keep, Mode, Path, RateLimit, Reach, ReserveLimit, RetryLimit } from "./findings.ts";
 import { parsePath } from "./paths.ts";
 import { byNarrowness, indexOf, PatternIndex } from "./patterns.ts";
+import { pointerOf } from "./text.ts";
 
 /** A policy ready to be asked. What it says of an action's name alone is found once and remembered for the next request. */
 export interface CompiledPolicy {
@@ -192,7 +193,7 @@ function askByName(document: PolicyDocument, limits: PolicyLimits): (action: str
       listed: allowed.every((list) => list.naming(action).length > 0),
       permits: [...permits.values()],
       rules: naming.filter(({ effect }) => effect !== "permit"),
-      schemas: schemas.naming(action).flatMap(({ pattern, value }) => value().map((schema) => ({ rule: pointer("arguments", pattern), schema }))),
+      schemas: schemas.naming(action).flatMap(({ pattern, value }) => value().map((schema) => ({ rule: pointerOf(["arguments", pattern]), schema }))),
       requirements: requirementsOf,
       loops,
       retries,
@@ -278,7 +279,7 @@ type Requires = NonNullable<PolicyDocument["requires"]>;
 function compileRequirement(pattern: string, { after, within_seconds, same, where }: Requires[string][number]): CompiledRequirement {
   const compiled = where === undefined ? null : compileExpression(where, "where");
   return {
-    rule: pointer("requires", pattern),
+    rule: pointerOf(["requires", pattern]),
     after,
     withinMs: within_seconds === undefined ? null : millisecondsOf(within_seconds),
     // A path that cannot be read any more is never there, so nothing is ever alike.
@@ -359,7 +360,5 @@ function once<T>(make: () => T): () => T {
     return made.value;
   };
 }
-
-const pointer = (section: string, member: string): string => `/${section}/${member.replaceAll("~", "~0").replaceAll("/", "~1")}`;
 
 const amountOf = (amount: string | undefined): MicroUsd | null => (amount === undefined ? null : storedUsd(amount));

@@ -2,6 +2,7 @@ import type { ASTNode } from "@marcbachmann/cel-js";
 import { err, ok, type Result } from "../result.ts";
 import type { Path } from "./findings.ts";
 import { parsePath } from "./paths.ts";
+import { MOST_STARS, PATTERN } from "./patterns.ts";
 
 /** A look back, known before anything is evaluated. */
 export interface LookBack {
@@ -25,8 +26,6 @@ export const HISTORY: ReadonlyMap<string, string> = new Map([
   ["sum", "sum('action', 'inputs.path', seconds), or sum('action', seconds) for what it cost in USD"],
 ]);
 
-const PATTERN = /^[A-Za-z0-9_\-.:/*]{1,128}$/;
-const MOST_STARS = 16;
 /** As far back as a session can go. */
 const MOST_SECONDS = 31 * 24 * 60 * 60;
 

@@ -62,7 +62,7 @@ export const timestampOf = (ms: number): Timestamp | Fault =>
   ms >= FIRST_INSTANT_MS && ms <= LAST_INSTANT_MS ? new Timestamp(Math.trunc(ms)) : FAULT;
 export const durationOf = (ms: number): Duration | Fault => (Math.abs(ms) <= LONGEST_MS ? new Duration(ms) : FAULT);
 
-export function isMembers(value: Outcome): value is Members {
+function isMembers(value: Outcome): value is Members {
   return (
     typeof value === "object" &&
     value !== null &&

@@ -25,7 +25,7 @@ export interface Finding {
 }
 
 /** What a policy may come to once its aliases and defaults are written out: a store's row must carry it. */
-export const MOST_DOCUMENT_BYTES = 1_800_000;
+const MOST_DOCUMENT_BYTES = 1_800_000;
 
 /**
  * Parses an author's text. Refuses with every mistake at once (at most 100), each with a JSON pointer, line and column, saying what was found and

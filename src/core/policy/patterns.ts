@@ -75,6 +75,10 @@ class Shelf<T> {
 
 export const indexOf = (patterns: readonly string[]): PatternIndex<true> => new PatternIndex(patterns.map((pattern) => [pattern, true]));
 
+/** An action's name, or a glob: 1 to 128 letters, digits, `_ - . : /` and `*`. */
+export const PATTERN = /^[A-Za-z0-9_\-.:/*]{1,128}$/;
+export const MOST_STARS = 16;
+
 export const isGlob = (pattern: string): boolean => pattern.includes("*");
 
 /** An exact name before every glob, then the glob with more letters of its own, then by code units so that the order is one. */

@@ -4,10 +4,9 @@ import { DETECTORS } from "../redact.ts";
 import { RISK_LEVELS } from "../request.ts";
 import { type Bounds, DEFAULT_APPROVAL_TIMEOUT_SECONDS } from "./document.ts";
 import { parsePath } from "./paths.ts";
+import { MOST_STARS, PATTERN } from "./patterns.ts";
 
 const DAY_SECONDS = 86_400;
-const MOST_STARS = 16;
-const PATTERN = /^[A-Za-z0-9_\-.:/*]{1,128}$/;
 /** Text without control characters and lone surrogates, which no store keeps faithfully. */
 const TEXT = /^[^\p{Cc}\p{Cs}]+$/u;
 
