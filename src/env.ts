@@ -1,3 +1,4 @@
+import type { Directory } from "./authority/directory.ts";
 import type { SessionAuthority } from "./authority/session_authority.ts";
 import type { TenantAuthority } from "./authority/tenant_authority.ts";
 import type { TenantLedger } from "./ledger/tenant_ledger.ts";
@@ -7,6 +8,7 @@ export interface Env {
   readonly SESSIONS: DurableObjectNamespace<SessionAuthority>;
   readonly TENANTS: DurableObjectNamespace<TenantAuthority>;
   readonly LEDGERS: DurableObjectNamespace<TenantLedger>;
+  readonly DIRECTORY: DurableObjectNamespace<Directory>;
   readonly DB: D1Database;
   readonly TOKEN_ISSUER: string;
   readonly ROOT_KEY: string;

@@ -2,6 +2,7 @@ import type { Env } from "./env.ts";
 import { createApp } from "./http/app.ts";
 import { openPorts } from "./ports.ts";
 
+export { Directory } from "./authority/directory.ts";
 export { SessionAuthority } from "./authority/session_authority.ts";
 export { TenantAuthority } from "./authority/tenant_authority.ts";
 export { TenantLedger } from "./ledger/tenant_ledger.ts";

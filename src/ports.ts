@@ -1,4 +1,5 @@
 import { openSessions, openTenants } from "./authority/authorities.ts";
+import { openDirectory } from "./authority/directory.ts";
 import { sha256 } from "./authority/sha256.ts";
 import { idOf } from "./core/ids.ts";
 import type { Env } from "./env.ts";
@@ -20,6 +21,7 @@ export function openPorts(env: Env): Ports {
     sessions: openSessions(env),
     tenants,
     ledger: openLedger(env),
+    directory: openDirectory(env),
     policies: openPolicyCache(new PolicyMemory(), tenants, sha256),
     prices: genaiPrices,
     identity: openIdentity(env),

@@ -18,6 +18,7 @@ const ERROR_OF = {
   agent_paused: "AgentKilledError",
   session_paused: "AgentKilledError",
   run_paused: "AgentKilledError",
+  action_paused: "AgentKilledError",
   authority_stale: "GatewayUnavailableError",
   policy_missing: "PolicyViolationError",
   policy_invalid: "PolicyViolationError",

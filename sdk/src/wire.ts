@@ -17,6 +17,8 @@ export type DecisionState = "pending" | "posted" | "released" | "expired" | "den
 export type SessionState = "active" | "paused" | "killed" | "closed" | "expired";
 /** `wind_down`: the reserve from which a few actions are still paid once a budget is gone. */
 export type BudgetScope = "action" | "run" | "session" | "wind_down" | "agent" | "tenant";
+/** A window of an account that sessions share, in UTC; `total`: all time. */
+export type BudgetWindow = "hour" | "day" | "month" | "total";
 export type TokenKind = "agent" | "human" | "service";
 export type Scope =
   | "sessions:write"
@@ -45,6 +47,7 @@ export type ReasonCode =
   | "agent_paused"
   | "session_paused"
   | "run_paused"
+  | "action_paused"
   | "authority_stale"
   | "policy_missing"
   | "policy_invalid"
@@ -132,6 +135,8 @@ export interface SessionSummary {
 export interface SessionBudget {
   readonly scope: BudgetScope;
   readonly name: string;
+  /** Of an agent's or a tenant's budget. */
+  readonly window?: BudgetWindow;
   readonly limit_usd: string | null;
   readonly posted_usd: string;
   readonly pending_usd: string;
@@ -203,10 +208,15 @@ export interface Reservation {
 export interface Balance {
   readonly scope: BudgetScope;
   readonly name: string;
+  /** Of an agent's or a tenant's budget. */
+  readonly window?: BudgetWindow;
   readonly limit_usd: string | null;
   readonly posted_usd: string;
   readonly pending_usd: string;
+  /** Of an agent's or a tenant's budget: what other sessions hold of it and have not spent. */
+  readonly leased_usd?: string;
   readonly remaining_usd: string | null;
+  readonly resets_at?: string;
 }
 
 export interface Rate {
@@ -242,7 +252,15 @@ export interface Decision {
   /** What a policy that only observes would have refused it for. */
   readonly warnings: readonly Reason[];
   readonly approval: { readonly id: string; readonly url: string; readonly expires_at: string } | null;
+  /** The answer is an earlier one, and since then a kill or a pause has come into force: the action must not be run. */
+  readonly superseded?: Superseded;
   readonly entry: EntryMark;
+}
+
+/** What has come into force since a decision was allowed. */
+export interface Superseded {
+  readonly intervention: string;
+  readonly kind: "kill" | "pause";
 }
 
 /** A decision read later: what was answered, and where its money is now. */
@@ -441,6 +459,32 @@ export interface Entity {
   readonly updated_by: string;
 }
 
+// Interventions
+
+export type InterventionTargetType = "tenant" | "agent" | "session" | "run" | "action";
+export type InterventionKind = "kill" | "pause" | "resume" | "revive";
+
+export interface InterveneRequest {
+  /** An action is named exactly, or by a glob. A tenant is named by its own id. */
+  readonly target: { readonly type: InterventionTargetType; readonly id: string };
+  readonly kind: InterventionKind;
+  readonly reason: string;
+}
+
+/** What an intervention did, and who said so. */
+export interface Intervened {
+  readonly id: string;
+  /** Leases of this epoch and later carry it. */
+  readonly epoch: number;
+  readonly evidence: {
+    /** Sessions that obey since their entry `seq`; 0: the session was being opened, and opens with it. */
+    readonly acknowledged: readonly { readonly session: string; readonly seq: number; readonly at: string }[];
+    /** Sessions that did not answer in time. None of them allows anything against it after `in_force_everywhere_by`. */
+    readonly unanswered: readonly string[];
+    readonly in_force_everywhere_by: string;
+  };
+}
+
 // Ledger and costs
 
 export type EntryKind =
@@ -492,9 +536,11 @@ export interface LedgerEntry {
   readonly accounts: readonly {
     readonly scope: BudgetScope;
     readonly name: string;
+    /** Of an agent's or a tenant's budget: the window and when it began, such as `day 2026-11-23T00:00:00.000Z`. */
+    readonly window?: string;
     readonly limit_usd: string | null;
-    readonly before: { readonly posted_usd: string; readonly pending_usd: string };
-    readonly after: { readonly posted_usd: string; readonly pending_usd: string };
+    readonly before: { readonly posted_usd: string; readonly pending_usd: string; readonly slice_usd?: string };
+    readonly after: { readonly posted_usd: string; readonly pending_usd: string; readonly slice_usd?: string };
   }[];
   /** Parts of limits that were reached for the first time. */
   readonly alerts: readonly {
@@ -506,7 +552,7 @@ export interface LedgerEntry {
   }[];
   readonly rates: readonly {
     readonly name: string;
-    readonly per: "session" | "run";
+    readonly per: "session" | "run" | "agent" | "tenant";
     readonly limit: number;
     readonly remaining: number;
     readonly window_ms: number;

@@ -33,7 +33,11 @@ export function openSessions(env: AuthorityEnv): Sessions {
 function readDecided(reply: DecideReplyText): Result<DecideReply, Refusal> {
   if (reply.kind === "other") return reply.reply;
   // Printed by the session's store, from values of this very type.
-  const decisions = reply.texts.map((text, place) => ({ answer: JSON.parse(text) as Decision, replayed: reply.replayed[place] === true }));
+  const decisions = reply.texts.map((text, place) => ({
+    answer: JSON.parse(text) as Decision,
+    replayed: reply.replayed[place] === true,
+    superseded: reply.superseded[place] ?? null,
+  }));
   return ok({ kind: "decided", decisions });
 }
 
@@ -45,6 +49,8 @@ export function openTenants(env: AuthorityEnv): Tenants {
     claimRootKey: (key, fingerprint) => reach(() => at(ROOT_KEYS).claimRootKey(key, fingerprint)),
     listSessions: (tenant, page, agent) => reach(() => at(tenant).listSessions(page, agent)),
     liveSessions: async (tenant, most) => at(tenant).liveSessions(most),
+    intervene: (tenant, principal, intervention) => reach(() => at(tenant).intervene(principal, intervention)),
+    standing: (tenant, agent) => reach(() => at(tenant).standing(agent)),
     putPolicy: (tenant, principal, put) => reach(() => at(tenant).putPolicy(principal, put)),
     activatePolicy: (tenant, principal, name, version) => reach(() => at(tenant).activatePolicy(principal, name, version)),
     deletePolicy: (tenant, principal, name) => reach(() => at(tenant).deletePolicy(principal, name)),
@@ -57,10 +63,16 @@ export function openTenants(env: AuthorityEnv): Tenants {
     readEntity: (tenant, ref) => reach(() => at(tenant).readEntity(ref)),
     listEntities: (tenant, page, type) => reach(() => at(tenant).listEntities(page, type)),
     readEntities: (tenant, refs) => reach(() => at(tenant).readEntities(refs)),
+    readSettings: (tenant) => reach(() => at(tenant).readSettings()),
+    putSettings: (tenant, principal, settings) => reach(() => at(tenant).putSettings(principal, settings)),
+    putIssuer: (tenant, principal, wish) => reach(() => at(tenant).putIssuer(principal, wish)),
+    deleteIssuer: (tenant, principal, name) => reach(() => at(tenant).deleteIssuer(principal, name)),
+    readIssuer: (tenant, name) => reach(() => at(tenant).readIssuer(name)),
+    listIssuers: (tenant, page) => reach(() => at(tenant).listIssuers(page)),
     recordToken: (tenant, principal, token, fingerprint) => reach(() => at(tenant).recordToken(principal, token, fingerprint)),
     listTokens: (tenant, page) => reach(() => at(tenant).listTokens(page)),
     revokeToken: (tenant, principal, id) => reach(() => at(tenant).revokeToken(principal, id)),
-    isTokenGood: async (tenant, id) => at(tenant).isTokenGood(id),
+    isTokenGood: async (tenant, token) => at(tenant).isTokenGood(token),
     ship: async (tenant) => at(tenant).ship(),
   };
 }

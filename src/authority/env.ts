@@ -1,4 +1,5 @@
 import type { EntryBatch } from "../flow/ports.ts";
+import type { Directory } from "./directory.ts";
 import type { SessionAuthority } from "./session_authority.ts";
 import type { TenantAuthority } from "./tenant_authority.ts";
 
@@ -7,6 +8,7 @@ export interface AuthorityEnv {
   readonly SESSIONS: DurableObjectNamespace<SessionAuthority>;
   readonly TENANTS: DurableObjectNamespace<TenantAuthority>;
   readonly LEDGERS: DurableObjectNamespace<LedgerIntake>;
+  readonly DIRECTORY: DurableObjectNamespace<Directory>;
 }
 
 export type LedgerIntake = Rpc.DurableObjectBranded & { accept(batch: EntryBatch): Promise<{ readonly acceptedThrough: number }> };

@@ -2,17 +2,19 @@ import { DurableObject } from "cloudflare:workers";
 import { decideAll, type Member } from "../core/batch.ts";
 import type { Book } from "../core/book.ts";
 import type { Ask } from "../core/conclude.ts";
-import type { Decision, Settlement } from "../core/decision.ts";
+import type { Settlement } from "../core/decision.ts";
 import type { Digest } from "../core/digest.ts";
-import type { PresentedApproval } from "../core/gates.ts";
+import type { PresentedApproval, TenantWord } from "../core/gates.ts";
 import type { ApprovalId, DecisionId, RunId } from "../core/ids.ts";
 import { formatUsd } from "../core/money.ts";
+import { type Order, orderAgainst } from "../core/orders.ts";
 import { ExpressionMemory } from "../core/policy/expressions.ts";
 import { type Evaluation, type PolicyRef, workBudget } from "../core/policy/findings.ts";
 import { type Refusal, refusal } from "../core/refusals.ts";
 import type { CommitReport, Principal } from "../core/request.ts";
 import { err, ok, type Result } from "../core/result.ts";
 import { commit, type DecisionRecord, extend, reconsidered, release, type Told, topup } from "../core/settle.ts";
+import { type Draw, draw, hear, holdsAnything, holdsTooMuch, rollSpans, type Short } from "../core/shares.ts";
 import type { Instant } from "../core/time.ts";
 import { happen, openTurn, record, signature, type Turn } from "../core/turn.ts";
 import type {
@@ -27,6 +29,7 @@ import type {
   SessionOpened,
   SessionRead,
   SessionState,
+  Superseded,
   TopupCall,
   TopupReply,
 } from "../flow/ports.ts";
@@ -37,6 +40,7 @@ import { freshForEntry } from "./randomness.ts";
 import { SessionStore } from "./session_store.ts";
 import { sha256 } from "./sha256.ts";
 import { hasTables } from "./tables.ts";
+import type { Heard } from "./tenant_authority.ts";
 
 /** Entries wait this long for company before they are shipped; a read of the ledger does not wait for it. */
 const SHIP_DELAY_MS = 1_000;
@@ -49,8 +53,14 @@ const MOST_BACKOFF_MS = 60_000;
 const MOST_IN_A_TURN = 128;
 /** A lease is renewed in passing once less than this is left of it. */
 const LEASE_HALF_MS = LEASE_TERM_MS / 2;
-/** How long a decision waits for a lapsed lease to be renewed before it is denied as `authority_stale`. */
-const RENEWAL_PATIENCE_MS = 2_000;
+/** How long a decision waits for its tenant, to renew a lapsed lease or to give more of what sessions share, before it is denied. */
+const TENANT_PATIENCE_MS = 2_000;
+/** So long a settlement that frees what is scarce waits for the tenant to have it back. */
+const GIVE_BACK_PATIENCE_MS = 250;
+/** So often a decision asks for what others take before it. */
+const MOST_ASKS = 4;
+/** An entry that says that this session obeys is shipped sooner than others: somebody watches for it. */
+const OBEYED_DELAY_MS = 200;
 
 /**
  * The authority of one session. It alone moves the session's money: each decision is one step of a turn, and a turn is one storage transaction
@@ -67,7 +77,14 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   /** Whether the session was ever opened, once that is known: what is open stays so. */
   #opened = false;
   #turning = false;
-  #renewal: Promise<void> | null = null;
+  #renewal: Promise<Consulted> | null = null;
+  /** The last of the calls to the tenant: they are made one after another, since only the newest word counts. */
+  #lastConsult: Promise<unknown> = Promise.resolve();
+  /** Who waits for what the tenant must give first. */
+  #thirsty: Thirsty[] = [];
+  #asking = false;
+  /** What the tenant told before the session was open. */
+  #early: Lease | null = null;
   #shipSoon: Promise<void> | null = null;
   /** When the alarm is set to ring, as far as this memory knows. */
   #alarmAt: Instant = Number.POSITIVE_INFINITY;
@@ -100,11 +117,13 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     const meanwhile = this.#answerKnown(order);
     if (meanwhile !== null) return meanwhile;
 
-    const opened: SessionOpened = { id: order.id, agent: order.agent, run: order.run, policy: admitted.value.policy, expiresAt };
+    // What was told while the answer was on its way is newer than the answer.
+    const lease = this.#early !== null && this.#early.epoch > admitted.value.epoch ? this.#early : admitted.value;
+    const opened: SessionOpened = { id: order.id, agent: order.agent, run: order.run, policy: lease.policy, expiresAt };
     this.ctx.storage.transactionSync(() => {
       const { id, agent, labels, fingerprint, budgetMicroUsd, run } = order;
       this.#store.create({ tenant, id, agent, labels, fingerprint, opened, openedAt, expiresAt, budgetMicroUsd, run });
-      this.#store.writeLease({ ...admitted.value, endsAt: openedAt + LEASE_TERM_MS });
+      this.#store.writeLease({ ...lease, endsAt: openedAt + LEASE_TERM_MS });
       const turn = openTurn(this.#store.readBook(), openedAt, TOOLS);
       happen(turn, { kind: "run_opened", run });
       const limits = { labels, budget_usd: budgetMicroUsd === null ? null : formatUsd(budgetMicroUsd), ttl_ms: order.ttlMs };
@@ -125,11 +144,16 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   async decide(callText: string): Promise<DecideReplyText> {
     // Printed by `openSessions`, from a value of this very type.
     const call = JSON.parse(callText) as DecideCall;
-    const reply = await this.#take(call.principal, (turn) => this.#decide(turn, call), true);
+    const reply = await this.#takeDeciding(call.principal, (turn, tenant) => this.#decide(turn, call, tenant));
     if (!reply.ok) return { kind: "other", reply };
     if (reply.value.kind === "policy_moved") return { kind: "other", reply: ok(reply.value) };
     const { decisions } = reply.value;
-    return { kind: "decided", texts: decisions.map(({ answer }) => this.#store.textOf(answer)), replayed: decisions.map(({ replayed }) => replayed) };
+    return {
+      kind: "decided",
+      texts: decisions.map(({ answer }) => this.#store.textOf(answer)),
+      replayed: decisions.map(({ replayed }) => replayed),
+      superseded: decisions.map(({ superseded }) => superseded),
+    };
   }
 
   commit(principal: Principal, id: DecisionId, report: CommitReport, fingerprint: string): Reply<Answered<Settlement>> {
@@ -145,31 +169,29 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   }
 
   topup(call: TopupCall): Reply<TopupReply> {
-    return this.#take(
-      call.principal,
-      (turn): Result<TopupReply, Refusal> => {
-        const found = this.#store.findDecision(call.id);
-        if (found === null) return err(noSuchDecision(call.id));
-        const { matter } = found.record;
-        const lease = this.#standing(turn.now);
-        const again = reconsidered(found.record);
-        if (matter !== null && found.record.state === "pending" && moved(lease, call)) {
-          return ok({ kind: "policy_moved", agent: turn.book.agent, policy: lease.policy, entities: lease.entities, request: again });
-        }
-        const request = { ...again, estimateMicroUsd: call.estimateMicroUsd };
-        const decision = topup(turn, found.record, {
-          request,
-          principal: call.principal,
-          evaluation: underLease(call.evaluation, call.under, lease),
-          lease,
-          presented: "none",
-          conditions: this.#conditions,
-          budget: workBudget(),
-        });
-        return decision.ok ? ok({ kind: "decided", decision: decision.value }) : decision;
-      },
-      true,
-    );
+    return this.#takeDeciding(call.principal, (turn, tenant): Worked<TopupReply> => {
+      const found = this.#store.findDecision(call.id);
+      if (found === null) return err(noSuchDecision(call.id));
+      const { matter } = found.record;
+      const lease = this.#standing(turn.now);
+      const again = reconsidered(found.record);
+      if (matter !== null && found.record.state === "pending" && moved(lease, call)) {
+        return ok({ kind: "policy_moved", agent: turn.book.agent, policy: lease.policy, entities: lease.entities, request: again });
+      }
+      const request = { ...again, estimateMicroUsd: call.estimateMicroUsd };
+      const decision = topup(turn, found.record, {
+        request,
+        principal: call.principal,
+        evaluation: underLease(call.evaluation, call.under, lease),
+        lease,
+        presented: "none",
+        conditions: this.#conditions,
+        budget: workBudget(),
+        tenant,
+      });
+      if (!decision.ok) return decision;
+      return "shorts" in decision.value ? decision.value : ok({ kind: "decided", decision: decision.value });
+    });
   }
 
   async readDecision(principal: Principal, id: DecisionId, waitMs: number): Reply<DecisionRead> {
@@ -213,8 +235,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       return ok(this.#readSession(turn));
     });
     // The session is closed whether or not its tenant hears of it now; the alarm tells it again.
-    if (closed.ok)
-      await Promise.race([this.#tellTenant().catch(() => this.#wakeBy(Date.now() + SHIP_ALARM_MS)), scheduler.wait(RENEWAL_PATIENCE_MS)]);
+    if (closed.ok) await Promise.race([this.#tellTenant().catch(() => this.#wakeBy(Date.now() + SHIP_ALARM_MS)), scheduler.wait(TENANT_PATIENCE_MS)]);
     return closed;
   }
 
@@ -222,16 +243,31 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     return this.#take(principal, (turn) => ok(this.#readSession(turn)));
   }
 
-  /** Takes from the tenant what is now in force. It does not lengthen the lease: nobody knows how long the message was under way. */
-  receive(lease: Lease): void {
-    if (!this.#isOpened()) return;
-    const current = this.#lease ?? this.#store.readLease();
+  /**
+   * Takes from the tenant what is now in force, and answers since which entry it obeys: no turn after this one knows the older lease. It does not
+   * lengthen the lease: nobody knows how long the message was under way. `run`: whether the session has this run is asked for.
+   */
+  receive(lease: Lease, run: string | null): Heard {
+    if (!this.#isOpened()) {
+      if (this.#early === null || lease.epoch > this.#early.epoch) this.#early = lease;
+      return { seq: 0, at: Date.now(), hasRun: false, draw: null };
+    }
+    const current = this.#readLease();
+    const isNewPolicy = current?.policy?.digest !== lease.policy?.digest;
     this.#keepLease({ ...lease, endsAt: current?.endsAt ?? 0 });
+    const book = this.#readBook();
+    const hasRun = [...book.runs.keys()].some((id) => id === run);
+    return { seq: book.head.seq, at: Math.max(Date.now(), book.clock), hasRun, draw: isNewPolicy ? this.#makeDraw([], false) : null };
+  }
+
+  /** Says where the session stands in what it shares; `givesBack`: and keeps nothing of it unspent. `null`: it was never opened. */
+  report(givesBack: boolean): Draw | null {
+    return this.#isOpened() ? this.#makeDraw([], givesBack) : null;
   }
 
   async renewLease(): Reply<null> {
     if (!this.#isOpened()) return err(refusal("not_found", "There is no such session."));
-    await this.#renew();
+    await this.#consult([]);
     return ok(null);
   }
 
@@ -250,9 +286,13 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       if (!expired.ok) return;
       await this.ship();
       if (this.#readBook().closed) await this.#tellTenant();
+      else if (this.#hasLapsed() && holdsAnything(this.#readBook().shares)) {
+        // Nobody asks any more: what was given to this session goes back, so that others may have it.
+        const told = await this.#consult([], { givesBack: true, renews: false });
+        if (told === "lost") throw new Error("the tenant could not be told what comes back");
+      }
       this.#alarmFailures = 0;
-      const { nextExpiry } = this.#readBook();
-      this.#wakeBy(Math.min(nextExpiry, this.#store.forgetAt));
+      this.#wakeBy(this.#dueAt());
       if (!this.#outbox.isEmpty()) this.#wakeBy(Date.now() + SHIP_ALARM_MS);
     } catch (fault) {
       this.#alarmFailures++;
@@ -262,13 +302,13 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     }
   }
 
-  #decide(turn: Turn, call: DecideCall): Result<DecideReply, Refusal> {
+  #decide(turn: Turn, call: DecideCall, tenant: TenantWord): Worked<DecideReply> {
     const { book } = turn;
     const used = call.key === null ? null : this.#store.findKey(call.key.key);
     if (used !== null && used !== call.key?.fingerprint) {
       return err(refusal("idempotency_mismatch", "The Idempotency-Key was used before with another body."));
     }
-    const priors: (Decision | null)[] = [];
+    const priors: (DecisionRecord | null)[] = [];
     for (const item of call.items) {
       const prior = this.#store.findDecision(item.request.id);
       if (prior !== null && prior.fingerprint !== item.fingerprint) {
@@ -286,13 +326,12 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
           ]),
         );
       }
-      priors.push(prior?.record.decision ?? null);
+      priors.push(prior?.record ?? null);
     }
     const lease = this.#standing(turn.now);
     const isNew = priors.includes(null);
     if (isNew && moved(lease, call)) return ok({ kind: "policy_moved", agent: book.agent, policy: lease.policy, entities: lease.entities });
 
-    if (isNew && used === null && call.key !== null) this.#store.writeKey(call.key.key, call.key.fingerprint);
     const budget = workBudget();
     const members: Member[] = call.items.map(({ request, fingerprint, evaluation }, place) => {
       const ask: Ask = {
@@ -303,40 +342,76 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
         presented: this.#presented(request.approval, turn.now),
         conditions: this.#conditions,
         budget,
+        tenant,
       };
-      return { ask, fingerprint, prior: priors[place] ?? null };
+      return { ask, fingerprint, prior: priors[place]?.decision ?? null };
     });
-    return ok({ kind: "decided", decisions: decideAll(turn, members, call.semantics) });
+    const decided = decideAll(turn, members, call.semantics);
+    if (decided.kind === "short") return decided;
+    if (isNew && used === null && call.key !== null) this.#store.writeKey(call.key.key, call.key.fingerprint);
+    const decisions = decided.answers.map(({ answer, replayed }, place) => ({
+      answer,
+      replayed,
+      superseded: this.#superseded(turn.book, priors[place] ?? null),
+    }));
+    return ok({ kind: "decided", decisions });
   }
 
-  #settle(principal: Principal, id: DecisionId, step: (turn: Turn, decided: DecisionRecord) => Told): Reply<Answered<Settlement>> {
-    return this.#take(principal, (turn) => {
+  /** What has come into force since a decision was allowed, while what it allowed may not have begun. */
+  #superseded(book: Book, record: DecisionRecord | null): Superseded | null {
+    if (record?.state !== "pending") return null;
+    const { run, action } = record.decision;
+    const order = orderAgainst(this.#readLease()?.orders ?? [], { tenant: book.tenant, agent: book.agent, session: book.session, run, action });
+    return order === null ? null : { intervention: order.intervention, kind: order.state === "killed" ? "kill" : "pause" };
+  }
+
+  async #settle(principal: Principal, id: DecisionId, step: (turn: Turn, decided: DecisionRecord) => Told): Reply<Answered<Settlement>> {
+    const settled = await this.#take(principal, (turn): Result<Answered<Settlement>, Refusal> => {
       const found = this.#store.findDecision(id);
       if (found === null) return err(noSuchDecision(id));
       const told = step(turn, found.record);
       return told.ok ? ok({ answer: told.value.settlement, replayed: told.value.replayed }) : told;
     });
+    // Where little is left, what this gave back is there for others when its caller hears of it.
+    if (settled.ok && holdsTooMuch(this.#readBook().shares))
+      await Promise.race([this.#consult([]).catch(() => undefined), scheduler.wait(GIVE_BACK_PATIENCE_MS)]);
+    return settled;
   }
 
   /** Puts work into the next turn, once its caller is known to be one whom this session answers. */
-  #take<T>(principal: Principal, work: (turn: Turn) => Result<T, Refusal>, decides = false): Reply<T> {
-    return this.#enqueue((turn) => {
-      if (principal.kind === "agent" && principal.subject !== turn.book.agent) {
-        return err(refusal("not_your_session", "The session belongs to another agent."));
-      }
-      if (this.#lease?.revokedTokens.includes(principal.tokenId) === true) return err(refusal("token_revoked", "The token was revoked."));
-      return work(turn);
-    }, decides);
+  #take<T>(principal: Principal, work: (turn: Turn) => Result<T, Refusal>): Reply<T> {
+    return this.#enqueue((turn) => this.#turnedAway(principal, turn.book) ?? work(turn), false);
   }
 
-  #enqueue<T>(work: (turn: Turn) => Result<T, Refusal>, needsLease: boolean): Reply<T> {
+  /** The same for work that needs a lease, and may need more of what sessions share than this one has. */
+  #takeDeciding<T>(principal: Principal, work: (turn: Turn, tenant: TenantWord) => Worked<T>): Reply<T> {
+    return this.#enqueue((turn, tenant) => this.#turnedAway(principal, turn.book) ?? work(turn, tenant), true);
+  }
+
+  #turnedAway(principal: Principal, book: Book): Result<never, Refusal> | null {
+    if (principal.kind === "agent" && principal.subject !== book.agent) {
+      return err(refusal("not_your_session", "The session belongs to another agent."));
+    }
+    const lease = this.#readLease();
+    if (lease?.revokedTokens.includes(principal.tokenId) === true) return err(refusal("token_revoked", "The token was revoked."));
+    if (principal.issuer !== undefined && lease?.issuers?.includes(principal.issuer) !== true) {
+      // Registered a moment ago, perhaps, and the news was lost: the next call finds out.
+      this.ctx.waitUntil(this.#consult([]).catch(() => undefined));
+      return err(refusal("token_revoked", "The issuer of the token is not registered as it was when the token was checked."));
+    }
+    return null;
+  }
+
+  #enqueue<T>(work: (turn: Turn, tenant: TenantWord) => Worked<T>, needsLease: boolean): Reply<T> {
     if (!this.#isOpened()) return Promise.resolve(err(refusal("not_found", "There is no such session.")));
     return new Promise((resolve, reject) => {
       this.#waiting.push({
         needsLease,
-        attempt: (turn) => {
-          const result = work(turn);
-          return () => resolve(result);
+        tenant: "unasked",
+        asks: 0,
+        attempt: (turn, tenant) => {
+          const worked = work(turn, tenant);
+          return "shorts" in worked ? worked.shorts : () => resolve(worked);
         },
         reject,
       });
@@ -344,15 +419,39 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     });
   }
 
+  /** Asks the tenant for what waiting decisions lack, and lets them try again. Who comes meanwhile is asked for next. */
+  async #quench(): Promise<void> {
+    if (this.#asking) return;
+    this.#asking = true;
+    try {
+      while (this.#thirsty.length > 0) {
+        const asked = this.#thirsty.splice(0);
+        const consulted = await this.#consult(asked.flatMap(({ shorts }) => shorts)).catch((): Consulted => "lost");
+        for (const { waiting } of asked) {
+          waiting.asks++;
+          // In full, and still somebody else may take it first: then it is asked for again.
+          const isFinal = consulted === "short" || waiting.asks >= MOST_ASKS;
+          waiting.tenant = consulted === "lost" ? "lost" : isFinal && consulted !== "overtaken" ? "heard" : "unasked";
+          if (consulted === "overtaken" && waiting.asks >= MOST_ASKS * 4) waiting.tenant = "lost";
+        }
+        this.#waiting.unshift(...asked.map(({ waiting }) => waiting));
+        if (!this.#turning) void this.#turn();
+      }
+    } finally {
+      this.#asking = false;
+    }
+  }
+
   /** Takes turns as long as anybody waits. Between two turns it lets in who has arrived meanwhile: they share the second. */
   async #turn(): Promise<void> {
     this.#turning = true;
     try {
       while (this.#waiting.length > 0) {
-        this.#lease ??= this.#store.readLease();
+        this.#readLease();
         if (this.#waiting.some(({ needsLease }) => needsLease)) await this.#freshenLease();
         const group = this.#waiting.splice(0, MOST_IN_A_TURN);
         if (!this.#takeTurn(group)) for (const one of group) this.#takeTurn([one], one.reject);
+        if (this.#thirsty.length > 0) this.ctx.waitUntil(this.#quench());
         this.#afterTurn();
         await scheduler.wait(0);
       }
@@ -371,9 +470,9 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
         const turn = openTurn(this.#readBook(), Date.now(), TOOLS);
         this.#store.write(turn);
         const attempted = group.map((waiting) => {
-          const answer = waiting.attempt(turn);
+          const answer = waiting.attempt(turn, waiting.tenant);
           this.#store.write(turn);
-          return answer;
+          return { waiting, answer };
         });
         this.#store.writeTotals(turn.book);
         // Nothing is decided any more once a session is over, so no rule looks back.
@@ -381,7 +480,10 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
         return attempted;
       });
       // Point of no return: money and record stand.
-      for (const answer of answers) answer();
+      for (const { waiting, answer } of answers) {
+        if (typeof answer === "function") answer();
+        else this.#thirsty.push({ waiting, shorts: answer });
+      }
       return true;
     } catch (fault) {
       this.#book = null;
@@ -393,19 +495,33 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
 
   /** Lets entries be shipped soon, and sets the alarm for what must not be forgotten. */
   #afterTurn(): void {
-    const { nextExpiry } = this.#readBook();
-    this.#wakeBy(Math.min(nextExpiry, this.#store.forgetAt));
+    this.#wakeBy(this.#dueAt());
+    if (holdsTooMuch(this.#readBook().shares)) this.ctx.waitUntil(this.#consult([]).catch(() => undefined));
     if (this.#shipSoon !== null || this.#outbox.isEmpty()) return;
     this.#wakeBy(Date.now() + SHIP_ALARM_MS);
     this.#shipSoon = scheduler
       .wait(SHIP_DELAY_MS)
       .then(() => {
         this.#shipSoon = null;
+        const { slices, permits } = this.#readBook().shares;
+        // Others see what was spent of what they share no later than they can read of it.
+        if (slices.size + permits.size > 0) this.ctx.waitUntil(this.#consult([]).catch(() => undefined));
         return this.ship();
       })
       // The alarm tries again; until then the entries are safe where they are.
       .catch(() => undefined);
     this.ctx.waitUntil(this.#shipSoon);
+  }
+
+  /** When something must be done though nobody asks. */
+  #dueAt(): Instant {
+    const { nextExpiry, shares } = this.#readBook();
+    const lapse = !this.#hasLapsed() && holdsAnything(shares) ? (this.#lease?.endsAt ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY;
+    return Math.min(nextExpiry, this.#store.forgetAt, lapse);
+  }
+
+  #hasLapsed(): boolean {
+    return (this.#readLease()?.endsAt ?? 0) <= this.#now();
   }
 
   #wakeBy(wanted: Instant): void {
@@ -421,32 +537,96 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     const now = this.#now();
     const endsAt = this.#lease?.endsAt ?? 0;
     if (endsAt - now > LEASE_HALF_MS) return;
-    this.#renewal ??= this.#renew().finally(() => {
+    this.#renewal ??= this.#consult([]).finally(() => {
       this.#renewal = null;
     });
     if (endsAt > now) this.ctx.waitUntil(this.#renewal);
     else await this.#renewal;
   }
 
-  /** Asks the tenant anew, for as long as patience lasts. The lease runs from before it was asked for, by this session's clock. */
-  async #renew(): Promise<void> {
-    const asked = this.#now();
-    const { tenant, session, agent } = this.#readBook();
-    try {
-      const renewed = await Promise.race([this.#tenant(tenant).renew(session, agent), scheduler.wait(RENEWAL_PATIENCE_MS)]);
-      if (renewed?.ok) this.#keepLease({ ...renewed.value, endsAt: asked + LEASE_TERM_MS });
-    } catch {
-      // Not renewed: the old lease runs out, and then everything is denied as `authority_stale` until the tenant answers again.
-    }
+  /**
+   * Tells the tenant where the session stands, asks it for what is short, and renews the lease, which then runs from before it was asked for, by this
+   * session's clock. For as long as patience lasts: what is not renewed runs out, and then everything is denied until the tenant answers again.
+   */
+  #consult(shorts: readonly Short[], { givesBack, renews } = { givesBack: false, renews: true }): Promise<Consulted> {
+    const consult = this.#lastConsult.then(() => this.#consultNow(shorts, givesBack, renews));
+    this.#lastConsult = consult.catch(() => undefined);
+    return consult;
   }
 
-  /** An older lease never replaces a newer one, whatever order they arrive in. */
+  async #consultNow(shorts: readonly Short[], givesBack: boolean, renews: boolean): Promise<Consulted> {
+    const asked = this.#now();
+    const { tenant, session, agent } = this.#readBook();
+    const under = this.#readLease()?.policy?.digest ?? null;
+    const draw = this.#makeDraw(shorts, givesBack);
+    const call = this.#tenant(tenant).draw({ session, agent, draw, under, renews });
+    const drawn = await Promise.race([call.catch(() => undefined), scheduler.wait(TENANT_PATIENCE_MS)]);
+    if (drawn === undefined || !drawn.ok) return "lost";
+    if (renews) this.#keepLease({ ...drawn.value.lease, endsAt: asked + LEASE_TERM_MS });
+    const { word } = drawn.value;
+    if (word === null) return "overtaken";
+    const isHeard = this.ctx.storage.transactionSync(() => {
+      const { shares } = this.#readBook();
+      const isLast = hear(shares, word, draw);
+      if (isLast) this.#store.writeShares(shares);
+      return isLast;
+    });
+    if (!isHeard) return "overtaken";
+    return word.slices.some(({ isShort }) => isShort) || word.permits.some(({ isShort }) => isShort) ? "short" : "full";
+  }
+
+  /** What is said to be kept is kept no more than that, from here on and whatever becomes of the message. */
+  #makeDraw(shorts: readonly Short[], givesBack: boolean): Draw {
+    const now = this.#now();
+    return this.ctx.storage.transactionSync(() => {
+      const { shares } = this.#readBook();
+      rollSpans(shares, now);
+      const made = draw(shares, shorts, givesBack);
+      this.#store.writeShares(shares);
+      return made;
+    });
+  }
+
+  /** An older lease never replaces a newer one, whatever order they arrive in. What it newly orders goes on record: since that entry it is obeyed. */
   #keepLease(lease: Lease): void {
-    const current = this.#lease ?? this.#store.readLease();
+    const current = this.#readLease();
     if (current !== null && lease.epoch < current.epoch) return;
     const kept = { ...lease, endsAt: Math.max(lease.endsAt, current?.endsAt ?? 0) };
-    this.#store.writeLease(kept);
+    const news = ordersNews(current?.orders ?? [], lease.orders, this.#readBook());
+    if (news.length === 0) this.#store.writeLease(kept);
+    else this.#obey(kept, news);
     this.#lease = kept;
+  }
+
+  #obey(lease: Lease, news: readonly OrderNews[]): void {
+    try {
+      this.ctx.storage.transactionSync(() => {
+        const turn = openTurn(this.#readBook(), Date.now(), TOOLS);
+        this.#store.writeLease(lease);
+        for (const { order, event } of news) {
+          const { intervention, target, id } = order;
+          const kind = event === "obeyed" ? (order.state === "killed" ? "kill" : "pause") : order.state === "killed" ? "revive" : "resume";
+          record(turn, "intervention", { details: { event, intervention, target: { type: target, id }, kind } }, null);
+        }
+        this.#store.write(turn);
+        this.#store.writeTotals(turn.book);
+      });
+    } catch (fault) {
+      this.#book = null;
+      this.#store.forgetUnwritten();
+      throw fault;
+    }
+    this.ctx.waitUntil(
+      scheduler
+        .wait(OBEYED_DELAY_MS)
+        .then(() => this.ship())
+        .catch(() => this.#wakeBy(Date.now() + SHIP_ALARM_MS)),
+    );
+  }
+
+  #readLease(): Lease | null {
+    this.#lease ??= this.#store.readLease();
+    return this.#lease;
   }
 
   /** The session's clock, which never goes back. */
@@ -458,8 +638,9 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     return {
       fresh: this.#lease !== null && this.#lease.endsAt > now,
       policy: this.#lease?.policy ?? null,
-      // A lease that an older version of this code stored says nothing of entities.
+      // A lease that an older version of this code stored says nothing of entities or orders.
       entities: this.#lease?.entities ?? 0,
+      orders: this.#lease?.orders ?? [],
     };
   }
 
@@ -477,16 +658,23 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     const { decision, state, reservation, postedMicroUsd, overrunMicroUsd } = found.record;
     const overdue = state === "held" && decision.approval !== null && decision.approval.expiresAt <= now;
     const standing = state === "pending" ? reservation : decision.reservation;
-    return ok({ decision: { ...decision, reservation: standing }, state: overdue ? "expired" : state, postedMicroUsd, overrunMicroUsd });
+    return ok({
+      decision: { ...decision, reservation: standing },
+      state: overdue ? "expired" : state,
+      postedMicroUsd,
+      overrunMicroUsd,
+      superseded: this.#superseded(this.#readBook(), found.record),
+    });
   }
 
   #readSession(turn: Turn): SessionRead {
     const { book } = turn;
     return {
       id: book.session,
+      tenant: book.tenant,
       agent: book.agent,
       labels: this.#store.readOpening().labels,
-      state: stateOf(book, turn.now),
+      state: stateOf(book, turn.now, this.#readLease()?.orders ?? []),
       openedAt: book.openedAt,
       expiresAt: book.expiresAt,
       run: book.currentRun,
@@ -513,7 +701,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   async #tellTenant(): Promise<void> {
     if (this.#store.readOpening().tenantTold) return;
     const { tenant, session } = this.#readBook();
-    await this.#tenant(tenant).closeSession(session);
+    await this.#tenant(tenant).closeSession(session, this.#makeDraw([], true));
     this.#store.setTenantTold();
   }
 
@@ -534,14 +722,53 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
 
 /** What `decide` answers over RPC. */
 export type DecideReplyText =
-  | { readonly kind: "decided"; readonly texts: readonly string[]; readonly replayed: readonly boolean[] }
+  | {
+      readonly kind: "decided";
+      readonly texts: readonly string[];
+      readonly replayed: readonly boolean[];
+      readonly superseded: readonly (Superseded | null)[];
+    }
   | { readonly kind: "other"; readonly reply: Result<PolicyMoved, Refusal> };
 
 /** What a caller waits for: an attempt within a turn that answers how to tell it, once the turn stands. */
 interface Waiting {
   readonly needsLease: boolean;
-  attempt(turn: Turn): () => void;
+  /** Whether the tenant was asked for what it lacked, and how often. */
+  tenant: TenantWord;
+  asks: number;
+  /** What the tenant must be asked for instead of an answer: then nothing was done. */
+  attempt(turn: Turn, tenant: TenantWord): (() => void) | readonly Short[];
   reject(fault: unknown): void;
+}
+
+interface Thirsty {
+  readonly waiting: Waiting;
+  readonly shorts: readonly Short[];
+}
+
+/** What work within a turn came to. */
+type Worked<T> = Result<T, Refusal> | { readonly shorts: readonly Short[] };
+
+/**
+ * What asking the tenant came to: everything that was asked for was given; less was; a newer word of this session has overtaken the question, or another
+ * policy is in force; or the tenant could not be reached.
+ */
+type Consulted = "full" | "short" | "overtaken" | "lost";
+
+interface OrderNews {
+  readonly order: Order;
+  readonly event: "obeyed" | "lifted";
+}
+
+/** What a lease orders that the one before it did not, and what it orders no more, as far as it is about this session. */
+function ordersNews(before: readonly Order[], after: readonly Order[], book: Book): readonly OrderNews[] {
+  const isHere = ({ target, id }: Order): boolean => target !== "run" || [...book.runs.keys()].some((run) => run === id);
+  const isIn = (orders: readonly Order[], order: Order): boolean =>
+    orders.some(({ intervention, state }) => intervention === order.intervention && state === order.state);
+  return [
+    ...after.filter((order) => !isIn(before, order) && isHere(order)).map((order) => ({ order, event: "obeyed" as const })),
+    ...before.filter((order) => !isIn(after, order) && isHere(order)).map((order) => ({ order, event: "lifted" as const })),
+  ];
 }
 
 /** A fixed order, whatever order memory or the store has them in. */
@@ -549,9 +776,12 @@ const byName = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
 const TOOLS = { sha256, fresh: freshForEntry };
 
-function stateOf(book: Book, now: Instant): SessionState {
+function stateOf(book: Book, now: Instant, orders: readonly Order[]): SessionState {
   if (book.closed) return "closed";
-  return now >= book.expiresAt ? "expired" : "active";
+  if (now >= book.expiresAt) return "expired";
+  const whole = orders.filter(({ target }) => target !== "run" && target !== "action");
+  if (whole.some(({ state }) => state === "killed")) return "killed";
+  return whole.length > 0 ? "paused" : "active";
 }
 
 /**

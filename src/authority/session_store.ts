@@ -1,12 +1,13 @@
 import { assert } from "../core/assert.ts";
 import { type Account, type Book, type Decided, EMPTY_ACCOUNT, emptyBook, type Matter, type Settled } from "../core/book.ts";
-import type { Decision, DecisionState, Settlement } from "../core/decision.ts";
+import type { Balance, Decision, DecisionState, Settlement } from "../core/decision.ts";
 import { CHAIN_START } from "../core/entry.ts";
 import { matchesGlob } from "../core/glob.ts";
 import type { ApprovalId, DecisionId, RunId, SessionId } from "../core/ids.ts";
 import { microUsdOf } from "../core/money.ts";
 import type { Limit } from "../core/policy/findings.ts";
 import type { DecisionRecord } from "../core/settle.ts";
+import { noShares, type Permits, type Piece, permitKey, type Shares, type Slice, sliceKey } from "../core/shares.ts";
 import type { Instant } from "../core/time.ts";
 import { type Kept, type Trace, Trail, withOutputs } from "../core/trail.ts";
 import type { Turn } from "../core/turn.ts";
@@ -100,6 +101,10 @@ const STEPS: readonly SchemaStep[] = [
   CREATE INDEX failures ON decisions (action, ended_at) WHERE outcome = 'error';
   CREATE INDEX kept ON decisions (kept_until) WHERE kept IS NOT NULL;
   CREATE TABLE alerts (account TEXT PRIMARY KEY, millionths INTEGER NOT NULL CHECK (millionths > 0)) STRICT, WITHOUT ROWID;
+  `,
+  `
+  ALTER TABLE session ADD COLUMN shares TEXT;
+  ALTER TABLE decisions ADD COLUMN pieces TEXT;
   `,
 ];
 
@@ -218,18 +223,20 @@ export class SessionStore {
       },
       counts: { allow: row.allowed, deny: row.denied, hold: row.held },
       preventedMicroUsd: microUsdOf(row.prevented_micro_usd),
+      shares: row.shares === null ? noShares(row.clock) : sharesOf(row.shares),
     };
     for (const run of this.#sql.exec<AccountRow & { id: string; closed: number }>("SELECT * FROM runs")) {
       book.runs.set(run.id as RunId, { closed: run.closed === 1, account: accountOfRow(run) });
     }
     for (const action of this.#sql.exec<AccountRow & { name: string }>("SELECT * FROM actions")) book.actions.set(action.name, accountOfRow(action));
     for (const pending of this.#sql.exec<PendingRow>(
-      "SELECT id, answer, matter, reserved_micro_usd, expires_at FROM decisions WHERE state = 'pending'",
+      "SELECT id, answer, matter, reserved_micro_usd, expires_at, pieces FROM decisions WHERE state = 'pending'",
     )) {
       book.pending.set(pending.id as DecisionId, {
         id: pending.id as DecisionId,
         reservation: { amountMicroUsd: microUsdOf(pending.reserved_micro_usd), expiresAt: pending.expires_at },
         matter: matterOf(JSON.parse(pending.answer) as Decision, pending.matter),
+        pieces: piecesOf(pending.pieces),
       });
       book.nextExpiry = Math.min(book.nextExpiry, pending.expires_at);
     }
@@ -268,6 +275,7 @@ export class SessionStore {
           ? null
           : { amountMicroUsd: microUsdOf(row.reserved_micro_usd), expiresAt: row.expires_at },
       matter: row.matter === null ? null : matterOf(decision, row.matter),
+      pieces: piecesOf(row.pieces),
       postedMicroUsd: microUsdOf(row.posted_micro_usd),
       overrunMicroUsd: microUsdOf(row.overrun_micro_usd),
       told:
@@ -329,9 +337,10 @@ export class SessionStore {
           break;
         case "changed":
           this.#sql.exec(
-            "UPDATE decisions SET reserved_micro_usd = ?, expires_at = ? WHERE id = ?",
+            "UPDATE decisions SET reserved_micro_usd = ?, expires_at = ?, pieces = ? WHERE id = ?",
             effect.reservation.amountMicroUsd,
             effect.reservation.expiresAt,
+            JSON.stringify(effect.pieces),
             effect.id,
           );
           break;
@@ -344,6 +353,7 @@ export class SessionStore {
         case "clock":
         case "reserved":
         case "answered":
+        case "permit_used":
         case "session_closed":
           break;
       }
@@ -377,7 +387,7 @@ export class SessionStore {
     this.#sql.exec(
       `UPDATE session SET closed = ?, clock = ?, seq = ?, head_hash = ?, run = ?, posted_micro_usd = ?, pending_micro_usd = ?, leased_micro_usd = ?,
          overrun_micro_usd = ?, prevented_micro_usd = ?, allowed = ?, denied = ?, held = ?,
-         wind_down_posted_micro_usd = ?, wind_down_pending_micro_usd = ?, wind_down_leased_micro_usd = ?, wind_down_overrun_micro_usd = ?`,
+         wind_down_posted_micro_usd = ?, wind_down_pending_micro_usd = ?, wind_down_leased_micro_usd = ?, wind_down_overrun_micro_usd = ?, shares = ?`,
       book.closed ? 1 : 0,
       book.clock,
       book.head.seq,
@@ -389,8 +399,14 @@ export class SessionStore {
       book.counts.deny,
       book.counts.hold,
       ...sides(book.windDown),
+      textOfShares(book.shares),
     );
     this.forgetUnwritten();
+  }
+
+  /** Writes what the session shares, where nothing else has changed. */
+  writeShares(shares: Shares): void {
+    this.#sql.exec("UPDATE session SET shares = ?", textOfShares(shares));
   }
 
   /** Forgets what moved: it was written, or its transaction was rolled back. */
@@ -413,10 +429,10 @@ export class SessionStore {
     return decision;
   }
 
-  #insertDecision({ decision, fingerprint, state, matter, trace }: Decided): void {
+  #insertDecision({ decision, fingerprint, state, matter, pieces, trace }: Decided): void {
     this.#sql.exec(
-      `INSERT INTO decisions (id, fingerprint, state, answer, matter, approval, reserved_micro_usd, expires_at, action, at, kept, kept_until)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO decisions (id, fingerprint, state, answer, matter, approval, reserved_micro_usd, expires_at, action, at, kept, kept_until,
+         pieces) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       decision.id,
       fingerprint,
       state,
@@ -429,14 +445,15 @@ export class SessionStore {
       trace?.at ?? null,
       trace === null || trace.kept === null ? null : JSON.stringify(trace.kept),
       trace?.keptUntil ?? null,
+      pieces.length === 0 ? null : JSON.stringify(pieces),
     );
     if (trace !== null && trace.keptUntil !== null) this.#forgetAt = Math.min(this.#forgetAt, trace.keptUntil);
   }
 
-  #settleDecision({ id, state, became, postedMicroUsd, overrunMicroUsd, told }: Settled): void {
+  #settleDecision({ id, state, became, postedMicroUsd, overrunMicroUsd, pieces, told }: Settled): void {
     const { outcome, outputs, losesOutputs, endedAt } = became;
     this.#sql.exec(
-      `UPDATE decisions SET state = ?, posted_micro_usd = ?, overrun_micro_usd = ?, told_fingerprint = ?, told = ?, ended_at = ?, outcome = ?,
+      `UPDATE decisions SET state = ?, posted_micro_usd = ?, overrun_micro_usd = ?, told_fingerprint = ?, told = ?, ended_at = ?, outcome = ?, pieces = ?,
          matter = json_remove(matter, '$.asked') WHERE id = ?`,
       state,
       postedMicroUsd,
@@ -445,6 +462,7 @@ export class SessionStore {
       told === null ? null : JSON.stringify(told.settlement),
       endedAt ?? null,
       outcome === "success" || outcome === "error" ? outcome : null,
+      pieces.length === 0 ? null : JSON.stringify(pieces),
       id,
     );
     if (outputs === undefined && losesOutputs !== true) return;
@@ -534,6 +552,7 @@ type SessionRowStored = AccountRow & {
   wind_down_pending_micro_usd: number;
   wind_down_leased_micro_usd: number;
   wind_down_overrun_micro_usd: number;
+  shares: string | null;
 };
 
 type TraceRow = {
@@ -550,7 +569,7 @@ type TraceRow = {
   run: string;
 };
 
-type PendingRow = { id: string; answer: string; matter: string; reserved_micro_usd: number; expires_at: number };
+type PendingRow = { id: string; answer: string; matter: string; reserved_micro_usd: number; expires_at: number; pieces: string | null };
 
 type DecisionRow = {
   fingerprint: string;
@@ -563,6 +582,7 @@ type DecisionRow = {
   overrun_micro_usd: number;
   told_fingerprint: string | null;
   told: string | null;
+  pieces: string | null;
 };
 
 /** What the answer does not already say of a decision's matter. What is as it mostly is, is left out. */
@@ -590,10 +610,7 @@ function matterOf(decision: Decision, text: string): Matter {
   // Our own text, written by `#insertDecision`.
   const kept = JSON.parse(text) as KeptMatter;
   assert(decision.policy !== null, "what was allowed was allowed by a policy");
-  const limits = decision.budgets.flatMap(({ scope, name, limitMicroUsd }): Limit[] => {
-    if (limitMicroUsd === null) return [];
-    return [scope === "action" ? { scope, pattern: name, limitMicroUsd } : { scope, limitMicroUsd }];
-  });
+  const limits = decision.budgets.flatMap((balance) => limitOf(balance) ?? []);
   return {
     fund: "budgets",
     alerts: [],
@@ -605,6 +622,42 @@ function matterOf(decision: Decision, text: string): Matter {
     action: decision.action,
     policy: decision.policy,
     limits,
+  };
+}
+
+/** The limit that a balance was shown under; `null` where there was none. */
+function limitOf({ scope, name, window, limitMicroUsd }: Balance): Limit | null {
+  if (limitMicroUsd === null) return null;
+  switch (scope) {
+    case "action":
+      return { scope, pattern: name, limitMicroUsd };
+    case "agent":
+    case "tenant":
+      assert(window !== undefined, "an account that sessions share has a window");
+      return { scope, window: window.name, limitMicroUsd };
+    case "run":
+    case "session":
+    case "wind_down":
+      return { scope, limitMicroUsd };
+  }
+}
+
+/** Money of before pieces were kept counts in no stretch any more. */
+const piecesOf = (text: string | null): readonly Piece[] => (text === null ? [] : (JSON.parse(text) as readonly Piece[]));
+
+const textOfShares = ({ slices, permits, ...rest }: Shares): string =>
+  JSON.stringify({ ...rest, slices: [...slices.values()], permits: [...permits.values()] });
+
+function sharesOf(text: string): Shares {
+  // Our own text, written by `textOfShares`.
+  const { slices, permits, ...rest } = JSON.parse(text) as Omit<Shares, "slices" | "permits"> & {
+    readonly slices: readonly Slice[];
+    readonly permits: readonly Permits[];
+  };
+  return {
+    ...rest,
+    slices: new Map(slices.map((slice) => [sliceKey(slice), slice])),
+    permits: new Map(permits.map((one) => [permitKey(one), one])),
   };
 }
 

@@ -1,24 +1,34 @@
 import { DurableObject } from "cloudflare:workers";
+import { alertText, millionthsOf, reached } from "../core/alerts.ts";
 import { assert } from "../core/assert.ts";
+import { BUDGET_WINDOWS, type BudgetWindow, stretchAt } from "../core/calendar.ts";
 import type { Digest } from "../core/digest.ts";
-import { type EntryKind, seal } from "../core/entry.ts";
+import { type EntryDraft, type EntryKind, seal } from "../core/entry.ts";
 import type { SessionId, TokenId } from "../core/ids.ts";
 import { canonicalJson, type JsonValue } from "../core/json.ts";
+import { microUsdOf, ZERO_USD } from "../core/money.ts";
 import { policyDigest } from "../core/policy/digest.ts";
 import type { PolicyRef } from "../core/policy/findings.ts";
 import { mergePolicies } from "../core/policy/merge.ts";
 import { readPolicy } from "../core/policy/parse.ts";
+import { couldComeBack, EMPTY_POOL, give, giveCalls, leasedTo, type Pool, type PoolKey, sliceWord } from "../core/pool.ts";
 import { type Refusal, refusal } from "../core/refusals.ts";
 import type { Principal } from "../core/request.ts";
 import { err, ok, type Result } from "../core/result.ts";
+import type { Draw, PermitWord, SliceDraw, SliceWord, Word } from "../core/shares.ts";
 import { formatInstant, type Instant } from "../core/time.ts";
 import { signature } from "../core/turn.ts";
 import type {
+  AccountStanding,
   Answered,
   EffectivePolicy,
   EntitiesRead,
   EntityRef,
   EntityRow,
+  Intervened,
+  Intervention,
+  IssuerRow,
+  IssuerWish,
   Lease,
   PageOf,
   PageQuery,
@@ -28,22 +38,43 @@ import type {
   PolicyVersionRow,
   PutPolicy,
   SessionRow,
+  Settings,
   TokenRecord,
   TokenRow,
 } from "../flow/ports.ts";
+import { issuerKey, originKey } from "./directory.ts";
 import { type AuthorityEnv, sessionObjectName } from "./env.ts";
+import { IssuerStore } from "./issuer_store.ts";
 import { LEASE_TERM_MS } from "./lease_term.ts";
+import { concerns, OrderStore, type StandingOrder } from "./order_store.ts";
 import { Outbox } from "./outbox.ts";
+import { type CallKey, PoolStore } from "./pool_store.ts";
 import { freshForEntry } from "./randomness.ts";
+import { SettingsStore } from "./settings_store.ts";
 import { sha256 } from "./sha256.ts";
 import { hasTables } from "./tables.ts";
-import { TenantStore } from "./tenant_store.ts";
+import { type LeasedSession, TenantStore } from "./tenant_store.ts";
 
 /** How long a change waits for live sessions to hear of it before it answers; who has not by then does at its lease's end. */
 const PUSH_PATIENCE_MS = 2_000;
 const SHIP_ALARM_MS = 2_000;
 /** So many entities are read at once for an evaluation, at most. */
 const MOST_ENTITIES_READ = 16;
+
+/** How long what is scarce is waited for while others are asked for it: a session waits a little longer for the answer. */
+const RECALL_PATIENCE_MS = 1_200;
+/** So many are asked to give back at once. */
+const MOST_RECALLED = 32;
+/** So many sessions are asked where they stand before accounts are shown, those that were active last; others are shown as they last said. */
+const MOST_ASKED = 100;
+const STANDING_PATIENCE_MS = 500;
+const MOST_ISSUERS = 16;
+/** Revoked tokens of the tenant's own issuers that a lease names. Older ones have long expired wherever tokens live for hours. */
+const MOST_FOREIGN_REVOKED = 1_000;
+/** So many sessions are named in an entry. */
+const MOST_NAMED = 100;
+/** How long accounts of stretches that have ended are kept. */
+const KEPT_MS: { readonly [W in BudgetWindow]: number } = { hour: 3 * 3_600_000, day: 3 * 86_400_000, month: 93 * 86_400_000, total: 0 };
 
 type Outcome<T> = Result<T, Refusal>;
 
@@ -54,6 +85,12 @@ type Outcome<T> = Result<T, Refusal>;
 export class TenantAuthority extends DurableObject<AuthorityEnv> {
   readonly #outbox: Outbox;
   readonly #store: TenantStore;
+  readonly #orders: OrderStore;
+  readonly #pools: PoolStore;
+  readonly #settings: SettingsStore;
+  readonly #issuers: IssuerStore;
+  /** Sessions that are being asked to give back. */
+  readonly #recalls = new Map<SessionId, Promise<void>>();
   /** What is in force, by the versions that it comes of, until anything changes. */
   readonly #effective = new Map<string, EffectivePolicy | null>();
   /** The same without the documents, which may be large: leases name a policy and do not carry it. */
@@ -69,6 +106,10 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     super(ctx, env);
     this.#outbox = new Outbox(ctx.storage.sql);
     this.#store = new TenantStore(ctx.storage.sql, this.#outbox);
+    this.#orders = new OrderStore(ctx.storage.sql);
+    this.#pools = new PoolStore(ctx.storage.sql);
+    this.#settings = new SettingsStore(ctx.storage.sql);
+    this.#issuers = new IssuerStore(ctx.storage.sql);
     if (this.#exists()) ctx.storage.transactionSync(() => this.#store.upgrade());
   }
 
@@ -114,7 +155,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
   }): Outcome<Lease> {
     return this.#known((now) => {
       if (this.#store.findToken(session.token)?.revokedAt != null) return err(refusal("token_revoked", "The token was revoked."));
-      const lease = this.#lease(session.agent, now);
+      const lease = this.#lease(session.session, session.agent, now);
       this.#store.admitSession(
         { id: session.session, agent: session.agent, labels: session.labels, openedAt: session.openedAt, expiresAt: session.expiresAt },
         lease.endsAt,
@@ -123,20 +164,133 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     });
   }
 
-  renew(session: SessionId, agent: string): Outcome<Lease> {
+  /**
+   * Hears where a session stands, gives it what it needs of what sessions share, and renews its lease. Where what is free is not enough, those who hold
+   * some and have not spent it are asked to give it back first. `word` is `null` where the session has said something newer meanwhile, or asks under a
+   * policy that is no longer in force.
+   */
+  async draw(call: DrawCall): Promise<Outcome<Drawn>> {
+    const { session, agent, draw, renews } = call;
+    const first = this.#known((now) => {
+      if (this.#store.findSession(session) === null) return err(refusal("not_found", "There is no such session."));
+      return ok(this.#pools.hearAsk(session, draw.ask) ? this.#give(call, now, false) : null);
+    });
+    if (!first.ok) return first;
+    let given = first.value;
+    const patience = Date.now() + RECALL_PATIENCE_MS;
+    const asked = new Set<SessionId>();
+    while (given !== null && given.scarce.length > 0 && Date.now() < patience) {
+      if (!(await this.#bringBack(session, given.scarce, asked))) break;
+      given = this.#giveAgain(call, false);
+    }
+    if (given !== null && given.scarce.length > 0) given = this.#giveAgain(call, true);
+    const word = given?.word ?? null;
     return this.#known((now) => {
-      const lease = this.#lease(agent, now);
-      this.#store.extendLease(session, lease.endsAt);
-      return ok(lease);
+      const lease = this.#lease(session, agent, now);
+      if (renews) this.#store.extendLease(session, lease.endsAt);
+      return ok({ lease, word });
     });
   }
 
-  closeSession(session: SessionId): void {
-    if (this.#exists()) this.#store.closeSession(session);
+  /** The session is over, and this is its last word: it keeps nothing. */
+  closeSession(session: SessionId, draw: Draw): void {
+    if (!this.#exists()) return;
+    this.#known((now) => {
+      this.#hear(session, draw, now);
+      this.#store.closeSession(session);
+      return ok(null);
+    });
+  }
+
+  /** The accounts of an agent and of the tenant in the windows of now, after the sessions that may have spent of them were asked where they stand. */
+  async standing(agent: string): Promise<Outcome<readonly AccountStanding[]>> {
+    if (!this.#exists()) return err(noSuchTenant());
+    const now = Date.now();
+    const { id: tenant } = this.#store.readTenant();
+    const leased = this.#store.leasedSessions(now - LEASE_TERM_MS);
+    const asked = [...leased].sort((a, b) => b.leaseEndsAt - a.leaseEndsAt).slice(0, MOST_ASKED);
+    await this.#within(
+      STANDING_PATIENCE_MS,
+      asked.map(async ({ id }) => {
+        const draw = await this.env.SESSIONS.getByName(sessionObjectName(tenant, id)).report(false);
+        if (draw !== null) this.#known((at) => ok(this.#hear(id, draw, at)));
+      }),
+    );
+    return this.#known((at) =>
+      ok(
+        (["agent", "tenant"] as const).flatMap((scope) =>
+          BUDGET_WINDOWS.map((window): AccountStanding => {
+            const { startsAt, endsAt } = stretchAt(window, at);
+            const pool = this.#pools.readPool({ scope, target: targetOf(scope, agent), window, startsAt });
+            const { postedMicroUsd, pendingMicroUsd } = pool;
+            return { scope, window, postedMicroUsd, pendingMicroUsd, leasedMicroUsd: leasedTo(pool), resetsAt: endsAt };
+          }),
+        ),
+      ),
+    );
   }
 
   listSessions(page: PageQuery, agent: string | null): Outcome<PageOf<SessionRow>> {
-    return this.#known((now) => this.#store.listSessions(page, agent, now));
+    return this.#known((now) => {
+      const rows = this.#store.listSessions(page, agent, now);
+      if (!rows.ok) return rows;
+      const orders = this.#orders.all();
+      const { id: tenant } = this.#store.readTenant();
+      const seen = (row: SessionRow): SessionRow =>
+        row.state === "active" ? { ...row, state: stateUnder(orders, { tenant, session: row.id, agent: row.agent }) } : row;
+      return ok({ ...rows.value, items: rows.value.items.map(seen) });
+    });
+  }
+
+  // Interventions
+
+  /** What an intervention says is in force from the moment it is recorded: no lease given afterwards lacks it. Then those who have leases are told. */
+  async intervene(principal: Principal, intervention: Intervention): Promise<Outcome<Answered<Intervened>>> {
+    const { id, target, kind, reason } = intervention;
+    const put = this.#known((now): Outcome<{ readonly epoch: number; readonly answer: Intervened | null }> => {
+      const before = this.#orders.find(id);
+      if (before !== null && before.fingerprint !== intervention.fingerprint)
+        return err(refusal("idempotency_mismatch", "The Idempotency-Key was used before with another body."));
+      if (before !== null) return ok(before);
+      if (target.type === "tenant" && target.id !== this.#store.readTenant().id) return err(noSuchTenant());
+      if (target.type === "session" && this.#store.findSession(target.id as SessionId) === null)
+        return err(refusal("not_found", `There is no session "${target.id}".`));
+      this.#store.raiseEpoch();
+      const { epoch } = this.#store.readTenant();
+      this.#orders.put(intervention, epoch, now);
+      this.#record("intervention", principal, { event: "intervention", id, target: { ...target }, kind, reason, epoch });
+      return ok({ epoch, answer: null });
+    });
+    if (!put.ok) return put;
+    if (put.value.answer !== null) return ok({ answer: put.value.answer, replayed: true });
+    // Who watches the record sees it now, and not when the alarm rings.
+    this.ctx.waitUntil(this.ship().catch(() => undefined));
+
+    const told = await this.#tell((session) => isAbout(target, session), target.type === "run" ? target.id : null);
+    // Of a run only the session that has it can obey.
+    const acknowledged = target.type === "run" ? told.heard.filter(({ hasRun }) => hasRun) : told.heard;
+    const latest = Math.max(0, ...told.silent.map(({ leaseEndsAt }) => leaseEndsAt));
+    const answer: Intervened = {
+      id,
+      epoch: put.value.epoch,
+      acknowledged: acknowledged.map(({ session, seq, at }) => ({ session, seq, at })),
+      unanswered: told.silent.map(({ id: session }) => session),
+      inForceEverywhereBy: Math.max(Date.now(), latest),
+    };
+    return this.#known(() => {
+      this.#orders.answer(id, answer);
+      const [only] = acknowledged;
+      if (target.type === "run" && only !== undefined) this.#orders.placeRun(target.id, only.session);
+      this.#record("intervention", principal, {
+        event: "evidence",
+        intervention: id,
+        acknowledged: answer.acknowledged.length,
+        unanswered: answer.unanswered.slice(0, MOST_NAMED),
+        unanswered_count: answer.unanswered.length,
+        in_force_everywhere_by: formatInstant(answer.inForceEverywhereBy),
+      });
+      return ok({ answer, replayed: false });
+    });
   }
 
   liveSessions(most: number): readonly SessionId[] {
@@ -171,7 +325,8 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
         const { name, scope, target, digest } = put;
         this.#record("policy", principal, { event: "put", name, version, digest, scope, target, active: active === version });
       }
-      if (changed) this.#changed();
+      // What is the default may be in force without being active.
+      if (changed || (!same && this.#settings.read().defaultPolicy === put.name)) this.#changed();
       return ok({ name: put.name, version, digest: put.digest, active: active === version, created: !same });
     });
     if (!done.ok) return done;
@@ -208,9 +363,12 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
       const known = this.#store.findPolicy(name);
       if (known === null) return err(refusal("not_found", `There is no policy "${name}".`));
       this.#store.deletePolicy(name, now);
-      this.#record("policy", principal, { event: "deleted", name, version: known.activeVersion });
+      const settings = this.#settings.read();
+      const wasDefault = settings.defaultPolicy === name;
+      if (wasDefault) this.#settings.write({ ...settings, defaultPolicy: null }, now);
+      this.#record("policy", principal, { event: "deleted", name, version: known.activeVersion, was_default: wasDefault });
       this.#changed();
-      return ok(known.activeVersion !== null);
+      return ok(known.activeVersion !== null || wasDefault);
     });
     if (!done.ok) return done;
     if (done.value) await this.#push();
@@ -296,6 +454,104 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     });
   }
 
+  // Settings
+
+  readSettings(): Outcome<Settings> {
+    return this.#known(() => ok(this.#settings.read()));
+  }
+
+  /** Takes the place of all settings. The same settings again are not recorded. */
+  async putSettings(principal: Principal, settings: Settings): Promise<Outcome<Settings>> {
+    const before = this.readSettings();
+    if (!before.ok) return before;
+    const { id: tenant } = this.#store.readTenant();
+    const gone = before.value.corsOrigins.filter((origin) => !settings.corsOrigins.includes(origin));
+    // First, so that nothing is promised that preflights do not find; what is claimed and then not written does nothing.
+    await Promise.all(settings.corsOrigins.map((origin) => this.env.DIRECTORY.getByName(originKey(origin)).claim({ tenant, name: "" })));
+    const done = this.#known((now): Outcome<boolean> => {
+      const { defaultPolicy } = settings;
+      if (defaultPolicy !== null && this.#store.findPolicy(defaultPolicy) === null) {
+        const message = `must name a stored policy, found "${defaultPolicy}"`;
+        return err(refusal("body_invalid", "The default policy is not there.", [{ pointer: "/default_policy", message }]));
+      }
+      const known = this.#settings.read();
+      if (canonicalJson(known) === canonicalJson(settings)) return ok(false);
+      this.#settings.write(settings, now);
+      this.#record("policy", principal, {
+        event: "settings_put",
+        cors_origins: settings.corsOrigins,
+        retention_days: settings.retentionDays,
+        default_policy: defaultPolicy,
+        throttle: settings.throttle === null ? null : { requests: settings.throttle.requests, window_ms: settings.throttle.windowMs },
+      });
+      const isMoved = known.defaultPolicy !== defaultPolicy;
+      if (isMoved) this.#changed();
+      return ok(isMoved);
+    });
+    if (!done.ok) return done;
+    if (done.value) await this.#push();
+    await Promise.all(gone.map((origin) => this.env.DIRECTORY.getByName(originKey(origin)).release({ tenant, name: "" })));
+    return ok(settings);
+  }
+
+  // Issuers
+
+  async putIssuer(principal: Principal, wish: IssuerWish): Promise<Outcome<{ readonly issuer: IssuerRow; readonly created: boolean }>> {
+    if (!this.#exists()) return err(noSuchTenant());
+    const { id: tenant } = this.#store.readTenant();
+    const { name } = wish;
+    const before = this.#issuers.find(name);
+    // First, so that a token finds its way here as soon as it is believed here.
+    await this.env.DIRECTORY.getByName(issuerKey(wish.issuer)).claim({ tenant, name });
+    const done = this.#known((now): Outcome<{ readonly issuer: IssuerRow; readonly created: boolean; readonly isSame: boolean }> => {
+      const known = this.#issuers.find(name);
+      if (known === null && this.#issuers.count() >= MOST_ISSUERS)
+        return err(refusal("body_invalid", `A tenant registers at most ${MOST_ISSUERS} issuers.`, [{ pointer: "", message: "is one too many" }]));
+      if (known !== null) {
+        const { version: _version, updatedAt: _at, updatedBy: _by, ...said } = known;
+        if (canonicalJson(said) === canonicalJson(wish)) return ok({ issuer: known, created: false, isSame: true });
+      }
+      const issuer: IssuerRow = { ...wish, version: this.#issuers.nextVersion(name), updatedAt: now, updatedBy: principal.subject };
+      this.#issuers.write(issuer);
+      const keys = "uri" in wish.keys ? { jwks_uri: wish.keys.uri } : { jwks: wish.keys.set };
+      const { issuer: iss, audience, claims } = wish;
+      this.#record("token", principal, { event: "issuer_put", name, version: issuer.version, issuer: iss, audience, claims: { ...claims }, ...keys });
+      this.#changed();
+      return ok({ issuer, created: known === null, isSame: false });
+    });
+    if (!done.ok) return done;
+    const { isSame, ...answer } = done.value;
+    if (!isSame) await this.#push();
+    if (before !== null && before.issuer !== wish.issuer) await this.env.DIRECTORY.getByName(issuerKey(before.issuer)).release({ tenant, name });
+    return ok(answer);
+  }
+
+  async deleteIssuer(principal: Principal, name: string): Promise<Outcome<null>> {
+    const done = this.#known((now): Outcome<string> => {
+      const known = this.#issuers.find(name);
+      if (known === null) return err(noSuchIssuer(name));
+      this.#issuers.delete(name, now);
+      this.#record("token", principal, { event: "issuer_deleted", name, version: known.version, issuer: known.issuer });
+      this.#changed();
+      return ok(known.issuer);
+    });
+    if (!done.ok) return done;
+    await this.#push();
+    await this.env.DIRECTORY.getByName(issuerKey(done.value)).release({ tenant: this.#store.readTenant().id, name });
+    return ok(null);
+  }
+
+  readIssuer(name: string): Outcome<IssuerRow> {
+    return this.#known(() => {
+      const found = this.#issuers.find(name);
+      return found === null ? err(noSuchIssuer(name)) : ok(found);
+    });
+  }
+
+  listIssuers(page: PageQuery): Outcome<PageOf<IssuerRow>> {
+    return this.#known(() => this.#issuers.list(page));
+  }
+
   // Tokens
 
   recordToken(principal: Principal | null, token: TokenRecord, fingerprint: string): Outcome<Answered<TokenRecord>> {
@@ -326,9 +582,10 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
   async revokeToken(principal: Principal | null, id: TokenId): Promise<Outcome<null>> {
     const done = this.#known((now): Outcome<null> => {
       const known = this.#store.findToken(id);
-      if (known === null) return err(refusal("not_found", `There is no token "${id}".`));
-      if (known.revokedAt !== null) return ok(null);
-      this.#store.revokeToken(id, now);
+      // Tokens of the tenant's own issuers are known by nothing but the ids under which they were used.
+      if (known === null && this.#issuers.count() === 0) return err(refusal("not_found", `There is no token "${id}".`));
+      if (known === null ? !this.#issuers.revoke(id, now) : known.revokedAt !== null) return ok(null);
+      if (known !== null) this.#store.revokeToken(id, now);
       this.#record("token", principal, { event: "revoked", id });
       this.#changed();
       return ok(null);
@@ -337,8 +594,10 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     return done;
   }
 
-  isTokenGood(id: TokenId): boolean {
-    return this.#exists() && this.#store.findToken(id)?.revokedAt === null;
+  isTokenGood({ tokenId, issuer }: Pick<Principal, "tokenId" | "issuer">): boolean {
+    if (!this.#exists()) return false;
+    if (issuer === undefined) return this.#store.findToken(tokenId)?.revokedAt === null;
+    return this.#issuers.inForce().includes(issuer) && !this.#issuers.isRevoked(tokenId);
   }
 
   // Entries
@@ -372,20 +631,152 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     return outcome;
   }
 
-  #lease(agent: string, now: Instant): Lease {
-    return this.#leases(now)(agent);
+  #lease(session: SessionId, agent: string, now: Instant): Lease {
+    return this.#leases(now)(session, agent);
   }
 
-  /** Makes leases for many agents at one instant; what all of them have in common is read once. */
-  #leases(now: Instant): (agent: string) => Lease {
-    const { epoch, entities } = this.#store.readTenant();
-    const common = { epoch, entities, revokedTokens: this.#store.revokedTokens(now), endsAt: now + LEASE_TERM_MS };
-    return (agent) => ({ ...common, policy: this.#policyFor(agent) });
+  /** Makes leases for many sessions at one instant; what all of them have in common is read once. */
+  #leases(now: Instant): (session: SessionId, agent: string) => Lease {
+    const { id: tenant, epoch, entities } = this.#store.readTenant();
+    const common = {
+      epoch,
+      entities,
+      revokedTokens: [...this.#store.revokedTokens(now), ...this.#issuers.revoked(MOST_FOREIGN_REVOKED)],
+      issuers: this.#issuers.inForce(),
+      endsAt: now + LEASE_TERM_MS,
+    };
+    const standing = this.#orders.all();
+    return (session, agent) => ({
+      ...common,
+      policy: this.#policyFor(agent),
+      orders: standing.filter((order) => concerns(order, { tenant, session, agent })).map(({ order }) => order),
+    });
+  }
+
+  /** Takes a session's word in where it stands, and gives it nothing. Not a word that is older than one that was heard. */
+  #hear(session: SessionId, draw: Draw, now: Instant): void {
+    const known = this.#store.findSession(session);
+    if (known === null || !this.#pools.hearAsk(session, draw.ask)) return;
+    this.#give({ session, agent: known.agent, draw, under: null, renews: false }, now, false);
+  }
+
+  /** Gives what a draw asks for, if it is still the session's last word. */
+  #giveAgain(call: DrawCall, partly: boolean): Given | null {
+    const given = this.#known((now) => ok(this.#pools.lastAsk(call.session) === call.draw.ask ? this.#give(call, now, partly) : null));
+    return given.ok ? given.value : null;
+  }
+
+  /**
+   * Writes down where a session stands in every account, and gives it what it needs. `partly`: also where that is less; otherwise nothing is given of
+   * an account that lacks some while others hold some, which is then named.
+   */
+  #give({ session, agent, draw, under }: DrawCall, now: Instant, partly: boolean): Given {
+    const isCurrent = under !== null && (this.#policyFor(agent)?.digest ?? null) === under;
+    const scarce: Scarce[] = [];
+    const slices: SliceWord[] = [];
+    for (const scope of ["agent", "tenant"] as const) {
+      for (const span of draw.spans) {
+        const key: PoolKey = { scope, target: targetOf(scope, agent), window: span.window, startsAt: span.startsAt };
+        const pool = this.#pools.readPool(key);
+        const holding = this.#pools.readHolding(session, key);
+        const asked = draw.slices.find((one) => one.scope === scope && one.window === span.window) ?? null;
+        const wanted = asked === null || isCurrent ? asked : { ...asked, needsMicroUsd: ZERO_USD };
+        let given = give(pool, holding, span, wanted);
+        if (given.isShort && !partly && couldComeBack(given.pool, given.holding)) {
+          scarce.push({ kind: "money", key });
+          given = give(pool, holding, span, wanted === null ? null : { ...wanted, needsMicroUsd: ZERO_USD });
+        }
+        if (given.pool.grantedMicroUsd !== 0 || pool.grantedMicroUsd !== 0) this.#writePool(session, key, pool, given);
+        if (asked !== null) {
+          slices.push(sliceWord(asked, span.startsAt, given));
+          this.#alert(key, given.pool, asked);
+        } else {
+          this.#alert(key, given.pool, null);
+        }
+      }
+    }
+    const permits = draw.permits.map((asked): PermitWord => {
+      const key: CallKey = { per: asked.per, target: targetOf(asked.per, agent), pattern: asked.pattern };
+      const pool = this.#pools.readCalls(key);
+      const holding = this.#pools.readCallHolding(session, key);
+      const wanted = isCurrent ? asked : { ...asked, needs: 0 };
+      let given = giveCalls(pool, holding, wanted, now);
+      if (given.word.isShort && !partly && given.pool.unused > given.holding.unused) {
+        scarce.push({ kind: "calls", key });
+        given = giveCalls(pool, holding, { ...wanted, needs: 0 }, now);
+      }
+      const keepMs = Math.max(pool.keepMs, ...asked.limits.map(({ windowMs }) => windowMs));
+      this.#pools.writeCalls(session, key, given.pool, keepMs, given.holding, given.fresh, now);
+      return given.word;
+    });
+    return { scarce, word: isCurrent ? { ask: draw.ask, slices, permits } : null };
+  }
+
+  #writePool(session: SessionId, key: PoolKey, before: Pool, { pool, holding }: ReturnType<typeof give>): void {
+    // The first to spend in a new stretch clears away what nobody looks at any more.
+    if (before === EMPTY_POOL) this.#pools.forgetBefore(key.window, key.startsAt - KEPT_MS[key.window]);
+    this.#pools.write(session, key, pool, holding);
+  }
+
+  /** Records, once for each, that an account has reached a part of its limit. The limit and its parts are those that were last asked under. */
+  #alert(key: PoolKey, { postedMicroUsd, pendingMicroUsd }: Pool, asked: SliceDraw | null): void {
+    const known = this.#pools.readAlerted(key);
+    const limit = asked !== null && asked.alerts.length > 0 ? asked : known;
+    if (limit === null || limit.limitMicroUsd === 0) return;
+    const told = known !== null && known.limitMicroUsd === limit.limitMicroUsd ? known.millionths : 0;
+    const spentMicroUsd = microUsdOf(postedMicroUsd + pendingMicroUsd);
+    const crossed = reached(limit.limitMicroUsd, spentMicroUsd, limit.alerts, told);
+    const millionths = Math.max(told, ...crossed.map(millionthsOf));
+    if (known === null || known.limitMicroUsd !== limit.limitMicroUsd || millionths !== known.millionths)
+      this.#pools.writeAlerted(key, { limitMicroUsd: limit.limitMicroUsd, alerts: limit.alerts, millionths });
+    const name = key.scope === "agent" ? key.target : this.#store.readTenant().id;
+    for (const threshold of crossed) {
+      const alert = alertText({ scope: key.scope, name, limitMicroUsd: limit.limitMicroUsd, spentMicroUsd, threshold });
+      const details = { event: "budget_threshold", scope: key.scope, name, window: key.window, starts_at: formatInstant(key.startsAt) };
+      this.#record("lease", null, details, null, { alerts: [alert], agent_id: key.scope === "agent" ? name : null });
+    }
+  }
+
+  /** Asks those who hold what is scarce, and were not asked `before`, to give back what they have not spent. Answers whether there was anybody to ask. */
+  async #bringBack(asker: SessionId, scarce: readonly Scarce[], before: Set<SessionId>): Promise<boolean> {
+    const { id: tenant } = this.#store.readTenant();
+    const holders = new Set(
+      scarce.flatMap(({ kind, key }) =>
+        kind === "money"
+          ? this.#pools.holdersOf(key, asker, MOST_RECALLED + before.size)
+          : this.#pools.callHoldersOf(key, asker, MOST_RECALLED + before.size),
+      ),
+    );
+    const asked = [...holders].filter((one) => !before.has(one)).slice(0, MOST_RECALLED);
+    if (asked.length === 0) return false;
+    for (const one of asked) before.add(one);
+    await this.#within(
+      RECALL_PATIENCE_MS,
+      asked.map((one) => this.#recall(tenant, one)),
+    );
+    return true;
+  }
+
+  /** One session is asked to give back once at a time, whoever wants it. */
+  #recall(tenant: string, session: SessionId): Promise<void> {
+    const underway = this.#recalls.get(session);
+    if (underway !== undefined) return underway;
+    const recall = (async () => {
+      const draw = await this.env.SESSIONS.getByName(sessionObjectName(tenant, session)).report(true);
+      if (draw !== null) this.#known((now) => ok(this.#hear(session, draw, now)));
+    })().finally(() => this.#recalls.delete(session));
+    this.#recalls.set(session, recall);
+    return recall;
+  }
+
+  /** Waits for all, as long as patience lasts. */
+  async #within(patienceMs: number, all: readonly Promise<unknown>[]): Promise<void> {
+    await Promise.race([Promise.allSettled(all), scheduler.wait(patienceMs)]);
   }
 
   /** Which policy is in force for an agent. Agents under the same versions share what comes of them. */
   #policyFor(agent: string | null): PolicyRef | null {
-    const key = JSON.stringify(this.#store.activeVersions(agent));
+    const key = JSON.stringify(this.#versionsFor(agent));
     const known = this.#inForce.get(key);
     if (known !== undefined) return known;
     const policy = this.#effectiveFor(agent)?.policy ?? null;
@@ -395,7 +786,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
   }
 
   #effectiveFor(agent: string | null): EffectivePolicy | null {
-    const key = JSON.stringify(this.#store.activeVersions(agent));
+    const key = JSON.stringify(this.#versionsFor(agent));
     const known = this.#effective.get(key);
     if (known !== undefined) return known;
     const effective = this.#merge(agent);
@@ -404,8 +795,17 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     return effective;
   }
 
+  /** Which versions are in force for an agent: the active ones, or where none is, the tenant's default, if it has one. */
+  #versionsFor(agent: string | null): readonly (readonly [name: string, version: number])[] {
+    const active = this.#store.activeVersions(agent);
+    if (active.length > 0) return active;
+    const { defaultPolicy } = this.#settings.read();
+    const policy = defaultPolicy === null ? null : this.#store.findPolicy(defaultPolicy);
+    return policy === null ? [] : [[policy.name, policy.activeVersion ?? policy.latestVersion]];
+  }
+
   #merge(agent: string | null): EffectivePolicy | null {
-    const layers = this.#store.activeDocuments(agent);
+    const layers = this.#versionsFor(agent).flatMap(([name, version]) => this.#store.readVersion(name, version) ?? []);
     const last = layers.at(-1);
     if (last === undefined) return null;
     if (layers.length === 1)
@@ -430,10 +830,17 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
   }
 
   /** Writes an entry into the tenant's own chain, in the transaction around it. What lies `beside` it can be erased. */
-  #record(kind: EntryKind, principal: Principal | null, details: { readonly [key: string]: JsonValue }, beside: JsonValue | null = null): void {
+  #record(
+    kind: EntryKind,
+    principal: Principal | null,
+    details: { readonly [key: string]: JsonValue },
+    beside: JsonValue | null = null,
+    says: Pick<EntryDraft, "alerts" | "agent_id"> = {},
+  ): void {
     const tenant = this.#store.readTenant();
     const { entryId, salt } = freshForEntry();
-    const draft = {
+    const draft: EntryDraft = {
+      ...says,
       id: entryId,
       kind,
       timestamp: formatInstant(Date.now()),
@@ -458,14 +865,32 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
    * clock, from when it asked: one term of slack covers any clock that is off by less. Answers whether all of them have heard it.
    */
   async #push(): Promise<boolean> {
+    const { silent } = await this.#tell(() => true, null);
+    return silent.length === 0;
+  }
+
+  /** The same, to some of them, with who has heard and who has not. `run`: who has it is asked for. */
+  async #tell(isTold: (session: LeasedSession) => boolean, run: string | null): Promise<Told> {
     const now = Date.now();
-    const { id } = this.#store.readTenant();
+    const { id: tenant } = this.#store.readTenant();
     const lease = this.#leases(now);
-    const told = this.#store.leasedSessions(now - LEASE_TERM_MS).map(async ({ id: session, agent }) => {
-      await this.env.SESSIONS.getByName(sessionObjectName(id, session)).receive(lease(agent));
-    });
-    const all = Promise.allSettled(told).then((each) => each.every(({ status }) => status === "fulfilled"));
-    return Promise.race([all, scheduler.wait(PUSH_PATIENCE_MS).then(() => false)]);
+    const silent = new Map(
+      this.#store
+        .leasedSessions(now - LEASE_TERM_MS)
+        .filter(isTold)
+        .map((one) => [one.id, one]),
+    );
+    const heard: Told["heard"][number][] = [];
+    await this.#within(
+      PUSH_PATIENCE_MS,
+      Array.from(silent.values(), async ({ id: session, agent }) => {
+        const { draw, ...obeys } = await this.env.SESSIONS.getByName(sessionObjectName(tenant, session)).receive(lease(session, agent), run);
+        silent.delete(session);
+        heard.push({ session, ...obeys });
+        if (draw !== null) this.#known((at) => ok(this.#hear(session, draw, at)));
+      }),
+    );
+    return { heard: [...heard], silent: [...silent.values()] };
   }
 
   /**
@@ -488,6 +913,75 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     await Promise.race([this.#nextEntityPush, scheduler.wait(PUSH_PATIENCE_MS)]);
   }
 }
+
+interface Told {
+  readonly heard: readonly { readonly session: SessionId; readonly seq: number; readonly at: Instant; readonly hasRun: boolean }[];
+  readonly silent: readonly LeasedSession[];
+}
+
+/** What a draw came to: the answer, and which accounts lack some while others hold some. */
+interface Given {
+  readonly word: Word | null;
+  readonly scarce: readonly Scarce[];
+}
+
+type Scarce = { readonly kind: "money"; readonly key: PoolKey } | { readonly kind: "calls"; readonly key: CallKey };
+
+/** What a session asks of its tenant. `under`: the policy that it acts under, without which nothing is given. */
+export interface DrawCall {
+  readonly session: SessionId;
+  readonly agent: string;
+  readonly draw: Draw;
+  readonly under: Digest | null;
+  /** `false`: it only gives back, and will not act. */
+  readonly renews: boolean;
+}
+
+export interface Drawn {
+  readonly lease: Lease;
+  readonly word: Word | null;
+}
+
+/** What a session answers to what it is told. */
+export interface Heard {
+  /** Its entry from which on it obeys; 0 where it is being opened, and opens with it. */
+  readonly seq: number;
+  readonly at: Instant;
+  readonly hasRun: boolean;
+  /** Where it stands, where the news is that a limit may look at that. */
+  readonly draw: Draw | null;
+}
+
+/** Whom an account is of: the tenant's own has no other name. */
+const targetOf = (scope: "agent" | "tenant", agent: string): string => (scope === "agent" ? agent : "");
+
+/** Whether an intervention may concern a session. Which session has a run, the session knows. */
+function isAbout(target: Intervention["target"], session: LeasedSession): boolean {
+  switch (target.type) {
+    case "tenant":
+    case "action":
+    case "run":
+      return true;
+    case "agent":
+      return session.agent === target.id;
+    case "session":
+      return session.id === target.id;
+  }
+}
+
+/** What an open session is under these orders. */
+function stateUnder(
+  orders: readonly StandingOrder[],
+  of: { readonly tenant: string; readonly session: SessionId; readonly agent: string },
+): SessionRow["state"] {
+  const against = orders.filter((one) => one.order.target !== "run" && one.order.target !== "action" && concerns(one, of));
+  if (against.some(({ order }) => order.state === "killed")) return "killed";
+  return against.length > 0 ? "paused" : "active";
+}
+
+const noSuchIssuer = (name: string): Refusal => refusal("not_found", `There is no issuer "${name}".`);
+
+const noSuchTenant = (): Refusal => refusal("not_found", "There is no such tenant.");
 
 const noSuchEntity = ({ type, id }: EntityRef): Refusal => refusal("not_found", `Nothing is stored of the ${type} "${id}".`);
 

@@ -20,7 +20,11 @@ import type {
   TokenRow,
 } from "../flow/ports.ts";
 import { CURSORS, parseCursor } from "./cursor.ts";
+import { ISSUER_TABLES } from "./issuer_store.ts";
+import { ORDER_TABLES } from "./order_store.ts";
 import { OUTBOX_TABLE, type Outbox } from "./outbox.ts";
+import { POOL_TABLES } from "./pool_store.ts";
+import { SETTINGS_TABLES } from "./settings_store.ts";
 import { bringTables, type SchemaStep } from "./tables.ts";
 
 /** The tables of one tenant's object. `migrations/README.md` says what each field is for. */
@@ -101,6 +105,7 @@ const STEPS: readonly SchemaStep[] = [
   INSERT INTO policy_texts (name, version, text) SELECT name, version, text FROM policy_versions;
   ALTER TABLE policy_versions DROP COLUMN text;
   `,
+  `${ORDER_TABLES}${POOL_TABLES}${ISSUER_TABLES}${SETTINGS_TABLES}`,
 ];
 
 /** A tenant's own row. */
@@ -113,12 +118,11 @@ export interface TenantRow {
   readonly head: ChainHead;
 }
 
-/** An active document, as it enters the merge. */
-export interface ActiveDocument {
-  readonly name: string;
-  readonly version: number;
-  readonly digest: Digest;
-  readonly document: JsonValue;
+/** A session that may act on what it was last told. */
+export interface LeasedSession {
+  readonly id: SessionId;
+  readonly agent: string;
+  readonly leaseEndsAt: Instant;
 }
 
 /** What a tenant's object keeps: policies and which of them are in force, sessions that were admitted, tokens. */
@@ -191,17 +195,25 @@ export class TenantStore {
     this.#sql.exec("UPDATE sessions SET lease_ends_at = ? WHERE id = ? AND lease_ends_at < ?", leaseEndsAt, session, leaseEndsAt);
   }
 
+  /** Whose a session is, and until when its lease may run; `null`: it was never admitted. */
+  findSession(session: SessionId): { readonly agent: string; readonly leaseEndsAt: Instant } | null {
+    const row = this.#sql
+      .exec<{ agent: string; lease_ends_at: number }>("SELECT agent, lease_ends_at FROM sessions WHERE id = ?", session)
+      .toArray()[0];
+    return row === undefined ? null : { agent: row.agent, leaseEndsAt: row.lease_ends_at };
+  }
+
   closeSession(session: SessionId): void {
     this.#sql.exec("UPDATE sessions SET closed = 1 WHERE id = ?", session);
   }
 
   /** Sessions whose lease still runs: they act on what they were last told. */
-  leasedSessions(now: Instant): readonly { readonly id: SessionId; readonly agent: string }[] {
+  leasedSessions(now: Instant): readonly LeasedSession[] {
     // Ids were parsed at the door before they were written; the same holds for the casts below.
-    return this.#sql.exec<{ id: string; agent: string }>("SELECT id, agent FROM sessions WHERE lease_ends_at > ?", now).toArray() as {
-      id: SessionId;
-      agent: string;
-    }[];
+    return this.#sql
+      .exec<{ id: string; agent: string; lease_ends_at: number }>("SELECT id, agent, lease_ends_at FROM sessions WHERE lease_ends_at > ?", now)
+      .toArray()
+      .map(({ id, agent, lease_ends_at }) => ({ id: id as SessionId, agent, leaseEndsAt: lease_ends_at }));
   }
 
   liveSessions(now: Instant, most: number): readonly SessionId[] {
@@ -339,7 +351,7 @@ export class TenantStore {
     return ok(pageOf(rows, page, (row) => `before.${row.version}`, versionRowOf));
   }
 
-  /** Which versions are in force for an agent (`null`: for any), in the order of {@link activeDocuments}. */
+  /** Which versions are in force for an agent (`null`: for any), the tenant's layer before the agent's. */
   activeVersions(agent: string | null): readonly (readonly [name: string, version: number])[] {
     return this.#sql
       .exec<{ name: string; active_version: number }>(
@@ -349,18 +361,6 @@ export class TenantStore {
       )
       .toArray()
       .map(({ name, active_version }) => [name, active_version]);
-  }
-
-  /** What is in force for an agent (`null`: for any), the tenant's layer before the agent's. */
-  activeDocuments(agent: string | null): readonly ActiveDocument[] {
-    const rows = this.#sql.exec<{ name: string; version: number; digest: string; document: string }>(
-      `SELECT v.name, v.version, v.digest, v.document FROM policies p JOIN policy_versions v ON v.name = p.name AND v.version = p.active_version
-       WHERE p.deleted = 0 AND (p.scope = 'tenant' OR p.target = ?) ORDER BY p.scope = 'agent', p.name`,
-      agent,
-    );
-    return rows
-      .toArray()
-      .map((row) => ({ name: row.name, version: row.version, digest: row.digest as Digest, document: JSON.parse(row.document) as JsonValue }));
   }
 
   // Entities

@@ -16,6 +16,12 @@ export interface Place {
 
 const MOST_SECONDS = 31 * 86_400;
 
+const usdByWindow = (whose: string) =>
+  z
+    .strictObject({ hour: usd.optional(), day: usd.optional(), month: usd.optional(), total: usd.optional() })
+    .superRefine((value, ctx) => reportEmpty(value, ctx, "a window with its amount"))
+    .meta({ description: `By the window of the ${whose}'s budget.` });
+
 /** Whole milliseconds of a number of seconds. */
 const seconds = z
   .number({ error: (issue) => found(issue.input, "a number of seconds") })
@@ -59,6 +65,8 @@ const expectation = z
             run: usd.optional(),
             session: usd.optional(),
             wind_down: usd.optional(),
+            agent: usdByWindow("agent").optional(),
+            tenant: usdByWindow("tenant").optional(),
             actions: z
               .record(z.string(), usd)
               .superRefine((value, ctx) => reportEmpty(value, ctx, "the pattern of an action's budget with its amount"))

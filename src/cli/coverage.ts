@@ -95,6 +95,8 @@ function partsOf(document: PolicyDocument): readonly string[] {
     ...keys("budgets/actions", budgets?.actions),
     ...(budgets?.run === undefined ? [] : ["/budgets/run"]),
     ...(budgets?.session === undefined ? [] : ["/budgets/session"]),
+    ...keys("budgets/agent", budgets?.agent),
+    ...keys("budgets/tenant", budgets?.tenant),
     ...(document.wind_down === undefined ? [] : ["/wind_down"]),
     ...APPROVALS.filter((rule) => Object.hasOwn(approvals ?? {}, rule.slice("/approvals/".length))),
   ];

@@ -180,11 +180,13 @@ function budgets({ budgets: a }: PolicyDocument, { budgets: b }: PolicyDocument)
     ...byKey("/budgets/actions", a?.actions, b?.actions, (at, x, y) => one(at, x, y, moneyLowerIsTighter)),
     ...one("/budgets/run", a?.run, b?.run, moneyLowerIsTighter),
     ...one("/budgets/session", a?.session, b?.session, moneyLowerIsTighter),
+    ...byKey("/budgets/agent", a?.agent, b?.agent, (at, x, y) => one(at, x, y, moneyLowerIsTighter)),
+    ...byKey("/budgets/tenant", a?.tenant, b?.tenant, (at, x, y) => one(at, x, y, moneyLowerIsTighter)),
     ...one("/budgets/default_price", a?.default_price, b?.default_price, prices),
     ...one("/budgets/on_expiry", a?.on_expiry ?? "post", b?.on_expiry ?? "post", (_before, after) => (after === "post" ? "tighter" : "looser")),
     ...one("/budgets/alerts", a?.alerts, b?.alerts, () => "different"),
   ];
-  const told = ["actions", "run", "session", "default_price", "on_expiry", "alerts"];
+  const told = ["actions", "run", "session", "agent", "tenant", "default_price", "on_expiry", "alerts"];
   const others = (of: object | undefined) => Object.fromEntries(Object.entries(of ?? {}).filter(([member]) => !told.includes(member)));
   return [...found, ...byKey<JsonValue>("/budgets", others(a), others(b), (at, x, y) => one(at, x, y, () => "different"))];
 }

@@ -105,8 +105,12 @@ function differences(expect: Expectation, decision: Decision, here: Here): reado
   }
   const advice = [...new Set(decision.advice.map(({ code }) => code))].sort();
   if (expect.advice !== undefined) hold("advice", listed([...new Set(expect.advice)].sort()), listed(advice));
-  const { actions, ...scopes } = expect.remaining_usd ?? {};
+  const { actions, agent, tenant, ...scopes } = expect.remaining_usd ?? {};
   for (const [scope, amount] of Object.entries(scopes)) hold(`remaining_usd ${scope}`, usd(amount), remaining(decision, scope, null));
+  for (const [scope, windows] of Object.entries({ agent, tenant })) {
+    for (const [window, amount] of Object.entries(windows ?? {}))
+      hold(`remaining_usd ${scope} ${window}`, usd(amount), remaining(decision, scope, null, window));
+  }
   for (const [pattern, amount] of Object.entries(actions ?? {}))
     hold(`remaining_usd ${pattern}`, usd(amount), remaining(decision, "action", pattern));
   return found;
@@ -123,8 +127,8 @@ function sameWarnings(expected: readonly string[], warnings: Decision["warnings"
   return left.length === 0;
 }
 
-function remaining(decision: Decision, scope: string, pattern: string | null): string {
-  const balance = decision.budgets.find((one) => one.scope === scope && (pattern === null || one.name === pattern));
+function remaining(decision: Decision, scope: string, pattern: string | null, window?: string): string {
+  const balance = decision.budgets.find((one) => one.scope === scope && (pattern === null || one.name === pattern) && one.window?.name === window);
   if (balance === undefined || balance.limitMicroUsd === null) return "no limit";
   return formatUsd(lessUsd(balance.limitMicroUsd, microUsdOf(balance.postedMicroUsd + balance.pendingMicroUsd + balance.leasedMicroUsd)));
 }

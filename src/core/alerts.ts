@@ -1,6 +1,6 @@
 import type { Book } from "./book.ts";
 import type { Advice, Balance } from "./decision.ts";
-import { formatUsd, type MicroUsd } from "./money.ts";
+import { formatUsd, type MicroUsd, microUsdOf } from "./money.ts";
 import { happen, type Turn } from "./turn.ts";
 
 /** An account that has reached a part of its limit which the policy wants to be told of. */
@@ -21,17 +21,17 @@ export interface Alert {
 export function alertsOf(book: Book, balances: readonly Balance[], thresholds: readonly number[]): readonly Alert[] {
   if (thresholds.length === 0) return [];
   return balances.flatMap(({ scope, name, limitMicroUsd, postedMicroUsd, pendingMicroUsd, leasedMicroUsd }): Alert[] => {
-    if (limitMicroUsd === null || limitMicroUsd === 0) return [];
-    const spentMicroUsd = postedMicroUsd + pendingMicroUsd + leasedMicroUsd;
+    // What sessions share reaches its thresholds in the eyes of their tenant, which tells it once.
+    if (limitMicroUsd === null || limitMicroUsd === 0 || scope === "agent" || scope === "tenant") return [];
+    const spentMicroUsd = microUsdOf(postedMicroUsd + pendingMicroUsd + leasedMicroUsd);
     const told = book.alerted.get(alertKey({ scope, name, limitMicroUsd })) ?? 0;
-    return (
-      thresholds
-        .filter((threshold) => millionthsOf(threshold) > told && spentMicroUsd >= partOf(limitMicroUsd, millionthsOf(threshold)))
-        // A sum of three balances of one account, each of which is exact.
-        .map((threshold) => ({ scope, name, limitMicroUsd, spentMicroUsd: spentMicroUsd as MicroUsd, threshold }))
-    );
+    return reached(limitMicroUsd, spentMicroUsd, thresholds, told).map((threshold) => ({ scope, name, limitMicroUsd, spentMicroUsd, threshold }));
   });
 }
+
+/** The thresholds that a sum has reached, above `told`: the highest that was told of, in millionths. */
+export const reached = (limitMicroUsd: MicroUsd, spentMicroUsd: MicroUsd, thresholds: readonly number[], told: number): readonly number[] =>
+  thresholds.filter((threshold) => millionthsOf(threshold) > told && spentMicroUsd >= partOf(limitMicroUsd, millionthsOf(threshold)));
 
 /** Remembers that these alerts were told. */
 export function rememberAlerts(turn: Turn, alerts: readonly Alert[]): void {
@@ -57,7 +57,7 @@ export const alertAdvice = (alert: Alert): Advice => ({
 /** An account under one limit: under another limit everything is told anew. */
 const alertKey = ({ scope, name, limitMicroUsd }: Pick<Alert, "scope" | "name" | "limitMicroUsd">): string => `${scope} ${name} ${limitMicroUsd}`;
 
-const millionthsOf = (threshold: number): number => Math.round(threshold * 1_000_000);
+export const millionthsOf = (threshold: number): number => Math.round(threshold * 1_000_000);
 
 /** So many millionths of a limit, rounded up, without ever leaving the integers. */
 const partOf = (limit: MicroUsd, millionths: number): number =>

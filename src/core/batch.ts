@@ -1,6 +1,8 @@
-import { forkBook } from "./book.ts";
+import { type Book, forkBook, sharedRate } from "./book.ts";
 import { type Ask, batchRefused, conclude, type Judgement, judge } from "./conclude.ts";
 import type { Decision } from "./decision.ts";
+import { microUsdOf } from "./money.ts";
+import { permitKey, type Short, sliceKey, spanOf, spentIn } from "./shares.ts";
 import { openTurn, type Turn } from "./turn.ts";
 
 export type BatchSemantics = "independent" | "all_or_nothing" | "stop_on_deny";
@@ -12,15 +14,24 @@ export interface Member {
   readonly prior: Decision | null;
 }
 
+/** The answers in order; or nothing was done, because the tenant must be asked for what is short. */
+export type Decided =
+  | { readonly kind: "decided"; readonly answers: readonly { readonly answer: Decision; readonly replayed: boolean }[] }
+  | { readonly kind: "short"; readonly shorts: readonly Short[] };
+
 /**
  * Decides members in order, each against what those before it took. `all_or_nothing`: unless every one is allowed, none is, and nothing is charged.
  * `stop_on_deny`: the answers end at the first that is denied, and what follows was never asked.
  */
-export function decideAll(
-  turn: Turn,
-  members: readonly Member[],
-  semantics: BatchSemantics,
-): readonly { readonly answer: Decision; readonly replayed: boolean }[] {
+export function decideAll(turn: Turn, members: readonly Member[], semantics: BatchSemantics): Decided {
+  const [only] = members;
+  if (members.length === 1 && only !== undefined && only.prior === null) {
+    const judgement = judge(turn.book, only.ask, turn.now);
+    if (judgement.shorts.length > 0) return { kind: "short", shorts: judgement.shorts };
+    return { kind: "decided", answers: [{ answer: conclude(turn, only.ask, judgement, only.fingerprint), replayed: false }] };
+  }
+  const shorts = shortsOf(turn, members);
+  if (shorts.length > 0) return { kind: "short", shorts };
   const judgements = semantics === "all_or_nothing" ? judgeTogether(turn, members) : null;
   const answers: { answer: Decision; replayed: boolean }[] = [];
   for (const [place, { ask, fingerprint, prior }] of members.entries()) {
@@ -28,7 +39,7 @@ export function decideAll(
     answers.push({ answer, replayed: prior !== null });
     if (semantics === "stop_on_deny" && answer.verdict === "deny") break;
   }
-  return answers;
+  return { kind: "decided", answers };
 }
 
 /** Tries the whole batch on a copy of the book; if any member is not allowed there, those that were are refused with it. */
@@ -43,3 +54,29 @@ function judgeTogether(turn: Turn, members: readonly Member[]): readonly (Judgem
   });
   return all ? judgements : judgements.map((judgement) => (judgement?.verdict === "allow" ? batchRefused(judgement) : judgement));
 }
+
+/** What the tenant must be asked for before a batch can be decided: all that it would take of whatever is too small for it. */
+function shortsOf(turn: Turn, members: readonly Member[]): readonly Short[] {
+  if (!members.some(({ ask, prior }) => prior === null && ask.tenant === "unasked" && sharesAnything(ask))) return [];
+  const trial = openTurn(forkBook(turn.book), turn.now, turn);
+  const found = new Map<string, Short>();
+  for (const { ask, fingerprint, prior } of members) {
+    if (prior !== null) continue;
+    const judgement = judge(trial.book, ask, turn.now);
+    for (const short of judgement.shorts) found.set(short.kind === "money" ? sliceKey(short.limit) : permitKey(short), short);
+    conclude(trial, ask, { ...judgement, shorts: [] }, fingerprint);
+  }
+  return [...found.values()].flatMap((short): readonly Short[] => {
+    if (short.kind === "calls") return Array.from({ length: Math.max(1, usesOf(trial.book, short) - usesOf(turn.book, short)) }, () => short);
+    const spent = (book: Book) => spentIn(spanOf(book.shares, short.limit.window));
+    // A difference of two sums of one account, of which the trial's is the larger.
+    return [{ ...short, amountMicroUsd: microUsdOf(Math.max(short.amountMicroUsd, spent(trial.book) - spent(turn.book))) }];
+  });
+}
+
+const sharesAnything = ({ evaluation }: Ask): boolean =>
+  evaluation?.kind === "findings" &&
+  (evaluation.findings.budgets.some(({ scope }) => scope === "agent" || scope === "tenant") ||
+    evaluation.findings.rates.some((rate) => sharedRate(rate) !== null));
+
+const usesOf = (book: Book, permits: Extract<Short, { kind: "calls" }>): number => book.shares.permits.get(permitKey(permits))?.used.length ?? 0;

@@ -4,9 +4,24 @@ import { CHAIN_START, type ChainHead, type SealedEntry } from "./entry.ts";
 import { matchesGlob } from "./glob.ts";
 import type { DecisionId, RunId, SessionId } from "./ids.ts";
 import { lessUsd, type MicroUsd, microUsdOf, minUsd, ZERO_USD } from "./money.ts";
-import type { BudgetLimit, Findings, Limit, Path, PolicyRef, RateLimit } from "./policy/findings.ts";
+import type { BudgetLimit, Findings, Limit, Path, PolicyRef, RateLimit, SharedLimit } from "./policy/findings.ts";
 import type { Redaction } from "./redact.ts";
 import type { ActionRequest, RiskLevel } from "./request.ts";
+import {
+  countPiece,
+  forkShares,
+  noPermits,
+  noShares,
+  type Permits,
+  type Piece,
+  type PieceDelta,
+  permitKey,
+  rollSpans,
+  type Shares,
+  sliceOf,
+  spanOf,
+  unusedOf,
+} from "./shares.ts";
 import type { Instant } from "./time.ts";
 import type { Trace, TraceChange, Trail } from "./trail.ts";
 import { firstWithin, type HitLog } from "./windows.ts";
@@ -67,6 +82,8 @@ export interface Pending {
   readonly id: DecisionId;
   readonly reservation: Reservation;
   readonly matter: Matter;
+  /** When its money was taken; none for what is paid from the reserve for winding down. */
+  readonly pieces: readonly Piece[];
 }
 
 /** A decision as it is kept for whoever asks again. */
@@ -77,6 +94,7 @@ export interface Decided {
   readonly state: Extract<DecisionState, "pending" | "denied" | "held">;
   /** `null` unless it was allowed; the same holds for the trace it leaves. */
   readonly matter: Matter | null;
+  readonly pieces: readonly Piece[];
   readonly trace: Trace | null;
 }
 
@@ -88,6 +106,8 @@ export interface Settled {
   readonly state: Extract<DecisionState, "posted" | "released" | "expired">;
   readonly postedMicroUsd: MicroUsd;
   readonly overrunMicroUsd: MicroUsd;
+  /** Of what is posted. */
+  readonly pieces: readonly Piece[];
   /** The report that settled it and the answer it got; `null` when it expired. */
   readonly told: { readonly fingerprint: string; readonly settlement: Settlement } | null;
 }
@@ -126,6 +146,8 @@ export interface Book {
   readonly trail: Trail;
   /** Of accounts that have reached one, the highest part of their limit, in millionths, that was said. By `alertKey`. */
   readonly alerted: Map<string, number>;
+  /** What the session spends together with others. */
+  readonly shares: Shares;
   /** Sums over `actions` by glob, made when first asked for and kept up to date. */
   readonly sums: Map<string, Account>;
 }
@@ -160,6 +182,7 @@ export const emptyBook = ({ run, ...opening }: Opening, trail: Trail): Book => (
   preventedMicroUsd: ZERO_USD,
   trail,
   alerted: new Map(),
+  shares: noShares(opening.openedAt),
   sums: new Map(),
 });
 
@@ -171,12 +194,20 @@ export interface RunBook {
 /** One thing that happened to a book. A decision is a list of them, applied together or not at all. */
 export type Effect =
   | { readonly kind: "clock"; readonly at: Instant }
-  | { readonly kind: "money"; readonly fund: Fund; readonly run: RunId; readonly action: string; readonly delta: Delta }
+  | {
+      readonly kind: "money";
+      readonly fund: Fund;
+      readonly run: RunId;
+      readonly action: string;
+      readonly delta: Delta;
+      readonly pieces: readonly PieceDelta[];
+    }
   | { readonly kind: "reserved"; readonly pending: Pending }
-  | { readonly kind: "changed"; readonly id: DecisionId; readonly reservation: Reservation }
+  | { readonly kind: "changed"; readonly id: DecisionId; readonly reservation: Reservation; readonly pieces: readonly Piece[] }
   | { readonly kind: "decided"; readonly decided: Decided }
   | { readonly kind: "settled"; readonly settled: Settled }
   | { readonly kind: "hit"; readonly log: string; readonly at: Instant; readonly keepMs: number }
+  | { readonly kind: "permit_used"; readonly permits: Pick<Permits, "per" | "pattern">; readonly at: Instant }
   | { readonly kind: "alerted"; readonly key: string; readonly millionths: number }
   | { readonly kind: "answered"; readonly verdict: Verdict; readonly preventedMicroUsd: MicroUsd }
   | { readonly kind: "run_opened"; readonly run: RunId }
@@ -191,9 +222,12 @@ export interface Delta {
   readonly overrun: number;
 }
 
-/** The account that a limit limits. */
+/** The account that a limit limits: of one that sessions share, what is known of it here. */
 export function accountOf(book: Book, limit: Limit, run: RunId): Account {
   switch (limit.scope) {
+    case "agent":
+    case "tenant":
+      return sharedAccount(book, limit);
     case "session":
       return book.total;
     case "run":
@@ -211,7 +245,9 @@ export function limitsFor(book: Book, limits: readonly BudgetLimit[]): readonly 
   if (cap === null) return limits;
   const ofSession = limits.find((limit) => limit.scope === "session");
   const tighter: BudgetLimit = { scope: "session", limitMicroUsd: ofSession === undefined ? cap : minUsd(cap, ofSession.limitMicroUsd) };
-  return [...limits.filter((limit) => limit.scope !== "session"), tighter];
+  const isWider = ({ scope }: BudgetLimit): boolean => scope === "agent" || scope === "tenant";
+  const narrower = limits.filter((limit) => limit.scope !== "session" && !isWider(limit));
+  return [...narrower, tighter, ...limits.filter(isWider)];
 }
 
 /** The balances that a decision shows: every limit that counts for it, its run and session even where they have none, and the reserve if it has one. */
@@ -226,7 +262,28 @@ export function balancesOf(book: Book, limits: readonly Limit[], run: RunId): re
   balances.push(balance("run", run, ofRun?.limitMicroUsd ?? null, book.runs.get(run)?.account ?? EMPTY_ACCOUNT));
   balances.push(balance("session", book.session, ofSession?.limitMicroUsd ?? null, book.total));
   if (reserve !== undefined) balances.push(balance("wind_down", "wind_down", reserve.limitMicroUsd, book.windDown));
+  for (const limit of limits) {
+    if (limit.scope !== "agent" && limit.scope !== "tenant") continue;
+    const slice = sliceOf(book.shares, limit);
+    balances.push({
+      ...balance(limit.scope, limit.scope === "agent" ? book.agent : book.tenant, limit.limitMicroUsd, sharedAccount(book, limit)),
+      window: { name: limit.window, startsAt: spanOf(book.shares, limit.window).startsAt, resetsAt: spanOf(book.shares, limit.window).endsAt },
+      sliceMicroUsd: slice === null ? ZERO_USD : unusedOf(book.shares, slice),
+    });
+  }
   return balances;
+}
+
+/** An account that sessions share: what this one has in it, and the others by their tenant's last word. */
+function sharedAccount({ shares }: Book, limit: SharedLimit): Account {
+  const { postedMicroUsd, pendingMicroUsd, overrunMicroUsd } = spanOf(shares, limit.window);
+  const others = sliceOf(shares, limit)?.others;
+  return {
+    postedMicroUsd: microUsdOf(postedMicroUsd + (others?.postedMicroUsd ?? 0)),
+    pendingMicroUsd: microUsdOf(pendingMicroUsd + (others?.pendingMicroUsd ?? 0)),
+    leasedMicroUsd: others?.leasedMicroUsd ?? ZERO_USD,
+    overrunMicroUsd,
+  };
 }
 
 /** Makes what happened part of the book. Cannot fail but by a broken law, and then the caller drops the book and reads it again from its store. */
@@ -235,6 +292,7 @@ export function apply(book: Book, effect: Effect): void {
     case "clock":
       assert(effect.at >= book.clock, "a session's clock never goes back");
       book.clock = effect.at;
+      rollSpans(book.shares, effect.at);
       if (effect.at >= book.nextExpiry) book.nextExpiry = expiryAfter(book, effect.at);
       return;
     case "money": {
@@ -242,6 +300,7 @@ export function apply(book: Book, effect: Effect): void {
         book.windDown = moved(book.windDown, effect.delta);
         return;
       }
+      for (const piece of effect.pieces) countPiece(book.shares, piece);
       const run = book.runs.get(effect.run);
       assert(run !== undefined, "money moves only in a run of the session");
       book.total = moved(book.total, effect.delta);
@@ -260,7 +319,7 @@ export function apply(book: Book, effect: Effect): void {
     case "changed": {
       const pending = book.pending.get(effect.id);
       assert(pending !== undefined, "only a pending reservation is changed");
-      book.pending.set(effect.id, { ...pending, reservation: effect.reservation });
+      book.pending.set(effect.id, { ...pending, reservation: effect.reservation, pieces: effect.pieces });
       book.trail.change(effect.id, pending.matter.action, { amountMicroUsd: effect.reservation.amountMicroUsd });
       book.nextExpiry = Math.min(book.nextExpiry, effect.reservation.expiresAt);
       return;
@@ -282,6 +341,13 @@ export function apply(book: Book, effect: Effect): void {
       if (gone > 64 && gone * 2 > log.length) log.splice(0, gone);
       log.push(effect.at);
       book.hits.set(effect.log, log);
+      return;
+    }
+    case "permit_used": {
+      const key = permitKey(effect.permits);
+      const known = book.shares.permits.get(key) ?? noPermits(effect.permits);
+      // A policy that only observes lets calls through that nobody gave leave for.
+      book.shares.permits.set(key, { ...known, unused: Math.max(0, known.unused - 1), used: [...known.used, effect.at] });
       return;
     }
     case "answered":
@@ -320,6 +386,7 @@ export const forkBook = (book: Book): Book => ({
   counts: { ...book.counts },
   trail: book.trail.fork(),
   alerted: new Map(book.alerted),
+  shares: forkShares(book.shares),
   sums: new Map(book.sums),
 });
 
@@ -336,6 +403,10 @@ export function pendingOf(book: Book, pattern: string): number {
   for (const pending of book.pending.values()) if (matchesGlob(pattern, pending.matter.action)) count++;
   return count;
 }
+
+/** Whose calls a rate counts, where it is not this session's alone. */
+export const sharedRate = ({ per, pattern }: Pick<RateLimit, "pattern" | "per">): Pick<Permits, "per" | "pattern"> | null =>
+  per === "agent" || per === "tenant" ? { per, pattern } : null;
 
 /** The log that counts calls for a rate: the session's, or one for each run. A pattern has no spaces, so neither is taken for the other. */
 export const logOf = (rate: Pick<RateLimit, "pattern" | "per">, run: RunId): string => (rate.per === "run" ? `${rate.pattern} ${run}` : rate.pattern);

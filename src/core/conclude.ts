@@ -1,6 +1,6 @@
 import { alertAdvice, alertsOf, alertText, rememberAlerts } from "./alerts.ts";
 import { assert } from "./assert.ts";
-import { type Book, balancesOf, type Fund, hitsOf, limitsFor, logOf, type Matter } from "./book.ts";
+import { type Book, balancesOf, type Fund, hitsOf, limitsFor, logOf, type Matter, sharedRate } from "./book.ts";
 import type { Advice, Decision, RateState, Reason, Reservation, Stops, Verdict } from "./decision.ts";
 import {
   type Authority,
@@ -13,6 +13,7 @@ import {
   type PresentedApproval,
   type Question,
   reserveGate,
+  type TenantWord,
   windsDown,
 } from "./gates.ts";
 import { type ApprovalId, type DecisionId, idFromDigest, type RunId } from "./ids.ts";
@@ -20,6 +21,7 @@ import { formatUsd, type MicroUsd, ZERO_USD } from "./money.ts";
 import type { Conditions, Findings, Limit, Path, RateLimit, WorkBudget } from "./policy/findings.ts";
 import type { ReasonCode } from "./reasons.ts";
 import type { ActionRequest, Principal } from "./request.ts";
+import { permitKey, type Short } from "./shares.ts";
 import { shownRequest } from "./shown.ts";
 import { formatInstant, type Instant } from "./time.ts";
 import { insideOf, type Kept, keepParts, pastOf, type Trace } from "./trail.ts";
@@ -34,6 +36,7 @@ export interface Ask extends Authority {
   readonly conditions: Conditions;
   /** Shared by all that is asked in one call. */
   readonly budget: WorkBudget;
+  readonly tenant: TenantWord;
 }
 
 /** What is asked when a reservation is to have a new sum. */
@@ -44,6 +47,7 @@ export interface TopupAsk extends Authority {
   readonly conditions: Conditions;
   /** Shared by all that is asked in one call. */
   readonly budget: WorkBudget;
+  readonly tenant: TenantWord;
 }
 
 /** What comes out for a request, before it is written down. */
@@ -55,6 +59,8 @@ export interface Judgement {
   readonly advice: readonly Advice[];
   /** Where it is paid from, if it is allowed. */
   readonly fund: Fund;
+  /** What the tenant must be asked for first: unless this is empty, nothing is concluded, and it is judged again with the tenant's word. */
+  readonly shorts: readonly Short[];
 }
 
 /**
@@ -62,8 +68,9 @@ export interface Judgement {
  * a hold only if nothing says no. Looks at the book, changes nothing. Total.
  */
 export function judge(book: Book, ask: Ask, now: Instant): Judgement {
-  const { request, conditions, presented, budget } = ask;
+  const { request, conditions, presented, budget, tenant } = ask;
   const asked: Question = {
+    tenant,
     book,
     request,
     amountMicroUsd: request.estimateMicroUsd,
@@ -88,8 +95,18 @@ export function judge(book: Book, ask: Ask, now: Instant): Judgement {
  */
 export function judgeTopup(book: Book, ask: TopupAsk, moreMicroUsd: MicroUsd, now: Instant, of: DecisionId, fund: Fund): Judgement {
   if (moreMicroUsd === 0) return PERMITTED;
-  const { request, conditions, presented, budget } = ask;
-  const question: Question = { book, request, amountMicroUsd: moreMicroUsd, now, conditions, presented, past: pastOf(book.trail, now, of), budget };
+  const { request, conditions, presented, budget, tenant } = ask;
+  const question: Question = {
+    tenant,
+    book,
+    request,
+    amountMicroUsd: moreMicroUsd,
+    now,
+    conditions,
+    presented,
+    past: pastOf(book.trail, now, of),
+    budget,
+  };
   const authority = authorityGate(question, ask);
   if (authority.kind === "no") return denied(authority, [], []);
   const { findings } = authority;
@@ -108,6 +125,7 @@ export const batchRefused = (judgement: Judgement): Judgement => ({
   warnings: judgement.warnings,
   advice: judgement.advice,
   fund: judgement.fund,
+  shorts: [],
   reason: {
     code: "batch_refused",
     message: "Another decision of the same all-or-nothing batch was not allowed.",
@@ -119,6 +137,7 @@ export const batchRefused = (judgement: Judgement): Judgement => ({
 
 /** Writes a judgement down: its money, its entry and its answer, which is the answer to this id for ever. */
 export function conclude(turn: Turn, ask: Ask, judgement: Judgement, fingerprint: string): Decision {
+  assert(judgement.shorts.length === 0, "nothing is concluded before the tenant was asked");
   const { book, now } = turn;
   const { request } = ask;
   const { verdict } = judgement;
@@ -197,7 +216,8 @@ export function conclude(turn: Turn, ask: Ask, judgement: Judgement, fingerprint
   };
   const state = verdict === "allow" ? "pending" : verdict === "deny" ? "denied" : "held";
   const trace = verdict === "allow" && findings !== null ? traceOf(book, request, run, estimateMicroUsd, findings, now) : null;
-  happen(turn, { kind: "decided", decided: { decision, fingerprint, state, matter, trace } });
+  const pieces = reservation === null ? [] : [{ at: now, microUsd: reservation.amountMicroUsd }];
+  happen(turn, { kind: "decided", decided: { decision, fingerprint, state, matter, pieces, trace } });
   return decision;
 }
 
@@ -205,15 +225,22 @@ export function conclude(turn: Turn, ask: Ask, judgement: Judgement, fingerprint
 export function reserve(turn: Turn, request: ActionRequest, reservation: Reservation, matter: Matter, rates: Findings["rates"]): void {
   const { now } = turn;
   const delta = { posted: 0, pending: reservation.amountMicroUsd, overrun: 0 };
-  happen(turn, { kind: "money", fund: matter.fund, run: matter.run, action: request.action, delta });
-  happen(turn, { kind: "reserved", pending: { id: request.id, reservation, matter } });
+  happen(turn, { kind: "money", fund: matter.fund, run: matter.run, action: request.action, delta, pieces: [{ at: now, ...delta }] });
+  happen(turn, { kind: "reserved", pending: { id: request.id, reservation, matter, pieces: [{ at: now, microUsd: reservation.amountMicroUsd }] } });
   // Two limits of one pattern look at one log, which is kept as long as the longer of them looks back.
   const keepMs = new Map<string, number>();
+  const shared = new Map<string, NonNullable<ReturnType<typeof sharedRate>>>();
   for (const rate of rates) {
+    const whose = sharedRate(rate);
+    if (whose !== null) {
+      shared.set(permitKey(whose), whose);
+      continue;
+    }
     const log = logOf(rate, matter.run);
     keepMs.set(log, Math.max(rate.windowMs, keepMs.get(log) ?? 0));
   }
   for (const [log, keep] of keepMs) happen(turn, { kind: "hit", log, at: now, keepMs: keep });
+  for (const permits of shared.values()) happen(turn, { kind: "permit_used", permits, at: now });
 }
 
 /** The code and the rule of a no that was not enforced, as an entry keeps it. */
@@ -232,8 +259,13 @@ function passed(question: Question, findings: Findings, gates: readonly { readon
   const warnings: Reason[] = [];
   const advice: Advice[] = [];
   const reserve: Advice[] = [];
+  const shorts: Short[] = [];
   for (const { asks } of gates) {
-    for (const { mode, no } of asks(question, findings)) {
+    for (const { mode, no, short } of asks(question, findings)) {
+      if (short !== undefined) {
+        shorts.push(short);
+        continue;
+      }
       if (findings.strict && mode === "enforce") {
         if (IS_BUDGET.has(no.reason.code) && windsDown(question, findings)) {
           reserve.push({
@@ -243,14 +275,15 @@ function passed(question: Question, findings: Findings, gates: readonly { readon
           });
           continue;
         }
-        return no.reason.code === "approval_required" ? held(no, warnings, advice) : denied(no, warnings, advice);
+        const answer = no.reason.code === "approval_required" ? held(no, warnings, advice) : denied(no, warnings, advice);
+        return { ...answer, shorts };
       }
       if (warnings.length >= MOST_WARNINGS) continue;
       warnings.push(no.reason);
       if (mode === "warn") advice.push({ code: "rule_warns", message: no.reason.message, details: { reason: no.reason.code, rule: no.reason.rule } });
     }
   }
-  return { ...PERMITTED, warnings, advice: [...advice, ...reserve], fund: reserve.length === 0 ? "budgets" : "wind_down" };
+  return { ...PERMITTED, warnings, advice: [...advice, ...reserve], fund: reserve.length === 0 ? "budgets" : "wind_down", shorts };
 }
 
 /** So many are written down: a policy of thousands of rules that only observe must not make a record that nobody can store. */
@@ -270,6 +303,7 @@ const PERMITTED: Judgement = {
   warnings: [],
   advice: [],
   fund: "budgets",
+  shorts: [],
   reason: { code: "permitted", message: "Every check passed.", rule: null, retryAfterMs: null, hint: null },
 };
 
@@ -345,6 +379,15 @@ function untilWhen(book: Book, { keep, loops }: Findings, now: Instant): Instant
 }
 
 function rateState(book: Book, rate: RateLimit, run: RunId, now: Instant): RateState {
+  const shared = sharedRate(rate);
+  if (shared !== null) {
+    const permits = book.shares.permits.get(permitKey(shared));
+    const { pattern: name, per, max: limit, windowMs } = rate;
+    const remaining = Math.min(limit, (permits?.unused ?? 0) + (permits?.remaining ?? 0));
+    // A call made since the tenant's last word has the whole window before it.
+    const resetsAt = permits?.resetsAt ?? (permits?.used[0] === undefined ? now : permits.used[0] + windowMs);
+    return { name, per, limit, remaining, windowMs, resetMs: Math.max(0, resetsAt - now) };
+  }
   const log = hitsOf(book, logOf(rate, run));
   return {
     name: rate.pattern,

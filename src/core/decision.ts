@@ -1,7 +1,8 @@
+import type { BudgetWindow } from "./calendar.ts";
 import type { ApprovalId, DecisionId, EntryId, RunId, SessionId } from "./ids.ts";
 import type { JsonValue } from "./json.ts";
 import type { MicroUsd } from "./money.ts";
-import type { PolicyRef } from "./policy/findings.ts";
+import type { PolicyRef, RateLimit } from "./policy/findings.ts";
 import type { ReasonCode } from "./reasons.ts";
 import type { Instant } from "./time.ts";
 
@@ -13,21 +14,26 @@ export type Stops = "action" | "run" | "session";
 /** An account and its limit as a decision shows them, after what it did. */
 export interface Balance {
   /** `wind_down`: the reserve from which a few actions are still paid once a budget is gone. */
-  readonly scope: "action" | "run" | "session" | "wind_down";
-  /** The budget's pattern, the run's id, the session's id, or `wind_down`. */
+  readonly scope: "action" | "run" | "session" | "wind_down" | "agent" | "tenant";
+  /** The budget's pattern, the run's id, the session's id, `wind_down`, the agent, or the tenant's id. */
   readonly name: string;
+  /** Of an account that sessions share: in which window it counts, and when that ends (`null`: never). */
+  readonly window?: { readonly name: BudgetWindow; readonly startsAt: Instant; readonly resetsAt: Instant | null } | undefined;
   readonly limitMicroUsd: MicroUsd | null;
   /** All that was reported, overruns included. */
   readonly postedMicroUsd: MicroUsd;
   readonly pendingMicroUsd: MicroUsd;
+  /** Handed out: in client leases, or, of a shared account, to other sessions that have not spent it. */
   readonly leasedMicroUsd: MicroUsd;
+  /** Of a shared account: what this session may still spend without asking its tenant. */
+  readonly sliceMicroUsd?: MicroUsd | undefined;
 }
 
 /** A rate limit as a decision shows it, after what it did. */
 export interface RateState {
   readonly name: string;
-  /** Whether the calls of the session are counted, or those of the run. */
-  readonly per: "session" | "run";
+  /** Whose calls are counted. */
+  readonly per: RateLimit["per"];
   readonly limit: number;
   readonly remaining: number;
   readonly windowMs: number;

@@ -1,7 +1,7 @@
 import { type Digest, digestOf, type Sha256 } from "./digest.ts";
 import type { EntryId } from "./ids.ts";
 import { canonicalJson, type JsonValue } from "./json.ts";
-import type { Price } from "./policy/findings.ts";
+import type { Price, RateLimit } from "./policy/findings.ts";
 import type { ReasonCode } from "./reasons.ts";
 import type { Principal, RiskLevel } from "./request.ts";
 
@@ -25,9 +25,18 @@ export type EntryKind =
 export interface AccountMovement {
   readonly scope: "action" | "run" | "session" | "wind_down" | "agent" | "tenant";
   readonly name: string;
+  /** Of an account that sessions share: its window, with the instant at which that began. */
+  readonly window?: string | undefined;
   readonly limit_usd: string | null;
-  readonly before: { readonly posted_usd: string; readonly pending_usd: string };
-  readonly after: { readonly posted_usd: string; readonly pending_usd: string };
+  readonly before: AccountSides;
+  readonly after: AccountSides;
+}
+
+/** `slice_usd`, of a shared account: what the session could still spend of it without asking its tenant. The rest is as its tenant last told it. */
+export interface AccountSides {
+  readonly posted_usd: string;
+  readonly pending_usd: string;
+  readonly slice_usd?: string | undefined;
 }
 
 /**
@@ -84,7 +93,7 @@ export interface Entry {
   }[];
   readonly rates: readonly {
     readonly name: string;
-    readonly per: "session" | "run";
+    readonly per: RateLimit["per"];
     readonly limit: number;
     readonly remaining: number;
     readonly window_ms: number;

@@ -1,7 +1,8 @@
-import { accountOf, type Book, freeOf, hitsOf, limitsFor, logOf, MOST_SPENT, pendingOf, spentOf } from "./book.ts";
+import { accountOf, type Book, freeOf, hitsOf, limitsFor, logOf, MOST_SPENT, pendingOf, sharedRate, spentOf } from "./book.ts";
 import type { Reason, Stops } from "./decision.ts";
 import { canonicalJson } from "./json.ts";
 import { formatUsd, type MicroUsd } from "./money.ts";
+import { type Order, orderAgainst } from "./orders.ts";
 import type {
   BudgetLimit,
   Conditions,
@@ -10,13 +11,16 @@ import type {
   Mode,
   Past,
   PolicyRef,
+  RateLimit,
   Requirement,
   RuleFinding,
   Scene,
+  SharedLimit,
   WorkBudget,
 } from "./policy/findings.ts";
 import type { ReasonCode } from "./reasons.ts";
 import type { ActionRequest } from "./request.ts";
+import { isCovered, leftOf, permitKey, type Short, spanOf } from "./shares.ts";
 import { shownText } from "./shown.ts";
 import type { Instant } from "./time.ts";
 import { keptOf, priorOf, seenAt, type Trace, valueAt } from "./trail.ts";
@@ -40,12 +44,21 @@ export interface Question {
   /** What history functions ask: the same for all that is asked of one request. */
   readonly past: Past;
   readonly budget: WorkBudget;
+  readonly tenant: TenantWord;
 }
+
+/**
+ * Whether the tenant was asked for what the session lacks of money and rates that it shares: not yet, and then a no for want of it is not final; it was,
+ * and what is lacking now is not to be had; or it was and could not be reached.
+ */
+export type TenantWord = "unasked" | "heard" | "lost";
 
 /** A gate's no with how much it counts. */
 export interface Objection {
   readonly mode: Mode;
   readonly no: No;
+  /** The tenant may know better, and must be asked before this counts. */
+  readonly short?: Short | undefined;
 }
 
 /** Asks what stands above any policy: the session's and run's life, the lease, and that there is a policy at all, whose findings are the answer. */
@@ -56,6 +69,14 @@ export function authorityGate(question: Question, ask: Authority): No | Extract<
   if (now >= book.expiresAt) return no("session_closed", "session", "The session has expired.", null, null, "Open a new session.");
   if (book.runs.get(request.run ?? book.currentRun)?.closed !== false)
     return no("run_closed", "run", "The run is closed.", null, null, "Start a new run.");
+  const order = orderAgainst(lease.orders, {
+    tenant: book.tenant,
+    agent: book.agent,
+    session: book.session,
+    run: request.run ?? book.currentRun,
+    action: request.action,
+  });
+  if (order !== null) return orderNo(order);
   if (!lease.fresh) {
     return no(
       "authority_stale",
@@ -91,8 +112,8 @@ export function authorityGate(question: Question, ask: Authority): No | Extract<
 
 /** Under which authority a request is decided. */
 export interface Authority {
-  /** Whether the session's lease still runs, and which policy it names. */
-  readonly lease: { readonly fresh: boolean; readonly policy: PolicyRef | null };
+  /** Whether the session's lease still runs, which policy it names, and what was killed or paused. */
+  readonly lease: { readonly fresh: boolean; readonly policy: PolicyRef | null; readonly orders: readonly Order[] };
   /** `null` where no policy is in force. */
   readonly evaluation: Evaluation | null;
 }
@@ -256,12 +277,22 @@ function longest<T extends { readonly wait: number | null }>(found: readonly T[]
   );
 }
 
+/** The no of a kill or a pause. */
+function orderNo({ target, id, state }: Order): No {
+  const killed = state === "killed";
+  const stops = !killed || target === "action" ? "action" : target === "run" ? "run" : "session";
+  const named = target === "tenant" ? "Everything of this tenant" : `The ${target} "${id}"`;
+  const message = killed ? `${named} was killed.` : `${named} is paused.`;
+  const hint = killed ? "A person must revive it first. Do not try to go on another way." : "Wait until a person resumes it.";
+  return no(killed ? `${target}_killed` : `${target}_paused`, stops, message, null, null, hint);
+}
+
 /** Asks whether one more of these may be in progress, and whether one more fits into every window. */
-function useGate(question: Question, findings: Findings): No | null {
+function useGate(question: Question, findings: Findings): readonly Objection[] {
   const { book, request, now } = question;
   for (const { pattern, max } of findings.concurrency) {
     if (pendingOf(book, pattern) >= max) {
-      return no(
+      const found = no(
         "concurrency_exceeded",
         "action",
         `${max} of "${pattern}" may be in progress at once, and as many are.`,
@@ -269,17 +300,50 @@ function useGate(question: Question, findings: Findings): No | null {
         null,
         "Finish one of them first.",
       );
+      return [{ mode: "enforce", no: found }];
     }
   }
+  const own = findings.rates.filter((rate) => sharedRate(rate) === null);
   const full = longest(
-    findings.rates.map((rate) => ({ rate, wait: waitMs(hitsOf(book, logOf(rate, request.run ?? book.currentRun)), rate.max, rate.windowMs, now) })),
+    own.map((rate) => ({ rate, wait: waitMs(hitsOf(book, logOf(rate, request.run ?? book.currentRun)), rate.max, rate.windowMs, now) })),
   );
-  if (full === null) return null;
-  const { rate, wait } = full;
-  const message = `${rate.max} of "${rate.pattern}" are allowed within ${rate.windowMs / 1000} s, and as many were.`;
+  if (full !== null) return [{ mode: "enforce", no: rateNo(full.rate, full.wait) }];
+  return sharedRateNos(question, findings);
+}
+
+/** Asks the rates that sessions share: each needs a permit, which the tenant gives. */
+function sharedRateNos({ book, now, tenant }: Question, { rates }: Findings): readonly Objection[] {
+  const seen = new Set<string>();
+  return rates.flatMap((rate): Objection[] => {
+    const shared = sharedRate(rate);
+    if (shared === null || seen.has(permitKey(shared))) return [];
+    seen.add(permitKey(shared));
+    const permits = book.shares.permits.get(permitKey(shared));
+    if (permits !== undefined && permits.unused > 0) return [];
+    if (tenant === "lost") return [{ mode: "enforce", no: unreached() }];
+    const limits = rates.filter(({ per, pattern }) => per === rate.per && pattern === rate.pattern).map(({ max, windowMs }) => ({ max, windowMs }));
+    const wait = permits?.fitsAt == null ? null : Math.max(1, permits.fitsAt - now);
+    return [{ mode: "enforce", no: rateNo(rate, wait), short: tenant === "unasked" ? { kind: "calls", ...shared, limits } : undefined }];
+  });
+}
+
+function rateNo(rate: RateLimit, wait: number | null): No {
+  const whose = rate.per === "agent" || rate.per === "tenant" ? ` to all sessions of the ${rate.per}` : "";
+  const message = `${rate.max} of "${rate.pattern}" are allowed${whose} within ${rate.windowMs / 1000} s, and as many were.`;
   const hint = wait === null ? "This action is never allowed under the present limit." : `Try again in ${wait} ms.`;
   return no("rate_exceeded", "action", message, pointer("rate_limits", rate.pattern), wait, hint);
 }
+
+/** The no where the tenant alone could say more, and cannot be reached. */
+const unreached = (): No =>
+  no(
+    "authority_stale",
+    "action",
+    "What the session may use without asking is used up, and its tenant could not be asked for more.",
+    null,
+    1000,
+    "Try again shortly.",
+  );
 
 /** Asks whether it is known what this costs. */
 const priceGate = (_question: Question, findings: Findings): No | null =>
@@ -298,18 +362,45 @@ const priceGate = (_question: Question, findings: Findings): No | null =>
  * Asks every account, from the narrowest to the widest. `spent + amount <= limit` passes; equality passes. A no ends the run or the session only when
  * nothing of its budget is left: as long as something is, the agent may do something smaller.
  */
-function budgetGate(question: Question, findings: Findings): No | null {
+function budgetGate(question: Question, findings: Findings): readonly Objection[] {
   const { book, request, amountMicroUsd } = question;
+  const shorts: Objection[] = [];
   for (const limit of limitsFor(book, findings.budgets)) {
+    if (limit.scope === "agent" || limit.scope === "tenant") {
+      const found = sharedBudgetNo(question, findings, limit);
+      if (found === null) continue;
+      shorts.push(found);
+      // Of what is not to be had the narrowest is the reason; what the tenant must be asked for, it is asked for together.
+      if (found.short === undefined) return shorts;
+      continue;
+    }
     const account = accountOf(book, limit, request.run ?? book.currentRun);
     if (spentOf(account) + amountMicroUsd <= limit.limitMicroUsd) continue;
     const left = formatUsd(freeOf(account, limit.limitMicroUsd));
     const message = `The ${NOUN[limit.scope]} has ${left} USD left of ${formatUsd(limit.limitMicroUsd)}, and this takes ${formatUsd(amountMicroUsd)}.`;
     const gone = left === "0" && limit.scope !== "action";
     const hint = left === "0" ? "Nothing is left; only more budget helps." : `Ask for at most ${left} USD.`;
-    return no(BUDGET_REASON[limit.scope], gone ? limit.scope : "action", message, budgetRule(limit), null, hint);
+    const found = no(BUDGET_REASON[limit.scope], gone ? limit.scope : "action", message, budgetRule(limit), null, hint);
+    return [{ mode: "enforce", no: found }];
   }
-  return null;
+  return shorts;
+}
+
+/** Asks an account that sessions share: of this session's slice of it, and where that is too small, of the tenant. */
+function sharedBudgetNo({ book, amountMicroUsd, tenant, now }: Question, findings: Findings, limit: SharedLimit): Objection | null {
+  const { shares } = book;
+  if (isCovered(shares, limit, amountMicroUsd)) return null;
+  if (tenant === "lost") return { mode: "enforce", no: unreached() };
+  const left = leftOf(shares, limit);
+  const { endsAt } = spanOf(shares, limit.window);
+  const each = limit.window === "total" ? "in all" : `for each ${limit.window}`;
+  const message = `The ${limit.scope}'s budget has ${formatUsd(left)} USD left of ${formatUsd(limit.limitMicroUsd)} ${each}, and this takes ${formatUsd(amountMicroUsd)}.`;
+  const wait = endsAt === null || amountMicroUsd > limit.limitMicroUsd ? null : endsAt - now;
+  const later = wait === null ? "Only more budget helps." : `More is there in ${wait} ms.`;
+  const hint = left === 0 ? `Nothing is left. ${later}` : `Ask for at most ${formatUsd(left)} USD. ${later}`;
+  const found = no(`${limit.scope}_budget_exceeded`, left === 0 ? "session" : "action", message, budgetRule(limit), wait, hint);
+  if (tenant === "heard") return { mode: "enforce", no: found };
+  return { mode: "enforce", no: found, short: { kind: "money", limit, amountMicroUsd, alerts: findings.alerts } };
 }
 
 /** Asks the reserve for winding down, of an action that is paid from it already. */
@@ -437,22 +528,26 @@ export const POLICY_GATES = [
   { gate: "requirements", asks: enforced(requirementGate) },
   { gate: "history", asks: historyGate },
   { gate: "repetition", asks: repetitionGate },
-  { gate: "use", asks: enforced(useGate) },
+  { gate: "use", asks: useGate },
   { gate: "price", asks: enforced(priceGate) },
-  { gate: "budgets", asks: enforced(budgetGate) },
+  { gate: "budgets", asks: budgetGate },
   { gate: "approval", asks: approvalGate },
 ] as const satisfies readonly { readonly gate: string; readonly asks: Gate }[];
 
 /** What the session knows of the approval that a request names. */
 export type PresentedApproval = "none" | "open" | "expired" | "unknown";
 
-function budgetRule(limit: BudgetLimit): string {
+/** Where a policy says this limit, as an RFC 6901 pointer. */
+export function budgetRule(limit: BudgetLimit): string {
   switch (limit.scope) {
     case "action":
       return pointer("budgets/actions", limit.pattern);
     case "run":
     case "session":
       return `/budgets/${limit.scope}`;
+    case "agent":
+    case "tenant":
+      return `/budgets/${limit.scope}/${limit.window}`;
   }
 }
 

@@ -42,6 +42,8 @@ export interface Principal {
   readonly tenant: string;
   readonly subject: string;
   readonly kind: "agent" | "human" | "service";
+  /** Which registration of an issuer of the tenant's own vouched for it, as `name#version`; absent for this gateway's own tokens. */
+  readonly issuer?: string | undefined;
 }
 
 /** What a caller reports after acting. */

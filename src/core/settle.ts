@@ -8,6 +8,7 @@ import type { Path } from "./policy/findings.ts";
 import { type Refusal, refusal } from "./refusals.ts";
 import type { ActionRequest, CommitReport, Principal } from "./request.ts";
 import { err, ok, type Result } from "./result.ts";
+import { type Piece, resizePieces, type Short, settlePieces, sliceLeft } from "./shares.ts";
 import { shownReport, shownText } from "./shown.ts";
 import { keepParts } from "./trail.ts";
 import { aboutMatter, happen, movements, record, reservationText, signature, type Turn } from "./turn.ts";
@@ -19,6 +20,8 @@ export interface DecisionRecord {
   /** What is or was reserved; `null` when it was never allowed. */
   readonly reservation: Reservation | null;
   readonly matter: Matter | null;
+  /** When the money was taken that is pending or posted. */
+  readonly pieces: readonly Piece[];
   readonly postedMicroUsd: MicroUsd;
   readonly overrunMicroUsd: MicroUsd;
   /** The report that settled it and the answer it got. */
@@ -127,7 +130,7 @@ export function extend(turn: Turn, decided: DecisionRecord, principal: Principal
     { ...aboutMatter(decided.decision.id, matter), step: "extend", reservation: reservationText(longer), principal: signature(principal) },
     null,
   );
-  happen(turn, { kind: "changed", id: decided.decision.id, reservation: longer });
+  happen(turn, { kind: "changed", id: decided.decision.id, reservation: longer, pieces: decided.pieces });
   const settlement: Settlement = {
     id: decided.decision.id,
     state: "pending",
@@ -141,26 +144,32 @@ export function extend(turn: Turn, decided: DecisionRecord, principal: Principal
   return ok({ settlement, replayed: false });
 }
 
-/** Asks for a new sum while the action runs. A denial leaves the reservation as it was; a smaller sum gives the difference back. */
-export function topup(turn: Turn, decided: DecisionRecord, ask: TopupAsk): Result<Decision, Refusal> {
+/**
+ * Asks for a new sum while the action runs. A denial leaves the reservation as it was; a smaller sum gives the difference back. `shorts`: nothing was
+ * done, because the tenant must be asked first.
+ */
+export function topup(turn: Turn, decided: DecisionRecord, ask: TopupAsk): Result<Decision | { readonly shorts: readonly Short[] }, Refusal> {
   const { reservation, matter } = decided;
   if (decided.state !== "pending" || reservation === null || matter === null)
     return err(refusal("decision_settled", `Only a pending reservation can be topped up: this one is ${decided.state}.`));
   const { book, now } = turn;
   const wanted = ask.request.estimateMicroUsd;
   const judgement: Judgement = judgeTopup(book, ask, lessUsd(wanted, reservation.amountMicroUsd), now, decided.decision.id, matter.fund);
+  if (judgement.shorts.length > 0) return ok({ shorts: judgement.shorts });
   const allowed = judgement.verdict === "allow";
   const standing: Reservation = allowed ? { ...reservation, amountMicroUsd: wanted } : reservation;
   const before = balancesOf(book, matter.limits, matter.run);
   if (allowed) {
+    const { pieces, deltas } = resizePieces(decided.pieces, wanted, now);
     happen(turn, {
       kind: "money",
       fund: matter.fund,
       run: matter.run,
       action: matter.action,
       delta: { posted: 0, pending: wanted - reservation.amountMicroUsd, overrun: 0 },
+      pieces: deltas,
     });
-    happen(turn, { kind: "changed", id: decided.decision.id, reservation: standing });
+    happen(turn, { kind: "changed", id: decided.decision.id, reservation: standing, pieces });
   }
   const budgets = balancesOf(book, matter.limits, matter.run);
   const alerts = allowed ? alertsOf(book, budgets, matter.alerts) : [];
@@ -227,8 +236,11 @@ function settle(
   const { reservation, matter } = held;
   const { id } = decided.decision;
   const before = balancesOf(book, matter.limits, matter.run);
+  const was = decided.state === "pending" ? "pending" : "posted";
+  const { pieces, deltas } = settlePieces(decided.pieces, was, { at: turn.now, posted: ending.posted, overrun: ending.overrun });
   happen(turn, {
     kind: "money",
+    pieces: deltas,
     fund: matter.fund,
     run: matter.run,
     action: matter.action,
@@ -277,6 +289,7 @@ function settle(
       state: ending.state,
       postedMicroUsd: ending.posted,
       overrunMicroUsd: ending.overrun,
+      pieces,
       told: { fingerprint: ending.fingerprint, settlement },
     },
   });
@@ -288,7 +301,10 @@ function tightest(book: Book, matter: Matter): MicroUsd {
   let free: MicroUsd | null = null;
   for (const limit of matter.limits) {
     if ((limit.scope === "wind_down") !== (matter.fund === "wind_down")) continue;
-    const left = freeOf(accountOf(book, limit, matter.run), limit.limitMicroUsd);
+    const left =
+      limit.scope === "agent" || limit.scope === "tenant"
+        ? sliceLeft(book.shares, limit)
+        : freeOf(accountOf(book, limit, matter.run), limit.limitMicroUsd);
     free = free === null ? left : minUsd(free, left);
   }
   // Without any limit there is nothing that could be overrun.

@@ -5,6 +5,7 @@ import { type AccountMovement, type Entry, type EntryDraft, type EntryKind, type
 import type { EntryId } from "./ids.ts";
 import { formatUsd, ZERO_USD } from "./money.ts";
 import type { Principal } from "./request.ts";
+import { settlePieces } from "./shares.ts";
 import { shownText } from "./shown.ts";
 import { formatInstant, type Instant } from "./time.ts";
 
@@ -88,20 +89,24 @@ export const movements = (before: readonly Balance[], after: readonly Balance[])
     limit_usd: balance.limitMicroUsd === null ? null : formatUsd(balance.limitMicroUsd),
     name: balance.name,
     scope: balance.scope,
+    ...(balance.window !== undefined && { window: `${balance.window.name} ${formatInstant(balance.window.startsAt)}` }),
   }));
 
 const sides = (balance: Balance): AccountMovement["before"] => ({
   pending_usd: formatUsd(balance.pendingMicroUsd),
   posted_usd: formatUsd(balance.postedMicroUsd),
+  ...(balance.sliceMicroUsd !== undefined && { slice_usd: formatUsd(balance.sliceMicroUsd) }),
 });
 
 /** Nobody has proven that nothing was spent: unless the policy says release, a reservation that runs out is posted at its estimate. */
-function expire(turn: Turn, { id, reservation, matter }: Pending): void {
+function expire(turn: Turn, { id, reservation, matter, pieces: were }: Pending): void {
   const { book } = turn;
   const { amountMicroUsd } = reservation;
   const posted = matter.onExpiry === "post" ? amountMicroUsd : ZERO_USD;
   const before = balancesOf(book, matter.limits, matter.run);
-  happen(turn, { kind: "money", fund: matter.fund, run: matter.run, action: matter.action, delta: { posted, pending: -amountMicroUsd, overrun: 0 } });
+  const { pieces, deltas } = settlePieces(were, "pending", { at: turn.now, posted, overrun: ZERO_USD });
+  const delta = { posted, pending: -amountMicroUsd, overrun: 0 };
+  happen(turn, { kind: "money", fund: matter.fund, run: matter.run, action: matter.action, delta, pieces: deltas });
   record(
     turn,
     "expiry",
@@ -116,6 +121,6 @@ function expire(turn: Turn, { id, reservation, matter }: Pending): void {
   const became = { outcome: "expired", endedAt: turn.now, amountMicroUsd: posted } as const;
   happen(turn, {
     kind: "settled",
-    settled: { id, action: matter.action, became, state: "expired", postedMicroUsd: posted, overrunMicroUsd: ZERO_USD, told: null },
+    settled: { id, action: matter.action, became, state: "expired", postedMicroUsd: posted, overrunMicroUsd: ZERO_USD, pieces, told: null },
   });
 }

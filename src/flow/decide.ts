@@ -1,4 +1,3 @@
-import type { Decision } from "../core/decision.ts";
 import type { DecisionId, SessionId } from "../core/ids.ts";
 import { type MicroUsd, ZERO_USD } from "../core/money.ts";
 import { refusal } from "../core/refusals.ts";
@@ -7,7 +6,7 @@ import { err, ok } from "../core/result.ts";
 import type { Instant } from "../core/time.ts";
 import { followPolicy } from "./follow_policy.ts";
 import { fingerprintOf, type IdempotencyKey, idFor } from "./idempotency.ts";
-import type { Answered, BatchSemantics, DecideCall, ExpectedUsage, Ports, Prices, Questions, Reply } from "./ports.ts";
+import type { BatchSemantics, DecideCall, DecidedAnswer, ExpectedUsage, Ports, Prices, Questions, Reply } from "./ports.ts";
 
 /** A request as its body states it: the caller may have made its id, or leaves that to us. */
 export type AskedAction = Omit<ActionRequest, "id" | "estimateMicroUsd" | "price"> & {
@@ -34,7 +33,7 @@ export interface Asking {
  * the session checks that it still is, and everything that needs state, in one transaction.
  * Answers one decision for each request, in order; with `stop_on_deny` the list ends at the first that is denied.
  */
-export async function decide(ports: Ports, asking: Asking): Reply<readonly Answered<Decision>[]> {
+export async function decide(ports: Ports, asking: Asking): Reply<readonly DecidedAnswer[]> {
   const { principal, session } = asking;
   const requests = asking.asked.map(
     ({ id, estimateMicroUsd, usage, ...asked }, place): ActionRequest => ({

@@ -1,10 +1,12 @@
 import type { BatchSemantics } from "../core/batch.ts";
+import type { BudgetWindow } from "../core/calendar.ts";
 import type { Decision, DecisionState, Settlement } from "../core/decision.ts";
 import type { Digest, Sha256 } from "../core/digest.ts";
 import type { Payload } from "../core/entry.ts";
-import type { DecisionId, Id, IdPrefix, RunId, SessionId, TokenId } from "../core/ids.ts";
+import type { DecisionId, Id, IdPrefix, InterventionId, RunId, SessionId, TokenId } from "../core/ids.ts";
 import type { JsonValue } from "../core/json.ts";
 import type { MicroUsd } from "../core/money.ts";
+import type { InterventionKind, Order, Target } from "../core/orders.ts";
 import type { Evaluation, Path, PolicyRef } from "../core/policy/findings.ts";
 import type { Refusal } from "../core/refusals.ts";
 import type { ActionRequest, CommitReport, Principal } from "../core/request.ts";
@@ -21,6 +23,7 @@ export interface Ports {
   readonly sessions: Sessions;
   readonly tenants: Tenants;
   readonly ledger: Ledger;
+  readonly directory: Directory;
   readonly policies: PolicyCache;
   readonly prices: Prices;
   readonly identity: Identity;
@@ -129,7 +132,15 @@ export interface DecideItem {
 /** What is in force is not what was evaluated under: a policy, or stored attributes of an older revision than `entities`. */
 export type PolicyMoved = { readonly kind: "policy_moved"; readonly agent: string; readonly policy: PolicyRef; readonly entities: number };
 
-export type DecideReply = { readonly kind: "decided"; readonly decisions: readonly Answered<Decision>[] } | PolicyMoved;
+export type DecideReply = { readonly kind: "decided"; readonly decisions: readonly DecidedAnswer[] } | PolicyMoved;
+
+/** An answer, and what has come into force since it was first given: then what it allowed must not be begun. */
+export type DecidedAnswer = Answered<Decision> & { readonly superseded: Superseded | null };
+
+export interface Superseded {
+  readonly intervention: InterventionId;
+  readonly kind: "kill" | "pause";
+}
 
 export interface TopupCall {
   readonly principal: Principal;
@@ -148,6 +159,7 @@ export interface DecisionRead {
   readonly state: DecisionState;
   readonly postedMicroUsd: MicroUsd;
   readonly overrunMicroUsd: MicroUsd;
+  readonly superseded: Superseded | null;
 }
 
 export interface AccountRead {
@@ -161,6 +173,7 @@ export type SessionState = "active" | "paused" | "killed" | "closed" | "expired"
 
 export interface SessionRead {
   readonly id: SessionId;
+  readonly tenant: string;
   readonly agent: string;
   readonly labels: { readonly [key: string]: string };
   readonly state: SessionState;
@@ -186,6 +199,10 @@ export interface Lease {
   readonly revokedTokens: readonly TokenId[];
   /** Counts the tenant's changes of entities: attributes read at an older revision must be read again. */
   readonly entities: number;
+  /** What interventions left in force against this session, or against something that may be asked in it. */
+  readonly orders: readonly Order[];
+  /** Registrations of the tenant's own issuers that vouch for tokens, as `name#version`: another one's tokens are refused. */
+  readonly issuers: readonly string[];
   readonly endsAt: Instant;
 }
 
@@ -221,13 +238,106 @@ export interface Tenants {
   /** For evaluation: at most 16 entities, all as they stood at one revision. */
   readEntities(tenant: string, refs: readonly EntityRef[]): Reply<EntitiesRead>;
 
+  /**
+   * Puts an intervention in force and tells every session that it may concern, waiting a little for their word. Idempotent by its id.
+   * Refuses with `not_found` a session of which the tenant knows nothing.
+   */
+  intervene(tenant: string, principal: Principal, intervention: Intervention): Reply<Answered<Intervened>>;
+
+  /** The accounts of an agent and of the tenant as they stand now, whatever limits there are. */
+  standing(tenant: string, agent: string): Reply<readonly AccountStanding[]>;
+
+  readSettings(tenant: string): Reply<Settings>;
+  putSettings(tenant: string, principal: Principal, settings: Settings): Reply<Settings>;
+
+  /** Registers an issuer of the tenant's own, or replaces what was registered under the name. */
+  putIssuer(tenant: string, principal: Principal, issuer: IssuerWish): Reply<{ readonly issuer: IssuerRow; readonly created: boolean }>;
+  /** From then on its tokens are refused. Refuses with `not_found` where nothing is registered under the name. */
+  deleteIssuer(tenant: string, principal: Principal, name: string): Reply<null>;
+  readIssuer(tenant: string, name: string): Reply<IssuerRow>;
+  listIssuers(tenant: string, page: PageQuery): Reply<PageOf<IssuerRow>>;
+
   recordToken(tenant: string, principal: Principal | null, token: TokenRecord, fingerprint: string): Reply<Answered<TokenRecord>>;
   listTokens(tenant: string, page: PageQuery): Reply<PageOf<TokenRow>>;
   revokeToken(tenant: string, principal: Principal | null, id: TokenId): Reply<null>;
-  /** Whether a token may still be used; also `false` where the tenant does not exist. */
-  isTokenGood(tenant: string, id: TokenId): Promise<boolean>;
+  /**
+   * Whether a token may still be used; also `false` where the tenant does not exist. A token that an issuer of the tenant's own made is good while that
+   * registration stands and nobody has revoked it by its id.
+   */
+  isTokenGood(tenant: string, token: Pick<Principal, "tokenId" | "issuer">): Promise<boolean>;
   /** Hands everything recorded so far to the tenant's ledger. */
   ship(tenant: string): Promise<void>;
+}
+
+export interface Intervention {
+  readonly id: InterventionId;
+  readonly target: { readonly type: Target; readonly id: string };
+  readonly kind: InterventionKind;
+  readonly reason: string;
+  readonly fingerprint: string;
+}
+
+/** What an intervention did, and who said so. */
+export interface Intervened {
+  readonly id: InterventionId;
+  readonly epoch: number;
+  /** Sessions that obey since their entry `seq`; 0: the session was being opened, and opens with it. */
+  readonly acknowledged: readonly { readonly session: SessionId; readonly seq: number; readonly at: Instant }[];
+  readonly unanswered: readonly SessionId[];
+  readonly inForceEverywhereBy: Instant;
+}
+
+/** An account that sessions share, in the stretch of now. */
+export interface AccountStanding {
+  readonly scope: "agent" | "tenant";
+  readonly window: BudgetWindow;
+  readonly postedMicroUsd: MicroUsd;
+  readonly pendingMicroUsd: MicroUsd;
+  /** Given to sessions and not spent. */
+  readonly leasedMicroUsd: MicroUsd;
+  readonly resetsAt: Instant | null;
+}
+
+/** What a tenant may choose for itself. */
+export interface Settings {
+  /** Origins whose pages may read the answers to this tenant's tokens, such as `https://app.example`. */
+  readonly corsOrigins: readonly string[];
+  /** Entries are kept at least so many days: 183 or more. */
+  readonly retentionDays: number;
+  /** The stored policy that is in force for whom no active policy is; `null`: then everything is denied. */
+  readonly defaultPolicy: string | null;
+  /** How many requests each of the tenant's tokens may make within any such window; `null`: the gateway's own limit. */
+  readonly throttle: { readonly requests: number; readonly windowMs: number } | null;
+}
+
+export const DEFAULT_SETTINGS: Settings = { corsOrigins: [], retentionDays: 183, defaultPolicy: null, throttle: null };
+
+/** How an issuer of a tenant's own is to be believed. */
+export interface IssuerWish {
+  readonly name: string;
+  /** Its `iss`, exactly. */
+  readonly issuer: string;
+  /** Where its keys are: at a URL, or here. */
+  readonly keys: { readonly uri: string } | { readonly set: JsonValue };
+  /** What its tokens' `aud` must contain. */
+  readonly audience: string;
+  /** The names of claims: who it is, what it may do, and whether it is an agent, a person or a service. */
+  readonly claims: { readonly subject: string; readonly scopes: string; readonly kind: string };
+}
+
+export interface IssuerRow extends IssuerWish {
+  /** Grows with every change under the name: tokens verified under an older one are refused. */
+  readonly version: number;
+  readonly updatedAt: Instant;
+  readonly updatedBy: string;
+}
+
+/** What the whole deployment shares, so that a request can be led to its tenant before anybody has vouched for it. */
+export interface Directory {
+  /** Which registrations name this `iss`, the oldest first. */
+  issuersOf(issuer: string): Promise<readonly { readonly tenant: string; readonly name: string }[]>;
+  /** Whether any tenant lets pages of this origin read its answers. */
+  isOriginKnown(origin: string): Promise<boolean>;
 }
 
 export interface PageQuery {

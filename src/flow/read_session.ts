@@ -3,12 +3,14 @@ import { type PolicyLimits, policyLimits } from "../core/policy/compile.ts";
 import { readPolicy } from "../core/policy/parse.ts";
 import type { Principal } from "../core/request.ts";
 import { ok } from "../core/result.ts";
-import type { Ports, Reply, SessionRead } from "./ports.ts";
+import type { AccountStanding, Ports, Reply, SessionRead } from "./ports.ts";
 
 /** A session as it stands, with the limits of the policy now in force for its agent. `limits` is `null` where there is none that can be read. */
 export interface SessionNow {
   readonly session: SessionRead;
   readonly limits: PolicyLimits | null;
+  /** The accounts that it shares; empty where no limit looks at them. */
+  readonly standing: readonly AccountStanding[];
 }
 
 export async function readSession(ports: Ports, principal: Principal, id: SessionId): Reply<SessionNow> {
@@ -26,5 +28,8 @@ async function withLimits(ports: Ports, tenant: string, session: SessionRead): R
   const effective = await ports.tenants.effectivePolicy(tenant, session.agent);
   if (!effective.ok) return effective;
   const document = effective.value === null ? null : readPolicy(effective.value.document);
-  return ok({ session, limits: document?.ok ? policyLimits(document.value) : null });
+  const limits = document?.ok ? policyLimits(document.value) : null;
+  if (limits === null || limits.shared.length === 0) return ok({ session, limits, standing: [] });
+  const standing = await ports.tenants.standing(tenant, session.agent);
+  return standing.ok ? ok({ session, limits, standing: standing.value }) : standing;
 }

@@ -18,7 +18,7 @@ export async function admit(route: Route, authorization: string | null, ports: P
       return err(refusal("scope_insufficient", "The root key only makes tenants and tokens; this needs a tenant's token."));
     return ok(caller);
   }
-  if (route.revocation === "tenant" && !(await ports.tenants.isTokenGood(caller.principal.tenant, caller.principal.tokenId))) {
+  if (route.revocation === "tenant" && !(await ports.tenants.isTokenGood(caller.principal.tenant, caller.principal))) {
     return err(refusal("token_revoked", "The token was revoked."));
   }
   if (route.caller === "root") return err(refusal("scope_insufficient", "This needs the root key."));

@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { BUDGET_WINDOWS } from "../core/calendar.ts";
 import { REASONS, SENTENCES } from "../core/reasons.ts";
 import { REFUSALS } from "../core/refusals.ts";
 import { RISK_LEVELS } from "../core/request.ts";
@@ -18,6 +19,9 @@ const verdict = z.enum(["allow", "deny", "hold"]);
 const decisionState = z.enum(["pending", "posted", "released", "expired", "denied", "held"]);
 const sessionState = z.enum(["active", "paused", "killed", "closed", "expired"]);
 const budgetScope = z.enum(["action", "run", "session", "wind_down", "agent", "tenant"]);
+const budgetWindow = z
+  .enum(BUDGET_WINDOWS)
+  .meta({ description: "Of an agent's or a tenant's budget: the stretch in which it counts, in UTC. `total`: all time." });
 const tokenKind = z.enum(["agent", "human", "service"]);
 const policyScope = z.enum(["tenant", "agent"]);
 
@@ -59,10 +63,11 @@ export const sessionDetail = sessionSummary.extend({
     z.object({
       scope: budgetScope,
       name: z.string(),
+      window: budgetWindow.exactOptional(),
       limit_usd: usd.nullable(),
       posted_usd: usd,
       pending_usd: usd,
-      leased_usd: usd,
+      leased_usd: usd.meta({ description: "Of an agent's or a tenant's budget: given to sessions and not spent." }),
       remaining_usd: usd.nullable(),
       resets_at: time.exactOptional(),
     }),
@@ -88,10 +93,15 @@ const reservation = z.object({ amount_usd: usd, expires_at: time });
 const balance = z.object({
   scope: budgetScope,
   name: z.string(),
+  window: budgetWindow.exactOptional(),
   limit_usd: usd.nullable(),
   posted_usd: usd,
   pending_usd: usd,
+  leased_usd: usd
+    .exactOptional()
+    .meta({ description: "Of an agent's or a tenant's budget: what other sessions hold of it and have not spent, as the tenant last said." }),
   remaining_usd: usd.nullable(),
+  resets_at: time.exactOptional(),
 });
 const entryMark = z.object({ id: z.string(), seq: z.int(), hash: z.string() });
 
@@ -112,6 +122,10 @@ export const decision = z.object({
   advice: z.array(json),
   warnings: z.array(reason),
   approval: z.object({ id: z.string(), url: z.string().meta({ format: "uri" }), expires_at: time }).nullable(),
+  superseded: z
+    .object({ intervention: z.string(), kind: z.enum(["kill", "pause"]) })
+    .exactOptional()
+    .meta({ description: "The answer is an earlier one, and a kill or a pause has come into force since: the action must not be run." }),
   entry: entryMark,
 });
 export const decisionBatch = z.object({ decisions: z.array(decision) });
@@ -210,7 +224,7 @@ export const entity = z.object({
 });
 export const entityPage = pageOf(entity);
 
-const money = z.object({ posted_usd: usd, pending_usd: usd });
+const money = z.object({ posted_usd: usd, pending_usd: usd, slice_usd: usd.exactOptional() });
 
 export const ledgerEntry = z.object({
   id: z.string(),
@@ -243,9 +257,13 @@ export const ledgerEntry = z.object({
   duration_ms: z.number().nullable(),
   usage: jsonObject.nullable(),
   reservation: reservation.nullable(),
-  accounts: z.array(z.object({ scope: budgetScope, name: z.string(), limit_usd: usd.nullable(), before: money, after: money })),
+  accounts: z.array(
+    z.object({ scope: budgetScope, name: z.string(), window: z.string().exactOptional(), limit_usd: usd.nullable(), before: money, after: money }),
+  ),
   alerts: z.array(z.object({ scope: budgetScope, name: z.string(), limit_usd: usd, spent_usd: usd, threshold: z.number() })),
-  rates: z.array(z.object({ name: z.string(), per: z.enum(["session", "run"]), limit: z.int(), remaining: z.int(), window_ms: z.int() })),
+  rates: z.array(
+    z.object({ name: z.string(), per: z.enum(["session", "run", "agent", "tenant"]), limit: z.int(), remaining: z.int(), window_ms: z.int() }),
+  ),
   approval: z.object({ id: z.string(), expires_at: time }).nullable(),
   rationale: z.string().nullable(),
   confidence: z.number().nullable(),
@@ -268,6 +286,18 @@ export const ledgerEntry = z.object({
 export const ledgerPage = pageOf(ledgerEntry);
 
 export const costReport = z.object({ items: z.array(z.object({ key: z.string(), posted_usd: usd, count })), total_usd: usd });
+
+export const intervened = z.object({
+  id: z.string(),
+  epoch: z.int().meta({ description: "Leases of this epoch and later carry it." }),
+  evidence: z.object({
+    acknowledged: z
+      .array(z.object({ session: z.string(), seq: z.int(), at: time }))
+      .meta({ description: "Sessions that obey since their entry `seq`; 0: it was being opened, and opens with it." }),
+    unanswered: z.array(z.string()).meta({ description: "Sessions that did not answer in time." }),
+    in_force_everywhere_by: time,
+  }),
+});
 
 export const createdTenant = z.object({ id: z.string() });
 export const issuedToken = z.object({ id: z.string(), token: z.string().meta({ description: "Shown once." }), expires_at: time });

@@ -24,6 +24,7 @@ export type RequestsAreTheContract = AllEqual<{
   topup: Equal<Asks<"topup">, wire.TopupRequest>;
   putEntity: Equal<Asks<"putEntity">, wire.PutEntityRequest>;
   simulate: Equal<Asks<"simulate">, wire.SimulateRequest>;
+  intervene: Equal<Asks<"intervene">, wire.InterveneRequest>;
   createTenant: Equal<Asks<"createTenant">, wire.CreateTenantRequest>;
   issueToken: Equal<Asks<"issueToken">, wire.IssueTokenRequest>;
 }>;
@@ -49,6 +50,7 @@ export type AnswersAreTheContract = AllEqual<{
   entityPage: Equal<Answers<"entityPage">, wire.Page<wire.Entity>>;
   ledgerPage: Equal<Answers<"ledgerPage">, wire.Page<wire.LedgerEntry>>;
   costReport: Equal<Answers<"costReport">, wire.CostReport>;
+  intervened: Equal<Answers<"intervened">, wire.Intervened>;
   createdTenant: Equal<Answers<"createdTenant">, wire.CreatedTenant>;
   issuedToken: Equal<Answers<"issuedToken">, wire.IssuedToken>;
   tokenPage: Equal<Answers<"tokenPage">, wire.Page<wire.TokenSummary>>;

@@ -52,6 +52,12 @@ export const settlement: wire.Settlement = {
   entry: { ...entry, seq: 13 },
 };
 
+export const intervened: wire.Intervened = {
+  id: EXAMPLE_IDS.int,
+  epoch: 17,
+  evidence: { acknowledged: [{ session: EXAMPLE_IDS.ses, seq: 13, at: AT }], unanswered: [], in_force_everywhere_by: AT },
+};
+
 export const openedSession: wire.OpenedSession = { id: EXAMPLE_IDS.ses, agent: "support-1", run: EXAMPLE_IDS.run, policy, expires_at: AT };
 
 export const sessionSummary: wire.SessionSummary = {

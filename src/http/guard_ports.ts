@@ -15,6 +15,7 @@ export class PortLost extends Error {
 const LOST = {
   sessions: refusal("authority_unavailable", "The session's authority cannot be reached. The same request may be sent again."),
   tenants: refusal("authority_unavailable", "The tenant's authority cannot be reached. The same request may be sent again."),
+  directory: refusal("authority_unavailable", "The directory cannot be reached. The same request may be sent again."),
   policies: refusal("authority_unavailable", "The policy in force cannot be fetched. The same request may be sent again."),
   ledger: refusal("ledger_unavailable", "The ledger cannot be reached. The same request may be sent again."),
 } as const;
@@ -27,6 +28,7 @@ export const guardPorts = (ports: Ports): Ports => ({
   newId: (prefix) => ports.newId(prefix),
   sessions: guarded("sessions", ports.sessions),
   tenants: guarded("tenants", ports.tenants),
+  directory: guarded("directory", ports.directory),
   policies: guarded("policies", ports.policies),
   ledger: guarded("ledger", ports.ledger),
 });

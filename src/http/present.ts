@@ -34,11 +34,11 @@ export const sessionSummary = (row: flow.SessionRow): wire.SessionSummary => ({
   expires_at: formatInstant(row.expiresAt),
 });
 
-export const sessionDetail = ({ session, limits }: SessionNow): wire.SessionDetail => ({
+export const sessionDetail = ({ session, limits, standing }: SessionNow): wire.SessionDetail => ({
   ...sessionSummary(session),
   run: session.run,
   policy: session.policy,
-  budgets: sessionBudgets(session, limits),
+  budgets: [...sessionBudgets(session, limits), ...sharedBudgets(session, limits, standing)],
   totals: {
     posted_usd: formatUsd(addUsd(session.total.postedMicroUsd, session.windDown.postedMicroUsd)),
     pending_usd: formatUsd(addUsd(session.total.pendingMicroUsd, session.windDown.pendingMicroUsd)),
@@ -65,6 +65,22 @@ function sessionBudgets(session: flow.SessionRead, limits: PolicyLimits | null):
       : [sessionBudget("wind_down", "wind_down", limits.windDownMicroUsd, session.windDown)]),
   ];
 }
+
+/** Each limit on the agent's and the tenant's money, with how its account stands over all sessions. */
+const sharedBudgets = (
+  session: flow.SessionRead,
+  limits: PolicyLimits | null,
+  standing: readonly flow.AccountStanding[],
+): readonly wire.SessionBudget[] =>
+  (limits?.shared ?? []).flatMap(({ scope, window, limitMicroUsd }) =>
+    standing
+      .filter((account) => account.scope === scope && account.window === window)
+      .map((account) => ({
+        ...sessionBudget(scope, scope === "agent" ? session.agent : session.tenant, limitMicroUsd, { ...account, overrunMicroUsd: ZERO_USD }),
+        window,
+        ...resets(account.resetsAt),
+      })),
+  );
 
 const smaller = (a: MicroUsd | null, b: MicroUsd | null): MicroUsd | null => (a === null ? b : b === null ? a : minUsd(a, b));
 
@@ -112,10 +128,17 @@ const balance = (account: Balance): wire.Balance => ({
   posted_usd: formatUsd(account.postedMicroUsd),
   pending_usd: formatUsd(account.pendingMicroUsd),
   remaining_usd: remaining(account.limitMicroUsd, account),
+  ...(account.window !== undefined && {
+    window: account.window.name,
+    leased_usd: formatUsd(account.leasedMicroUsd),
+    ...resets(account.window.resetsAt),
+  }),
 });
 
+const resets = (at: Instant | null): { readonly resets_at?: string } => (at === null ? {} : { resets_at: formatInstant(at) });
+
 /** `origin` is the address under which the client reached the gateway: the approval's URL is absolute. */
-export const decision = (decided: Decision, origin: string): wire.Decision => ({
+export const decision = (decided: Decision, origin: string, superseded: flow.Superseded | null = null): wire.Decision => ({
   id: decided.id,
   session: decided.session,
   run: decided.run,
@@ -139,11 +162,12 @@ export const decision = (decided: Decision, origin: string): wire.Decision => ({
           url: `${origin}/v1/approvals/${decided.approval.id}`,
           expires_at: formatInstant(decided.approval.expiresAt),
         },
+  ...(superseded !== null && { superseded: { intervention: superseded.intervention, kind: superseded.kind } }),
   entry: decided.entry,
 });
 
 export const decisionNow = (read: flow.DecisionRead, origin: string): wire.DecisionNow => ({
-  ...decision(read.decision, origin),
+  ...decision(read.decision, origin, read.superseded),
   state: read.state,
   posted_usd: formatUsd(read.postedMicroUsd),
   overrun_usd: formatUsd(read.overrunMicroUsd),
@@ -158,6 +182,16 @@ export const settlement = (settled: Settlement): wire.Settlement => ({
   reservation: reservation(settled.reservation),
   budgets: settled.budgets.map(balance),
   entry: settled.entry,
+});
+
+export const intervened = (done: flow.Intervened): wire.Intervened => ({
+  id: done.id,
+  epoch: done.epoch,
+  evidence: {
+    acknowledged: done.acknowledged.map(({ session, seq, at }) => ({ session, seq, at: formatInstant(at) })),
+    unanswered: done.unanswered,
+    in_force_everywhere_by: formatInstant(done.inForceEverywhereBy),
+  },
 });
 
 export const policySummary = (row: flow.PolicyRow): wire.PolicySummary => ({

@@ -1,5 +1,6 @@
 import * as z from "zod";
 import type { BatchSemantics, RiskLevel, SimulateRequest } from "../../sdk/src/wire.ts";
+import { INTERVENTION_KINDS, TARGETS } from "../core/orders.ts";
 import { ACTION_NAME, RISK_LEVELS } from "../core/request.ts";
 import { SCOPES } from "../core/scopes.ts";
 import { LONGEST_SESSION_MS } from "../flow/simulate.ts";
@@ -60,6 +61,21 @@ export const decision = z
     path: ["inputs_digest"],
     error: "stands in place of the inputs: send one of them, found both",
   });
+
+const actionOrGlob = patterned(/^[A-Za-z0-9_\-.:/*]{1,128}$/, "an action's name, or a glob of names with *", 128);
+const TARGET_IDS = { tenant: tenantId, agent: subject, session: id("ses"), run: id("run"), action: actionOrGlob } as const;
+
+export const intervene = z.strictObject({
+  target: z
+    .strictObject({ type: z.enum(TARGETS), id: z.string().min(1).max(255) })
+    .superRefine(({ type, id: named }, ctx) => {
+      const parsed = TARGET_IDS[type].safeParse(named);
+      for (const { message } of parsed.error?.issues ?? []) ctx.addIssue({ code: "custom", path: ["id"], message, input: named });
+    })
+    .meta({ description: "An action is named exactly, or by a glob. A tenant is named by its own id." }),
+  kind: z.enum(INTERVENTION_KINDS),
+  reason: z.string().min(1).max(2000).meta({ description: "Why, for the record." }),
+});
 
 export const DECISION_TTL_MS = 300_000;
 export const SESSION_TTL_MS = DAY_MS;

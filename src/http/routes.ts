@@ -1,6 +1,7 @@
 import type { Route } from "./route.ts";
 import { decisionRoutes } from "./routes/decisions.ts";
 import { entityRoutes } from "./routes/entities.ts";
+import { interveneRoutes } from "./routes/intervene.ts";
 import { ledgerRoutes } from "./routes/ledger.ts";
 import { policyRoutes } from "./routes/policies.ts";
 import { servedRoutes } from "./routes/served.ts";
@@ -8,6 +9,14 @@ import { sessionRoutes } from "./routes/sessions.ts";
 import { tenantRoutes } from "./routes/tenants.ts";
 
 /** The table. The router tries routes in this order, so the hot path stands first, and a fixed path before one with a parameter in its place. */
-const api: readonly Route[] = [...decisionRoutes, ...sessionRoutes, ...policyRoutes, ...entityRoutes, ...ledgerRoutes, ...tenantRoutes];
+const api: readonly Route[] = [
+  ...decisionRoutes,
+  ...sessionRoutes,
+  ...policyRoutes,
+  ...entityRoutes,
+  ...interveneRoutes,
+  ...ledgerRoutes,
+  ...tenantRoutes,
+];
 
 export const ROUTES: readonly Route[] = [...api, ...servedRoutes(api)];

@@ -42,7 +42,7 @@ describe("a decision", () => {
     const calls: DecideCall[] = [];
     const decide = async (_tenant: string, _session: string, call: DecideCall) => {
       calls.push(call);
-      return ok({ kind: "decided" as const, decisions: [{ answer: aDecision, replayed: true }] });
+      return ok({ kind: "decided" as const, decisions: [{ answer: aDecision, replayed: true, superseded: null }] });
     };
     const response = await appOver({ sessions: { decide } })(
       `${SESSION}/decisions`,
@@ -64,7 +64,7 @@ describe("a decision", () => {
     ["identity", 200],
     ["IDENTITY", 200],
   ])("under Content-Encoding %s is answered with %i: a body is read as it stands", async (encoding, status) => {
-    const decide = async () => ok({ kind: "decided" as const, decisions: [{ answer: aDecision, replayed: false }] });
+    const decide = async () => ok({ kind: "decided" as const, decisions: [{ answer: aDecision, replayed: false, superseded: null }] });
     const response = await appOver({ sessions: { decide } })(`${SESSION}/decisions`, post('{"action":"pay"}', { "Content-Encoding": encoding }));
     expect(response.status).toBe(status);
     if (status === 415) expect(await response.json()).toMatchObject({ code: "media_type_unsupported" });

@@ -5,7 +5,15 @@ import { microUsdOf, ZERO_USD } from "../../src/core/money.ts";
 import { refusal } from "../../src/core/refusals.ts";
 import { err, ok } from "../../src/core/result.ts";
 import { SCOPES, type Scope } from "../../src/core/scopes.ts";
-import type { AccountRead, Caller, Ports, SessionRead, TokenRecord } from "../../src/flow/ports.ts";
+import {
+  type AccountRead,
+  type Caller,
+  DEFAULT_SETTINGS,
+  type IssuerRow,
+  type Ports,
+  type SessionRead,
+  type TokenRecord,
+} from "../../src/flow/ports.ts";
 import { createApp } from "../../src/http/app.ts";
 import { EXAMPLE_DIGEST, EXAMPLE_IDS } from "../../src/http/fields.ts";
 
@@ -57,6 +65,7 @@ const aSettlement: Settlement = {
 
 export const aSession: SessionRead = {
   id: EXAMPLE_IDS.ses,
+  tenant: "t",
   agent: "ada",
   labels: { team: "support" },
   state: "active",
@@ -128,6 +137,17 @@ export const SERVICE = bearer("service", "ops");
 
 type Overrides = { readonly [P in keyof Ports]?: Partial<Ports[P]> };
 
+const anIssuer: IssuerRow = {
+  name: "corp",
+  issuer: "https://id.example",
+  keys: { uri: "https://id.example/jwks.json" },
+  audience: "agents",
+  claims: { subject: "sub", scopes: "scope", kind: "kind" },
+  version: 1,
+  updatedAt: AT,
+  updatedBy: "ops",
+};
+
 export function portsOf(overrides: Overrides = {}): Ports {
   const settled = async () => answered(aSettlement);
   const ports: Ports = {
@@ -141,13 +161,17 @@ export function portsOf(overrides: Overrides = {}): Ports {
       decide: async (_tenant, _session, call) =>
         ok({
           kind: "decided",
-          decisions: call.items.map(({ request }) => ({ answer: { ...aDecision, id: request.id, action: request.action }, replayed: false })),
+          decisions: call.items.map(({ request }) => ({
+            answer: { ...aDecision, id: request.id, action: request.action },
+            replayed: false,
+            superseded: null,
+          })),
         }),
       commit: settled,
       release: settled,
       extend: settled,
       topup: async () => ok({ kind: "decided", decision: aDecision }),
-      readDecision: async () => ok({ decision: aDecision, state: "held", postedMicroUsd: ZERO_USD, overrunMicroUsd: ZERO_USD }),
+      readDecision: async () => ok({ decision: aDecision, state: "held", postedMicroUsd: ZERO_USD, overrunMicroUsd: ZERO_USD, superseded: null }),
       openRun: async (_tenant, _session, _principal, run) => answered({ id: run }),
       closeRun: async (_tenant, _session, _principal, run) => ok({ id: run }),
       close: async () => ok({ ...aSession, state: "closed" }),
@@ -172,6 +196,16 @@ export function portsOf(overrides: Overrides = {}): Ports {
       readEntity: async (_tenant, ref) => ok({ ...anEntity, ...ref }),
       listEntities: async () => page(anEntity),
       readEntities: async (_tenant, refs) => ok({ revision: 1, properties: refs.map(() => anEntity.properties) }),
+      intervene: async (_tenant, _principal, { id }) =>
+        answered({ id, epoch: 3, acknowledged: [{ session: aSession.id, seq: 4, at: AT }], unanswered: [], inForceEverywhereBy: AT }),
+      standing: async () => ok([]),
+      readSettings: async () => ok(DEFAULT_SETTINGS),
+      putSettings: async (_tenant, _principal, settings) => ok(settings),
+      putIssuer: async (_tenant, principal, wish) =>
+        ok({ issuer: { ...wish, version: 1, updatedAt: AT, updatedBy: principal.subject }, created: true }),
+      deleteIssuer: async () => ok(null),
+      readIssuer: async () => ok(anIssuer),
+      listIssuers: async () => page(anIssuer),
       recordToken: async (_tenant, _principal, token) => answered(token),
       listTokens: async () => page({ ...aToken, revokedAt: null }),
       revokeToken: async () => ok(null),
@@ -192,6 +226,7 @@ export function portsOf(overrides: Overrides = {}): Ports {
         return ok({ items, totalMicroUsd: microUsdOf(items.reduce((sum, { postedMicroUsd }) => sum + postedMicroUsd, 0)) });
       },
     },
+    directory: { issuersOf: async () => [], isOriginKnown: async () => false },
     policies: {
       evaluateLastSeen: async () => null,
       evaluateUnder: async () => err(refusal("authority_unavailable", "not asked for here")),

@@ -186,7 +186,8 @@ export class Playing {
       request,
       principal: PRINCIPAL,
       evaluation,
-      lease: { fresh: true, policy: REF },
+      lease: { fresh: true, policy: REF, orders: [] },
+      tenant: "heard",
       presented: "none",
       conditions: this.#conditions,
       budget: workBudget(),
@@ -208,7 +209,9 @@ export class Playing {
   batch(requests: readonly ActionRequest[], semantics: BatchSemantics, now: number): readonly Decision[] {
     return this.turn(now, (turn) => {
       const members = requests.map((request) => ({ ask: this.askOf(request, turn.now), fingerprint: "", prior: null }));
-      return decideAll(turn, members, semantics).map(({ answer }) => answer);
+      const decided = decideAll(turn, members, semantics);
+      if (decided.kind === "short") throw new Error("nobody is short in a session that shares with nobody");
+      return decided.answers.map(({ answer }) => answer);
     });
   }
 
@@ -224,7 +227,12 @@ export class Playing {
   topup(id: DecisionId, amount: string, now: number) {
     const again = reconsidered(this.record(id));
     const request = { ...requestOf(again.action, { usd: amount }), ...again, id };
-    return this.turn(now, (turn) => topup(turn, this.record(id), this.askOf(request, turn.now, true)));
+    return this.turn(now, (turn) => {
+      const told = topup(turn, this.record(id), this.askOf(request, turn.now, true));
+      if (!told.ok) return told;
+      if ("shorts" in told.value) throw new Error("nobody is short in a session that shares with nobody");
+      return { ok: true as const, value: told.value };
+    });
   }
 
   openRun(run: RunId, now: number): void {
@@ -243,13 +251,23 @@ export class Playing {
     for (const effect of effects) {
       if (effect.kind === "recorded") this.ledger.push(effect.sealed);
       if (effect.kind === "decided") {
-        const { decision, state, matter } = effect.decided;
+        const { decision, state, matter, pieces } = effect.decided;
         this.decided.push(effect.decided);
         const { reservation } = decision;
-        this.records.set(decision.id, { decision, state, reservation, matter, postedMicroUsd: ZERO_USD, overrunMicroUsd: ZERO_USD, told: null });
+        this.records.set(decision.id, {
+          decision,
+          state,
+          reservation,
+          matter,
+          pieces,
+          postedMicroUsd: ZERO_USD,
+          overrunMicroUsd: ZERO_USD,
+          told: null,
+        });
       }
       if (effect.kind === "settled") this.records.set(effect.settled.id, { ...this.record(effect.settled.id), ...effect.settled });
-      if (effect.kind === "changed") this.records.set(effect.id, { ...this.record(effect.id), reservation: effect.reservation });
+      if (effect.kind === "changed")
+        this.records.set(effect.id, { ...this.record(effect.id), reservation: effect.reservation, pieces: effect.pieces });
     }
   }
 

@@ -129,6 +129,12 @@ test("a policy's limits on money stand by themselves for the view of a session's
       { pattern: "a", limitMicroUsd: 100_000 },
       { pattern: "b*", limitMicroUsd: 200_000 },
     ],
+    shared: [],
     windDownMicroUsd: null,
   });
+  expect(policyLimits(written("budgets: { tenant: { month: 9, hour: 1 }, agent: 3 }")).shared).toEqual([
+    { scope: "agent", window: "total", limitMicroUsd: 3_000_000 },
+    { scope: "tenant", window: "hour", limitMicroUsd: 1_000_000 },
+    { scope: "tenant", window: "month", limitMicroUsd: 9_000_000 },
+  ]);
 });

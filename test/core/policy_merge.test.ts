@@ -28,7 +28,11 @@ const pattern = fc.constantFrom("a", "b", "ab", "a*", "*b", "*", "a*b");
 const patterns = fc.array(pattern, { maxLength: 4 });
 const optionally = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: undefined });
 const usd = fc.constantFrom("0", "0.1", "0.25", "1", "10");
-const rate = fc.record({ max_count: fc.nat(3), window_seconds: fc.constantFrom(0.5, 1, 60), per: optionally(fc.constantFrom("session", "run")) });
+const rate = fc.record({
+  max_count: fc.nat(3),
+  window_seconds: fc.constantFrom(0.5, 1, 60),
+  per: optionally(fc.constantFrom("session", "run", "agent", "tenant")),
+});
 const some = fc.array(pattern, { minLength: 1, maxLength: 2 });
 const mode = optionally(fc.constantFrom("enforce", "warn", "observe"));
 const loop = fc.record({
@@ -73,6 +77,8 @@ const document: fc.Arbitrary<PolicyDocument> = fc
         session: optionally(usd),
         run: optionally(usd),
         actions: optionally(fc.dictionary(pattern, usd)),
+        agent: optionally(fc.oneof(usd, fc.record({ hour: optionally(usd), day: optionally(usd), total: optionally(usd) }))),
+        tenant: optionally(fc.record({ day: optionally(usd), month: optionally(usd) })),
         on_expiry: optionally(fc.constantFrom("post", "release")),
         default_price: optionally(fc.oneof(usd, fc.constant("deny"))),
         alerts: optionally(fc.subarray([0.5, 0.8, 1])),
@@ -265,6 +271,12 @@ describe("merging", () => {
     ],
     ["a list that holds all of another falls away", { allowed_actions: ["a*", "b*"] }, { allowed_actions: ["b*"] }, { allowed_actions: ["b*"] }],
     ["the smaller budget", { budgets: { run: "0.9" } }, { budgets: { run: "10", session: 5 } }, { budgets: { run: "0.9", session: "5" } }],
+    [
+      "the smaller budget of each window",
+      { budgets: { tenant: { day: 5, month: 9 } } },
+      { budgets: { tenant: { day: 6, hour: 1 }, agent: 2 } },
+      { budgets: { tenant: { hour: "1", day: "5", month: "9" }, agent: { total: "2" } } },
+    ],
     ["post wins", { budgets: { on_expiry: "release" } }, { budgets: {} }, { budgets: { on_expiry: "post" } }],
     ["no budgets say nothing of expiry", { budgets: { on_expiry: "release" } }, { name: "x" }, { name: "x", budgets: { on_expiry: "release" } }],
     ["strict wins", { strict_mode: false }, { strict_mode: true }, { strict_mode: true }],

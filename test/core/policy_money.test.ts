@@ -523,7 +523,7 @@ describe("redaction", () => {
   it("where no policy could be asked, keeps no inputs and lets every detector look at the rest", () => {
     const playing = new Playing("strict_mode: true");
     const decision = playing.turn(0, (turn) => {
-      const asked = { ...playing.askOf(told(), 0), evaluation: null, lease: { fresh: true, policy: null } };
+      const asked = { ...playing.askOf(told(), 0), evaluation: null, lease: { fresh: true, policy: null, orders: [] } };
       return conclude(turn, asked, judge(turn.book, asked, 0), "");
     });
     expect(decision.reason.code).toBe("policy_missing");

@@ -25,12 +25,60 @@ function refused(text: string, format: "yaml" | "json" = "yaml"): string[] {
   return result.error.map(({ pointer, line, column, message }) => `${pointer} ${line}:${column} ${message}`);
 }
 
+/** The document that explains the language, as it stands there. */
+const EXAMPLE = `
+version: 1
+name: support-bots
+strict_mode: true            # true: enforce. false: warn, i.e. every rule observes only; the record says what would have happened
+budgets:
+  session: 5.0               # per session
+  run: 1.0                   # per run
+  actions: { expensive_llm: 0.50, "db.*": 0.10 }       # cumulative per session and action (a glob is one shared account)
+  agent:  { hour: 10, day: 50 }                        # across all sessions of an agent; windows: hour day month, UTC
+  tenant: { day: 500, month: 5000 }
+  on_expiry: post            # or release
+  default_price: deny        # an estimate that names a model without a known price: deny, or a USD amount
+  alerts: [0.5, 0.8, 0.95]   # budget.threshold events, once per crossing, again after each reset
+denied_actions: [delete_database, "fs.rm*"]
+allowed_actions: [search_web, "crm.*"]                  # absent: all; []: none
+rate_limits:
+  send_email: { max_count: 10, window_seconds: 60 }                      # per session
+  "llm.*":    { max_count: 1000, window_seconds: 60, per: agent }        # or run, tenant
+concurrency: { "browser.*": 3 }                         # reservations pending at once
+loops: { threshold: 5, window_seconds: 10, ignore: ["inputs.cursor"] }   # the 5th call of one action with the same inputs digest is denied
+retries: { threshold: 8, window_seconds: 60 }           # after 8 failures of one action, whatever its inputs, it is denied until the window has moved on
+requires:
+  issue_refund: { after: [lookup_order], within_seconds: 600, same: ["inputs.order_id"] }
+  cancel_reservation:                                   # looks at what the earlier action returned (its committed outputs)
+    after: [get_reservation_details]
+    same: ["inputs.reservation_id"]
+    where: "prior.outputs.cabin == 'business' || prior.outputs.insurance == 'yes'"
+history:                                                # count, distinct, sum over this session's past decisions
+  - { id: exfil, forbid: "post_*", when: "count('read_customers', 3600) > 0" }
+approvals:
+  actions: [send_money]
+  tags: [production]
+  risk_levels: [high, critical]
+  threshold_usd: 1.00
+  timeout_seconds: 3600
+  quorum: 1
+  approvers: { subjects: [], scopes: [] }
+rules:
+  - { id: own-orders, effect: permit, actions: ["order.*"], when: "resource.owner == subject.id" }
+  - { id: no-prod, effect: forbid, actions: ["db.*"], when: "inputs.env == 'prod'", mode: observe }
+  - { id: big, effect: hold, actions: ["*"], when: "estimate_usd > 0.5" }
+  - { id: stop-it, effect: forbid, actions: ["shell.*"], when: "inputs.cmd.contains('rm -rf')", stops: run }
+arguments:
+  send_email: { required: [to], properties: { to: { type: string, pattern: ".+@corp\\\\.example$" } } }    # JSON Schema
+redact: { store_inputs: full, keys: [password, api_key], detect: [email, credit_card, private_key] }      # or digest, none
+compliance: { risk_level: high_risk, system: support-bot, oversight: named-team }
+wind_down: { actions: [save_state, notify_user], budget: 0.05 }   # still allowed, from their own small reserve, after a budget is gone
+`;
+
 const warned = (text: string): string[] => {
   const result = parsePolicy(text, "yaml");
   return result.ok ? result.value.warnings.map(({ pointer, line, column, message }) => `${pointer} ${line}:${column} ${message}`) : ["refused"];
 };
-
-const LATER = "this gateway does not enforce";
 
 describe("every line of the language that this gateway enforces", () => {
   test.each<[string, Partial<PolicyDocument>]>([
@@ -202,16 +250,20 @@ describe("every line of the language that this gateway enforces", () => {
   });
 });
 
-describe("what is not enforced yet is refused, never passed over", () => {
+describe("what sessions share", () => {
   test.each([
-    ["budgets: { agent: { hour: 10 } }", "/budgets/agent 1:12"],
-    ["budgets: { tenant: { day: 10 } }", "/budgets/tenant 1:12"],
-    ["rate_limits: { a: { max_count: 1, window_seconds: 1, per: agent } }", "/rate_limits/a/per 1:59"],
-    ["rate_limits: { a: [{ max_count: 1, window_seconds: 1, per: tenant }] }", "/rate_limits/a/0/per 1:60"],
-  ])("%s", (text, place) => {
-    const [issue, ...others] = refused(text);
-    expect(issue).toContain(`${place} ${LATER}`);
-    expect(others).toEqual([]);
+    ["budgets: { agent: { hour: 10, day: 50 } }", { agent: { hour: "10", day: "50" } }],
+    ["budgets: { tenant: { month: 5000, day: 500.5, total: '7' } }", { tenant: { day: "500.5", month: "5000", total: "7" } }],
+    ["budgets: { agent: 3 }", { agent: { total: "3" } }],
+    ["budgets: { agent: {}, session: 1 }", { session: "1" }],
+  ])("%s", (text, members) => {
+    expect(parsed(text).budgets).toEqual({ on_expiry: "post", ...members });
+  });
+
+  test.each(["agent", "tenant"] as const)("rates may be per %s", (per) => {
+    expect(parsed(`rate_limits: { a: { max_count: 1, window_seconds: 1, per: ${per} } }`).rate_limits).toEqual({
+      a: [{ max_count: 1, window_seconds: 1, per }],
+    });
   });
 });
 
@@ -281,7 +333,14 @@ describe("a mistake is refused at its place, saying what was found and what is w
     ["rate_limits: { a: { max_count: 1, window_seconds: 0 } }", ["/rate_limits/a/window_seconds 1:51 wanted a number of seconds", "found 0"]],
     ["rate_limits: { a: { max_count: 1, window_seconds: 0.0015 } }", ["/rate_limits/a/window_seconds 1:51 ", "found 0.0015"]],
     ["rate_limits: { a: { max_count: 1, window_seconds: 2678401 } }", ["/rate_limits/a/window_seconds 1:51 ", "found 2678401"]],
-    ["rate_limits: { a: { max_count: 1, window_seconds: 1, per: hour } }", ['/rate_limits/a/per 1:59 wanted "session" or "run", found "hour"']],
+    [
+      "rate_limits: { a: { max_count: 1, window_seconds: 1, per: hour } }",
+      ['/rate_limits/a/per 1:59 wanted "session", "run", "agent" or "tenant", found "hour"'],
+    ],
+    ["budgets: { agent: { hours: 1 } }", ['/budgets/agent/hours 1:21 "hours" is not known here; did you mean "hour"?']],
+    ["budgets: { tenant: { week: 1 } }", ['/budgets/tenant/week 1:22 "week" is not known here; wanted one of hour, day, month, total']],
+    ["budgets: { tenant: { day: -1 } }", ["/budgets/tenant/day 1:27 ", "found -1"]],
+    ["budgets: { agent: [1] }", ["/budgets/agent 1:19 wanted USD amounts by window (hour, day, month, total), or one amount in all"]],
     ["budgets: { default_price: allow }", ["/budgets/default_price 1:27 ", 'found "allow"']],
     ["budgets: { default_price: -1 }", ["/budgets/default_price 1:27 ", "found -1"]],
     ["budgets: { default_price: }", ["/budgets/default_price 1:", 'wanted "deny" or a USD amount, found nothing']],
@@ -595,6 +654,8 @@ test("the whole example of the language is one good policy", () => {
       session: "5",
       run: "1",
       actions: { expensive_llm: "0.5", "db.*": "0.1" },
+      agent: { hour: "10", day: "50" },
+      tenant: { day: "500", month: "5000" },
       on_expiry: "post",
       default_price: "deny",
       alerts: [0.5, 0.8, 0.95],
@@ -603,7 +664,7 @@ test("the whole example of the language is one good policy", () => {
     allowed_actions: ["crm.*", "search_web"],
     rate_limits: {
       send_email: [{ max_count: 10, window_seconds: 60 }],
-      "llm.*": [{ max_count: 1000, window_seconds: 60, per: "run" }],
+      "llm.*": [{ max_count: 1000, window_seconds: 60, per: "agent" }],
     },
     concurrency: { "browser.*": 3 },
     loops: [{ threshold: 5, window_seconds: 10, ignore: ["inputs.cursor"] }],
@@ -902,52 +963,6 @@ test("the JSON Schema is a 2020-12 schema that describes every member and refuse
   expect(history.items.required).toEqual(["forbid", "when"]);
   expect(schema.properties.arguments.additionalProperties.anyOf[1].anyOf.map(({ type }: { type: string }) => type)).toEqual(["boolean", "object"]);
 });
-
-/** The example of the language's design, without what is counted across sessions. */
-const EXAMPLE = String.raw`version: 1
-name: support-bots
-strict_mode: true            # true: enforce. false: warn, i.e. every rule observes only; the record says what would have happened
-budgets:
-  session: 5.0               # per session
-  run: 1.0                   # per run
-  actions: { expensive_llm: 0.50, "db.*": 0.10 }       # cumulative per session and action (a glob is one shared account)
-  on_expiry: post            # or release
-  default_price: deny        # an estimate that names a model without a known price: deny, or a USD amount
-  alerts: [0.5, 0.8, 0.95]   # budget.threshold events, once per crossing, again after each reset
-denied_actions: [delete_database, "fs.rm*"]
-allowed_actions: [search_web, "crm.*"]                  # absent: all; []: none
-rate_limits:
-  send_email: { max_count: 10, window_seconds: 60 }                      # per session
-  "llm.*":    { max_count: 1000, window_seconds: 60, per: run }        # or session
-concurrency: { "browser.*": 3 }                         # reservations pending at once
-loops: { threshold: 5, window_seconds: 10, ignore: ["inputs.cursor"] }   # the 5th call of one action with the same inputs digest is denied
-retries: { threshold: 8, window_seconds: 60 }           # after 8 failures of one action, whatever its inputs, it is denied until the window has moved on
-requires:
-  issue_refund: { after: [lookup_order], within_seconds: 600, same: ["inputs.order_id"] }
-  cancel_reservation:                                   # looks at what the earlier action returned (its committed outputs)
-    after: [get_reservation_details]
-    same: ["inputs.reservation_id"]
-    where: "prior.outputs.cabin == 'business' || prior.outputs.insurance == 'yes'"
-history:                                                # count, distinct, sum over this session's past decisions
-  - { id: exfil, forbid: "post_*", when: "count('read_customers', 3600) > 0" }
-approvals:
-  actions: [send_money]
-  tags: [production]
-  risk_levels: [high, critical]
-  threshold_usd: 1.00
-  timeout_seconds: 3600
-  quorum: 1
-  approvers: { subjects: [], scopes: [] }
-rules:
-  - { id: own-orders, effect: permit, actions: ["order.*"], when: "resource.owner == subject.id" }
-  - { id: no-prod, effect: forbid, actions: ["db.*"], when: "inputs.env == 'prod'", mode: observe }
-  - { id: big, effect: hold, actions: ["*"], when: "estimate_usd > 0.5" }
-  - { id: stop-it, effect: forbid, actions: ["shell.*"], when: "inputs.cmd.contains('rm -rf')", stops: run }
-arguments:
-  send_email: { required: [to], properties: { to: { type: string, pattern: ".+@corp\\.example$" } } }    # JSON Schema
-redact: { store_inputs: full, keys: [password, api_key], detect: [email, credit_card, private_key] }      # or digest, none
-compliance: { risk_level: high_risk, system: support-bot, oversight: named-team }
-wind_down: { actions: [save_state, notify_user], budget: 0.05 }   # still allowed, from their own small reserve, after a budget is gone`;
 
 describe("merge keys", () => {
   const read = (text: string, mergeKeys: boolean) => {

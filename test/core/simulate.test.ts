@@ -112,7 +112,8 @@ class Live {
           presented: "none",
           conditions: this.#conditions,
           budget: { steps: 5_000_000 },
-          lease: { fresh: lease !== "stale", policy: lease === null ? null : ref },
+          tenant: "heard",
+          lease: { fresh: lease !== "stale", policy: lease === null ? null : ref, orders: [] },
           evaluation: lease === null ? null : { kind: "findings", findings: this.#findings(request, turn.now, false) },
         };
         return { ask, fingerprint: "", prior: null };
@@ -154,13 +155,14 @@ class Live {
       const { action, run, tags, riskLevel } = matter;
       const request: ActionRequest = { ...REQUEST, ...matter.asked, id, action, run, tags, riskLevel, estimateMicroUsd: usd(sum) };
       const evaluation = { kind: "findings", findings: this.#findings(request, turn.now, true) } as const;
-      const lease = { fresh: true, policy: refOf(this.document) };
+      const lease = { fresh: true, policy: refOf(this.document), orders: [] };
       topup(turn, decided, {
         request,
         principal: PRINCIPAL,
         presented: "none",
         conditions: this.#conditions,
         budget: { steps: 5_000_000 },
+        tenant: "heard",
         lease,
         evaluation,
       });
@@ -243,12 +245,13 @@ class Live {
         const payload = effect.sealed.payload === null ? null : JSON.parse(JSON.stringify(effect.sealed.payload));
         this.rows.push({ canonical: effect.sealed.canonical, payload });
       } else if (effect.kind === "decided") {
-        const { decision, state, matter } = effect.decided;
+        const { decision, state, matter, pieces } = effect.decided;
         this.#records.set(decision.id, {
           decision,
           state,
           reservation: decision.reservation,
           matter,
+          pieces,
           postedMicroUsd: ZERO_USD,
           overrunMicroUsd: ZERO_USD,
           told: null,
@@ -256,7 +259,7 @@ class Live {
       } else if (effect.kind === "settled") {
         this.#records.set(effect.settled.id, { ...this.#record(effect.settled.id), ...effect.settled });
       } else if (effect.kind === "changed") {
-        this.#records.set(effect.id, { ...this.#record(effect.id), reservation: effect.reservation });
+        this.#records.set(effect.id, { ...this.#record(effect.id), reservation: effect.reservation, pieces: effect.pieces });
       }
     }
   }

@@ -231,6 +231,7 @@ const IS_POLICYS: { readonly [R in ReasonCode]: boolean } = {
   agent_paused: false,
   session_paused: false,
   run_paused: false,
+  action_paused: false,
   authority_stale: false,
   policy_missing: false,
   policy_invalid: false,

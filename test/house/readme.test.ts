@@ -172,7 +172,7 @@ const LIMITS: { readonly [what: string]: () => string } = {
     expect(read(SESSION)).toContain("const LEASE_HALF_MS = LEASE_TERM_MS / 2;");
     return `${seconds(LEASE_TERM_MS)}, renewed in passing after ${LEASE_TERM_MS / 2000}`;
   },
-  "waiting for a lapsed lease": () => seconds(own(SESSION, "RENEWAL_PATIENCE_MS")),
+  "waiting for a lapsed lease": () => seconds(own(SESSION, "TENANT_PATIENCE_MS")),
   "waiting for sessions to hear of a new policy": () => seconds(own("src/authority/tenant_authority.ts", "PUSH_PATIENCE_MS")),
   "labels of a session": () => {
     const labels = (count: number, name: number, text: number) => ({

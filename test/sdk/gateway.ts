@@ -24,7 +24,7 @@ export interface FakeGateway extends AsyncDisposable {
   /** Taken one for each request, the first first; then all goes well. */
   readonly fates: Fate[];
   /** How an action is answered; `allow` when it says nothing. */
-  readonly answers: Map<string, Partial<wire.Decision> & { readonly superseded?: wire.Json }>;
+  readonly answers: Map<string, Partial<wire.Decision>>;
   /** What stands in its book. */
   readonly decisions: Map<string, wire.Decision & { state: wire.DecisionState; posted_usd: string; commits: number }>;
   readonly sessions: Map<string, string>;

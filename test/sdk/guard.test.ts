@@ -121,7 +121,7 @@ describe("a guarded function", () => {
     ["rate limited", denied("rate_exceeded", "Too many."), "RateLimitError", "rate_exceeded"],
     ["killed", denied("session_killed", "The session was killed.", { stops: "session" }), "AgentKilledError", "session_killed"],
     ["decided by nobody", denied("authority_stale", "The lease has ended."), "GatewayUnavailableError", "authority_stale"],
-    ["allowed and superseded by a kill", { superseded: { intervention: "int_1", kind: "kill" } }, "AgentKilledError", "superseded"],
+    ["allowed and superseded by a kill", { superseded: { intervention: "int_1", kind: "kill" as const } }, "AgentKilledError", "superseded"],
     ["allowed under an obligation", { obligations: [{ redact: "to" }] }, "GatewayRefusedError", "obligation_unknown"],
   ])("does not run when it is %s, not even where an unreachable gateway would let it", async (_, answer, name, code) => {
     await using gateway = await fakeGateway();

@@ -141,7 +141,7 @@ describe("the same id", () => {
         now: Date.now(),
       });
     const first = got(await ask("0.1"));
-    expect(got(await ask("0.1"))).toEqual(first.map(({ answer }) => ({ answer, replayed: true })));
+    expect(got(await ask("0.1"))).toEqual(first.map(({ answer }) => ({ answer, replayed: true, superseded: null })));
     expect(refusalOf(await ask("0.2"))).toBe("idempotency_mismatch");
   });
 });

@@ -1,10 +1,11 @@
+import { BUDGET_WINDOWS } from "../calendar.ts";
 import type { MicroUsd } from "../money.ts";
 import type { Redaction } from "../redact.ts";
 import type { RiskLevel } from "../request.ts";
 import { type ArgumentsSchema, compileSchema } from "./arguments.ts";
 import { allowlistsOf, DEFAULT_APPROVAL_TIMEOUT_SECONDS, millisecondsOf, type PolicyDocument, storedUsd } from "./document.ts";
 import { compileExpression, type Expression } from "./expressions.ts";
-import type { BudgetLimit, ConcurrencyLimit, Keep, Mode, Path, RateLimit, Reach, ReserveLimit, RetryLimit } from "./findings.ts";
+import type { BudgetLimit, ConcurrencyLimit, Keep, Mode, Path, RateLimit, Reach, ReserveLimit, RetryLimit, SharedLimit } from "./findings.ts";
 import { parsePath } from "./paths.ts";
 import { byNarrowness, indexOf, PatternIndex } from "./patterns.ts";
 import { pointerOf } from "./text.ts";
@@ -34,6 +35,8 @@ export interface PolicyLimits {
   readonly runMicroUsd: MicroUsd | null;
   /** The narrowest first. */
   readonly actions: readonly { readonly pattern: string; readonly limitMicroUsd: MicroUsd }[];
+  /** Of accounts that sessions share: the agent's first, and the shortest window. */
+  readonly shared: readonly SharedLimit[];
   readonly windDownMicroUsd: MicroUsd | null;
 }
 
@@ -137,6 +140,12 @@ export function policyLimits({ budgets, wind_down }: PolicyDocument): PolicyLimi
     actions: Object.entries(budgets?.actions ?? {})
       .sort(([a], [b]) => byNarrowness(a, b))
       .map(([pattern, amount]) => ({ pattern, limitMicroUsd: storedUsd(amount) })),
+    shared: (["agent", "tenant"] as const).flatMap((scope) =>
+      BUDGET_WINDOWS.flatMap((window): SharedLimit[] => {
+        const amount = budgets?.[scope]?.[window];
+        return amount === undefined ? [] : [{ scope, window, limitMicroUsd: storedUsd(amount) }];
+      }),
+    ),
     windDownMicroUsd: amountOf(wind_down?.budget),
   };
 }
@@ -208,6 +217,7 @@ function askByName(document: PolicyDocument, limits: PolicyLimits): (action: str
       budgets: [
         ...budgets.naming(action).map(({ pattern, value }) => ({ scope: "action" as const, pattern, limitMicroUsd: value })),
         ...widerBudgets,
+        ...limits.shared,
       ],
       windDown:
         limits.windDownMicroUsd === null || windsDown.naming(action).length === 0

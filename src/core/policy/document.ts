@@ -1,4 +1,5 @@
 import { assert } from "../assert.ts";
+import { BUDGET_WINDOWS, type BudgetWindow } from "../calendar.ts";
 import { canonicalJson, type JsonValue } from "../json.ts";
 import { type MicroUsd, parseUsd } from "../money.ts";
 import { DETECTORS, type Detector, type Keeping } from "../redact.ts";
@@ -22,6 +23,9 @@ export type PolicyDocument = {
     readonly session?: string;
     readonly run?: string;
     readonly actions?: { readonly [pattern: string]: string };
+    /** What all sessions of an agent, or of the tenant, may spend together. */
+    readonly agent?: ByWindow;
+    readonly tenant?: ByWindow;
     readonly on_expiry: "post" | "release";
     /** What is asked for when a request names a model without a known price. */
     readonly default_price?: string;
@@ -36,7 +40,7 @@ export type PolicyDocument = {
    * common list of patterns that is exact, and anything wider than both would fail open.
    */
   readonly also_allowed_actions?: readonly (readonly string[])[];
-  /** Several windows of one pattern all apply; they are sorted by length, each length once for the session and once for the run. */
+  /** Several windows of one pattern all apply; they are sorted by length, each length once for each of those whose calls are counted. */
   readonly rate_limits?: { readonly [pattern: string]: readonly Rate[] };
   readonly concurrency?: { readonly [pattern: string]: number };
   readonly loops?: readonly Loop[];
@@ -71,8 +75,9 @@ export type PolicyDocument = {
   readonly compliance?: { readonly [key: string]: string };
 };
 
+export type ByWindow = { readonly [W in BudgetWindow]?: string };
 /** Without `per` it is the session's calls that are counted. */
-export type Rate = { readonly max_count: number; readonly window_seconds: number; readonly per?: "run" };
+export type Rate = { readonly max_count: number; readonly window_seconds: number; readonly per?: "run" | "agent" | "tenant" };
 export type Loop = { readonly threshold: number; readonly window_seconds: number; readonly ignore?: readonly string[] };
 export type Retry = { readonly threshold: number; readonly window_seconds: number };
 export type Required = {
@@ -172,6 +177,8 @@ export function normalise(written: WrittenPolicy): PolicyDocument {
         ...(budgets.session !== undefined && { session: budgets.session }),
         ...(budgets.run !== undefined && { run: budgets.run }),
         ...(hasMembers(budgets.actions) && { actions: budgets.actions }),
+        ...normalWindows("agent", budgets.agent),
+        ...normalWindows("tenant", budgets.tenant),
         on_expiry: budgets.on_expiry,
         ...(budgets.default_price !== undefined && { default_price: budgets.default_price }),
         ...(hasItems(budgets.alerts) && { alerts: sortedNumbers(budgets.alerts) }),
@@ -250,9 +257,13 @@ export const allowlistsOf = (document: PolicyDocument): readonly (readonly strin
 
 /** Whether some money can be gone. */
 export const hasBudget = ({ budgets }: PolicyDocument): boolean =>
-  budgets?.session !== undefined || budgets?.run !== undefined || budgets?.actions !== undefined;
+  budgets?.session !== undefined ||
+  budgets?.run !== undefined ||
+  budgets?.actions !== undefined ||
+  budgets?.agent !== undefined ||
+  budgets?.tenant !== undefined;
 
-/** Of each window's length, for the session and for the run, the smallest count; the shortest window first, and the session before the run. */
+/** Of each window's length, and of whose calls are counted, the smallest count; the shortest window first, and then the session's. */
 export function strictestRates(rates: readonly Rate[]): readonly Rate[] {
   const strictest = new Map<string, Rate>();
   for (const rate of rates) {
@@ -311,9 +322,18 @@ type Item<T> = T extends readonly (infer I)[] ? I : never;
 type Written<Section extends keyof WrittenPolicy> = Item<NonNullable<WrittenPolicy[Section]>>;
 type WrittenApprovers = { readonly subjects?: readonly string[] | undefined; readonly scopes?: readonly string[] | undefined };
 
-function normalRate(rate: { readonly max_count: number; readonly window_seconds: number; readonly per?: "session" | "run" | undefined }): Rate {
+function normalRate(rate: { readonly max_count: number; readonly window_seconds: number; readonly per?: Rate["per"] | "session" | undefined }): Rate {
   const { max_count, window_seconds, per } = rate;
-  return { max_count, window_seconds, ...(per === "run" && { per }) };
+  return { max_count, window_seconds, ...(per !== undefined && per !== "session" && { per }) };
+}
+
+/** The shortest window first; one that names no window says nothing. */
+function normalWindows(
+  scope: "agent" | "tenant",
+  written: { readonly [W in BudgetWindow]?: string | undefined } | undefined,
+): { readonly [S in typeof scope]?: ByWindow } {
+  const amounts = BUDGET_WINDOWS.flatMap((window) => (written?.[window] === undefined ? [] : [[window, written[window]] as const]));
+  return amounts.length === 0 ? {} : { [scope]: Object.fromEntries(amounts) };
 }
 
 function normalLoop(loop: Written<"loops">): Loop {

@@ -1,9 +1,10 @@
 import type { ASTNode } from "@marcbachmann/cel-js";
-import { accountOf, type Book, hitsOf, limitsFor, logOf, pendingOf, spentOf } from "../book.ts";
+import { accountOf, type Book, hitsOf, limitsFor, logOf, pendingOf, sharedRate, spentOf } from "../book.ts";
 import { type Ask, type Judgement, judge } from "../conclude.ts";
 import type { Reason } from "../decision.ts";
 import {
   authorityGate,
+  budgetRule,
   capacityGate,
   type Gate,
   type No,
@@ -15,6 +16,7 @@ import {
 } from "../gates.ts";
 import type { JsonValue } from "../json.ts";
 import { formatUsd } from "../money.ts";
+import { permitKey } from "../shares.ts";
 import { formatInstant } from "../time.ts";
 import { pastOf, priorOf, type Trace, Trail, valueAt } from "../trail.ts";
 import { countWithin } from "../windows.ts";
@@ -122,6 +124,7 @@ export function explain(asked: Asked): Explanation {
     presented: ask.presented,
     past: pastOf(book.trail, around.now),
     budget: ask.budget,
+    tenant: ask.tenant,
   };
   const gates = gatesOf(question, ask, findings);
   const reached = new Set(gates.filter(({ outcome }) => outcome !== "not_asked").map(({ gate }) => gate));
@@ -201,7 +204,10 @@ function useFacts({ book, request, now }: Question, { concurrency, rates }: Find
       ({ pattern, max }): Fact => ({ rule: pointer("concurrency", pattern), says: `${pendingOf(book, pattern)} of ${max} in progress` }),
     ),
     ...rates.map((rate): Fact => {
-      const made = countWithin(hitsOf(book, logOf(rate, request.run ?? book.currentRun)), rate.windowMs, now);
+      const shared = sharedRate(rate);
+      const log =
+        shared === null ? hitsOf(book, logOf(rate, request.run ?? book.currentRun)) : (book.shares.permits.get(permitKey(shared))?.used ?? []);
+      const made = countWithin(log, rate.windowMs, now);
       return { rule: pointer("rate_limits", rate.pattern), says: `${made} of ${rate.max} within ${seconds(rate.windowMs)}` };
     }),
   ];
@@ -214,8 +220,7 @@ function priceFacts(_question: Question, { price, estimateMicroUsd }: Findings):
 function budgetFacts({ book, request, amountMicroUsd }: Question, { budgets }: Findings): readonly Fact[] {
   return limitsFor(book, budgets).map((limit): Fact => {
     const spent = formatUsd(spentOf(accountOf(book, limit, request.run ?? book.currentRun)));
-    const rule = limit.scope === "action" ? pointer("budgets/actions", limit.pattern) : `/budgets/${limit.scope}`;
-    return { rule, says: `${spent} taken, ${formatUsd(amountMicroUsd)} asked, of ${formatUsd(limit.limitMicroUsd)} USD` };
+    return { rule: budgetRule(limit), says: `${spent} taken, ${formatUsd(amountMicroUsd)} asked, of ${formatUsd(limit.limitMicroUsd)} USD` };
   });
 }
 

@@ -1,3 +1,4 @@
+import type { BudgetWindow } from "../calendar.ts";
 import type { Digest } from "../digest.ts";
 import type { JsonValue } from "../json.ts";
 import type { MicroUsd } from "../money.ts";
@@ -14,7 +15,15 @@ export interface PolicyRef {
 /** A limit on money that an action is counted against. `pattern` of an action's budget may be a glob: one account shared by all it names. */
 export type BudgetLimit =
   | { readonly scope: "action"; readonly pattern: string; readonly limitMicroUsd: MicroUsd }
-  | { readonly scope: "run" | "session"; readonly limitMicroUsd: MicroUsd };
+  | { readonly scope: "run" | "session"; readonly limitMicroUsd: MicroUsd }
+  | SharedLimit;
+
+/** A limit on what all sessions of an agent, or of a tenant, spend together in a window of UTC; `total`: in all. */
+export interface SharedLimit {
+  readonly scope: "agent" | "tenant";
+  readonly window: BudgetWindow;
+  readonly limitMicroUsd: MicroUsd;
+}
 
 /** The limit on the reserve from which a few actions are still paid once a budget is gone: an account of its own, and in no other. */
 export interface ReserveLimit {
@@ -24,12 +33,15 @@ export interface ReserveLimit {
 
 export type Limit = BudgetLimit | ReserveLimit;
 
-/** At most `max` allowed calls of the actions that `pattern` names within any `windowMs`, counted over the session or over each of its runs. */
+/**
+ * At most `max` allowed calls of the actions that `pattern` names within any `windowMs`, counted over the session, over each of its runs, or over all
+ * sessions of the agent or of the tenant.
+ */
 export interface RateLimit {
   readonly pattern: string;
   readonly max: number;
   readonly windowMs: number;
-  readonly per: "session" | "run";
+  readonly per: "session" | "run" | "agent" | "tenant";
 }
 
 /** At most `max` reservations pending at once of the actions that `pattern` names. */

@@ -1,8 +1,10 @@
 import { assert } from "../assert.ts";
+import { BUDGET_WINDOWS } from "../calendar.ts";
 import { canonicalJson } from "../json.ts";
 import {
   allowlistMembers,
   allowlistsOf,
+  type ByWindow,
   canonically,
   hasBudget,
   intersectAllowlists,
@@ -170,6 +172,8 @@ function mergedBudgets(layers: readonly Layer[], settle: Settling): PolicyDocume
         (pattern, of) => settle(`/budgets/actions/${escaped(pattern)}`, of, lesserUsd),
       ),
     ),
+    ...optional("agent", mergedWindows("agent", settle)),
+    ...optional("tenant", mergedWindows("tenant", settle)),
     on_expiry,
     ...optional(
       "default_price",
@@ -183,6 +187,14 @@ function mergedBudgets(layers: readonly Layer[], settle: Settling): PolicyDocume
       ),
     ),
   };
+}
+
+function mergedWindows(scope: "agent" | "tenant", settle: Settling): ByWindow | undefined {
+  const amounts = BUDGET_WINDOWS.flatMap((window) => {
+    const amount = settle(`/budgets/${scope}/${window}`, ({ budgets }) => budgets?.[scope]?.[window], lesserUsd);
+    return amount === undefined ? [] : [[window, amount] as const];
+  });
+  return amounts.length === 0 ? undefined : Object.fromEntries(amounts);
 }
 
 function mergedRates(layers: readonly Layer[], settle: Settling): PolicyDocument["rate_limits"] {

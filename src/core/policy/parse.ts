@@ -7,7 +7,7 @@ import { authorFindings, sizeOf } from "./authored.ts";
 import { AUTHOR_BOUNDS, normalise, type PolicyDocument, STORED_BOUNDS } from "./document.ts";
 import { EMPTY_POLICY, MOST_ISSUES, pointerOf, readText } from "./text.ts";
 import { policyWarnings } from "./warnings.ts";
-import { MEMBERS, NOT_YET, notYet, policySchema, type WrittenPolicy } from "./written.ts";
+import { MEMBERS, policySchema, type WrittenPolicy } from "./written.ts";
 
 /** A policy that can be enforced whole, and what its author may want to know about it. */
 export interface ParsedPolicy {
@@ -102,7 +102,6 @@ function findingsOf(issue: z.core.$ZodIssue, root: unknown, above: readonly Prop
 function unknownMember(path: readonly PropertyKey[], key: string): string {
   // Every rate has the same members, whatever its pattern, and every rule, whatever its place.
   const section = [path.slice(0, 2), path.slice(0, 1)].map(pointerOf).find((pointer) => pointer in MEMBERS) ?? "";
-  if (NOT_YET[section]?.includes(key)) return notYet(section === "" ? key : `${section.slice(1)}.${key}`);
   const members = MEMBERS[section] ?? [];
   const named = JSON.stringify(key.length > 60 ? `${key.slice(0, 60)}…` : key);
   const meant = key.length <= 64 && members.length > 0 ? closest(key.toLowerCase(), members) : null;

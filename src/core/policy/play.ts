@@ -8,8 +8,9 @@ import type { JsonValue } from "../json.ts";
 import { type MicroUsd, ZERO_USD } from "../money.ts";
 import type { Refusal } from "../refusals.ts";
 import type { ActionRequest, CommitReport, Principal } from "../request.ts";
-import type { Result } from "../result.ts";
+import { ok, type Result } from "../result.ts";
 import { commit, type DecisionRecord, extend, NOT_ASKED_AGAIN, reconsidered, release, type Told, topup } from "../settle.ts";
+import { standAlone } from "../shares.ts";
 import type { Instant } from "../time.ts";
 import { Trail } from "../trail.ts";
 import { happen, openTurn, type Turn } from "../turn.ts";
@@ -114,7 +115,10 @@ export class Play {
     return this.#turn(now, (turn) => {
       const request = { ...NOT_ASKED_AGAIN, ...reconsidered(this.record(id)), estimateMicroUsd };
       const ask: TopupAsk = { ...this.#asked(this.evaluate(request, turn.now, true)), request };
-      return topup(turn, this.record(id), ask);
+      const done = topup(turn, this.record(id), ask);
+      if (!done.ok) return done;
+      assert(!("shorts" in done.value), "a session that shares with nobody has nobody to ask");
+      return ok(done.value);
     });
   }
 
@@ -142,16 +146,19 @@ export class Play {
     return found;
   }
 
+  /** A session that is played shares with nobody: what its limits leave of agents' and tenants' money and rates is its own. */
   #asked(findings: Findings): Omit<Ask, "request"> {
+    standAlone(this.book.shares, findings, this.book.clock);
     const evaluation: Evaluation = { kind: "findings", findings };
     const { principal } = this.#stage;
     return {
       principal,
       evaluation,
-      lease: { fresh: true, policy: this.#ref },
+      lease: { fresh: true, policy: this.#ref, orders: [] },
       presented: "none",
       conditions: this.#conditions,
       budget: workBudget(),
+      tenant: "heard",
     };
   }
 
@@ -174,13 +181,22 @@ export class Play {
   #keep(effects: readonly Effect[]): void {
     for (const effect of effects) {
       if (effect.kind === "decided") {
-        const { decision, state, matter } = effect.decided;
+        const { decision, state, matter, pieces } = effect.decided;
         const reservation = decision.reservation;
-        this.#records.set(decision.id, { decision, state, reservation, matter, postedMicroUsd: ZERO_USD, overrunMicroUsd: ZERO_USD, told: null });
+        this.#records.set(decision.id, {
+          decision,
+          state,
+          reservation,
+          matter,
+          pieces,
+          postedMicroUsd: ZERO_USD,
+          overrunMicroUsd: ZERO_USD,
+          told: null,
+        });
       } else if (effect.kind === "settled") {
         this.#records.set(effect.settled.id, { ...this.record(effect.settled.id), ...effect.settled });
       } else if (effect.kind === "changed") {
-        this.#records.set(effect.id, { ...this.record(effect.id), reservation: effect.reservation });
+        this.#records.set(effect.id, { ...this.record(effect.id), reservation: effect.reservation, pieces: effect.pieces });
       }
     }
   }

@@ -42,7 +42,7 @@ export const ASSUMPTIONS: readonly string[] = [
   "A larger sum that is newly denied leaves its action running, and what that action reported is posted as it was: it counts as newly denied and as nothing prevented.",
   "Each decision stands for itself: the record does not say which of them were asked together, all or nothing.",
   "Stored attributes are taken as they stand now, and conditions on the time see the instant of the record.",
-  "Money and rates shared by the sessions of an agent or a tenant, kills, pauses and approvals stay as they were recorded.",
+  "Money and rates that the sessions of an agent or a tenant share are counted for each session by itself, as if it were alone; what the record shows as denied because together they had used them up stays denied. Kills, pauses and approvals stay as they were recorded.",
 ];
 
 export interface Sum {
@@ -203,7 +203,7 @@ export class SessionSimulation {
     const refused = together.some(({ entry }) => entry.reason === "batch_refused");
     for (const recorded of together) {
       const { verdict, reason } = recorded.entry;
-      const beyond = verdict === "deny" && reason !== null && BEYOND_POLICY.has(reason) ? reason : null;
+      const beyond = verdict === "deny" && reason !== null && (BEYOND_POLICY.has(reason) || isOfOthers(recorded.entry)) ? reason : null;
       const why = beyond ?? (refused && verdict !== "allow" ? "batch_refused" : null);
       this.#decide(recorded, why);
     }
@@ -404,6 +404,12 @@ const BEYOND_POLICY: ReadonlySet<ReasonCode> = new Set<ReasonCode>([
   "tenant_budget_exceeded",
   ...REASONS.slice(REASONS.indexOf("approval_rejected"), REASONS.indexOf("approval_required")),
 ]);
+
+/** Whether a rate that sessions share was used up, and none that this session had to itself. */
+const isOfOthers = ({ reason, rates }: Pick<Recorded["entry"], "reason" | "rates">): boolean => {
+  const usedUp = rates.filter(({ remaining }) => remaining === 0);
+  return reason === "rate_exceeded" && usedUp.length > 0 && usedUp.every(({ per }) => per === "agent" || per === "tenant");
+};
 
 /** What a rule looks at that the record may not have. */
 interface Look {

@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { BUDGET_WINDOWS } from "../calendar.ts";
 import { formatUsd, parseUsd } from "../money.ts";
 import { DETECTORS } from "../redact.ts";
 import { RISK_LEVELS } from "../request.ts";
@@ -65,9 +66,7 @@ export function policySchema(bounds: Bounds) {
       max_count: wholeNumber(0, 1_000_000).meta({ description: "How many calls may be allowed within the window." }),
       window_seconds: seconds(0.001, 31 * DAY_SECONDS).meta({ description: "How long the sliding window is." }),
       per: z
-        .enum(["session", "run"], {
-          error: (issue) => (PER_LATER.has(issue.input) ? notYet(`per: ${issue.input}`) : found('"session" or "run"', issue.input)),
-        })
+        .enum(["session", "run", "agent", "tenant"], wants('"session", "run", "agent" or "tenant"'))
         .optional()
         .meta({ description: "Whose calls are counted together." }),
     },
@@ -165,6 +164,20 @@ export function policySchema(bounds: Bounds) {
     },
     wants("subjects or scopes"),
   );
+  const byWindow = z
+    .union(
+      [
+        usd.transform((total) => ({ total })),
+        z.strictObject({ hour: usd.optional(), day: usd.optional(), month: usd.optional(), total: usd.optional() }),
+      ],
+      wants("USD amounts by window (hour, day, month, total), or one amount in all"),
+    )
+    .meta({
+      examples: [
+        { hour: 10, day: 50 },
+        { day: 500, month: 5000 },
+      ],
+    });
   const keeping = z.enum(KEEPINGS, wants('"full", "digest" or "none"'));
 
   return z
@@ -184,6 +197,8 @@ export function policySchema(bounds: Bounds) {
               actions: perPattern("a USD amount per action's name or glob", usd)
                 .optional()
                 .meta({ description: "The most that a session may spend on an action. What a glob names shares one account." }),
+              agent: byWindow.optional().meta({ description: "The most that all sessions of an agent may spend together, by window of UTC." }),
+              tenant: byWindow.optional().meta({ description: "The most that all sessions of the tenant may spend together, by window of UTC." }),
               on_expiry: z
                 .enum(["post", "release"], wants('"post" or "release"'))
                 .default("post")
@@ -202,7 +217,7 @@ export function policySchema(bounds: Bounds) {
                 .optional()
                 .meta({ description: "Parts of a limit at which it is said that they were reached, once per crossing." }),
             },
-            wants("the members session, run, actions, on_expiry, default_price, alerts"),
+            wants("the members session, run, actions, agent, tenant, on_expiry, default_price, alerts"),
           )
           .optional()
           .meta({ description: "Limits on money, in USD." }),
@@ -342,12 +357,6 @@ function isJson(value: unknown, levels: number): boolean {
   return (prototype === Object.prototype || prototype === null) && Object.values(value).every((member) => isJson(member, levels - 1));
 }
 
-/** What this gateway will understand one day, and what it says of it until then: a policy weaker than written is never accepted. */
-export const notYet = (what: string): string => `this gateway does not enforce ${what} yet, and a policy weaker than written is not accepted`;
-
-/** Members of the policy language that are refused until they are enforced, by the pointer of their section. */
-export const NOT_YET: { readonly [section: string]: readonly string[] } = { "/budgets": ["agent", "tenant"] };
-
 /** The members that each section has, to find the one that was meant. A section's members are those of its items, if it has items. */
 export const MEMBERS: { readonly [section: string]: readonly string[] } = {
   "": [
@@ -370,7 +379,9 @@ export const MEMBERS: { readonly [section: string]: readonly string[] } = {
     "compliance",
     "wind_down",
   ],
-  "/budgets": ["session", "run", "actions", "on_expiry", "default_price", "alerts"],
+  "/budgets": ["session", "run", "actions", "agent", "tenant", "on_expiry", "default_price", "alerts"],
+  "/budgets/agent": BUDGET_WINDOWS,
+  "/budgets/tenant": BUDGET_WINDOWS,
   "/rate_limits": ["max_count", "window_seconds", "per"],
   "/loops": ["threshold", "window_seconds", "ignore"],
   "/retries": ["threshold", "window_seconds"],
@@ -382,8 +393,6 @@ export const MEMBERS: { readonly [section: string]: readonly string[] } = {
   "/redact": ["store_inputs", "store_outputs", "keys", "detect"],
   "/wind_down": ["actions", "budget"],
 };
-
-const PER_LATER = new Set<unknown>(["agent", "tenant"]);
 
 const usd = z
   .union([z.string(), z.number()], { error: (issue) => usdFault(issue.input) })

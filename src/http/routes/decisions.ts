@@ -51,7 +51,7 @@ export const decisionRoutes = [
       });
       return reply(decided, ([one]) => {
         if (one === undefined) throw new Error("one request was decided, so there is one decision");
-        return answered(200, present.decision(one.answer, origin), replay(one.replayed));
+        return answered(200, present.decision(one.answer, origin, one.superseded), replay(one.replayed));
       });
     },
   }),
@@ -78,7 +78,11 @@ export const decisionRoutes = [
         now,
       });
       return reply(decided, (all) =>
-        answered(200, { decisions: all.map(({ answer }) => present.decision(answer, origin)) }, replay(all.every(({ replayed }) => replayed))),
+        answered(
+          200,
+          { decisions: all.map(({ answer, superseded }) => present.decision(answer, origin, superseded)) },
+          replay(all.every(({ replayed }) => replayed)),
+        ),
       );
     },
   }),

@@ -1,0 +1,270 @@
+import { evictDurableObject, runInDurableObject } from "cloudflare:test";
+import { env } from "cloudflare:workers";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { sessionObjectName } from "../../src/authority/env.ts";
+import { LEASE_TERM_MS } from "../../src/authority/lease_term.ts";
+import type { RunId, SessionId } from "../../src/core/ids.ts";
+import { microUsdOf } from "../../src/core/money.ts";
+import type { InterventionKind, Target } from "../../src/core/orders.ts";
+import type { Principal } from "../../src/core/request.ts";
+import { decide } from "../../src/flow/decide.ts";
+import { intervene } from "../../src/flow/intervene.ts";
+import { openSession } from "../../src/flow/open_session.ts";
+import { listEntries } from "../../src/flow/read_ledger.ts";
+import { asked, commitOf, decideOne, got, newDecisionId, newSession, newTenant, ports, readOf, refusalOf } from "./world.ts";
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+const sessionStub = (tenant: string, session: string) => env.SESSIONS.getByName(sessionObjectName(tenant, session));
+
+const stop = (by: Principal, type: Target, id: string, kind: InterventionKind = "kill", key: string | null = null) =>
+  intervene(ports, by, { target: { type, id }, kind, reason: "for the test" }, key);
+
+const stopped = async (...args: Parameters<typeof stop>) => got(await stop(...args)).answer;
+
+const entriesOf = async (tenant: string, session: SessionId | undefined, kind: string) => {
+  const page = got(await listEntries(ports, tenant, { session, kind }, { limit: 100, cursor: null }));
+  return page.items.map(({ canonical }) => JSON.parse(canonical)).reverse();
+};
+
+/** A tenant with two agents that have a session each. */
+async function twoAgents() {
+  const { tenant, agent, operator, put } = await newTenant("budgets: { session: 10 }");
+  const other: Principal = { ...agent, subject: "other" };
+  const session = await newSession(agent);
+  const run = (await readOf(agent, session)).run;
+  return { tenant, agent, operator, put, other, session, run, theirs: await newSession(other) };
+}
+
+describe("a kill", () => {
+  it.each([
+    ["tenant", "session", true],
+    ["agent", "session", false],
+    ["session", "session", false],
+    ["run", "run", false],
+    ["action", "action", true],
+  ] as const)(
+    "of a %s is the next decision's answer, of everything it names and of nothing else, until it is revived",
+    async (type, stops, reachesOther) => {
+      const { tenant, agent, operator, other, session, run, theirs } = await twoAgents();
+      const id = { tenant, agent: agent.subject, session, run, action: "pay" }[type];
+      const killed = await stopped(operator, type, id);
+      expect(killed.unanswered).toEqual([]);
+      const named = killed.acknowledged.map((one) => one.session).sort();
+      expect(named).toEqual(reachesOther ? [session, theirs].sort() : [session]);
+      expect(await decideOne(agent, session, "pay")).toMatchObject({ verdict: "deny", stops, reason: { code: `${type}_killed`, rule: null } });
+      expect((await decideOne(other, theirs, "pay")).verdict).toBe(reachesOther ? "deny" : "allow");
+      if (type === "action") expect((await decideOne(agent, session, "look")).verdict).toBe("allow");
+      // The evidence names the entry since which it is obeyed, and that entry names the intervention.
+      const [obeyed] = await entriesOf(tenant, session, "intervention");
+      expect(obeyed).toMatchObject({ details: { event: "obeyed", intervention: killed.id, target: { type, id }, kind: "kill" } });
+      expect(killed.acknowledged.find((one) => one.session === session)?.seq).toBe(obeyed.seq);
+      // A resume lifts pauses alone.
+      await stopped(operator, type, id, "resume");
+      expect((await decideOne(agent, session, "pay")).verdict).toBe("deny");
+      await stopped(operator, type, id, "revive");
+      expect((await decideOne(agent, session, "pay")).verdict).toBe("allow");
+      expect((await entriesOf(tenant, undefined, "intervention")).filter(({ session_id }) => session_id === null)).toMatchObject([
+        { principal: { subject: "ops" }, details: { event: "intervention", kind: "kill", reason: "for the test", target: { type, id } } },
+        { details: { event: "evidence", intervention: killed.id, acknowledged: named.length, unanswered: [] } },
+        { details: { event: "intervention", kind: "resume" } },
+        { details: { event: "evidence" } },
+        { details: { event: "intervention", kind: "revive" } },
+        { details: { event: "evidence" } },
+      ]);
+    },
+  );
+
+  it("of an action may name many by a glob", async () => {
+    const { agent, operator, session } = await twoAgents();
+    await stopped(operator, "action", "pay.*");
+    expect((await decideOne(agent, session, "pay.card")).reason.code).toBe("action_killed");
+    expect((await decideOne(agent, session, "pay")).verdict).toBe("allow");
+  });
+
+  it("of a run leaves the session's other runs alone, and reaches a run whose session slept", async () => {
+    const { tenant, agent, operator, session, run } = await twoAgents();
+    await evictDurableObject(sessionStub(tenant, session));
+    expect(await stopped(operator, "run", run)).toMatchObject({ acknowledged: [{ session }], unanswered: [] });
+    expect((await decideOne(agent, session, "pay")).reason.code).toBe("run_killed");
+    const next: RunId = ports.newId("run");
+    got(await ports.sessions.openRun(tenant, session, agent, next));
+    expect((await decideOne(agent, session, "pay")).verdict).toBe("allow");
+    expect((await decideOne(agent, session, "pay", { run })).reason.code).toBe("run_killed");
+  });
+
+  it("is in force for sessions that are opened afterwards, and for one that was being opened", async () => {
+    const { tenant, agent, operator } = await twoAgents();
+    // The news comes while the session waits for the answer to its being admitted.
+    const order = { agent: null, labels: {}, budgetMicroUsd: null, ttlMs: 3_600_000 };
+    const [opened] = await Promise.all([openSession(ports, agent, order, "k"), stopped(operator, "agent", agent.subject)]);
+    expect((await decideOne(agent, got(opened).answer.id, "pay")).reason.code).toBe("agent_killed");
+    expect((await decideOne(agent, await newSession(agent), "pay")).reason.code).toBe("agent_killed");
+    const { items } = got(await ports.tenants.listSessions(tenant, { limit: 10, cursor: null }, agent.subject));
+    expect(items.map(({ state }) => state)).toEqual(["killed", "killed", "killed"]);
+    expect((await readOf(agent, got(opened).answer.id)).state).toBe("killed");
+  });
+
+  it("told to a session before it is open is what it opens with", async () => {
+    const { tenant, agent } = await newTenant("budgets: { session: 10 }");
+    const { agent: id, operator } = { agent: ports.newId("ses"), operator: { ...agent, subject: "ops", kind: "human" } as Principal };
+    await newSession(agent);
+    await stopped(operator, "agent", agent.subject);
+    const stub = sessionStub(tenant, id);
+    const [first] = got(await ports.tenants.listSessions(tenant, { limit: 1, cursor: null }, null)).items;
+    const lease = await runInDurableObject(sessionStub(tenant, first?.id ?? ""), (_, { storage }) =>
+      JSON.parse(storage.sql.exec<{ lease: string }>("SELECT lease FROM lease").one().lease),
+    );
+    // As if the tenant's first answer had been made before the kill, and the kill overtook it.
+    const admitted = { ...lease, epoch: lease.epoch - 1, orders: [] };
+    await runInDurableObject(stub, (object) => {
+      const tenants = {
+        getByName: () => ({
+          admit: async () => {
+            object.receive(lease, null);
+            return { ok: true, value: admitted };
+          },
+        }),
+      };
+      Reflect.set(object, "env", { ...env, TENANTS: tenants });
+    });
+    const opened = await ports.sessions.open({
+      id,
+      run: ports.newId("run"),
+      principal: agent,
+      agent: agent.subject,
+      labels: {},
+      budgetMicroUsd: null,
+      ttlMs: 3_600_000,
+      fingerprint: "f",
+    });
+    got(opened);
+    expect((await decideOne(agent, id, "pay")).reason.code).toBe("agent_killed");
+  });
+
+  it("lets nothing through that is asked after its answer, however many ask meanwhile", async () => {
+    const { agent, operator, tenant } = await twoAgents();
+    const sessions = await Promise.all(Array.from({ length: 8 }, () => newSession(agent)));
+    let isAnswered = false;
+    const late: string[] = [];
+    const storm = sessions.map(async (session) => {
+      for (let n = 0; n < 12; n++) {
+        const askedAfter = isAnswered;
+        const { verdict } = await decideOne(agent, session, "pay");
+        if (askedAfter) late.push(verdict);
+      }
+    });
+    const evidence = await stopped(operator, "tenant", tenant);
+    isAnswered = true;
+    await Promise.all(storm);
+    expect(evidence.unanswered).toEqual([]);
+    expect(late.length).toBeGreaterThan(0);
+    expect(new Set(late)).toEqual(new Set(["deny"]));
+  });
+
+  it("leaves what was allowed before to be reported, and tells who repeats the question", async () => {
+    const { tenant, agent, operator, session } = await twoAgents();
+    const id = newDecisionId();
+    const ask = () =>
+      decide(ports, { principal: agent, session, asked: [asked("pay", { id })], batch: false, semantics: "independent", key: null, now: Date.now() });
+    expect(got(await ask())).toMatchObject([{ answer: { verdict: "allow" }, replayed: false, superseded: null }]);
+    const killed = await stopped(operator, "agent", agent.subject);
+    expect(got(await ask())).toMatchObject([{ answer: { verdict: "allow" }, replayed: true, superseded: { intervention: killed.id, kind: "kill" } }]);
+    expect(got(await ports.sessions.readDecision(tenant, session, agent, id, 0))).toMatchObject({
+      state: "pending",
+      superseded: { intervention: killed.id, kind: "kill" },
+    });
+    got(await commitOf(agent, session, id, "0.01"));
+    expect(got(await ask())).toMatchObject([{ replayed: true, superseded: null }]);
+    expect((await readOf(agent, session)).total.postedMicroUsd).toBe(10_000);
+  });
+});
+
+describe("a pause", () => {
+  it.each(["tenant", "agent", "session", "run", "action"] as const)("of a %s ends nothing, and is over when it is resumed", async (type) => {
+    const { tenant, agent, operator, session, run } = await twoAgents();
+    const id = { tenant, agent: agent.subject, session, run, action: "pay" }[type];
+    await stopped(operator, type, id, "pause");
+    expect(await decideOne(agent, session, "pay")).toMatchObject({ verdict: "deny", stops: "action", reason: { code: `${type}_paused` } });
+    if (type !== "run" && type !== "action") expect((await readOf(agent, session)).state).toBe("paused");
+    await stopped(operator, type, id, "kill");
+    expect((await decideOne(agent, session, "pay")).reason.code).toBe(`${type}_killed`);
+    await stopped(operator, type, id, "revive");
+    expect((await decideOne(agent, session, "pay")).reason.code).toBe(`${type}_paused`);
+    await stopped(operator, type, id, "resume");
+    expect((await decideOne(agent, session, "pay")).verdict).toBe("allow");
+  });
+});
+
+describe("an intervention", () => {
+  it("under one key is one, and under another body refused", async () => {
+    const { tenant, agent, operator, session } = await twoAgents();
+    const first = got(await stop(operator, "session", session, "kill", "k1"));
+    const again = got(await stop(operator, "session", session, "kill", "k1"));
+    expect(again).toEqual({ answer: first.answer, replayed: true });
+    expect(refusalOf(await stop(operator, "session", session, "pause", "k1"))).toBe("idempotency_mismatch");
+    expect((await entriesOf(tenant, session, "intervention")).length).toBe(1);
+    expect((await decideOne(agent, session, "pay")).reason.code).toBe("session_killed");
+  });
+
+  it("on what this tenant does not have is not found, and nothing is recorded", async () => {
+    const mine = await twoAgents();
+    const foreign = await twoAgents();
+    expect(refusalOf(await stop(mine.operator, "session", foreign.session))).toBe("not_found");
+    expect(refusalOf(await stop(mine.operator, "tenant", foreign.tenant))).toBe("not_found");
+    expect(await stopped(mine.operator, "run", foreign.run)).toMatchObject({ acknowledged: [], unanswered: [] });
+    await stopped(mine.operator, "agent", "bot");
+    expect((await decideOne(foreign.agent, foreign.session, "pay")).verdict).toBe("allow");
+    expect((await entriesOf(foreign.tenant, undefined, "intervention")).length).toBe(0);
+  });
+
+  it("whose message is lost names who did not answer, and is in force there within one lease term", async () => {
+    const { tenant, agent, operator, session, theirs } = await twoAgents();
+    const real = env.SESSIONS;
+    await runInDurableObject(env.TENANTS.getByName(tenant), (object) => {
+      const lost = { receive: () => Promise.reject(new Error("lost")) };
+      const sessions = { getByName: (name: string) => (name.endsWith(session) ? lost : real.getByName(name)) };
+      Reflect.set(object, "env", { ...env, SESSIONS: sessions });
+    });
+    const before = Date.now();
+    const killed = await stopped(operator, "tenant", tenant);
+    expect(killed.unanswered).toEqual([session]);
+    expect(killed.acknowledged.map((one) => one.session)).toEqual([theirs]);
+    expect(killed.inForceEverywhereBy).toBeGreaterThan(before);
+    expect(killed.inForceEverywhereBy).toBeLessThanOrEqual(Date.now() + LEASE_TERM_MS);
+    // Its lease says nothing of it, and is believed until it ends.
+    expect((await decideOne(agent, session, "pay")).verdict).toBe("allow");
+    vi.useFakeTimers({ now: killed.inForceEverywhereBy, toFake: ["Date"] });
+    expect((await decideOne(agent, session, "pay")).reason.code).toBe("tenant_killed");
+    expect((await entriesOf(tenant, session, "intervention")).map(({ details }) => details.event)).toEqual(["obeyed"]);
+  });
+
+  it("was obeyed though the answer was lost: the same key again finds it in force and finishes the evidence", async () => {
+    const { tenant, agent, operator, session } = await twoAgents();
+    const stub = env.TENANTS.getByName(tenant);
+    // The object dies after it has recorded the intervention and before it has told anybody.
+    await runInDurableObject(stub, (object) => {
+      Reflect.set(object, "env", { ...env, SESSIONS: { getByName: () => ({ receive: () => Promise.reject(new Error("the object died")) }) } });
+    });
+    const first = got(await stop(operator, "session", session, "kill", "k"));
+    expect(first.answer.unanswered).toEqual([session]);
+    await runInDurableObject(stub, (_, { storage }) => {
+      storage.sql.exec("UPDATE interventions SET answer = NULL");
+    });
+    await evictDurableObject(stub);
+    const again = got(await stop(operator, "session", session, "kill", "k"));
+    expect(again.answer).toMatchObject({ id: first.answer.id, epoch: first.answer.epoch, acknowledged: [{ session }], unanswered: [] });
+    expect((await decideOne(agent, session, "pay", { estimateMicroUsd: microUsdOf(1) })).reason.code).toBe("session_killed");
+  });
+
+  it("survives the eviction of every object", async () => {
+    const { tenant, agent, operator, session } = await twoAgents();
+    await stopped(operator, "action", "pay");
+    await evictDurableObject(env.TENANTS.getByName(tenant));
+    await evictDurableObject(sessionStub(tenant, session));
+    expect((await decideOne(agent, session, "pay")).reason.code).toBe("action_killed");
+    expect((await decideOne(agent, await newSession(agent), "pay")).reason.code).toBe("action_killed");
+  });
+});

@@ -1,0 +1,316 @@
+import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
+import { env } from "cloudflare:workers";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { sessionObjectName } from "../../src/authority/env.ts";
+import { LEASE_TERM_MS } from "../../src/authority/lease_term.ts";
+import type { SessionId } from "../../src/core/ids.ts";
+import type { Principal } from "../../src/core/request.ts";
+import { listEntries } from "../../src/flow/read_ledger.ts";
+import { readSession } from "../../src/flow/read_session.ts";
+import { topup } from "../../src/flow/topup.ts";
+import * as present from "../../src/http/present.ts";
+import { asked, commitOf, decideMany, decideOne, got, newSession, newTenant, ports, usd } from "./world.ts";
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+const NOON = Date.UTC(2027, 0, 15, 12);
+
+/** Stops the clock there: leases, spans and windows are then exactly where a test says. */
+const at = (now: number) => vi.useFakeTimers({ now, toFake: ["Date"] });
+
+const sessionStub = (tenant: string, session: string) => env.SESSIONS.getByName(sessionObjectName(tenant, session));
+const tenantStub = (tenant: string) => env.TENANTS.getByName(tenant);
+
+const pay = (principal: Principal, session: SessionId, amount: string) => decideOne(principal, session, "pay", { estimateMicroUsd: usd(amount) });
+
+const budgetsOf = async (principal: Principal, session: SessionId) =>
+  present
+    .sessionDetail(got(await readSession(ports, principal, session)))
+    .budgets.filter(({ scope }) => scope === "agent" || scope === "tenant")
+    .map(({ scope, window, limit_usd, posted_usd, pending_usd, leased_usd, remaining_usd }) => ({
+      is: `${scope} ${window}`,
+      limit_usd,
+      posted_usd,
+      pending_usd,
+      leased_usd,
+      remaining_usd,
+    }));
+
+const granted = (tenant: string) =>
+  runInDurableObject(tenantStub(tenant), (_, { storage }) =>
+    storage.sql
+      .exec<{ scope: string; span: string; granted: number }>(
+        "SELECT scope, span, granted_micro_usd AS granted FROM pools WHERE granted_micro_usd > 0",
+      )
+      .toArray()
+      .map(({ scope, span, granted: sum }) => `${scope} ${span} ${sum}`),
+  );
+
+describe("money of a tenant", () => {
+  it("is spent by fifty sessions at once to the last decision that fits, with objects dying meanwhile, and never above", async () => {
+    const { tenant, agent } = await newTenant("budgets: { tenant: { day: 20 } }");
+    const sessions = await Promise.all(Array.from({ length: 50 }, () => newSession(agent)));
+    const verdicts: string[] = [];
+    await Promise.all(
+      sessions.map(async (session, place) => {
+        for (let n = 0; n < 4; n++) {
+          if ((place + n) % 17 === 0) await evictDurableObject(sessionStub(tenant, session));
+          if ((place + n) % 61 === 0) await evictDurableObject(tenantStub(tenant));
+          verdicts.push((await pay(agent, session, "0.18").catch(() => ({ verdict: "lost" }))).verdict);
+        }
+      }),
+    );
+    // Who lost an answer has what it took on record all the same.
+    const reads = await Promise.all(sessions.map(async (session) => got(await ports.sessions.read(tenant, session, agent))));
+    const spent = reads.reduce((sum, { total }) => sum + total.pendingMicroUsd, 0);
+    expect(spent).toBeLessThanOrEqual(20_000_000);
+    // Whoever is left unserved asks once more, now that nobody dies: then what fits is gone.
+    for (const session of sessions.slice(0, 5)) await pay(agent, session, "0.18");
+    const after = await Promise.all(sessions.map(async (session) => got(await ports.sessions.read(tenant, session, agent))));
+    const total = after.reduce((sum, { total: { pendingMicroUsd } }) => sum + pendingMicroUsd, 0);
+    expect(total).toBeLessThanOrEqual(20_000_000);
+    expect(total).toBeGreaterThanOrEqual(19_800_000);
+    expect((await pay(agent, sessions[7] as SessionId, "0.18")).verdict).toBe("deny");
+    expect(verdicts.filter((verdict) => verdict === "allow").length).toBeGreaterThan(100);
+  });
+
+  it("one session has given back is another's at once, and what is gone says when there is more", async () => {
+    const { agent } = await newTenant("budgets: { tenant: { day: 1 } }");
+    const [a, b] = [await newSession(agent), await newSession(agent)];
+    const first = await pay(agent, a, "0.7");
+    expect(first).toMatchObject({ verdict: "allow" });
+    expect((await pay(agent, b, "0.2")).verdict).toBe("allow");
+    const denied = await pay(agent, b, "0.2");
+    expect(denied).toMatchObject({ verdict: "deny", stops: "action", reason: { code: "tenant_budget_exceeded", rule: "/budgets/tenant/day" } });
+    expect(denied.reason.message).toContain("0.1 USD left of 1");
+    const untilMidnight = 86_400_000 - (Date.now() % 86_400_000);
+    expect(Math.abs((denied.reason.retryAfterMs ?? 0) - untilMidnight)).toBeLessThan(5_000);
+    expect((await pay(agent, b, "0.1")).verdict).toBe("allow");
+    expect(await pay(agent, b, "0.000001")).toMatchObject({ verdict: "deny", stops: "session" });
+    got(await ports.sessions.release(agent.tenant, a, agent, first.id, null));
+    expect((await pay(agent, b, "0.7")).verdict).toBe("allow");
+    expect((await pay(agent, a, "0.000001")).verdict).toBe("deny");
+  });
+
+  it("not spent goes back when less is reported, when a session closes, and when its lease has lapsed", async () => {
+    const { tenant, agent } = await newTenant("budgets: { tenant: { day: 1 } }");
+    const [a, b, c] = [await newSession(agent), await newSession(agent), await newSession(agent)];
+    const taken = await pay(agent, a, "0.9");
+    expect((await pay(agent, b, "0.2")).verdict).toBe("deny");
+    got(await commitOf(agent, a, taken.id, "0.1"));
+    expect((await pay(agent, b, "0.2")).verdict).toBe("allow");
+    got(await ports.sessions.close(tenant, b, agent));
+    expect((await granted(tenant)).filter((line) => line.startsWith("tenant day"))).toEqual(["tenant day 300000"]);
+    // A slice: more than was asked for, which its session then leaves alone.
+    expect((await pay(agent, c, "0.01")).verdict).toBe("allow");
+    expect((await granted(tenant)).filter((line) => line.startsWith("tenant day"))).not.toEqual(["tenant day 310000"]);
+    at(Date.now() + LEASE_TERM_MS + 1);
+    expect(await runDurableObjectAlarm(sessionStub(tenant, c))).toBe(true);
+    vi.useRealTimers();
+    expect((await granted(tenant)).filter((line) => line.startsWith("tenant day"))).toEqual(["tenant day 310000"]);
+  });
+
+  it("is shown as it stands over all sessions, and adds up", async () => {
+    const { agent } = await newTenant("budgets: { agent: { hour: 2 }, tenant: { day: 10, month: 50, total: 100 } }");
+    const other: Principal = { ...agent, subject: "other" };
+    const [mine, theirs] = [await newSession(agent), await newSession(other)];
+    const taken = await pay(agent, mine, "0.5");
+    got(await commitOf(agent, mine, taken.id, "0.3"));
+    await pay(other, theirs, "0.4");
+    const shown = await budgetsOf(agent, mine);
+    expect(shown.map(({ is, posted_usd, pending_usd }) => [is, posted_usd, pending_usd])).toEqual([
+      ["agent hour", "0.3", "0"],
+      ["tenant day", "0.3", "0.4"],
+      ["tenant month", "0.3", "0.4"],
+      ["tenant total", "0.3", "0.4"],
+    ]);
+    for (const { limit_usd, posted_usd, pending_usd, leased_usd, remaining_usd } of shown) {
+      const sum = [posted_usd, pending_usd, leased_usd, remaining_usd ?? ""].reduce((all, text) => all + usd(text), 0);
+      expect(sum).toBe(usd(limit_usd ?? ""));
+    }
+    const { budgets } = await pay(other, theirs, "0.1");
+    expect(
+      budgets.filter(({ scope }) => scope === "agent" || scope === "tenant").map(({ scope, name, window }) => [scope, name, window?.name]),
+    ).toEqual([
+      ["agent", "other", "hour"],
+      ["tenant", agent.tenant, "day"],
+      ["tenant", agent.tenant, "month"],
+      ["tenant", agent.tenant, "total"],
+    ]);
+    const { items } = got(await listEntries(ports, agent.tenant, { session: theirs, kind: "decision" }, { limit: 1, cursor: null }));
+    const entry = JSON.parse(items[0]?.canonical ?? "{}");
+    expect(
+      entry.accounts.find(({ scope, window }: { scope: string; window?: string }) => scope === "tenant" && window?.startsWith("day")),
+    ).toMatchObject({
+      window: expect.stringMatching(/^day \d{4}-\d\d-\d\dT00:00:00\.000Z$/),
+      limit_usd: "10",
+      before: { slice_usd: expect.any(String) },
+      after: { pending_usd: "0.5" },
+    });
+  });
+
+  it("of an agent is none of another's, and a new day is a new budget while the month goes on", async () => {
+    at(NOON);
+    const { agent } = await newTenant("budgets: { agent: { day: 1, month: 1.5 } }");
+    const other: Principal = { ...agent, subject: "other" };
+    const [a, b] = [await newSession(agent), await newSession(agent)];
+    const theirs = await newSession(other);
+    expect((await pay(agent, a, "1")).verdict).toBe("allow");
+    expect((await pay(agent, b, "0.1")).reason).toMatchObject({
+      code: "agent_budget_exceeded",
+      rule: "/budgets/agent/day",
+      retryAfterMs: 43_200_000,
+    });
+    expect((await pay(other, theirs, "1")).verdict).toBe("allow");
+    at(NOON + 43_200_000);
+    const [c, d] = [await newSession(agent), await newSession(agent)];
+    expect((await pay(agent, c, "0.4")).verdict).toBe("allow");
+    expect((await pay(agent, d, "0.2")).reason).toMatchObject({ code: "agent_budget_exceeded", rule: "/budgets/agent/month" });
+    expect((await pay(agent, d, "0.1")).verdict).toBe("allow");
+  });
+
+  it("reserved yesterday and reported today counts yesterday, and what is above it today", async () => {
+    at(NOON + 43_190_000);
+    const { agent } = await newTenant("budgets: { tenant: { day: 1 } }");
+    const session = await newSession(agent);
+    const late = await pay(agent, session, "0.8");
+    at(NOON + 43_210_000);
+    got(await commitOf(agent, session, late.id, "0.9"));
+    expect((await budgetsOf(agent, session))[0]).toMatchObject({ is: "tenant day", posted_usd: "0.1", pending_usd: "0" });
+    expect((await pay(agent, session, "0.95")).verdict).toBe("deny");
+    expect((await pay(agent, session, "0.9")).verdict).toBe("allow");
+  });
+
+  it("that was overrun by one session is felt by the next decision of another", async () => {
+    const { agent } = await newTenant("budgets: { tenant: { day: 1 } }");
+    const [a, b] = [await newSession(agent), await newSession(agent)];
+    const taken = await pay(agent, a, "0.5");
+    expect((await pay(agent, b, "0.1")).verdict).toBe("allow");
+    expect(got(await commitOf(agent, a, taken.id, "3")).answer).toMatchObject({ overrunMicroUsd: 2_500_000 });
+    await budgetsOf(agent, a);
+    expect((await pay(agent, b, "0.4")).reason.code).toBe("tenant_budget_exceeded");
+    expect((await pay(agent, b, "0")).reason.code).toBe("tenant_budget_exceeded");
+  });
+
+  it("obeys a tighter policy at the next decision, whatever was handed out under the looser one, and counts what was spent without any", async () => {
+    const { agent, put } = await newTenant("budgets: { session: 100 }");
+    const [a, b] = [await newSession(agent), await newSession(agent)];
+    expect((await pay(agent, a, "3")).verdict).toBe("allow");
+    await put("budgets: { tenant: { day: 100 } }");
+    expect((await pay(agent, b, "1")).verdict).toBe("allow");
+    await put("budgets: { tenant: { day: 5 } }");
+    expect((await pay(agent, b, "1.5")).reason.code).toBe("tenant_budget_exceeded");
+    expect((await pay(agent, b, "1")).verdict).toBe("allow");
+    expect((await pay(agent, a, "0.000001")).verdict).toBe("deny");
+    await put("budgets: { tenant: { day: 6 } }");
+    expect((await pay(agent, a, "1")).verdict).toBe("allow");
+  });
+
+  it("in a batch is asked for once and whole, and in a top-up too", async () => {
+    const { agent } = await newTenant("budgets: { tenant: { day: 1 } }");
+    const [a, b] = [await newSession(agent), await newSession(agent)];
+    const many = (count: number, amount: string) => Array.from({ length: count }, () => asked("pay", { estimateMicroUsd: usd(amount) }));
+    const verdicts = async (...args: Parameters<typeof decideMany>) =>
+      (await decideMany(...args)).map(({ verdict, reason }) => `${verdict} ${reason.code}`);
+    expect(await verdicts(agent, a, many(3, "0.4"), "all_or_nothing")).toEqual([
+      "deny batch_refused",
+      "deny batch_refused",
+      "deny tenant_budget_exceeded",
+    ]);
+    expect(await verdicts(agent, a, many(2, "0.4"), "all_or_nothing")).toEqual(["allow permitted", "allow permitted"]);
+    expect(await verdicts(agent, b, many(3, "0.1"), "independent")).toEqual(["allow permitted", "allow permitted", "deny tenant_budget_exceeded"]);
+    const { agent: one } = await newTenant("budgets: { tenant: { day: 1 } }");
+    const session = await newSession(one);
+    const first = await pay(one, session, "0.1");
+    expect(got(await topup(ports, one, session, first.id, usd("1"), Date.now()))).toMatchObject({ verdict: "allow" });
+    expect(got(await topup(ports, one, session, first.id, usd("1.1"), Date.now()))).toMatchObject({
+      verdict: "deny",
+      reason: { code: "tenant_budget_exceeded" },
+      reservation: { amountMicroUsd: 1_000_000 },
+    });
+  });
+
+  it("tells each threshold once, in the tenant's own chain", async () => {
+    const { tenant, agent } = await newTenant("budgets: { tenant: { day: 1 }, alerts: [0.5, 0.9] }");
+    const [a, b] = [await newSession(agent), await newSession(agent)];
+    await pay(agent, a, "0.3");
+    await pay(agent, b, "0.3");
+    await budgetsOf(agent, a);
+    await budgetsOf(agent, a);
+    await pay(agent, b, "0.35");
+    await budgetsOf(agent, a);
+    const { items } = got(await listEntries(ports, tenant, { kind: "lease" }, { limit: 10, cursor: null }));
+    const alerts = items.map(({ canonical }) => JSON.parse(canonical)).reverse();
+    expect(alerts.map(({ session_id, alerts: said }) => [session_id, said])).toMatchObject([
+      [null, [{ scope: "tenant", name: tenant, limit_usd: "1", threshold: 0.5 }]],
+      [null, [{ scope: "tenant", name: tenant, limit_usd: "1", threshold: 0.9 }]],
+    ]);
+  });
+});
+
+describe("a tenant that cannot be reached", () => {
+  const silence = (tenant: string, session: SessionId, draws: (call: unknown) => Promise<unknown>) =>
+    runInDurableObject(sessionStub(tenant, session), (object) => {
+      Reflect.set(object, "env", { ...env, TENANTS: { getByName: () => ({ draw: draws }) } });
+    });
+  const heal = (tenant: string, session: SessionId) =>
+    runInDurableObject(sessionStub(tenant, session), (object) => void Reflect.set(object, "env", env));
+
+  it("denies what no slice covers, and lets through what one does", async () => {
+    const { tenant, agent } = await newTenant("budgets: { tenant: { day: 10 } }");
+    const session = await newSession(agent);
+    expect((await pay(agent, session, "0.1")).verdict).toBe("allow");
+    await silence(tenant, session, () => Promise.reject(new Error("away")));
+    expect((await pay(agent, session, "0.1")).verdict).toBe("allow");
+    expect((await pay(agent, session, "5")).reason).toMatchObject({ code: "authority_stale", retryAfterMs: 1_000 });
+    await heal(tenant, session);
+    expect((await pay(agent, session, "5")).verdict).toBe("allow");
+  });
+
+  it("may have given and not been heard: what is asked again is not given twice", async () => {
+    const { tenant, agent } = await newTenant("budgets: { tenant: { day: 10 } }");
+    const [a, b] = [await newSession(agent), await newSession(agent)];
+    await silence(tenant, a, async (call) => {
+      // It did it, and nobody hears of it.
+      await tenantStub(tenant).draw(call as Parameters<ReturnType<typeof tenantStub>["draw"]>[0]);
+      throw new Error("the answer was lost");
+    });
+    expect((await pay(agent, a, "4")).reason.code).toBe("authority_stale");
+    expect((await granted(tenant)).filter((line) => line.startsWith("tenant day"))).toEqual(["tenant day 4000000"]);
+    await heal(tenant, a);
+    expect((await pay(agent, a, "4")).verdict).toBe("allow");
+    expect((await pay(agent, b, "6")).verdict).toBe("allow");
+    expect((await pay(agent, b, "0.000001")).verdict).toBe("deny");
+  });
+});
+
+describe("calls that sessions share", () => {
+  it.each(["agent", "tenant"] as const)(
+    "per %s are exactly as many as the rate says, however many sessions ask at once, and as many again after the window",
+    async (per) => {
+      at(NOON);
+      const { agent } = await newTenant(`rate_limits: { pay: { max_count: 20, window_seconds: 60, per: ${per} } }`);
+      const sessions = await Promise.all(Array.from({ length: 10 }, () => newSession(agent)));
+      const storm = async () =>
+        (await Promise.all(sessions.flatMap((session) => Array.from({ length: 5 }, () => pay(agent, session, "0"))))).map(({ verdict }) => verdict);
+      expect((await storm()).filter((verdict) => verdict === "allow").length).toBe(20);
+      const denied = await pay(agent, sessions[0] as SessionId, "0");
+      expect(denied.reason).toMatchObject({ code: "rate_exceeded", rule: "/rate_limits/pay", retryAfterMs: 60_000 });
+      expect(denied.rates).toMatchObject([{ name: "pay", per, limit: 20, remaining: 0, resetMs: 60_000 }]);
+      at(NOON + 59_999);
+      expect((await pay(agent, sessions[3] as SessionId, "0")).reason).toMatchObject({ code: "rate_exceeded", retryAfterMs: 1 });
+      at(NOON + 60_000);
+      expect((await storm()).filter((verdict) => verdict === "allow").length).toBe(20);
+    },
+  );
+
+  it("per agent leave another agent's alone", async () => {
+    const { agent } = await newTenant("rate_limits: { pay: { max_count: 1, window_seconds: 60, per: agent } }");
+    const other: Principal = { ...agent, subject: "other" };
+    expect((await pay(agent, await newSession(agent), "0")).verdict).toBe("allow");
+    expect((await pay(agent, await newSession(agent), "0")).reason.code).toBe("rate_exceeded");
+    expect((await pay(other, await newSession(other), "0")).verdict).toBe("allow");
+  });
+});
