@@ -11,6 +11,7 @@ export interface Env {
   readonly DIRECTORY: DurableObjectNamespace<Directory>;
   readonly DB: D1Database;
   readonly TOKEN_ISSUER: string;
+  readonly ALLOW_PRIVATE_ISSUERS: string;
   readonly ROOT_KEY: string;
   readonly SIGNING_KEYS: string;
 }

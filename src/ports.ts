@@ -17,14 +17,22 @@ export function openPorts(env: Env): Ports {
   const before = known.get(env);
   if (before !== undefined) return before;
   const tenants = openTenants(env);
+  const directory = openDirectory(env);
   const ports: Ports = {
     sessions: openSessions(env),
     tenants,
     ledger: openLedger(env),
-    directory: openDirectory(env),
+    directory,
     policies: openPolicyCache(new PolicyMemory(), tenants, sha256),
     prices: genaiPrices,
-    identity: openIdentity(env),
+    identity: openIdentity(env, {
+      issuersOf: (issuer) => directory.issuersOf(issuer),
+      readIssuer: async (tenant, name) => {
+        const read = await tenants.readIssuer(tenant, name);
+        if (!read.ok && read.error.code !== "not_found") throw new Error(read.error.detail);
+        return read.ok ? read.value : null;
+      },
+    }),
     sha256,
     newId: (prefix) => idOf(prefix, Date.now(), crypto.getRandomValues(new Uint8Array(10))),
   };

@@ -634,3 +634,47 @@ export interface TokenSummary {
   readonly expires_at: string;
   readonly revoked_at: string | null;
 }
+
+// Issuers and settings
+
+export interface PutIssuerRequest {
+  /** Its `iss`, exactly. */
+  readonly issuer: string;
+  readonly jwks_uri?: string | undefined;
+  /** Its public keys, in place of `jwks_uri`. */
+  readonly jwks?: { readonly [member: string]: Json } | undefined;
+  /** What the `aud` of its tokens must contain. */
+  readonly audience: string;
+  /** Names of claims, or paths to them with dots between. */
+  readonly claims?: { readonly subject?: string | undefined; readonly scopes?: string | undefined; readonly kind?: string | undefined } | undefined;
+}
+
+/** An issuer whose tokens work for one tenant. */
+export interface Issuer {
+  readonly name: string;
+  /** Grows with every change under the name. */
+  readonly version: number;
+  readonly issuer: string;
+  readonly jwks_uri?: string;
+  readonly jwks?: Json;
+  readonly audience: string;
+  readonly claims: { readonly subject: string; readonly scopes: string; readonly kind: string };
+  readonly updated_at: string;
+  readonly updated_by: string;
+}
+
+export interface Settings {
+  readonly cors_origins: readonly string[];
+  /** Entries are kept at least so many days. */
+  readonly retention_days: number;
+  readonly default_policy: string | null;
+  readonly throttle: { readonly requests: number; readonly window_ms: number } | null;
+}
+
+/** What is left out takes its default. */
+export interface PutSettingsRequest {
+  readonly cors_origins?: readonly string[] | undefined;
+  readonly retention_days?: number | undefined;
+  readonly default_policy?: string | null | undefined;
+  readonly throttle?: { readonly requests: number; readonly window_ms: number } | null | undefined;
+}

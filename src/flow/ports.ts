@@ -32,10 +32,19 @@ export interface Ports {
   newId<P extends IdPrefix>(prefix: P): Id<P>;
 }
 
-/** Who is who: checks tokens and makes them. Asks nobody: whether a token was revoked is the tenant's to say. */
+/**
+ * Who is who: checks tokens and makes them. Of this gateway's own tokens it asks nobody; of others it asks which tenant registered their issuer, and
+ * how. Whether a token was revoked is the tenant's to say.
+ */
 export interface Identity {
   /** Reads an `Authorization` header. Refuses with `token_missing`, `token_invalid` or `token_expired`. */
   authenticate(authorization: string | null, now: Instant): Reply<Caller>;
+  /** Whether an issuer may be registered so: refuses with `body_invalid` keys that are not public, and addresses from which none may be fetched. */
+  vetIssuer(wish: IssuerWish): Result<null, Refusal>;
+  /** Forgets what is remembered of an issuer: it was registered anew. */
+  forgetIssuer(issuer: string): void;
+  /** Forgets what is remembered of a token that somebody else refuses: its issuer may have been taken out, or it was revoked. */
+  forget(authorization: string | null): void;
   /** Signs the token of a record. The same record always gives the same token. */
   sign(tenant: string, token: TokenRecord): Promise<string>;
   /** The public keys, as a JSON Web Key Set (RFC 7517). */

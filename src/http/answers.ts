@@ -312,6 +312,35 @@ export const tokenSummary = z.object({
 });
 export const tokenPage = pageOf(tokenSummary);
 
+export const issuer = z.object({
+  name: z.string(),
+  version: z.int(),
+  issuer: z.string(),
+  jwks_uri: z.string().exactOptional(),
+  jwks: json.exactOptional(),
+  audience: z.string(),
+  claims: z.object({ subject: z.string(), scopes: z.string(), kind: z.string() }),
+  updated_at: time,
+  updated_by: z.string(),
+});
+export const issuerPage = pageOf(issuer);
+
+export const settings = z.object({
+  cors_origins: z.array(z.string()),
+  retention_days: z.int(),
+  default_policy: z.string().nullable(),
+  throttle: z.object({ requests: z.int(), window_ms: z.int() }).nullable(),
+});
+
+export const protectedResource = z.object({
+  resource: z.string(),
+  resource_name: z.string(),
+  resource_documentation: z.string(),
+  jwks_uri: z.string(),
+  scopes_supported: z.array(z.enum(SCOPES)),
+  bearer_methods_supported: z.array(z.literal("header")),
+});
+
 export const health = z.object({ status: z.literal("ok") });
 export const keySet = z.object({ keys: z.array(json) });
 export const landing = z.object({ name: z.string(), docs: z.string(), openapi: z.string(), health: z.string() });

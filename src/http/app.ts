@@ -11,7 +11,7 @@ import { found, parseWith } from "./issues.ts";
 import { parseJson } from "./json.ts";
 import { negotiate } from "./negotiate.ts";
 import { isParameter, PARAMETERS } from "./parameters.ts";
-import { problemResponse } from "./problems.ts";
+import { type Door, problemResponse } from "./problems.ts";
 import { parseQuery } from "./query.ts";
 import type { Answer, Asked, Route } from "./route.ts";
 import { ROUTES } from "./routes.ts";
@@ -43,7 +43,10 @@ export function createApp<E extends object>(wiring: Wiring<E>): Hono<{ Bindings:
       const route = byMethod.get(c.req.method === "HEAD" ? "GET" : c.req.method);
       if (route === undefined) {
         const door = enter(c.req.raw);
-        return problemResponse(refusal("method_not_allowed", `Here are offered: ${allowed}.`), door.requestId, { ...door.headers, Allow: allowed });
+        return problemResponse(refusal("method_not_allowed", `Here are offered: ${allowed}.`), {
+          ...door,
+          headers: { ...door.headers, Allow: allowed },
+        });
       }
       const world: World = {
         ports: () => portsOf(wiring.ports(c.env)),
@@ -54,7 +57,7 @@ export function createApp<E extends object>(wiring: Wiring<E>): Hono<{ Bindings:
   }
   app.notFound((c) => {
     const door = enter(c.req.raw);
-    return problemResponse(refusal("not_found", "Nothing is served at this path."), door.requestId, door.headers);
+    return problemResponse(refusal("not_found", "Nothing is served at this path."), door);
   });
   return app;
 }
@@ -64,24 +67,19 @@ interface World {
   readonly now: Instant;
 }
 
-/** What every answer carries, good or bad. */
-interface Door {
-  readonly requestId: string;
-  readonly headers: Record<string, string>;
-}
-
 async function serve(route: Route, request: Request, segments: Record<string, string>, world: World): Promise<Response> {
   const door = enter(request);
   try {
     const answer = await reach(route, request, segments, world);
+    if (!answer.ok && answer.error.refusal.code === "token_revoked") world.ports().identity.forget(request.headers.get("Authorization"));
     if (answer.ok) return toResponse(answer.value, door.headers);
     // A story may refuse for want of authority that no scope would give; only the door's own refusal names the scopes.
     const scopes = answer.error.atTheDoor ? route.scopes : [];
-    return problemResponse(answer.error.refusal, door.requestId, door.headers, scopes);
+    return problemResponse(answer.error.refusal, door, scopes);
   } catch (error) {
     const refused = error instanceof PortLost ? error.refusal : refusal("internal", "The gateway made a mistake. Please report the request id.");
     console.error(JSON.stringify({ request_id: door.requestId, route: route.id, code: refused.code, error: lineOf(error) }));
-    return problemResponse(refused, door.requestId, door.headers);
+    return problemResponse(refused, door);
   }
 }
 
@@ -142,7 +140,11 @@ const REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
 function enter(request: Request): Door {
   const sent = request.headers.get("X-Request-ID");
   const requestId = sent !== null && REQUEST_ID.test(sent) ? sent : `req_${crypto.randomUUID()}`;
-  return { requestId, headers: { "X-Request-ID": requestId, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store" } };
+  return {
+    origin: originOf(request.url),
+    requestId,
+    headers: { "X-Request-ID": requestId, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store" },
+  };
 }
 
 /** The type to answer with, of those that the route's successful answers have. A route that answers with nothing accepts everything. */

@@ -25,6 +25,8 @@ export type RequestsAreTheContract = AllEqual<{
   putEntity: Equal<Asks<"putEntity">, wire.PutEntityRequest>;
   simulate: Equal<Asks<"simulate">, wire.SimulateRequest>;
   intervene: Equal<Asks<"intervene">, wire.InterveneRequest>;
+  putIssuer: Equal<Asks<"putIssuer">, wire.PutIssuerRequest>;
+  putSettings: Equal<Asks<"putSettings">, wire.PutSettingsRequest>;
   createTenant: Equal<Asks<"createTenant">, wire.CreateTenantRequest>;
   issueToken: Equal<Asks<"issueToken">, wire.IssueTokenRequest>;
 }>;
@@ -51,6 +53,9 @@ export type AnswersAreTheContract = AllEqual<{
   ledgerPage: Equal<Answers<"ledgerPage">, wire.Page<wire.LedgerEntry>>;
   costReport: Equal<Answers<"costReport">, wire.CostReport>;
   intervened: Equal<Answers<"intervened">, wire.Intervened>;
+  issuer: Equal<Answers<"issuer">, wire.Issuer>;
+  issuerPage: Equal<Answers<"issuerPage">, wire.Page<wire.Issuer>>;
+  settings: Equal<Answers<"settings">, wire.Settings>;
   createdTenant: Equal<Answers<"createdTenant">, wire.CreatedTenant>;
   issuedToken: Equal<Answers<"issuedToken">, wire.IssuedToken>;
   tokenPage: Equal<Answers<"tokenPage">, wire.Page<wire.TokenSummary>>;

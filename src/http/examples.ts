@@ -58,6 +58,31 @@ export const intervened: wire.Intervened = {
   evidence: { acknowledged: [{ session: EXAMPLE_IDS.ses, seq: 13, at: AT }], unanswered: [], in_force_everywhere_by: AT },
 };
 
+export const putIssuer: wire.PutIssuerRequest = {
+  issuer: "https://id.example.com",
+  jwks_uri: "https://id.example.com/.well-known/jwks.json",
+  audience: "agentsentinel/acme",
+  claims: { subject: "sub", scopes: "scope", kind: "agent_kind" },
+};
+
+export const issuer: wire.Issuer = {
+  name: "corporate",
+  version: 1,
+  issuer: "https://id.example.com",
+  jwks_uri: "https://id.example.com/.well-known/jwks.json",
+  audience: "agentsentinel/acme",
+  claims: { subject: "sub", scopes: "scope", kind: "agent_kind" },
+  updated_at: AT,
+  updated_by: "ops",
+};
+
+export const settings: wire.Settings = {
+  cors_origins: ["https://app.example.com"],
+  retention_days: 400,
+  default_policy: "support-bots",
+  throttle: { requests: 600, window_ms: 60_000 },
+};
+
 export const openedSession: wire.OpenedSession = { id: EXAMPLE_IDS.ses, agent: "support-1", run: EXAMPLE_IDS.run, policy, expires_at: AT };
 
 export const sessionSummary: wire.SessionSummary = {

@@ -194,6 +194,24 @@ export const intervened = (done: flow.Intervened): wire.Intervened => ({
   },
 });
 
+export const issuer = (row: flow.IssuerRow): wire.Issuer => ({
+  name: row.name,
+  version: row.version,
+  issuer: row.issuer,
+  ...("uri" in row.keys ? { jwks_uri: row.keys.uri } : { jwks: row.keys.set }),
+  audience: row.audience,
+  claims: row.claims,
+  updated_at: formatInstant(row.updatedAt),
+  updated_by: row.updatedBy,
+});
+
+export const settings = (chosen: flow.Settings): wire.Settings => ({
+  cors_origins: chosen.corsOrigins,
+  retention_days: chosen.retentionDays,
+  default_policy: chosen.defaultPolicy,
+  throttle: chosen.throttle === null ? null : { requests: chosen.throttle.requests, window_ms: chosen.throttle.windowMs },
+});
+
 export const policySummary = (row: flow.PolicyRow): wire.PolicySummary => ({
   name: row.name,
   scope: row.scope,

@@ -40,8 +40,15 @@ export const REALM = "agentsentinel";
 /** Where a problem's code is explained: a reference relative to the gateway's own address (RFC 9457 section 3.1.1). */
 export const problemType = (code: RefusalCode): string => `/docs/problems#${code}`;
 
+/** What every answer carries, good or bad, and under which address the gateway was reached. */
+export interface Door {
+  readonly requestId: string;
+  readonly headers: Record<string, string>;
+  readonly origin: string;
+}
+
 /** A refusal as a problem document (RFC 9457). `scopes` are those that would have sufficed; they go into the challenge of a 403. */
-export function problemResponse(refused: Refusal, requestId: string, common: Record<string, string>, scopes: readonly Scope[] = []): Response {
+export function problemResponse(refused: Refusal, { requestId, headers: common, origin }: Door, scopes: readonly Scope[] = []): Response {
   const { status, title } = PROBLEMS[refused.code];
   const problem: Problem = {
     type: problemType(refused.code),
@@ -53,21 +60,26 @@ export function problemResponse(refused: Refusal, requestId: string, common: Rec
     ...(refused.issues === undefined ? {} : { issues: refused.issues.map(issueOnTheWire) }),
   };
   const headers = new Headers({ ...common, "Content-Type": "application/problem+json", "Cache-Control": "no-store" });
-  const challenge = challengeFor(refused, scopes);
+  const challenge = challengeFor(refused, scopes, origin);
   if (challenge !== null) headers.set("WWW-Authenticate", challenge);
   if (status === 503 || status === 429) headers.set("Retry-After", "1");
   return new Response(JSON.stringify(problem), { status, headers });
 }
 
-/** RFC 6750 section 3: no error code where no token was sent, so that a client without one learns only that one is needed. */
-function challengeFor(refused: Refusal, scopes: readonly Scope[]): string | null {
+/**
+ * RFC 6750 section 3: no error code where no token was sent, so that a client without one learns only that one is needed. RFC 9728 section 5.1: where
+ * it is said how to get one.
+ */
+function challengeFor(refused: Refusal, scopes: readonly Scope[], origin: string): string | null {
   const { status } = PROBLEMS[refused.code];
+  const metadata = `resource_metadata="${origin}/.well-known/oauth-protected-resource"`;
   if (status === 401) {
-    return refused.code === "token_missing" ? `Bearer realm="${REALM}"` : `Bearer realm="${REALM}", error="invalid_token"`;
+    const error = refused.code === "token_missing" ? "" : ', error="invalid_token"';
+    return `Bearer realm="${REALM}"${error}, ${metadata}`;
   }
   if (refused.code !== "scope_insufficient") return null;
   const wanted = scopes.length === 0 ? "" : `, scope="${scopes.join(" ")}"`;
-  return `Bearer realm="${REALM}", error="insufficient_scope"${wanted}`;
+  return `Bearer realm="${REALM}", error="insufficient_scope"${wanted}, ${metadata}`;
 }
 
 const issueOnTheWire = (issue: NonNullable<Refusal["issues"]>[number]) => ({

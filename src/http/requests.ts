@@ -208,6 +208,70 @@ export const costsQuery = z
   .strictObject({ group_by: z.enum(["action", "run", "session", "agent", "day"]).optional().meta({ default: "action" }), ...period })
   .superRefine(ordered);
 
+/** What a path's `name` is in other lists than that of policies. */
+export const issuerName = z.strictObject({
+  name: patterned(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/, "1 to 63 letters, digits or _ - . of which the first is a letter or a digit", 63),
+});
+
+export const pageOnly = z.strictObject(page);
+
+/** The claims that most issuers use. */
+export const DEFAULT_CLAIMS = { subject: "sub", scopes: "scope", kind: "kind" } as const;
+
+const absoluteUrl = oneLine(2048);
+const claimName = oneLine(255);
+
+export const putIssuer = z
+  .strictObject({
+    issuer: absoluteUrl.meta({ description: "Its `iss`, exactly.", examples: ["https://id.example.com"] }),
+    jwks_uri: absoluteUrl.optional().meta({ description: "Where its keys are (RFC 7517): https, under a public name, without redirects." }),
+    jwks: z
+      .record(z.string(), json, { error: (issue) => found(issue.input, "a JSON Web Key Set") })
+      .optional()
+      .meta({ description: "Its public keys, in place of `jwks_uri`: 1 to 16 of them." }),
+    audience: oneLine(255).meta({ description: "What the `aud` of its tokens must contain." }),
+    claims: z.strictObject({ subject: claimName.optional(), scopes: claimName.optional(), kind: claimName.optional() }).optional().meta({
+      description:
+        "Names of claims, or paths to them with dots between: who it is, what it may do, and whether it is an agent, a human or a service.",
+      default: DEFAULT_CLAIMS,
+    }),
+  })
+  .refine(({ jwks_uri, jwks }) => (jwks_uri === undefined) !== (jwks === undefined), {
+    path: ["jwks_uri"],
+    error: "is needed, or jwks in its place: send exactly one of them",
+  });
+
+export const LEAST_RETENTION_DAYS = 183;
+
+/** An origin as browsers send it: of https, or of this machine. */
+const ORIGIN = /^(https:\/\/[a-z0-9]([a-z0-9.-]*[a-z0-9])?|http:\/\/(localhost|127\.0\.0\.1))(:[1-9]\d{0,4})?$/;
+
+export const putSettings = z.strictObject({
+  cors_origins: z
+    .array(patterned(ORIGIN, "an origin such as https://app.example (http only for localhost), in small letters, without a path", 255))
+    .max(50)
+    .optional()
+    .meta({ description: "Pages of these origins may read the answers to this tenant's tokens. None unless said.", default: [] }),
+  retention_days: whole(LEAST_RETENTION_DAYS, 36_500)
+    .optional()
+    .meta({ description: "Entries are kept at least so long. As yet nothing is ever deleted.", default: LEAST_RETENTION_DAYS }),
+  default_policy: patterned(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/, "a policy's name", 128)
+    .nullable()
+    .optional()
+    .meta({
+      description: "The stored policy that is in force for agents for whom no active policy is. null: then everything is denied.",
+      default: null,
+    }),
+  throttle: z
+    .strictObject({ requests: whole(1, 1_000_000), window_ms: whole(SECOND_MS, 3_600_000) })
+    .nullable()
+    .optional()
+    .meta({
+      description: "How many requests each of the tenant's tokens may make within any such window. null: the gateway's own limit.",
+      default: null,
+    }),
+});
+
 /** A policy's name, of which a path shows the same. */
 export const POLICY_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
 export const POLICY_NAME_WANTED = "1 to 128 letters, digits or _ - . of which the first is a letter or a digit";

@@ -39,7 +39,7 @@ export interface Route {
   answer(asked: Asked): Promise<Result<Answer, Refusal>>;
 }
 
-export type Tag = "Sessions" | "Decisions" | "Policies" | "Entities" | "Interventions" | "Ledger" | "Tenants and tokens" | "Served";
+export type Tag = "Sessions" | "Decisions" | "Policies" | "Entities" | "Interventions" | "Ledger" | "Settings" | "Tenants and tokens" | "Served";
 
 export type CallerWanted = "anyone" | "root" | "bearer" | "root or bearer";
 

@@ -2,10 +2,12 @@ import type { Route } from "./route.ts";
 import { decisionRoutes } from "./routes/decisions.ts";
 import { entityRoutes } from "./routes/entities.ts";
 import { interveneRoutes } from "./routes/intervene.ts";
+import { issuerRoutes } from "./routes/issuers.ts";
 import { ledgerRoutes } from "./routes/ledger.ts";
 import { policyRoutes } from "./routes/policies.ts";
 import { servedRoutes } from "./routes/served.ts";
 import { sessionRoutes } from "./routes/sessions.ts";
+import { settingsRoutes } from "./routes/settings.ts";
 import { tenantRoutes } from "./routes/tenants.ts";
 
 /** The table. The router tries routes in this order, so the hot path stands first, and a fixed path before one with a parameter in its place. */
@@ -16,6 +18,8 @@ const api: readonly Route[] = [
   ...entityRoutes,
   ...interveneRoutes,
   ...ledgerRoutes,
+  ...settingsRoutes,
+  ...issuerRoutes,
   ...tenantRoutes,
 ];
 

@@ -5,7 +5,9 @@ import { err, ok, type Result } from "../core/result.ts";
 import type { Instant } from "../core/time.ts";
 import type { Caller, Identity } from "../flow/ports.ts";
 import { AUDIENCE, claimsOf, parseClaims, TYPE } from "./claims.ts";
+import { ForeignTokens, issuerOf, type Registrations } from "./foreign.ts";
 import { ALGORITHM, type KeyRing, openKeyRing } from "./key_ring.ts";
+import { type Fetch, parseKeysUri, parsePublicKeys } from "./remote_keys.ts";
 import { type RootKey, readRootKey } from "./root_key.ts";
 
 export interface IdentityEnv {
@@ -13,6 +15,8 @@ export interface IdentityEnv {
   /** A JSON Web Key Set of private Ed25519 keys: the first signs, all verify. */
   readonly SIGNING_KEYS: string;
   readonly TOKEN_ISSUER: string;
+  /** "true" in development only: keys of tenants' issuers may then be fetched from private addresses, and without TLS. */
+  readonly ALLOW_PRIVATE_ISSUERS?: string;
 }
 
 /** A longer header is refused before anything of it is read. */
@@ -33,6 +37,7 @@ interface Remembered {
   root: RootKey | null;
   /** Verified tokens by their text, oldest first. */
   readonly tokens: Map<string, VerifiedToken>;
+  foreign: ForeignTokens | null;
 }
 
 interface VerifiedToken {
@@ -47,8 +52,10 @@ const MOST_ENVIRONMENTS = 8;
  * Opens the door: checks the root key and the tokens of this gateway, and signs them.
  * Fails closed: with signing keys that cannot be read every caller is refused with `authority_unavailable`.
  */
-export function openIdentity(env: IdentityEnv): Identity {
+export function openIdentity(env: IdentityEnv, registrations: Registrations, fetch: Fetch = (url, init) => globalThis.fetch(url, init)): Identity {
   const remembered = recall(env);
+  remembered.foreign ??= new ForeignTokens(registrations, fetch, env.ALLOW_PRIVATE_ISSUERS === "true");
+  const { foreign } = remembered;
 
   async function ring(): Promise<Result<KeyRing, string>> {
     remembered.ring ??= await openKeyRing(env.SIGNING_KEYS);
@@ -72,11 +79,34 @@ export function openIdentity(env: IdentityEnv): Identity {
       remembered.root ??= await readRootKey(env.ROOT_KEY);
       if (await remembered.root.is(token)) return ok({ kind: "root" });
 
+      const issuer = issuerOf(token);
+      if (issuer !== null && issuer !== env.TOKEN_ISSUER) return foreign.authenticate(token, issuer, now);
       const verified = await verify(token, keys.value, env.TOKEN_ISSUER, now);
       if (!verified.ok) return verified;
       const timely = inTime(verified.value, now);
       if (timely.ok) remember(remembered.tokens, token, verified.value);
       return timely;
+    },
+
+    vetIssuer({ issuer, keys }) {
+      const unfit = (pointer: string, message: string) =>
+        err(refusal("body_invalid", `The issuer is not valid: ${pointer} ${message}.`, [{ pointer, message }]));
+      if (issuer === env.TOKEN_ISSUER) return unfit("/issuer", "is this gateway's own");
+      if ("uri" in keys) {
+        const uri = parseKeysUri(keys.uri, env.ALLOW_PRIVATE_ISSUERS === "true");
+        return uri.ok ? ok(null) : unfit("/jwks_uri", `${uri.error}; wanted an https URL under a public name, without a user`);
+      }
+      const set = parsePublicKeys(keys.set);
+      if (set.ok) return ok(null);
+      const [place = "", ...said] = set.error.split(" ");
+      return unfit(`/jwks${place}`, said.join(" "));
+    },
+
+    forgetIssuer: (issuer) => foreign.forgetIssuer(issuer),
+
+    forget(authorization) {
+      const bearer = readBearer(authorization);
+      if (bearer.ok) foreign.forget(bearer.value);
     },
 
     async sign(tenant, record) {
@@ -161,7 +191,7 @@ function recall(env: IdentityEnv): Remembered {
   const known = memory.get(name);
   if (known !== undefined) return known;
   if (memory.size >= MOST_ENVIRONMENTS) memory.clear();
-  const fresh: Remembered = { ring: null, root: null, tokens: new Map() };
+  const fresh: Remembered = { ring: null, root: null, tokens: new Map(), foreign: null };
   memory.set(name, fresh);
   return fresh;
 }

@@ -30,7 +30,7 @@ export async function startRuntime({ built, secrets, state, port, onDeath }: Run
     name: "agentsentinel",
     modules: built.modules,
     modulesRoot: path.dirname(built.modules[0]?.path ?? state),
-    bindings: { ...bindingsOf(built), ...secrets },
+    bindings: { ...bindingsOf(built), ...DEVELOPMENT, ...secrets },
     unsafeDirectSockets: [{ host: "127.0.0.1", port }],
     host: "127.0.0.1",
     port: 0,
@@ -103,5 +103,8 @@ function childOf(message: unknown): ChildProcess | null {
   // The channel's documented message is `{ process: ChildProcess }`.
   return typeof message === "object" && message !== null && "process" in message ? (message.process as ChildProcess) : null;
 }
+
+/** On this machine an issuer to try with may be on this machine too. */
+const DEVELOPMENT: { readonly [name: string]: string } = { ALLOW_PRIVATE_ISSUERS: "true" };
 
 const bindingsOf = (built: Built): object => (typeof built.worker.bindings === "object" ? (built.worker.bindings ?? {}) : {});

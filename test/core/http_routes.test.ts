@@ -66,7 +66,9 @@ describe("every route", () => {
     const { Authorization: _token, ...headers } = init.headers;
     const response = await send(path, { ...init, headers });
     expect((await problemOf(response)).code).toBe("token_missing");
-    expect(response.headers.get("WWW-Authenticate")).toBe('Bearer realm="agentsentinel"');
+    expect(response.headers.get("WWW-Authenticate")).toBe(
+      'Bearer realm="agentsentinel", resource_metadata="http://localhost/.well-known/oauth-protected-resource"',
+    );
   });
 
   it.each(withToken)("%s refuses a token that is none", async (_, route) => {

@@ -153,6 +153,9 @@ export function portsOf(overrides: Overrides = {}): Ports {
   const ports: Ports = {
     identity: {
       authenticate: async (authorization) => authenticate(authorization),
+      forget: () => undefined,
+      forgetIssuer: () => undefined,
+      vetIssuer: () => ok(null),
       sign: async () => "signed",
       keySet: async () => ({ keys: [{ kty: "OKP" }] }),
     },

@@ -24,7 +24,9 @@ const ours = pair("k1");
 const strangers = pair("k1");
 const older = pair("k0");
 const env = { ROOT_KEY, SIGNING_KEYS: JSON.stringify({ keys: [ours.jwk] }), TOKEN_ISSUER: ISSUER };
-const identity = openIdentity(env);
+/** Nobody registered an issuer. */
+const NOBODY = { issuersOf: async () => [], readIssuer: async () => null };
+const identity = openIdentity(env, NOBODY);
 
 const record: TokenRecord = {
   id: "tok_01890000-0000-7000-8000-000000000001",
@@ -92,7 +94,7 @@ describe("a token of ours", () => {
   });
 
   it.each(["root", "bearer"] as const)("answers many callers at once the same (%s)", async (kind) => {
-    const fresh = openIdentity({ ...env, ROOT_KEY: `${ROOT_KEY}-${kind}` });
+    const fresh = openIdentity({ ...env, ROOT_KEY: `${ROOT_KEY}-${kind}` }, NOBODY);
     const token = kind === "root" ? `${ROOT_KEY}-root` : forge({});
     const answers = await Promise.all(Array.from({ length: 50 }, () => fresh.authenticate(`Bearer ${token}`, NOW)));
     expect(new Set(answers.map((answer) => answer.ok && answer.value.kind))).toEqual(new Set([kind]));
@@ -236,13 +238,13 @@ describe("the root key", () => {
   it("makes its holder root", async () => expect(await bearer(ROOT_KEY)).toEqual({ ok: true, value: { kind: "root" } }));
 
   it("is nothing where none is set", async () => {
-    const keyless = openIdentity({ ...env, ROOT_KEY: "" });
+    const keyless = openIdentity({ ...env, ROOT_KEY: "" }, NOBODY);
     for (const header of ["Bearer ", "Bearer", "Bearer undefined"]) expect(await codeOf(keyless.authenticate(header, NOW))).toBe("token_invalid");
   });
 });
 
 describe("keys", () => {
-  const keysOf = (...keys: object[]) => openIdentity({ ...env, SIGNING_KEYS: JSON.stringify({ keys }) });
+  const keysOf = (...keys: object[]) => openIdentity({ ...env, SIGNING_KEYS: JSON.stringify({ keys }) }, NOBODY);
 
   it("are rotated: the first signs, all verify, also one of which only the public part was kept", async () => {
     const retired = { kty: "OKP", crv: "Ed25519", x: ours.jwk.x, kid: "k1" };
@@ -285,7 +287,7 @@ describe("keys", () => {
     ["an x that belongs to another d", JSON.stringify({ keys: [{ ...ours.jwk, x: older.jwk.x }] })],
     ["a good key and then a bad one", JSON.stringify({ keys: [ours.jwk, { ...older.jwk, x: ours.jwk.x }] })],
   ])("that cannot be read refuse everybody, root too, and show no secret: %s", async (_what, SIGNING_KEYS) => {
-    const shut = openIdentity({ ...env, SIGNING_KEYS });
+    const shut = openIdentity({ ...env, SIGNING_KEYS }, NOBODY);
     for (const token of [forge({}), ROOT_KEY]) {
       const found = await shut.authenticate(`Bearer ${token}`, NOW);
       expect(found).toMatchObject({ ok: false, error: { code: "authority_unavailable" } });
@@ -297,7 +299,7 @@ describe("keys", () => {
 });
 
 it("remembers a bounded number of tokens and forgets none of the checks", async () => {
-  const crowd = openIdentity({ ...env, ROOT_KEY: "a-root-key-for-a-crowd" });
+  const crowd = openIdentity({ ...env, ROOT_KEY: "a-root-key-for-a-crowd" }, NOBODY);
   for (let i = 0; i < 2100; i++) {
     const token = forge({ sub: `bot-${i}` });
     const found = await crowd.authenticate(`Bearer ${token}`, NOW);

@@ -1,4 +1,5 @@
 import { ok } from "../../core/result.ts";
+import { SCOPES } from "../../core/scopes.ts";
 import * as answers from "../answers.ts";
 import { docsPage, LANDING_PAGE, PAGE_HEADERS, PROBLEMS_PAGE } from "../docs.ts";
 import { openApiDocument } from "../openapi.ts";
@@ -10,6 +11,15 @@ const OPEN = { method: "GET", tag: "Served", caller: "anyone", query: requests.n
 const LINKS = { name: "AgentSentinel", docs: "/docs", openapi: "/openapi.json", health: "/healthz" };
 
 const html = (means: string) => ({ status: 200, means, types: ["text/html"] }) as const;
+
+const protectedResource = (origin: string) => ({
+  resource: origin,
+  resource_name: "AgentSentinel",
+  resource_documentation: `${origin}/docs`,
+  jwks_uri: `${origin}/.well-known/jwks.json`,
+  scopes_supported: [...SCOPES],
+  bearer_methods_supported: ["header" as const],
+});
 
 /** What is served to anyone: health, keys, and the description of all `others`, among which these routes are themselves. */
 export function servedRoutes(others: readonly Route[]): readonly Route[] {
@@ -66,6 +76,15 @@ export function servedRoutes(others: readonly Route[]): readonly Route[] {
         },
       ],
       answer: async ({ ports }) => ok(answered(200, await ports.identity.keySet(), { "Cache-Control": "public, max-age=300" })),
+    }),
+    route({
+      ...OPEN,
+      path: "/.well-known/oauth-protected-resource",
+      id: "readProtectedResource",
+      summary: "How this gateway is protected (RFC 9728)",
+      description: "Tokens are those that this gateway issues, and those of issuers that tenants registered: which, each tenant knows.",
+      answers: [jsonAnswer(200, "The metadata.", answers.protectedResource, protectedResource("https://gate.example"))],
+      answer: async ({ origin }) => ok(answered(200, protectedResource(origin), { "Cache-Control": "public, max-age=300" })),
     }),
     route({
       ...OPEN,

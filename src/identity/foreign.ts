@@ -1,0 +1,237 @@
+import { createLocalJWKSet, decodeJwt, decodeProtectedHeader, type JWTPayload, jwtVerify } from "jose";
+import { idFromDigest } from "../core/ids.ts";
+import { type Refusal, refusal } from "../core/refusals.ts";
+import type { Principal } from "../core/request.ts";
+import { err, ok, type Result } from "../core/result.ts";
+import { SCOPES, SCOPES_NO_AGENT_HOLDS, type Scope } from "../core/scopes.ts";
+import type { Instant } from "../core/time.ts";
+import type { Caller, IssuerRow } from "../flow/ports.ts";
+import { type Fetch, type KeyFinder, parsePublicKeys, RemoteKeys } from "./remote_keys.ts";
+
+/**
+ * Tokens that an issuer of a tenant's own made. A token leads to the tenants that registered its `iss`, and is believed only as far as one of these
+ * registrations says: by its keys, for its audience, and for that tenant alone, whatever the token itself says of tenants.
+ */
+
+/** What must be asked to know who registered what. */
+export interface Registrations {
+  issuersOf(issuer: string): Promise<readonly { readonly tenant: string; readonly name: string }[]>;
+  /** What a tenant has registered under a name now; `null`: nothing any more. Throws where the tenant cannot be reached. */
+  readIssuer(tenant: string, name: string): Promise<IssuerRow | null>;
+}
+
+/** Asymmetric ones only: who can verify must not be able to sign (RFC 8725 sections 2.1 and 3.1). jose binds each to its type of key. */
+const ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"];
+/** Access tokens say so (RFC 9068), many issuers say only that it is a JWT, and some nothing. */
+const TYPES: readonly (string | undefined)[] = [undefined, "jwt", "at+jwt", "application/at+jwt"];
+/** Members of a header that would choose a key, or change how the token is read. */
+const FORBIDDEN_MEMBERS = ["jwk", "jku", "x5u", "x5c", "crit", "b64"];
+/** What only an ID token has: it says who somebody is to an application, and gives leave for nothing (RFC 9068 section 5). */
+const ID_TOKEN_CLAIMS = ["nonce", "at_hash", "c_hash"];
+const CLOCK_TOLERANCE_SECONDS = 5;
+const MOST_SUBJECT_CHARACTERS = 256;
+const KINDS: readonly Principal["kind"][] = ["agent", "human", "service"];
+
+/** What is remembered of registrations and of tokens is at most so old: one lease term. */
+const REMEMBERED_MS = 30_000;
+const MOST_REMEMBERED = 2_000;
+/** So many issuers that nobody here knows are looked up within a second, at most: made-up names must not become a flood of questions. */
+const MOST_LOOKUPS = 100;
+
+type Bearer = Extract<Caller, { kind: "bearer" }>;
+
+interface Candidate {
+  readonly tenant: string;
+  readonly row: IssuerRow;
+}
+
+/** Who bears foreign tokens, as one isolate knows it. Values only. */
+export class ForeignTokens {
+  readonly #registrations: Registrations;
+  readonly #remote: RemoteKeys;
+  readonly #candidates = new Map<string, { readonly until: Instant; readonly list: readonly Candidate[] }>();
+  readonly #verified = new Map<string, { readonly until: Instant; readonly caller: Bearer }>();
+  readonly #inline = new WeakMap<object, KeyFinder>();
+  #lookups = { second: 0, count: 0 };
+
+  constructor(registrations: Registrations, fetch: Fetch, allowsPrivate: boolean) {
+    this.#registrations = registrations;
+    this.#remote = new RemoteKeys(fetch, allowsPrivate);
+  }
+
+  /** Who bears this token. `null`: nobody registered its issuer, or it is no token. Refuses what is not good under any registration. */
+  async authenticate(token: string, issuer: string, now: Instant): Promise<Result<Bearer, Refusal>> {
+    const known = this.#verified.get(token);
+    if (known !== undefined && now < known.until) return now >= known.caller.expiresAt ? err(EXPIRED) : ok(known.caller);
+    const candidates = await this.#candidatesOf(issuer, now);
+    if (!candidates.ok) return candidates;
+    const claimed = claimsOf(token);
+    if (claimed === null) return err(NOT_GOOD);
+    // Several tenants may have registered one issuer for one audience: then the token may say which it means. Else the oldest counts.
+    const ordered = [...candidates.value].sort((a, b) => Number(b.tenant === claimed.tid) - Number(a.tenant === claimed.tid));
+    let refused: Refusal = NOT_GOOD;
+    for (const candidate of ordered) {
+      const verified = await this.#verify(token, candidate, now);
+      if (!verified.ok) {
+        if (verified.error !== NOT_GOOD) refused = verified.error;
+        continue;
+      }
+      remember(this.#verified, token, { until: now + REMEMBERED_MS, caller: verified.value });
+      return verified;
+    }
+    return err(refused);
+  }
+
+  /** Forgets what is remembered of a token and of its issuer: somebody who knows better has refused it. */
+  forget(token: string): void {
+    this.#verified.delete(token);
+    const issuer = issuerOf(token);
+    if (issuer !== null) this.forgetIssuer(issuer);
+  }
+
+  /** Forgets who registered an issuer, and how. */
+  forgetIssuer(issuer: string): void {
+    this.#candidates.delete(issuer);
+  }
+
+  async #candidatesOf(issuer: string, now: Instant): Promise<Result<readonly Candidate[], Refusal>> {
+    const known = this.#candidates.get(issuer);
+    if (known !== undefined && now < known.until) return ok(known.list);
+    const second = Math.floor(now / 1000);
+    this.#lookups = this.#lookups.second === second ? { second, count: this.#lookups.count + 1 } : { second, count: 1 };
+    if (this.#lookups.count > MOST_LOOKUPS) return err(refusal("throttled", "Too many tokens of issuers that are not known here were sent at once."));
+    const list: Candidate[] = [];
+    try {
+      for (const { tenant, name } of await this.#registrations.issuersOf(issuer)) {
+        const row = await this.#registrations.readIssuer(tenant, name);
+        // The directory only says where to ask: what the tenant has on record is the truth.
+        if (row !== null && row.issuer === issuer) list.push({ tenant, row });
+      }
+    } catch {
+      return err(refusal("authority_unavailable", "Who registered the token's issuer could not be asked."));
+    }
+    remember(this.#candidates, issuer, { until: now + REMEMBERED_MS, list });
+    return ok(list);
+  }
+
+  async #verify(token: string, { tenant, row }: Candidate, now: Instant): Promise<Result<Bearer, Refusal>> {
+    const keys = "set" in row.keys ? this.#inlineKeys(row.keys) : await this.#remote.at(row.keys.uri, now);
+    if (keys === null) return err(refusal("authority_unavailable", "The keys of the token's issuer cannot be had just now."));
+    const first = await this.#check(token, row, keys, now);
+    if (first.kind === "no such key" && "uri" in row.keys) {
+      // The issuer may have taken a new key into use.
+      const newer = await this.#remote.again(row.keys.uri, now);
+      const second = newer === null ? first : await this.#check(token, row, newer, now);
+      return second.kind === "verified" ? principalOf(second.payload, token, tenant, row) : err(second.kind === "expired" ? EXPIRED : NOT_GOOD);
+    }
+    return first.kind === "verified" ? principalOf(first.payload, token, tenant, row) : err(first.kind === "expired" ? EXPIRED : NOT_GOOD);
+  }
+
+  async #check(
+    token: string,
+    row: IssuerRow,
+    keys: KeyFinder,
+    now: Instant,
+  ): Promise<{ readonly kind: "verified"; readonly payload: JWTPayload } | { readonly kind: "no such key" | "expired" | "not good" }> {
+    try {
+      const { payload } = await jwtVerify(token, keys, {
+        algorithms: ALGORITHMS,
+        issuer: row.issuer,
+        audience: row.audience,
+        requiredClaims: ["exp"],
+        clockTolerance: CLOCK_TOLERANCE_SECONDS,
+        currentDate: new Date(now),
+      });
+      // Made later than now by a clock that is right: nobody can have made it yet (RFC 7519 section 4.1.6 leaves what to do to us).
+      const isEarly = payload.iat !== undefined && payload.iat * 1000 > now + CLOCK_TOLERANCE_SECONDS * 1000;
+      return isEarly ? { kind: "not good" } : { kind: "verified", payload };
+    } catch (fault) {
+      const code = fault instanceof Error && "code" in fault ? fault.code : "";
+      return { kind: code === "ERR_JWKS_NO_MATCHING_KEY" ? "no such key" : code === "ERR_JWT_EXPIRED" ? "expired" : "not good" };
+    }
+  }
+
+  #inlineKeys(keys: Extract<IssuerRow["keys"], { readonly set: unknown }>): KeyFinder | null {
+    const known = this.#inline.get(keys);
+    if (known !== undefined) return known;
+    const set = parsePublicKeys(keys.set);
+    if (!set.ok) return null;
+    const finder = createLocalJWKSet(set.value);
+    this.#inline.set(keys, finder);
+    return finder;
+  }
+}
+
+const NOT_GOOD = refusal("token_invalid", "The token was not made for this use by an issuer that is registered here, or was changed.");
+const EXPIRED = refusal("token_expired", "The token has expired; ask for a new one.");
+
+/** The `iss` that a token states, unproven; `null` where it is none that could be verified at all. */
+export function issuerOf(token: string): string | null {
+  const claimed = claimsOf(token);
+  return typeof claimed?.iss === "string" && claimed.iss.length <= 2048 ? claimed.iss : null;
+}
+
+/** What a token states, unproven, if its header is one that is read here at all. */
+function claimsOf(token: string): JWTPayload | null {
+  try {
+    const header = decodeProtectedHeader(token);
+    if (FORBIDDEN_MEMBERS.some((member) => Object.hasOwn(header, member))) return null;
+    if (typeof header.alg !== "string" || !ALGORITHMS.includes(header.alg)) return null;
+    if (header.typ !== undefined && (typeof header.typ !== "string" || !TYPES.includes(header.typ.toLowerCase()))) return null;
+    const claims = decodeJwt(token);
+    return ID_TOKEN_CLAIMS.some((claim) => Object.hasOwn(claims, claim)) ? null : claims;
+  } catch {
+    return null;
+  }
+}
+
+/** Who a verified token speaks for, as the registration says to read it. */
+async function principalOf(payload: JWTPayload, token: string, tenant: string, row: IssuerRow): Promise<Result<Bearer, Refusal>> {
+  const { claims } = row;
+  const subject = claimAt(payload, claims.subject);
+  if (typeof subject !== "string" || subject === "" || subject.length > MOST_SUBJECT_CHARACTERS || !/^[^\p{Cc}\p{Cs}]+$/u.test(subject))
+    return err(refusal("token_invalid", `The token's claim "${claims.subject}" is not a subject of 1 to ${MOST_SUBJECT_CHARACTERS} characters.`));
+  const kind = KINDS.find((known) => known === claimAt(payload, claims.kind));
+  if (kind === undefined) return err(refusal("token_invalid", `The token's claim "${claims.kind}" is none of agent, human, service.`));
+  const { exp } = payload;
+  if (exp === undefined || !Number.isSafeInteger(exp * 1000)) return err(NOT_GOOD);
+  const principal: Principal = {
+    tokenId: await tokenIdOf(payload, token, row.issuer),
+    tenant,
+    subject,
+    kind,
+    issuer: `${row.name}#${row.version}`,
+  };
+  return ok({ kind: "bearer", principal, scopes: scopesOf(claimAt(payload, claims.scopes), kind), expiresAt: exp * 1000 });
+}
+
+/** A claim by its name, or else by a path of names with dots between. */
+function claimAt(payload: JWTPayload, name: string): unknown {
+  if (Object.hasOwn(payload, name)) return payload[name];
+  let value: unknown = payload;
+  for (const member of name.split(".")) {
+    if (typeof value !== "object" || value === null || !Object.hasOwn(value, member)) return undefined;
+    value = Reflect.get(value, member);
+  }
+  return value;
+}
+
+/** A scope that is unknown here, or that no agent holds in the token of an agent, gives nothing. */
+function scopesOf(claimed: unknown, kind: Principal["kind"]): readonly Scope[] {
+  const names: readonly unknown[] = typeof claimed === "string" ? claimed.split(" ") : Array.isArray(claimed) ? claimed : [];
+  return SCOPES.filter((scope) => names.includes(scope) && !(kind === "agent" && SCOPES_NO_AGENT_HOLDS.includes(scope)));
+}
+
+/** The id under which a token that we did not make is recorded, and can be revoked: the same token always has the same. */
+async function tokenIdOf({ jti }: JWTPayload, token: string, issuer: string): Promise<Principal["tokenId"]> {
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(JSON.stringify([issuer, jti ?? token])));
+  return idFromDigest("tok", Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join(""));
+}
+
+function remember<V>(map: Map<string, V>, key: string, value: V): void {
+  if (!map.has(key) && map.size >= MOST_REMEMBERED) {
+    const oldest = map.keys().next();
+    if (!oldest.done) map.delete(oldest.value);
+  }
+  map.set(key, value);
+}

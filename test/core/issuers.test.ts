@@ -1,0 +1,188 @@
+import { exportJWK, generateKeyPair, SignJWT } from "jose";
+import { describe, expect, it } from "vitest";
+import type { IssuerRow } from "../../src/flow/ports.ts";
+import { ForeignTokens, type Registrations } from "../../src/identity/foreign.ts";
+import { type Fetch, KEYS_COOLDOWN_MS, KEYS_FRESH_MS, KEYS_STALE_MS, parseKeysUri, RemoteKeys } from "../../src/identity/remote_keys.ts";
+
+const NOW = Date.UTC(2026, 10, 23, 12);
+const ISSUER = "https://id.example.com";
+const URI = "https://id.example.com/keys";
+
+const newKeys = async (kid: string) => {
+  const { privateKey, publicKey } = await generateKeyPair("ES256", { extractable: true });
+  return { kid, privateKey, jwk: { ...(await exportJWK(publicKey)), kid, alg: "ES256" } };
+};
+const [first, second] = await Promise.all([newKeys("k1"), newKeys("k2")]);
+
+const sign = (keys: typeof first, more: object = {}) =>
+  new SignJWT({ iss: ISSUER, aud: "a", sub: "bot", kind: "agent", scope: "sessions:write", exp: NOW / 1000 + 100_000, ...more })
+    .setProtectedHeader({ alg: "ES256", kid: keys.kid })
+    .sign(keys.privateKey);
+
+const row = (more: Partial<IssuerRow> = {}): IssuerRow => ({
+  name: "corp",
+  issuer: ISSUER,
+  keys: { uri: URI },
+  audience: "a",
+  claims: { subject: "sub", scopes: "scope", kind: "kind" },
+  version: 1,
+  updatedAt: NOW,
+  updatedBy: "ops",
+  ...more,
+});
+
+/** What an issuer's address answers, changed as a test goes, and how often it was asked. */
+class Address {
+  asked = 0;
+  inits: RequestInit[] = [];
+  answer: () => Response | Promise<Response> = () => Response.json({ keys: [first.jwk] });
+  readonly fetch: Fetch = async (_url, init) => {
+    this.asked++;
+    this.inits.push(init);
+    return this.answer();
+  };
+}
+
+const registered = (...rows: readonly (IssuerRow & { readonly tenant?: string })[]): Registrations & { asked: number } => ({
+  asked: 0,
+  async issuersOf() {
+    this.asked++;
+    return rows.map(({ tenant = "acme", name }) => ({ tenant, name }));
+  },
+  readIssuer: async (tenant, name) => rows.find((one) => (one.tenant ?? "acme") === tenant && one.name === name) ?? null,
+});
+
+const codeOf = async (tokens: ForeignTokens, token: string, now: number): Promise<string> => {
+  const answer = await tokens.authenticate(token, ISSUER, now);
+  return answer.ok ? answer.value.principal.subject : answer.error.code;
+};
+
+describe("keys at an address", () => {
+  it("are fetched once, and a key that is new is found at the next look, which is not sooner than the cooldown", async () => {
+    const address = new Address();
+    const tokens = new ForeignTokens(registered(row()), address.fetch, false);
+    expect(await codeOf(tokens, await sign(first), NOW)).toBe("bot");
+    expect(await codeOf(tokens, await sign(first, { jti: "2" }), NOW + 1)).toBe("bot");
+    expect(address.asked).toBe(1);
+    expect(address.inits[0]).toMatchObject({ redirect: "manual" });
+    address.answer = () => Response.json({ keys: [first.jwk, second.jwk] });
+    expect(await codeOf(tokens, await sign(second), NOW + KEYS_COOLDOWN_MS - 1)).toBe("token_invalid");
+    expect(address.asked).toBe(1);
+    expect(await codeOf(tokens, await sign(second), NOW + KEYS_COOLDOWN_MS)).toBe("bot");
+    expect(address.asked).toBe(2);
+  });
+
+  it("that were taken back verify no longer than they are fresh", async () => {
+    const address = new Address();
+    const tokens = new ForeignTokens(registered(row()), address.fetch, false);
+    expect(await codeOf(tokens, await sign(first), NOW)).toBe("bot");
+    address.answer = () => Response.json({ keys: [second.jwk] });
+    expect(await codeOf(tokens, await sign(first, { jti: "2" }), NOW + KEYS_FRESH_MS - 1)).toBe("bot");
+    expect(await codeOf(tokens, await sign(first, { jti: "3" }), NOW + KEYS_FRESH_MS)).toBe("token_invalid");
+  });
+
+  it.each<[string, () => Response | Promise<Response>]>([
+    ["fails", () => Promise.reject(new Error("no route"))],
+    ["takes too long", () => Promise.reject(new DOMException("too late", "TimeoutError"))],
+    ["answers 500", () => new Response("down", { status: 500 })],
+    ["points elsewhere", () => new Response(null, { status: 302, headers: { Location: "https://evil.example" } })],
+    ["answers no JSON", () => new Response("<html>")],
+    ["answers another thing", () => Response.json({ hello: 1 })],
+    ["answers private keys", () => Response.json({ keys: [{ ...first.jwk, d: "AAAA" }] })],
+    ["answers more than any key set has", () => new Response(`{"keys":[${" ".repeat(300_000)}]}`)],
+    ["answers nothing", () => new Response(null, { status: 200 })],
+  ])("whose address %s are used as they were for an hour, and then nobody is let in; it is not asked by every token", async (_, answer) => {
+    const address = new Address();
+    const tokens = new ForeignTokens(registered(row()), address.fetch, false);
+    expect(await codeOf(tokens, await sign(first), NOW)).toBe("bot");
+    address.answer = answer;
+    const later = NOW + KEYS_FRESH_MS;
+    for (let n = 0; n < 5; n++) expect(await codeOf(tokens, await sign(first, { jti: `a${n}` }), later + n)).toBe("bot");
+    for (let n = 0; n < 5; n++) expect(await codeOf(tokens, await sign(second, { jti: `b${n}` }), later + n)).toBe("token_invalid");
+    expect(address.asked).toBe(2);
+    expect(await codeOf(tokens, await sign(first, { jti: "c" }), NOW + KEYS_STALE_MS)).toBe("authority_unavailable");
+    address.answer = () => Response.json({ keys: [first.jwk] });
+    expect(await codeOf(tokens, await sign(first, { jti: "d" }), NOW + KEYS_STALE_MS + KEYS_COOLDOWN_MS)).toBe("bot");
+  });
+
+  it("that could never be fetched let nobody in", async () => {
+    const address = new Address();
+    address.answer = () => Promise.reject(new Error("no route"));
+    const keys = new RemoteKeys(address.fetch, false);
+    expect(await keys.at(URI, NOW)).toBeNull();
+    expect(await keys.at(URI, NOW + 1)).toBeNull();
+    expect(address.asked).toBe(1);
+  });
+
+  it.each([
+    ["https://id.example.com/keys", true, true],
+    ["http://id.example.com/keys", false, true],
+    ["https://localhost/keys", false, true],
+    ["https://127.0.0.1/keys", false, true],
+    ["https://0x7f.1/keys", false, true],
+    ["https://[fe80::1]/keys", false, true],
+    ["https://metadata/keys", false, true],
+    ["https://db.internal./keys", false, true],
+    ["https://u:p@id.example.com/keys", false, false],
+    ["file:///etc/passwd", false, false],
+    ["keys", false, false],
+  ])("%s: may be fetched in public %s, in development %s", (uri, inPublic, inDevelopment) => {
+    expect([parseKeysUri(uri, false).ok, parseKeysUri(uri, true).ok]).toEqual([inPublic, inDevelopment]);
+  });
+});
+
+describe("who registered an issuer", () => {
+  const inline = (keys: typeof first): Pick<IssuerRow, "keys"> => ({ keys: { set: { keys: [keys.jwk] } } });
+
+  it("is remembered for one lease term, and forgotten sooner when somebody says so", async () => {
+    const rows = [row(inline(first))];
+    const registrations = registered(...rows);
+    const tokens = new ForeignTokens(registrations, new Address().fetch, false);
+    const token = await sign(first);
+    expect(await codeOf(tokens, token, NOW)).toBe("bot");
+    registrations.readIssuer = async () => null;
+    expect(await codeOf(tokens, token, NOW + 29_999)).toBe("bot");
+    expect(await codeOf(tokens, token, NOW + 30_000)).toBe("token_invalid");
+    registrations.readIssuer = async () => row(inline(first));
+    expect(await codeOf(tokens, token, NOW + 30_001)).toBe("token_invalid");
+    tokens.forget(token);
+    expect(await codeOf(tokens, token, NOW + 30_002)).toBe("bot");
+  });
+
+  it("is asked of the tenant: a directory that is behind lets nobody in", async () => {
+    const registrations = registered({ ...row(inline(first)), issuer: "https://other.example" });
+    expect(await codeOf(new ForeignTokens(registrations, new Address().fetch, false), await sign(first), NOW)).toBe("token_invalid");
+  });
+
+  it("cannot be asked when it is out of reach, and that is said", async () => {
+    const registrations = registered(row(inline(first)));
+    registrations.readIssuer = () => Promise.reject(new Error("away"));
+    expect(await codeOf(new ForeignTokens(registrations, new Address().fetch, false), await sign(first), NOW)).toBe("authority_unavailable");
+  });
+
+  it("decides whose a token is that fits several: whom it names, else the first", async () => {
+    const registrations = registered({ ...row(inline(first)), tenant: "acme" }, { ...row(inline(first)), tenant: "evil" });
+    const tokens = new ForeignTokens(registrations, new Address().fetch, false);
+    const tenantOf = async (more: object) => {
+      const answer = await tokens.authenticate(await sign(first, more), ISSUER, NOW);
+      return answer.ok ? answer.value.principal.tenant : answer.error.code;
+    };
+    expect(await tenantOf({ jti: "1" })).toBe("acme");
+    expect(await tenantOf({ jti: "2", tid: "evil" })).toBe("evil");
+    expect(await tenantOf({ jti: "3", tid: "nobody" })).toBe("acme");
+  });
+
+  it("is asked at most a hundred times a second for names that nobody knows", async () => {
+    const registrations = registered();
+    const tokens = new ForeignTokens(registrations, new Address().fetch, false);
+    const codes: string[] = [];
+    for (let n = 0; n < 150; n++) {
+      const answer = await tokens.authenticate("a.b.c", `https://${n}.example`, NOW);
+      codes.push(answer.ok ? "ok" : answer.error.code);
+    }
+    expect(registrations.asked).toBe(100);
+    expect(codes.filter((code) => code === "throttled")).toHaveLength(50);
+    expect((await tokens.authenticate("a.b.c", "https://later.example", NOW + 1_000)).ok).toBe(false);
+    expect(registrations.asked).toBe(101);
+  });
+});
