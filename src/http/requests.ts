@@ -236,9 +236,13 @@ export const putIssuer = z
       default: DEFAULT_CLAIMS,
     }),
   })
-  .refine(({ jwks_uri, jwks }) => (jwks_uri === undefined) !== (jwks === undefined), {
+  .refine(({ jwks_uri, jwks }) => jwks_uri === undefined || jwks === undefined, {
+    path: ["jwks"],
+    error: "stands in place of jwks_uri: send one of them, found both",
+  })
+  .refine(({ jwks_uri, jwks }) => jwks_uri !== undefined || jwks !== undefined, {
     path: ["jwks_uri"],
-    error: "is needed, or jwks in its place: send exactly one of them",
+    error: "is needed, or jwks in its place; found neither",
   });
 
 export const LEAST_RETENTION_DAYS = 183;

@@ -230,7 +230,7 @@ describe("a registration", () => {
       },
       "/jwks/keys/1/kid",
     ],
-    ["both keys and their address", { jwks_uri: "https://id.example.com/k" }, "/jwks_uri"],
+    ["both keys and their address", { jwks_uri: "https://id.example.com/k" }, "/jwks"],
     ["neither", { jwks: undefined }, "/jwks_uri"],
     ["plain http", { jwks: undefined, jwks_uri: "http://id.example.com/k" }, "/jwks_uri"],
     ["this machine", { jwks: undefined, jwks_uri: "https://localhost/k" }, "/jwks_uri"],
