@@ -1,6 +1,7 @@
 import type { Directory } from "./authority/directory.ts";
 import type { SessionAuthority } from "./authority/session_authority.ts";
 import type { TenantAuthority } from "./authority/tenant_authority.ts";
+import type { TenantFeed } from "./ledger/tenant_feed.ts";
 import type { TenantLedger } from "./ledger/tenant_ledger.ts";
 
 /** What `wrangler.toml` binds. */
@@ -8,6 +9,7 @@ export interface Env {
   readonly SESSIONS: DurableObjectNamespace<SessionAuthority>;
   readonly TENANTS: DurableObjectNamespace<TenantAuthority>;
   readonly LEDGERS: DurableObjectNamespace<TenantLedger>;
+  readonly FEEDS: DurableObjectNamespace<TenantFeed>;
   readonly DIRECTORY: DurableObjectNamespace<Directory>;
   readonly DB: D1Database;
   readonly TOKEN_ISSUER: string;

@@ -5,6 +5,7 @@ import { openPorts } from "./ports.ts";
 export { Directory } from "./authority/directory.ts";
 export { SessionAuthority } from "./authority/session_authority.ts";
 export { TenantAuthority } from "./authority/tenant_authority.ts";
+export { TenantFeed } from "./ledger/tenant_feed.ts";
 export { TenantLedger } from "./ledger/tenant_ledger.ts";
 
 const app = createApp<Env>({ ports: openPorts });

@@ -7,6 +7,7 @@ import { openPolicyCache, PolicyMemory } from "./flow/policy_cache.ts";
 import type { Ports } from "./flow/ports.ts";
 import { openIdentity } from "./identity/identity.ts";
 import { openLedger } from "./ledger/ledger.ts";
+import { openEvents } from "./ledger/tenant_feed.ts";
 import { genaiPrices } from "./prices/prices.ts";
 
 /** Ports by environment: they hold bindings and values that requests may share, never anything of one request. */
@@ -23,6 +24,7 @@ export function openPorts(env: Env): Ports {
     tenants,
     ledger: openLedger(env),
     directory,
+    events: openEvents(env),
     policies: openPolicyCache(new PolicyMemory(), tenants, sha256),
     prices: genaiPrices,
     identity: openIdentity(env, {

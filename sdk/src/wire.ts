@@ -485,6 +485,31 @@ export interface Intervened {
   };
 }
 
+// Events
+
+/** What the live stream tells of one entry of the record. */
+export interface LedgerEvent {
+  /** Names the event for resuming after it. */
+  readonly id: string;
+  /** Such as `decision.deny`, `intervention.kill`, `intervention.obeyed`, `budget.threshold`. */
+  readonly type: string;
+  readonly at: string;
+  readonly session: string | null;
+  readonly run: string | null;
+  readonly agent: string | null;
+  readonly action: string | null;
+  readonly decision: string | null;
+  readonly verdict: Verdict | null;
+  readonly reason: ReasonCode | null;
+  readonly rule: string | null;
+  readonly estimate_usd: string | null;
+  readonly cost_usd: string;
+  readonly overrun_usd: string;
+  readonly outcome: "success" | "error" | null;
+  readonly details: { readonly [key: string]: Json } | null;
+  readonly entry: EntryMark & { readonly index: number };
+}
+
 // Ledger and costs
 
 export type EntryKind =

@@ -3,6 +3,7 @@ import type { BudgetWindow } from "../core/calendar.ts";
 import type { Decision, DecisionState, Settlement } from "../core/decision.ts";
 import type { Digest, Sha256 } from "../core/digest.ts";
 import type { Payload } from "../core/entry.ts";
+import type { EventFilter, Place } from "../core/events.ts";
 import type { DecisionId, Id, IdPrefix, InterventionId, RunId, SessionId, TokenId } from "../core/ids.ts";
 import type { JsonValue } from "../core/json.ts";
 import type { MicroUsd } from "../core/money.ts";
@@ -24,6 +25,7 @@ export interface Ports {
   readonly tenants: Tenants;
   readonly ledger: Ledger;
   readonly directory: Directory;
+  readonly events: EventFeed;
   readonly policies: PolicyCache;
   readonly prices: Prices;
   readonly identity: Identity;
@@ -463,6 +465,21 @@ export interface Ledger {
   /** Oldest first, the whole of it, in pages that are read as they are asked for. */
   export(tenant: string, filter: LedgerFilter): AsyncIterable<readonly LedgerRow[]>;
   costs(tenant: string, query: CostQuery): Reply<CostReport>;
+}
+
+/** The record as it grows. */
+export interface EventFeed {
+  /** A socket on which events come as texts, one each; anything that is sent on it acknowledges all that came. Refuses with `throttled`. */
+  listen(tenant: string, listening: Listening): Reply<WebSocket>;
+}
+
+export interface Listening {
+  readonly filter: EventFilter;
+  /** `null`: from what comes next. */
+  readonly from: Place | null;
+  /** Whose token lets them listen, and until when. */
+  readonly token: Pick<Principal, "tokenId" | "issuer">;
+  readonly expiresAt: Instant;
 }
 
 export interface EntryBatch {

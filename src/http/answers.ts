@@ -287,6 +287,26 @@ export const ledgerPage = pageOf(ledgerEntry);
 
 export const costReport = z.object({ items: z.array(z.object({ key: z.string(), posted_usd: usd, count })), total_usd: usd });
 
+export const ledgerEvent = z.object({
+  id: z.string().meta({ description: "Names the event for resuming after it." }),
+  type: z.string(),
+  at: time,
+  session: z.string().nullable(),
+  run: z.string().nullable(),
+  agent: z.string().nullable(),
+  action: z.string().nullable(),
+  decision: z.string().nullable(),
+  verdict: verdict.nullable(),
+  reason: reasonCode.nullable(),
+  rule: z.string().nullable(),
+  estimate_usd: usd.nullable(),
+  cost_usd: usd,
+  overrun_usd: usd,
+  outcome: z.enum(["success", "error"]).nullable(),
+  details: z.record(z.string(), json).nullable(),
+  entry: z.object({ id: z.string(), seq: z.int(), hash: z.string(), index: z.int() }),
+});
+
 export const intervened = z.object({
   id: z.string(),
   epoch: z.int().meta({ description: "Leases of this epoch and later carry it." }),

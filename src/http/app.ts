@@ -38,7 +38,7 @@ export function createApp<E extends object>(wiring: Wiring<E>): Hono<{ Bindings:
     const byMethod = new Map(routes.map((route) => [route.method as string, route]));
     const allowed = routes.flatMap(({ method }) => (method === "GET" ? ["GET", "HEAD"] : [method])).join(", ");
     // One entry of the router for each path: Hono then calls its only match directly, and 405 needs no second entry.
-    app.all(pattern, (c) => {
+    app.all(pattern, async (c): Promise<Response> => {
       // Hono answers HEAD as it answers GET, and leaves the body out.
       const route = byMethod.get(c.req.method === "HEAD" ? "GET" : c.req.method);
       if (route === undefined) {
@@ -52,7 +52,8 @@ export function createApp<E extends object>(wiring: Wiring<E>): Hono<{ Bindings:
         ports: () => portsOf(wiring.ports(c.env)),
         now: now(),
       };
-      return serve(route, c.req.raw, c.req.param(), world);
+      const answer = await serve(route, c.req.raw, c.req.param(), world);
+      return c.req.method === "HEAD" ? withoutBody(answer) : answer;
     });
   }
   app.notFound((c) => {
@@ -117,6 +118,12 @@ async function reach(route: Route, request: Request, segments: Record<string, st
   };
   const answer = await route.answer(asked);
   return answer.ok ? answer : away(answer.error);
+}
+
+/** Nobody reads the body of an answer to HEAD, and one that never ends would be made for ever. */
+async function withoutBody(response: Response): Promise<Response> {
+  await response.body?.cancel();
+  return new Response(null, response);
 }
 
 /** What a route makes of no query at all, which is what nearly every request has. */
@@ -241,6 +248,7 @@ function parsedBody(
 function toResponse(answer: Answer, common: Record<string, string>): Response {
   const headers = { ...common, ...answer.headers };
   if (answer.body === null) return new Response(null, { status: answer.status, headers });
+  if ("socket" in answer.body) return new Response(null, { status: 101, webSocket: answer.body.socket, headers });
   if ("json" in answer.body) {
     return new Response(JSON.stringify(answer.body.json), { status: answer.status, headers: { ...headers, "Content-Type": "application/json" } });
   }

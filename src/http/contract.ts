@@ -52,6 +52,7 @@ export type AnswersAreTheContract = AllEqual<{
   entityPage: Equal<Answers<"entityPage">, wire.Page<wire.Entity>>;
   ledgerPage: Equal<Answers<"ledgerPage">, wire.Page<wire.LedgerEntry>>;
   costReport: Equal<Answers<"costReport">, wire.CostReport>;
+  ledgerEvent: Equal<Answers<"ledgerEvent">, wire.LedgerEvent>;
   intervened: Equal<Answers<"intervened">, wire.Intervened>;
   issuer: Equal<Answers<"issuer">, wire.Issuer>;
   issuerPage: Equal<Answers<"issuerPage">, wire.Page<wire.Issuer>>;

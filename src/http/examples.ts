@@ -52,6 +52,26 @@ export const settlement: wire.Settlement = {
   entry: { ...entry, seq: 13 },
 };
 
+export const ledgerEvent: wire.LedgerEvent = {
+  id: "17",
+  type: "decision.deny",
+  at: AT,
+  session: EXAMPLE_IDS.ses,
+  run: EXAMPLE_IDS.run,
+  agent: "support-1",
+  action: "send_email",
+  decision: EXAMPLE_IDS.dec,
+  verdict: "deny",
+  reason: "rate_exceeded",
+  rule: "/rate_limits/send_email",
+  estimate_usd: "0.05",
+  cost_usd: "0",
+  overrun_usd: "0",
+  outcome: null,
+  details: null,
+  entry: { ...entry, index: 17 },
+};
+
 export const intervened: wire.Intervened = {
   id: EXAMPLE_IDS.int,
   epoch: 17,

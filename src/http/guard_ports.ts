@@ -17,6 +17,7 @@ const LOST = {
   tenants: refusal("authority_unavailable", "The tenant's authority cannot be reached. The same request may be sent again."),
   directory: refusal("authority_unavailable", "The directory cannot be reached. The same request may be sent again."),
   policies: refusal("authority_unavailable", "The policy in force cannot be fetched. The same request may be sent again."),
+  events: refusal("ledger_unavailable", "The stream cannot be opened just now."),
   ledger: refusal("ledger_unavailable", "The ledger cannot be reached. The same request may be sent again."),
 } as const;
 
@@ -31,6 +32,7 @@ export const guardPorts = (ports: Ports): Ports => ({
   directory: guarded("directory", ports.directory),
   policies: guarded("policies", ports.policies),
   ledger: guarded("ledger", ports.ledger),
+  events: guarded("events", ports.events),
 });
 
 function guarded<T extends object>(port: keyof typeof LOST, target: T): T {

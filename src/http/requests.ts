@@ -204,6 +204,44 @@ const ledgerFilter = {
 
 export const ledgerQuery = z.strictObject({ ...page, ...ledgerFilter }).superRefine(ordered);
 export const exportQuery = z.strictObject(ledgerFilter).superRefine(ordered);
+/** Names separated by commas. */
+const namesOf = (pattern: RegExp, wanted: string) =>
+  z
+    .string()
+    .max(2000)
+    .transform((text, ctx): readonly string[] => {
+      const names = text.split(",").map((name) => name.trim());
+      const odd = names.find((name) => !pattern.test(name));
+      if (odd === undefined) return names;
+      ctx.addIssue({ code: "custom", input: text, message: found(odd, wanted) });
+      return z.NEVER;
+    });
+
+export const eventsQuery = z.strictObject({
+  types: namesOf(/^[a-z_*]+(\.[a-z_*]+)*$/, "names of events or globs of them, such as decision.deny,intervention.*")
+    .optional()
+    .meta({ description: "Only these, by name or glob, separated by commas.", examples: ["intervention.*,decision.deny"] }),
+  session: id("ses").optional(),
+  agent: subject.optional(),
+  action: actionName.optional(),
+  last_event_id: oneLine(32).optional().meta({ description: "As the header `Last-Event-ID`, which counts before it." }),
+});
+
+const NO_KINDS = ["kill", "pause", "resume", "revive", "deny", "hold", "overrun", "expiry"] as const;
+
+export const interventionsQuery = z
+  .strictObject({
+    ...page,
+    kinds: namesOf(new RegExp(`^(${NO_KINDS.join("|")})$`), `some of ${NO_KINDS.join(", ")}, separated by commas`)
+      .optional()
+      .meta({ description: `Only these, separated by commas: ${NO_KINDS.join(", ")}. All unless said.`, examples: ["kill,pause"] }),
+    session: id("ses").optional(),
+    agent: subject.optional(),
+    action: actionName.optional(),
+    ...period,
+  })
+  .superRefine(ordered);
+
 export const costsQuery = z
   .strictObject({ group_by: z.enum(["action", "run", "session", "agent", "day"]).optional().meta({ default: "action" }), ...period })
   .superRefine(ordered);

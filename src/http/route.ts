@@ -39,7 +39,17 @@ export interface Route {
   answer(asked: Asked): Promise<Result<Answer, Refusal>>;
 }
 
-export type Tag = "Sessions" | "Decisions" | "Policies" | "Entities" | "Interventions" | "Ledger" | "Settings" | "Tenants and tokens" | "Served";
+export type Tag =
+  | "Sessions"
+  | "Decisions"
+  | "Policies"
+  | "Entities"
+  | "Events"
+  | "Interventions"
+  | "Ledger"
+  | "Settings"
+  | "Tenants and tokens"
+  | "Served";
 
 export type CallerWanted = "anyone" | "root" | "bearer" | "root or bearer";
 
@@ -55,7 +65,7 @@ export interface BodyWanted {
 }
 
 export interface AnswerShape {
-  readonly status: 200 | 201 | 204 | 304;
+  readonly status: 101 | 200 | 201 | 204 | 304;
   readonly means: string;
   /** In order of preference; none for an answer without a body. */
   readonly types: readonly string[];
@@ -85,8 +95,12 @@ export interface Asked {
 }
 
 export interface Answer {
-  readonly status: 200 | 201 | 204 | 304;
-  readonly body: { readonly json: unknown } | { readonly text: string | ReadableStream<Uint8Array>; readonly type: string } | null;
+  readonly status: 101 | 200 | 201 | 204 | 304;
+  readonly body:
+    | { readonly json: unknown }
+    | { readonly text: string | ReadableStream<Uint8Array>; readonly type: string }
+    | { readonly socket: WebSocket }
+    | null;
   readonly headers?: { readonly [name: string]: string };
 }
 

@@ -1,6 +1,7 @@
 import type { Route } from "./route.ts";
 import { decisionRoutes } from "./routes/decisions.ts";
 import { entityRoutes } from "./routes/entities.ts";
+import { eventRoutes } from "./routes/events.ts";
 import { interveneRoutes } from "./routes/intervene.ts";
 import { issuerRoutes } from "./routes/issuers.ts";
 import { ledgerRoutes } from "./routes/ledger.ts";
@@ -16,6 +17,7 @@ const api: readonly Route[] = [
   ...sessionRoutes,
   ...policyRoutes,
   ...entityRoutes,
+  ...eventRoutes,
   ...interveneRoutes,
   ...ledgerRoutes,
   ...settingsRoutes,

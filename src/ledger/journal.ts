@@ -93,6 +93,19 @@ export class Journal {
     return batch;
   }
 
+  /** Entries that wait for D1, from an index on, without what lies beside them. */
+  waitingFrom(index: number, most: number): readonly { readonly index: number; readonly canonical: string; readonly hash: string }[] {
+    if (!this.#tablesExist()) return [];
+    return this.#sql
+      .exec<{ idx: number; canonical: string; hash: string }>(
+        "SELECT idx, canonical, hash FROM waiting WHERE idx >= ? ORDER BY idx LIMIT ?",
+        index,
+        most,
+      )
+      .toArray()
+      .map(({ idx, canonical, hash }) => ({ index: idx, canonical, hash }));
+  }
+
   /** D1 has every entry up to and with this index. */
   confirm(through: number): void {
     const { accepted, shipped } = this.progress();

@@ -89,6 +89,23 @@ export async function reportCosts(db: D1Database, tenant: string, query: CostQue
   });
 }
 
+/** Entries in the order of the tenant's ledger, from an index on, without what lies beside them. */
+export function entriesFrom(
+  db: D1Database,
+  tenant: string,
+  index: number,
+  most: number,
+): Reply<readonly { readonly index: number; readonly canonical: string; readonly hash: string }[]> {
+  return asked(() =>
+    drizzle(db)
+      .select({ index: entries.index, canonical: entries.canonical, hash: entries.hash })
+      .from(entries)
+      .where(and(eq(entries.tenant, tenant), gte(entries.index, index)))
+      .orderBy(asc(entries.index))
+      .limit(most),
+  );
+}
+
 /** The recorded hash at a place of a chain (a session's, or the tenant's own under its name), or `null`. */
 export function hashAt(db: D1Database, tenant: string, chain: string, seq: number): Reply<string | null> {
   const ofChain = chain === tenant ? isNull(entries.session) : eq(entries.session, chain);

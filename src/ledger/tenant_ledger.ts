@@ -3,17 +3,23 @@ import { createHash } from "node:crypto";
 import { assert } from "../core/assert.ts";
 import { type Refusal, refusal } from "../core/refusals.ts";
 import { err, ok, type Result } from "../core/result.ts";
+import type { Instant } from "../core/time.ts";
 import type { EntryBatch, ShippedEntry } from "../flow/ports.ts";
 import { Journal } from "./journal.ts";
-import { hashAt } from "./queries.ts";
+import { entriesFrom, hashAt } from "./queries.ts";
 import { payloadRowOf, rowOf } from "./row.ts";
 import type { EntryRow, PayloadRow } from "./schema.ts";
 import { fitsD1, writeRows } from "./shipment.ts";
+import type { FeedEntry } from "./tenant_feed.ts";
 
 /** What the ledger object needs of its surroundings. */
 export interface LedgerEnv {
   readonly DB: D1Database;
+  readonly FEEDS: DurableObjectNamespace<FeedNews>;
 }
+
+/** Of the feed the ledger knows only that it wants to hear of news. */
+type FeedNews = Rpc.DurableObjectBranded & { news(): Promise<void> };
 
 /** So long a burst is gathered before it is shipped. */
 const GATHER_MS = 100;
@@ -38,6 +44,8 @@ export class TenantLedger extends DurableObject<LedgerEnv> {
   readonly #journal = new Journal(this.ctx.storage.sql);
   /** Rows of entries that were examined and are not in D1 yet, by hash: parsed once where memory lasts. */
   readonly #rows = new Map<string, EntryRow>();
+  /** Until when somebody listens, as far as this memory knows. */
+  #listenedUntil: Instant = 0;
   /** The shipment under way: one at a time, whoever asks. Answers whether D1 took it. */
   #inFlight: Promise<boolean> | null = null;
   #gathering = false;
@@ -78,8 +86,38 @@ export class TenantLedger extends DurableObject<LedgerEnv> {
       return { through: last.seq, added: added.length, forked: false };
     });
     if (outcome.forked) this.#report(batch.chain, first.seq, "from here or later it differs from the recorded chain");
-    if (outcome.added > 0) this.#shipSoon();
+    if (outcome.added > 0) {
+      this.#shipSoon();
+      // Nobody waits for those who listen; should they not hear of it, they look by themselves.
+      if (Date.now() < this.#listenedUntil)
+        this.ctx.waitUntil(
+          this.env.FEEDS.getByName(this.#tenant())
+            .news()
+            .catch(() => undefined),
+        );
+    }
     return { acceptedThrough: outcome.through };
+  }
+
+  /** Somebody listens until then, and is told of what is new; answers the index that the next entry gets. */
+  listen(until: Instant): number {
+    this.#listenedUntil = until;
+    return this.#journal.progress().accepted;
+  }
+
+  /** Entries from an index on, in order and without a gap: those that D1 has from there, the others from here. Throws where D1 does not answer. */
+  async readFrom(index: number, most: number): Promise<readonly FeedEntry[]> {
+    const { shipped } = this.#journal.progress();
+    if (index >= shipped) return this.#journal.waitingFrom(index, most);
+    const read = await entriesFrom(this.database, this.#tenant(), index, Math.min(most, shipped - index));
+    if (!read.ok) throw new Error(read.error.detail);
+    const last = read.value.at(-1);
+    const isWhole = last !== undefined && read.value.length === last.index - index + 1;
+    // What D1 has confirmed it has without a gap; a reader that was told less would take the gap for the end.
+    if (!isWhole) throw new Error("D1 does not show all that it has confirmed");
+    // What was waiting may have been shipped while D1 was asked: then it is there, and read next.
+    const rest = this.#journal.waitingFrom(last.index + 1, most - read.value.length);
+    return rest[0]?.index === last.index + 1 ? [...read.value, ...rest] : read.value;
   }
 
   /** Waits until everything accepted so far is in D1, shipping it now; refuses with `ledger_unavailable` when D1 does not take it in time. */

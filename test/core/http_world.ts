@@ -229,6 +229,7 @@ export function portsOf(overrides: Overrides = {}): Ports {
         return ok({ items, totalMicroUsd: microUsdOf(items.reduce((sum, { postedMicroUsd }) => sum + postedMicroUsd, 0)) });
       },
     },
+    events: { listen: async () => err(refusal("ledger_unavailable", "not listened to here")) },
     directory: { issuersOf: async () => [], isOriginKnown: async () => false },
     policies: {
       evaluateLastSeen: async () => null,
