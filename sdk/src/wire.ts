@@ -485,6 +485,26 @@ export interface Intervened {
   };
 }
 
+/** Something in which the system said no, or was told to. */
+export interface No {
+  readonly id: string;
+  readonly kind: InterventionKind | "deny" | "hold" | "overrun" | "expiry";
+  readonly at: string;
+  readonly target: { readonly type: string; readonly id: string } | null;
+  readonly session: string | null;
+  readonly run: string | null;
+  readonly agent: string | null;
+  readonly action: string | null;
+  readonly decision: string | null;
+  readonly reason: ReasonCode | null;
+  readonly rule: string | null;
+  /** Why a person did it. */
+  readonly note: string | null;
+  readonly overrun_usd: string;
+  readonly by: { readonly subject: string; readonly kind: TokenKind } | null;
+  readonly entry: { readonly id: string; readonly seq: number; readonly index: number };
+}
+
 // Events
 
 /** What the live stream tells of one entry of the record. */

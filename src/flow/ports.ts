@@ -505,11 +505,18 @@ export interface LedgerFilter {
   readonly verdict?: string | undefined;
   readonly outcome?: string | undefined;
   readonly tag?: string | undefined;
+  /** Only what says no, in one of these ways. */
+  readonly noes?: readonly NoKind[] | undefined;
+  /** Of this agent, or an intervention that names it. */
+  readonly about?: string | undefined;
   /** Inclusive. */
   readonly from?: Instant | undefined;
   /** Exclusive. */
   readonly to?: Instant | undefined;
 }
+
+/** An intervention by its kind; a decision that was denied or held; a cost above its reservation; a reservation that nobody settled. */
+export type NoKind = InterventionKind | "deny" | "hold" | "overrun" | "expiry";
 
 export interface LedgerRow {
   readonly index: number;

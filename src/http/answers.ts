@@ -5,7 +5,7 @@ import { REFUSALS } from "../core/refusals.ts";
 import { RISK_LEVELS } from "../core/request.ts";
 import { SCOPES } from "../core/scopes.ts";
 import { json } from "./fields.ts";
-import { ENTRY_KINDS } from "./requests.ts";
+import { ENTRY_KINDS, NO_KINDS } from "./requests.ts";
 
 /**
  * What answers say, for the OpenAPI document and for the tests that hold real answers against it. Nothing is parsed with these at run time:
@@ -318,6 +318,25 @@ export const intervened = z.object({
     in_force_everywhere_by: time,
   }),
 });
+
+export const no = z.object({
+  id: z.string(),
+  kind: z.enum(NO_KINDS),
+  at: time,
+  target: z.object({ type: z.string(), id: z.string() }).nullable().meta({ description: "Of what a person did: whom or what it was about." }),
+  session: z.string().nullable(),
+  run: z.string().nullable(),
+  agent: z.string().nullable(),
+  action: z.string().nullable(),
+  decision: z.string().nullable(),
+  reason: reasonCode.nullable(),
+  rule: z.string().nullable(),
+  note: z.string().nullable().meta({ description: "Why a person did it." }),
+  overrun_usd: usd,
+  by: z.object({ subject: z.string(), kind: tokenKind }).nullable(),
+  entry: z.object({ id: z.string(), seq: z.int(), index: z.int() }),
+});
+export const noPage = pageOf(no);
 
 export const createdTenant = z.object({ id: z.string() });
 export const issuedToken = z.object({ id: z.string(), token: z.string().meta({ description: "Shown once." }), expires_at: time });

@@ -53,6 +53,8 @@ export type AnswersAreTheContract = AllEqual<{
   ledgerPage: Equal<Answers<"ledgerPage">, wire.Page<wire.LedgerEntry>>;
   costReport: Equal<Answers<"costReport">, wire.CostReport>;
   ledgerEvent: Equal<Answers<"ledgerEvent">, wire.LedgerEvent>;
+  no: Equal<Answers<"no">, wire.No>;
+  noPage: Equal<Answers<"noPage">, wire.Page<wire.No>>;
   intervened: Equal<Answers<"intervened">, wire.Intervened>;
   issuer: Equal<Answers<"issuer">, wire.Issuer>;
   issuerPage: Equal<Answers<"issuerPage">, wire.Page<wire.Issuer>>;

@@ -72,6 +72,24 @@ export const ledgerEvent: wire.LedgerEvent = {
   entry: { ...entry, index: 17 },
 };
 
+export const no: wire.No = {
+  id: EXAMPLE_IDS.int,
+  kind: "kill",
+  at: AT,
+  target: { type: "agent", id: "support-1" },
+  session: null,
+  run: null,
+  agent: null,
+  action: null,
+  decision: null,
+  reason: null,
+  rule: null,
+  note: "It mails the wrong people.",
+  overrun_usd: "0",
+  by: { subject: "ops", kind: "human" },
+  entry: { id: EXAMPLE_IDS.ent, seq: 12, index: 40 },
+};
+
 export const intervened: wire.Intervened = {
   id: EXAMPLE_IDS.int,
   epoch: 17,

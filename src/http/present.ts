@@ -1,5 +1,6 @@
 import type * as wire from "../../sdk/src/wire.ts";
 import type { Balance, Decision, Reason, Reservation, Settlement } from "../core/decision.ts";
+import type { Entry } from "../core/entry.ts";
 import { matchesGlob } from "../core/glob.ts";
 import { addUsd, formatUsd, lessUsd, type MicroUsd, minUsd, ZERO_USD } from "../core/money.ts";
 import type { PolicyLimits } from "../core/policy/compile.ts";
@@ -193,6 +194,35 @@ export const intervened = (done: flow.Intervened): wire.Intervened => ({
     in_force_everywhere_by: formatInstant(done.inForceEverywhereBy),
   },
 });
+
+/** An entry in which the system said no: an intervention under its own id, anything else under its entry's. */
+export function no(row: flow.LedgerRow): wire.No {
+  // The ledger's own text: it was examined when the ledger took it. What an intervention's details say was written by the tenant's object.
+  const entry = JSON.parse(row.canonical) as Entry;
+  const details =
+    entry.kind === "intervention"
+      ? (entry.details as { id: string; kind: wire.InterventionKind; reason: string; target: { type: string; id: string } })
+      : null;
+  const verdict = entry.verdict === "hold" ? "hold" : "deny";
+  const kind = details?.kind ?? (entry.kind === "commit" ? "overrun" : entry.kind === "expiry" ? "expiry" : verdict);
+  return {
+    id: details?.id ?? entry.id,
+    kind,
+    at: entry.timestamp,
+    target: details?.target ?? null,
+    session: entry.session_id,
+    run: entry.run_id,
+    agent: entry.agent_id,
+    action: entry.action,
+    decision: entry.decision_id,
+    reason: entry.reason,
+    rule: entry.rule,
+    note: details?.reason ?? null,
+    overrun_usd: entry.overrun_usd,
+    by: entry.principal === null ? null : { subject: entry.principal.subject, kind: entry.principal.kind },
+    entry: { id: entry.id, seq: entry.seq, index: row.index },
+  };
+}
 
 export const issuer = (row: flow.IssuerRow): wire.Issuer => ({
   name: row.name,

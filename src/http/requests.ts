@@ -3,6 +3,7 @@ import type { BatchSemantics, RiskLevel, SimulateRequest } from "../../sdk/src/w
 import { INTERVENTION_KINDS, TARGETS } from "../core/orders.ts";
 import { ACTION_NAME, RISK_LEVELS } from "../core/request.ts";
 import { SCOPES } from "../core/scopes.ts";
+import type { NoKind } from "../flow/ports.ts";
 import { LONGEST_SESSION_MS } from "../flow/simulate.ts";
 import { attributes, DAY_MS, digest, id, instant, json, labels, oneLine, patterned, SECOND_MS, usage, usd, whole } from "./fields.ts";
 import { found } from "./issues.ts";
@@ -218,7 +219,10 @@ const namesOf = (pattern: RegExp, wanted: string) =>
     });
 
 export const eventsQuery = z.strictObject({
-  types: namesOf(/^[a-z_*]+(\.[a-z_*]+)*$/, "names of events or globs of them, such as decision.deny,intervention.*")
+  types: namesOf(
+    /^(\*|(decision|intervention|policy|session|token|budget|lease|approval|ledger|ingest)\.[a-z_*]+)$/,
+    "names of events or globs of them, such as decision.deny,intervention.*",
+  )
     .optional()
     .meta({ description: "Only these, by name or glob, separated by commas.", examples: ["intervention.*,decision.deny"] }),
   session: id("ses").optional(),
@@ -227,12 +231,14 @@ export const eventsQuery = z.strictObject({
   last_event_id: oneLine(32).optional().meta({ description: "As the header `Last-Event-ID`, which counts before it." }),
 });
 
-const NO_KINDS = ["kill", "pause", "resume", "revive", "deny", "hold", "overrun", "expiry"] as const;
+/** In what the system said no, or was told to. */
+export const NO_KINDS = ["kill", "pause", "resume", "revive", "deny", "hold", "overrun", "expiry"] as const satisfies readonly NoKind[];
 
 export const interventionsQuery = z
   .strictObject({
     ...page,
     kinds: namesOf(new RegExp(`^(${NO_KINDS.join("|")})$`), `some of ${NO_KINDS.join(", ")}, separated by commas`)
+      .transform((names) => NO_KINDS.filter((kind) => names.includes(kind)))
       .optional()
       .meta({ description: `Only these, separated by commas: ${NO_KINDS.join(", ")}. All unless said.`, examples: ["kill,pause"] }),
     session: id("ses").optional(),

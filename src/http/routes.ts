@@ -2,7 +2,7 @@ import type { Route } from "./route.ts";
 import { decisionRoutes } from "./routes/decisions.ts";
 import { entityRoutes } from "./routes/entities.ts";
 import { eventRoutes } from "./routes/events.ts";
-import { interveneRoutes } from "./routes/intervene.ts";
+import { interventionRoutes } from "./routes/interventions.ts";
 import { issuerRoutes } from "./routes/issuers.ts";
 import { ledgerRoutes } from "./routes/ledger.ts";
 import { policyRoutes } from "./routes/policies.ts";
@@ -18,7 +18,7 @@ const api: readonly Route[] = [
   ...policyRoutes,
   ...entityRoutes,
   ...eventRoutes,
-  ...interveneRoutes,
+  ...interventionRoutes,
   ...ledgerRoutes,
   ...settingsRoutes,
   ...issuerRoutes,

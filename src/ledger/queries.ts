@@ -1,10 +1,10 @@
-import { and, asc, count, desc, eq, gt, gte, isNotNull, isNull, lt, type SQL, sql } from "drizzle-orm";
+import { and, asc, count, desc, eq, gt, gte, isNotNull, isNull, lt, or, type SQL, sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/d1";
 import type { Payload } from "../core/entry.ts";
 import { type MicroUsd, microUsdOf } from "../core/money.ts";
 import { type Refusal, refusal } from "../core/refusals.ts";
 import { err, ok, type Result } from "../core/result.ts";
-import type { CostQuery, CostReport, LedgerFilter, LedgerRow, PageOf, PageQuery, Reply } from "../flow/ports.ts";
+import type { CostQuery, CostReport, LedgerFilter, LedgerRow, NoKind, PageOf, PageQuery, Reply } from "../flow/ports.ts";
 import { entries, payloads, posts } from "./schema.ts";
 
 /**
@@ -136,9 +136,33 @@ function matches(tenant: string, filter: LedgerFilter): SQL | undefined {
     kind === undefined ? undefined : eq(entries.kind, kind),
     verdict === undefined ? undefined : eq(entries.verdict, verdict),
     outcome === undefined ? undefined : eq(entries.outcome, outcome),
+    filter.noes === undefined ? undefined : or(...filter.noes.map(saysNo)),
+    filter.about === undefined
+      ? undefined
+      : or(eq(entries.agent, filter.about), and(eq(detail("target.type"), "agent"), eq(detail("target.id"), filter.about))),
     tag === undefined ? undefined : sql`exists (select 1 from json_each(${entries.tags}) where value = ${tag})`,
     ...during(filter),
   );
+}
+
+const detail = (path: string): SQL<string | null> => sql<string | null>`json_extract(${entries.canonical}, ${`$.details.${path}`})`;
+
+/** What makes an entry one in which the system said no. */
+function saysNo(kind: NoKind): SQL | undefined {
+  switch (kind) {
+    case "kill":
+    case "pause":
+    case "resume":
+    case "revive":
+      return and(eq(entries.kind, "intervention"), eq(detail("event"), "intervention"), eq(detail("kind"), kind));
+    case "deny":
+    case "hold":
+      return and(eq(entries.kind, "decision"), eq(entries.verdict, kind));
+    case "overrun":
+      return and(eq(entries.kind, "commit"), sql`json_extract(${entries.canonical}, '$.overrun_usd') <> '0'`);
+    case "expiry":
+      return eq(entries.kind, "expiry");
+  }
 }
 
 const during = ({ from, to }: Pick<LedgerFilter, "from" | "to">): (SQL | undefined)[] => [

@@ -105,7 +105,7 @@ const aPolicyRow = {
 
 const anEntity = { type: "customer", id: "c-1", properties: { tier: "gold" }, updatedAt: AT, updatedBy: "ops" };
 
-const canonical = '{"agent_id":"ada","cost_usd":"0.05","id":"ent_019a9c1e-7f00-7abc-8def-000000000005","score":1e21}';
+const canonical = '{"agent_id":"ada","cost_usd":"0.05","id":"ent_019a9c1e-7f00-7abc-8def-000000000005","principal":null,"score":1e21}';
 const aRow = { index: 4, canonical, hash: "cd".repeat(32), payload: null };
 
 const aCost = (key: string, micro: number) => ({

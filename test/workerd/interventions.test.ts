@@ -11,6 +11,8 @@ import { decide } from "../../src/flow/decide.ts";
 import { intervene } from "../../src/flow/intervene.ts";
 import { openSession } from "../../src/flow/open_session.ts";
 import { listEntries } from "../../src/flow/read_ledger.ts";
+import * as present from "../../src/http/present.ts";
+import { NO_KINDS } from "../../src/http/requests.ts";
 import { asked, commitOf, decideOne, got, newDecisionId, newSession, newTenant, ports, readOf, refusalOf } from "./world.ts";
 
 afterEach(() => {
@@ -266,5 +268,43 @@ describe("an intervention", () => {
     await evictDurableObject(sessionStub(tenant, session));
     expect((await decideOne(agent, session, "pay")).reason.code).toBe("action_killed");
     expect((await decideOne(agent, await newSession(agent), "pay")).reason.code).toBe("action_killed");
+  });
+});
+
+describe("the list of noes", () => {
+  const BY = { limit: 50, cursor: null };
+  const listed = async (tenant: string, filter: object, page = BY) => {
+    const rows = got(await listEntries(ports, tenant, { noes: NO_KINDS, ...filter }, page));
+    return { kinds: rows.items.map((row) => present.no(row).kind), items: rows.items.map(present.no), next: rows.nextCursor };
+  };
+
+  it("has everything in which the system said no, newest first, and who said it", async () => {
+    const { tenant, agent, operator, session, theirs, other, put } = await twoAgents();
+    await put("budgets: { session: 10 }\ndenied_actions: [rm]\napprovals: { actions: [send] }");
+    await decideOne(agent, session, "look");
+    await decideOne(agent, session, "rm");
+    await decideOne(agent, session, "send");
+    const paid = await decideOne(agent, session, "pay", { estimateMicroUsd: microUsdOf(10) });
+    got(await commitOf(agent, session, paid.id, "0.5"));
+    await stopped(operator, "agent", "other", "pause");
+    await decideOne(other, theirs, "look");
+    await stopped(operator, "agent", "other", "resume");
+    const all = await listed(tenant, {});
+    expect(all.kinds).toHaveLength(6);
+    expect([...all.kinds].sort()).toEqual(["deny", "deny", "hold", "overrun", "pause", "resume"]);
+    expect(all.items.find(({ kind }) => kind === "pause")).toMatchObject({
+      id: expect.stringMatching(/^int_/),
+      target: { type: "agent", id: "other" },
+      note: "for the test",
+      by: { subject: "ops", kind: "human" },
+      session: null,
+    });
+    expect(all.items.find(({ kind }) => kind === "overrun")).toMatchObject({ overrun_usd: "0.49999", action: "pay", session });
+    expect((await listed(tenant, { noes: ["pause", "hold"] })).kinds.sort()).toEqual(["hold", "pause"]);
+    expect((await listed(tenant, { agent: "other" })).kinds).toEqual(["deny"]);
+    expect((await listed(tenant, { about: "other" })).kinds.sort()).toEqual(["deny", "pause", "resume"]);
+    const first = await listed(tenant, {}, { limit: 4, cursor: null });
+    const second = got(await listEntries(ports, tenant, { noes: NO_KINDS }, { limit: 4, cursor: first.next }));
+    expect([...first.kinds, ...second.items.map((row) => present.no(row).kind)]).toEqual(all.kinds);
   });
 });

@@ -1,0 +1,57 @@
+import type { Principal } from "../../core/request.ts";
+import { intervene } from "../../flow/intervene.ts";
+import type { LedgerFilter } from "../../flow/ports.ts";
+import { listEntries } from "../../flow/read_ledger.ts";
+import * as answers from "../answers.ts";
+import * as examples from "../examples.ts";
+import { agentToRead } from "../own.ts";
+import * as present from "../present.ts";
+import * as requests from "../requests.ts";
+import { answered, jsonAnswer, jsonBody, pageQuery, replay, reply, route } from "../route.ts";
+
+export const interventionRoutes = [
+  route({
+    method: "GET",
+    path: "/v1/interventions",
+    id: "listInterventions",
+    tag: "Interventions",
+    summary: "List everything in which the system said no, newest first",
+    description:
+      "What people stopped and let go on, what was denied or held, what was spent above its reservation, and what nobody settled. A token of kind agent sees its own.",
+    caller: "bearer",
+    scopes: ["interventions:write", "ledger:read", "events:read"],
+    query: requests.interventionsQuery,
+    body: null,
+    answers: [jsonAnswer(200, "A page of them.", answers.noPage, { items: [examples.no], next_cursor: null })],
+    refuses: ["not_your_session", "ledger_unavailable"],
+    answer: async ({ ports, principal, query }) => {
+      const agent = agentToRead(principal, query.agent);
+      if (!agent.ok) return agent;
+      const { kinds, session, action, from, to } = query;
+      const filter: LedgerFilter = { noes: kinds ?? requests.NO_KINDS, session, action, from, to, ...whose(principal, agent.value) };
+      return reply(await listEntries(ports, principal.tenant, filter, pageQuery(query)), (rows) => answered(200, present.page(rows, present.no)));
+    },
+  }),
+  route({
+    method: "POST",
+    path: "/v1/interventions",
+    id: "intervene",
+    tag: "Interventions",
+    summary: "Kill, pause, resume or revive a tenant, agent, session, run or action",
+    description:
+      "In force at the next decision of every session that acknowledged it, which is nearly always all of them when this answers; of those that did not answer, by `in_force_everywhere_by` at the latest, one lease term (30 s) later. A kill stands until a revive, a pause until a resume, and each of the two leaves the other alone. What had been spent is still reported and recorded.",
+    caller: "bearer",
+    scopes: ["interventions:write"],
+    query: requests.noQuery,
+    body: jsonBody(requests.intervene, { target: { type: "agent", id: "support-1" }, kind: "kill", reason: "It mails the wrong people." }),
+    creates: true,
+    answers: [jsonAnswer(201, "It is in force, and this is the evidence.", answers.intervened, examples.intervened)],
+    refuses: ["not_found", "authority_unavailable"],
+    answer: async ({ ports, principal, body, key }) =>
+      reply(await intervene(ports, principal, body, key), ({ answer, replayed }) => answered(201, present.intervened(answer), replay(replayed))),
+  }),
+];
+
+/** Of an agent: what its sessions met, and for a person also what was done to it by name. */
+const whose = (principal: Principal, agent: string | null): Pick<LedgerFilter, "agent" | "about"> =>
+  agent === null ? {} : principal.kind === "agent" ? { agent } : { about: agent };
