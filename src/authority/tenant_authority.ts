@@ -332,7 +332,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     if (!done.ok) return done;
     const answer = done.value;
     // Also when nothing changed: a push that was lost is repaired by asking again.
-    if (answer.active) await this.#push();
+    if (answer.active || this.#settings.read().defaultPolicy === put.name) await this.#push();
     return ok(answer);
   }
 

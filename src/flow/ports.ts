@@ -317,7 +317,7 @@ export interface Settings {
   readonly retentionDays: number;
   /** The stored policy that is in force for whom no active policy is; `null`: then everything is denied. */
   readonly defaultPolicy: string | null;
-  /** How many requests each of the tenant's tokens may make within any such window; `null`: the gateway's own limit. */
+  /** How many requests each of the tenant's tokens may make at once, which come back evenly within the window; `null`: the gateway's own limit. */
   readonly throttle: { readonly requests: number; readonly windowMs: number } | null;
 }
 

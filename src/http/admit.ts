@@ -1,14 +1,22 @@
 import { type Refusal, refusal } from "../core/refusals.ts";
+import type { Principal } from "../core/request.ts";
 import { err, ok, type Result } from "../core/result.ts";
 import type { Instant } from "../core/time.ts";
 import type { Caller, Ports } from "../flow/ports.ts";
 import type { Route } from "./route.ts";
 
 /**
- * Lets in who may use a route: first who it is (401), then whether the token was revoked (401), then what it may do (403).
+ * Lets in who may use a route: first who it is (401), then whether it comes too often (429), then whether the token was revoked (401), then what it may
+ * do (403). Who comes too often is turned away before any object is asked.
  * `null` on a route for anyone, where nobody is asked.
  */
-export async function admit(route: Route, authorization: string | null, ports: Ports, now: Instant): Promise<Result<Caller | null, Refusal>> {
+export async function admit(
+  route: Route,
+  authorization: string | null,
+  ports: Ports,
+  now: Instant,
+  throttle: (principal: Principal) => Refusal | null,
+): Promise<Result<Caller | null, Refusal>> {
   if (route.caller === "anyone") return ok(null);
   const known = await ports.identity.authenticate(authorization, now);
   if (!known.ok) return known;
@@ -18,6 +26,8 @@ export async function admit(route: Route, authorization: string | null, ports: P
       return err(refusal("scope_insufficient", "The root key only makes tenants and tokens; this needs a tenant's token."));
     return ok(caller);
   }
+  const tooMany = throttle(caller.principal);
+  if (tooMany !== null) return err(tooMany);
   if (route.revocation === "tenant" && !(await ports.tenants.isTokenGood(caller.principal.tenant, caller.principal))) {
     return err(refusal("token_revoked", "The token was revoked."));
   }

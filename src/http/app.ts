@@ -6,6 +6,8 @@ import type { IdempotencyKey } from "../flow/idempotency.ts";
 import type { Ports } from "../flow/ports.ts";
 import { admit } from "./admit.ts";
 import { type BodyFormat, formatOf, MOST_BODY_BYTES, readText } from "./body.ts";
+import { corsFields, preflight } from "./cors.ts";
+import { DoorMemory } from "./door_memory.ts";
 import { guardPorts, PortLost } from "./guard_ports.ts";
 import { found, parseWith } from "./issues.ts";
 import { parseJson } from "./json.ts";
@@ -15,6 +17,7 @@ import { type Door, problemResponse } from "./problems.ts";
 import { parseQuery } from "./query.ts";
 import type { Answer, Asked, Route } from "./route.ts";
 import { ROUTES } from "./routes.ts";
+import { rateFields, type Throttled } from "./throttle.ts";
 
 /** What the app needs of the world: the ports, and the clock, which is read once per request. */
 export interface Wiring<E extends object> {
@@ -25,6 +28,7 @@ export interface Wiring<E extends object> {
 /** The whole HTTP face of the gateway: the table of routes, mounted. */
 export function createApp<E extends object>(wiring: Wiring<E>): Hono<{ Bindings: E }> {
   const app = new Hono<{ Bindings: E }>();
+  const memory = new DoorMemory();
   const now = wiring.now ?? Date.now;
   // An environment's ports are made once: what they hold is only the environment.
   const watched = new WeakMap<Ports, Ports>();
@@ -43,6 +47,10 @@ export function createApp<E extends object>(wiring: Wiring<E>): Hono<{ Bindings:
       const route = byMethod.get(c.req.method === "HEAD" ? "GET" : c.req.method);
       if (route === undefined) {
         const door = enter(c.req.raw);
+        const asks = c.req.method === "OPTIONS" && c.req.raw.headers.has("Access-Control-Request-Method");
+        const origin = c.req.raw.headers.get("Origin");
+        if (asks && origin !== null && (await isKnown(origin, portsOf(wiring.ports(c.env)), memory, now())))
+          return preflight(origin, allowed, door.headers);
         return problemResponse(refusal("method_not_allowed", `Here are offered: ${allowed}.`), {
           ...door,
           headers: { ...door.headers, Allow: allowed },
@@ -51,6 +59,8 @@ export function createApp<E extends object>(wiring: Wiring<E>): Hono<{ Bindings:
       const world: World = {
         ports: () => portsOf(wiring.ports(c.env)),
         now: now(),
+        memory,
+        background: (work) => inBackground(c, work),
       };
       const answer = await serve(route, c.req.raw, c.req.param(), world);
       return c.req.method === "HEAD" ? withoutBody(answer) : answer;
@@ -66,12 +76,37 @@ export function createApp<E extends object>(wiring: Wiring<E>): Hono<{ Bindings:
 interface World {
   readonly ports: () => Ports;
   readonly now: Instant;
+  readonly memory: DoorMemory;
+  /** Lets work go on after the answer. */
+  readonly background: (work: Promise<unknown>) => void;
+}
+
+/** What became known of a request on its way in, for what every answer to it carries. */
+interface Seen {
+  tenant: string | null;
+  throttled: Throttled | null;
+}
+
+/** A directory that cannot be asked lets no page in: its preflight is answered as if it were not known. */
+const isKnown = (origin: string, ports: Ports, memory: DoorMemory, now: Instant): Promise<boolean> =>
+  memory.isOriginKnown(origin, ports, now).catch(() => false);
+
+function inBackground(c: { readonly executionCtx: { waitUntil(work: Promise<unknown>): void } }, work: Promise<unknown>): void {
+  try {
+    c.executionCtx.waitUntil(work);
+  } catch {
+    // Outside of Workers nothing ends with the answer.
+  }
 }
 
 async function serve(route: Route, request: Request, segments: Record<string, string>, world: World): Promise<Response> {
-  const door = enter(request);
+  const entered = enter(request);
+  const seen: Seen = { tenant: null, throttled: null };
+  let door = entered;
   try {
-    const answer = await reach(route, request, segments, world);
+    const answer = await reach(route, request, segments, world, seen);
+    door = { ...entered, headers: { ...entered.headers, ...(await fieldsFor(request, world, seen)) } };
+    if (answer.ok && route.changesSettings && seen.tenant !== null) world.memory.forget(seen.tenant);
     if (!answer.ok && answer.error.refusal.code === "token_revoked") world.ports().identity.forget(request.headers.get("Authorization"));
     if (answer.ok) return toResponse(answer.value, door.headers);
     // A story may refuse for want of authority that no scope would give; only the door's own refusal names the scopes.
@@ -90,9 +125,19 @@ interface TurnedAway {
 }
 
 /** Every door in its order: who asks, what it may have, what it names, what it says. Then the answer. */
-async function reach(route: Route, request: Request, segments: Record<string, string>, world: World): Promise<Result<Answer, TurnedAway>> {
+async function reach(
+  route: Route,
+  request: Request,
+  segments: Record<string, string>,
+  world: World,
+  seen: Seen,
+): Promise<Result<Answer, TurnedAway>> {
   const ports = world.ports();
-  const caller = await admit(route, request.headers.get("Authorization"), ports, world.now);
+  const caller = await admit(route, request.headers.get("Authorization"), ports, world.now, (principal) => {
+    seen.tenant = principal.tenant;
+    seen.throttled = world.memory.admit(principal, ports, world.now, world.background);
+    return seen.throttled.isLet ? null : TOO_MANY;
+  });
   if (!caller.ok) return away(caller.error, true);
   const accepts = acceptedType(route, request.headers.get("Accept"));
   if (!accepts.ok) return away(accepts.error);
@@ -138,6 +183,22 @@ function queryOf(route: Route, url: string): Result<unknown, Refusal> {
 
 /** A request's URL is absolute and normal when it gets here: its origin ends where its path begins. */
 const originOf = (url: string): string => url.slice(0, url.indexOf("/", "https://".length));
+
+const TOO_MANY = refusal("throttled", "This token has made too many requests; nothing was looked at. Come back when Retry-After says.");
+
+/** Said of a limit only when little of it is left. */
+const LITTLE = 0.2;
+
+/** What an answer says of its token's limit, and to pages of the origins that its tenant lists. */
+async function fieldsFor(request: Request, world: World, { tenant, throttled }: Seen): Promise<Record<string, string>> {
+  const isLittle = throttled !== null && throttled.remaining < throttled.limit.requests * LITTLE;
+  const fields = isLittle ? rateFields(throttled) : {};
+  const origin = request.headers.get("Origin");
+  if (origin === null || tenant === null) return fields;
+  return (await world.memory.allowsOrigin(tenant, origin, world.ports(), world.now))
+    ? { ...fields, ...corsFields(origin) }
+    : { ...fields, Vary: "Origin" };
+}
 
 const away = (refused: Refusal, atTheDoor = false) => err({ refusal: refused, atTheDoor });
 
@@ -246,7 +307,9 @@ function parsedBody(
 
 /** Headers stay a plain object up to here: each one set on a `Headers` crosses into the runtime by itself. */
 function toResponse(answer: Answer, common: Record<string, string>): Response {
-  const headers = { ...common, ...answer.headers };
+  const headers: Record<string, string> = { ...common, ...answer.headers };
+  const vary = [common.Vary, answer.headers?.Vary].filter((field) => field !== undefined);
+  if (vary.length > 0) headers.Vary = vary.join(", ");
   if (answer.body === null) return new Response(null, { status: answer.status, headers });
   if ("socket" in answer.body) return new Response(null, { status: 101, webSocket: answer.body.socket, headers });
   if ("json" in answer.body) {

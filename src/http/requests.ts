@@ -315,7 +315,8 @@ export const putSettings = z.strictObject({
     .nullable()
     .optional()
     .meta({
-      description: "How many requests each of the tenant's tokens may make within any such window. null: the gateway's own limit.",
+      description:
+        "How many requests each of the tenant's tokens may make at once; they come back evenly within the window. null: the gateway's own limit.",
       default: null,
     }),
 });

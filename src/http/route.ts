@@ -33,6 +33,8 @@ export interface Route {
   readonly body: BodyWanted | null;
   /** Whether the operation makes something, so that an `Idempotency-Key` counts. */
   readonly creates: boolean;
+  /** Whether it changes what the door itself goes by. */
+  readonly changesSettings: boolean;
   readonly answers: readonly AnswerShape[];
   /** What can be refused beyond what every such route refuses. */
   readonly refuses: readonly RefusalCode[];
@@ -134,7 +136,7 @@ type Typed<P extends `/${string}`, W extends CallerWanted, Q extends z.ZodObject
 
 type RouteSpec<P extends `/${string}`, W extends CallerWanted, Q extends z.ZodObject, B extends BodyWanted | null> = Omit<
   Route,
-  "path" | "caller" | "query" | "body" | "scopes" | "revocation" | "documented" | "creates" | "refuses" | "answer"
+  "path" | "caller" | "query" | "body" | "scopes" | "revocation" | "documented" | "creates" | "changesSettings" | "refuses" | "answer"
 > & {
   readonly path: P;
   readonly caller: W;
@@ -144,6 +146,7 @@ type RouteSpec<P extends `/${string}`, W extends CallerWanted, Q extends z.ZodOb
   readonly revocation?: Route["revocation"];
   readonly documented?: boolean;
   readonly creates?: boolean;
+  readonly changesSettings?: boolean;
   readonly refuses?: readonly RefusalCode[];
   readonly answer: (asked: Typed<P, W, Q, B>) => Promise<Result<Answer, Refusal>>;
 };
@@ -157,6 +160,7 @@ export function route<const P extends `/${string}`, const W extends CallerWanted
     revocation: "tenant",
     documented: true,
     creates: false,
+    changesSettings: false,
     refuses: [],
     ...spec,
     // The app parses by this very route's schemas and admits only the caller it wants, so what it hands over has these types.

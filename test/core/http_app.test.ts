@@ -316,7 +316,7 @@ describe("the ledger", () => {
   it("shows the hashed members as they were hashed, with the three beside them", async () => {
     const text = await (await send(`/v1/ledger/${EXAMPLE_IDS.ent}`, get())).text();
     expect(text).toBe(
-      `{"agent_id":"ada","cost_usd":"0.05","id":"${EXAMPLE_IDS.ent}","score":1e21,"hash":"${"cd".repeat(32)}","index":4,"payload":null}`,
+      `{"agent_id":"ada","cost_usd":"0.05","id":"${EXAMPLE_IDS.ent}","principal":null,"score":1e21,"hash":"${"cd".repeat(32)}","index":4,"payload":null}`,
     );
   });
 

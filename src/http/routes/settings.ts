@@ -28,6 +28,7 @@ export const settingsRoutes = [
     summary: "Choose",
     description:
       "Takes the place of all settings: what is left out takes its default. A default policy is in force at the next decision; the limit on requests and the origins are known to every part of the gateway within 30 seconds.",
+    changesSettings: true,
     caller: "bearer",
     scopes: ["policies:write"],
     query: requests.noQuery,

@@ -1,0 +1,61 @@
+import * as fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { rateFields, Throttle, type ThrottleLimit } from "../../src/http/throttle.ts";
+
+const LIMIT: ThrottleLimit = { requests: 4, windowMs: 1_000 };
+
+describe("the gateway's own door", () => {
+  it.each([
+    ["lets so many in at once", [0, 0, 0, 0, 0], [true, true, true, true, false]],
+    ["and then one more for each part of the window", [0, 0, 0, 0, 249, 250, 250, 500], [true, true, true, true, false, true, false, true]],
+    ["and all again after the window", [0, 0, 0, 0, 1_000, 1_000, 1_000, 1_000, 1_000], [true, true, true, true, true, true, true, true, false]],
+    ["a clock that goes back lets nobody in twice", [500, 500, 500, 500, 0, 500], [true, true, true, true, false, false]],
+  ])("%s", (_, times, expected) => {
+    const throttle = new Throttle();
+    expect(times.map((at) => throttle.admit("t", LIMIT, at).isLet)).toEqual(expected);
+  });
+
+  it("lets in no more than its burst and what came back meanwhile, in any stretch; who waits as told is let in, and not sooner", () => {
+    const limit = fc.record({ requests: fc.integer({ min: 1, max: 50 }), windowMs: fc.integer({ min: 1, max: 10_000 }) });
+    fc.assert(
+      fc.property(limit, fc.array(fc.integer({ min: 0, max: 400 }), { maxLength: 120 }), (of, gaps) => {
+        const throttle = new Throttle();
+        const let_: number[] = [];
+        let now = 1_000_000;
+        for (const gap of gaps) {
+          now += gap;
+          const found = throttle.admit("t", of, now);
+          if (found.isLet) let_.push(now);
+          else {
+            const then = Math.ceil(now + found.waitMs);
+            if (then - 1 > now) expect(new Throttle().admit("other", of, then).isLet).toBe(true);
+            now = then;
+            expect(throttle.admit("t", of, now).isLet).toBe(true);
+            let_.push(now);
+          }
+        }
+        for (const [first, from] of let_.entries()) {
+          for (let last = first; last < let_.length; last++) {
+            const stretch = (let_[last] ?? 0) - from;
+            expect(last - first + 1).toBeLessThanOrEqual(of.requests + Math.floor((stretch * of.requests) / of.windowMs + 1e-6));
+          }
+        }
+      }),
+    );
+  });
+
+  it("counts each token by itself, and forgets only those that owe nothing", () => {
+    const throttle = new Throttle();
+    for (let n = 0; n < 4; n++) throttle.admit("busy", LIMIT, 0);
+    for (let n = 0; n < 30_000; n++) expect(throttle.admit(`t${n}`, LIMIT, 1).isLet).toBe(true);
+    expect(throttle.admit("busy", LIMIT, 2).isLet).toBe(false);
+  });
+
+  it("says how much is left and when to come back (RateLimit fields)", () => {
+    const throttle = new Throttle();
+    const limit = { requests: 2, windowMs: 10_000 };
+    expect(rateFields(throttle.admit("t", limit, 0))).toEqual({ "RateLimit-Policy": '"token";q=2;w=10', RateLimit: '"token";r=1;t=5' });
+    expect(rateFields(throttle.admit("t", limit, 0))).toEqual({ "RateLimit-Policy": '"token";q=2;w=10', RateLimit: '"token";r=0;t=5' });
+    expect(rateFields(throttle.admit("t", limit, 0))).toMatchObject({ RateLimit: '"token";r=0;t=5', "Retry-After": "5" });
+  });
+});
