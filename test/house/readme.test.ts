@@ -15,6 +15,7 @@ import { MOST_BODY_BYTES } from "../../src/http/body.ts";
 import { MOST_DEPTH } from "../../src/http/json.ts";
 import * as requests from "../../src/http/requests.ts";
 import { ROUTES } from "../../src/http/routes.ts";
+import * as throttle from "../../src/http/throttle.ts";
 import { makeSigningKeys } from "../../src/local/keys.ts";
 import { ask, clear, npmStart, type Ready, ready, type Started } from "../local/gateway.ts";
 
@@ -78,9 +79,10 @@ it("every stored field of the objects is in migrations/README.md, and no other t
   const text = read("migrations/README.md");
   const account = ["posted_micro_usd", "pending_micro_usd", "leased_micro_usd", "overrun_micro_usd"];
   const wrong: string[] = [];
-  for (const file of ["src/authority/session_store.ts", "src/authority/tenant_store.ts", "src/authority/outbox.ts", "src/ledger/journal.ts"]) {
+  const stores = ["session", "tenant", "pool", "order", "issuer", "settings"].map((name) => `src/authority/${name}_store.ts`);
+  for (const file of [...stores, "src/authority/directory.ts", "src/authority/outbox.ts", "src/ledger/journal.ts"]) {
     const section = text.split(/^### /m).find((part) => part.includes(`(\`${file}\`)`)) ?? "";
-    const tables = [...read(file).matchAll(/CREATE TABLE (\w+) \(([\s\S]*?)\) STRICT/g)];
+    const tables = [...read(file).matchAll(/CREATE TABLE (?:IF NOT EXISTS )?(\w+) \(([\s\S]*?)\) STRICT/g)];
     expect(tables.length, file).toBeGreaterThan(0);
     for (const [, table = "", columns = ""] of tables) {
       if (table !== "outbox" && !section.includes(`| \`${table}\``)) wrong.push(`${file}: ${table}`);
@@ -118,6 +120,8 @@ const seconds = (ms: number) => `${ms / 1000} seconds`;
 const days = (ms: number) => `${ms / DAY_MS} day`;
 const SESSION = "src/authority/session_authority.ts";
 const LEDGER = "src/ledger/tenant_ledger.ts";
+const TENANT = "src/authority/tenant_authority.ts";
+const FEED = "src/ledger/tenant_feed.ts";
 const many = (length: number, of: unknown = "x") => Array.from({ length }, () => of);
 const policy = (text: string) => parsePolicy(text, "json").ok;
 
@@ -173,7 +177,7 @@ const LIMITS: { readonly [what: string]: () => string } = {
     return `${seconds(LEASE_TERM_MS)}, renewed in passing after ${LEASE_TERM_MS / 2000}`;
   },
   "waiting for a lapsed lease": () => seconds(own(SESSION, "TENANT_PATIENCE_MS")),
-  "waiting for sessions to hear of a new policy": () => seconds(own("src/authority/tenant_authority.ts", "PUSH_PATIENCE_MS")),
+  "waiting for sessions to hear of a new policy": () => seconds(own(TENANT, "PUSH_PATIENCE_MS")),
   "labels of a session": () => {
     const labels = (count: number, name: number, text: number) => ({
       labels: Object.fromEntries(Array.from({ length: count }, (_, n) => [String(n).padStart(name, "x"), "x".repeat(text)])),
@@ -192,6 +196,12 @@ const LIMITS: { readonly [what: string]: () => string } = {
     takes(requests.waitQuery, { wait_ms: 30_000 }, { wait_ms: 30_001 });
     return "30 seconds a request";
   },
+  "waiting for sessions to hear of a kill or pause": () => `${seconds(own(TENANT, "PUSH_PATIENCE_MS"))}, then they are named as unanswered`,
+  "waiting for what others hold of a shared budget": () => seconds(own(TENANT, "RECALL_PATIENCE_MS")),
+  "listeners of one tenant": () => `${own(FEED, "MOST_LISTENERS")}; ${own(FEED, "MOST_UNHEARD")} events without a word from the other side`,
+  "requests of one token": () =>
+    `${throttle.DEFAULT_LIMIT.requests} within ${seconds(throttle.DEFAULT_LIMIT.windowMs)}, unless the tenant's settings say otherwise`,
+  "issuers of one tenant": () => String(own(TENANT, "MOST_ISSUERS")),
   "`Idempotency-Key`": () => {
     expect(read("src/http/app.ts")).toContain("[\\x21-\\x7e]{1,255}");
     return "255 visible ASCII characters";
@@ -285,6 +295,18 @@ describe("the first page", () => {
     expect(tooDear).toMatchObject({ verdict: "deny", reason: { code: "action_budget_exceeded" } });
     const steps = ledger.items.map((entry: { kind: string; verdict: string | null }) => entry.verdict ?? entry.kind);
     expect(steps).toEqual(["deny", "deny", "allow", "session"]);
+  }, 60_000);
+
+  it("the button of the first page stops the agent, says who obeys, and lets it go on", async () => {
+    const { output, status } = await run("bash", ["-c", only(blocks(read("README.md"), "bash"))], { GATE: at.url, OPERATOR_TOKEN: at.operator });
+    expect(status).toBe(0);
+    const [killed, revived, listed] = output
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+    expect(killed.evidence).toMatchObject({ acknowledged: [{ session: expect.stringMatching(/^ses_/) }], unanswered: [] });
+    expect(revived.evidence).toMatchObject({ acknowledged: [{ session: killed.evidence.acknowledged[0].session }], unanswered: [] });
+    expect(listed.items).toMatchObject([{ kind: "revive" }, { kind: "kill", note: "it mails the wrong people" }]);
   }, 60_000);
 
   it("its snippet compiles against the SDK as it stands", async () => {
