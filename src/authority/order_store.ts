@@ -1,5 +1,7 @@
 import type { InterventionId, SessionId } from "../core/ids.ts";
 import type { InterventionKind, Order, Target } from "../core/orders.ts";
+import { type Refusal, refusal } from "../core/refusals.ts";
+import { err, ok, type Result } from "../core/result.ts";
 import type { Instant } from "../core/time.ts";
 import type { Intervened, Intervention } from "../flow/ports.ts";
 
@@ -22,6 +24,11 @@ export const ORDER_TABLES = `
     PRIMARY KEY (target, id, state)
   ) STRICT, WITHOUT ROWID;
 `;
+
+/** No session lives longer: whoever had a run then is over. */
+const LONGEST_SESSION_MS = 30 * 24 * 60 * 60 * 1000;
+/** So many orders may stand beside those on the tenant itself: every lease carries what concerns its session, and is one row of its storage. */
+const MOST_STANDING = 5_000;
 
 /** An intervention that was put in force before: its answer is `null` while its sessions are being told. */
 export interface PutBefore {
@@ -56,9 +63,32 @@ export class OrderStore {
     };
   }
 
-  /** Records an intervention, and what it leaves in force: a kill or a pause stands until it is revived or resumed. */
+  /**
+   * Whether an intervention finds room for what it leaves in force: refuses the one order too many with `body_invalid`. Never one on the tenant itself,
+   * one that takes an older one's place, or what lifts one.
+   */
+  roomFor({ target, kind }: Pick<Intervention, "target" | "kind">, now: Instant): Result<null, Refusal> {
+    if (target.type === "tenant" || kind === "resume" || kind === "revive") return ok(null);
+    const others = this.#sql
+      .exec<{ count: number }>(
+        `SELECT COUNT(*) AS count FROM orders
+         WHERE target <> 'tenant' AND NOT (target IN ('session', 'run') AND at < ?) AND NOT (target = ? AND id = ? AND state = ?)`,
+        now - LONGEST_SESSION_MS,
+        target.type,
+        target.id,
+        STATE[kind],
+      )
+      .one().count;
+    return others < MOST_STANDING ? ok(null) : err(TOO_MANY);
+  }
+
+  /**
+   * Records an intervention, and what it leaves in force: a kill or a pause stands until it is revived or resumed, or until what it was about is over in
+   * any case.
+   */
   put({ id, fingerprint, target, kind }: Intervention, epoch: number, now: Instant): void {
     this.#sql.exec("INSERT INTO interventions (id, fingerprint, at, epoch) VALUES (?, ?, ?, ?)", id, fingerprint, now, epoch);
+    this.#sql.exec("DELETE FROM orders WHERE target IN ('session', 'run') AND at < ?", now - LONGEST_SESSION_MS);
     const state = STATE[kind];
     if (kind === "resume" || kind === "revive") {
       this.#sql.exec("DELETE FROM orders WHERE target = ? AND id = ? AND state = ?", target.type, target.id, state);
@@ -84,6 +114,11 @@ export class OrderStore {
     this.#sql.exec("UPDATE orders SET session = ? WHERE target = 'run' AND id = ?", session, run);
   }
 
+  /** A session is over: what was ordered of it alone concerns nobody any more. */
+  forgetSession(session: SessionId): void {
+    this.#sql.exec("DELETE FROM orders WHERE (target = 'session' AND id = ?1) OR session = ?1", session);
+  }
+
   /** Everything in force, each with the session that it concerns alone, where that is known. */
   all(): readonly StandingOrder[] {
     return this.#sql
@@ -98,6 +133,12 @@ export class OrderStore {
       }));
   }
 }
+
+const TOO_MANY = refusal(
+  "body_invalid",
+  `At most ${MOST_STANDING} kills and pauses of actions, agents, runs and sessions stand at once. Resume or revive some, or stop the tenant as a whole.`,
+  [{ pointer: "/target", message: "is one too many" }],
+);
 
 export interface StandingOrder {
   readonly order: Order;

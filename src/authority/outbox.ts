@@ -1,5 +1,6 @@
 import { assert } from "../core/assert.ts";
-import type { Payload, SealedEntry } from "../core/entry.ts";
+import type { SealedEntry } from "../core/entry.ts";
+import { insertsOf } from "../core/insert.ts";
 import type { ShippedEntry } from "../flow/ports.ts";
 import type { LedgerIntake } from "./env.ts";
 
@@ -29,19 +30,16 @@ export class Outbox {
     this.#sql = sql;
   }
 
-  /** Puts a sealed entry in, in the transaction around the call. */
-  add(sealed: SealedEntry): void {
-    const payload = sealed.payload === null ? null : JSON.stringify(sealed.payload);
-    // An entry that the ledger could never store would block its chain for ever: rather is the act refused that it would record.
-    assert(sealed.canonical.length + (payload?.length ?? 0) <= MOST_ENTRY_CHARACTERS, "an entry is small enough to be stored");
+  /** Puts sealed entries in, in the transaction around the call. */
+  add(entries: readonly SealedEntry[]): void {
+    if (entries.length === 0) return;
+    for (const { canonical, beside } of entries) {
+      // An entry that the ledger could never store would block its chain for ever: rather is the act refused that it would record.
+      assert(canonical.length + (beside?.length ?? 0) <= MOST_ENTRY_CHARACTERS, "an entry is small enough to be stored");
+    }
     this.#mayHold = true;
-    this.#sql.exec(
-      "INSERT INTO outbox (seq, canonical, hash, payload) VALUES (?, ?, ?, ?)",
-      sealed.entry.seq,
-      sealed.canonical,
-      sealed.hash,
-      payload,
-    );
+    const rows = entries.map(({ entry, canonical, hash, beside }) => [entry.seq, canonical, hash, beside]);
+    for (const { text, values } of insertsOf("outbox", ["seq", "canonical", "hash", "payload"], rows)) this.#sql.exec(text, ...values);
   }
 
   isEmpty(): boolean {
@@ -77,9 +75,7 @@ export class Outbox {
     for (const row of this.#sql.exec<OutboxRow>("SELECT seq, canonical, hash, payload FROM outbox ORDER BY seq LIMIT ?", MOST_ENTRIES)) {
       characters += row.canonical.length + (row.payload?.length ?? 0);
       if (entries.length > 0 && characters > MOST_CHARACTERS) break;
-      // Our own text, written by `add` above.
-      const payload = row.payload === null ? null : (JSON.parse(row.payload) as Payload);
-      entries.push({ seq: row.seq, canonical: row.canonical, hash: row.hash, payload });
+      entries.push({ seq: row.seq, canonical: row.canonical, hash: row.hash, beside: row.payload });
     }
     return entries;
   }

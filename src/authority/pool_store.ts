@@ -278,11 +278,11 @@ export class PoolStore {
   }
 }
 
-/** The parts of a limit that are told of, and the highest that was, in millionths. */
+/** The limit that was last asked under and the parts of it that are told of; and for each limit the highest that was, in millionths. */
 export interface Alerted {
   readonly limitMicroUsd: MicroUsd;
   readonly alerts: readonly number[];
-  readonly millionths: number;
+  readonly told: { readonly [limitMicroUsd: number]: number };
 }
 
 type MoneyRow = { granted_micro_usd: number; posted_micro_usd: number; pending_micro_usd: number };

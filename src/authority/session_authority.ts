@@ -14,7 +14,7 @@ import { type Refusal, refusal } from "../core/refusals.ts";
 import type { CommitReport, Principal } from "../core/request.ts";
 import { err, ok, type Result } from "../core/result.ts";
 import { commit, type DecisionRecord, extend, reconsidered, release, type Told, topup } from "../core/settle.ts";
-import { type Draw, draw, hear, holdsAnything, holdsTooMuch, rollSpans, type Short } from "../core/shares.ts";
+import { beganAt, type Draw, draw, hear, holdsAnything, holdsTooMuch, rollSpans, type Short } from "../core/shares.ts";
 import type { Instant } from "../core/time.ts";
 import { happen, openTurn, record, signature, type Turn } from "../core/turn.ts";
 import type {
@@ -57,6 +57,8 @@ const LEASE_HALF_MS = LEASE_TERM_MS / 2;
 const TENANT_PATIENCE_MS = 2_000;
 /** So long a settlement that frees what is scarce waits for the tenant to have it back. */
 const GIVE_BACK_PATIENCE_MS = 250;
+/** A session that spends what it shares tells its tenant so often, at least, even where it lacks nothing. */
+const TELL_MS = 5_000;
 /** So often a decision asks for what others take before it. */
 const MOST_ASKS = 4;
 /** An entry that says that this session obeys is shipped sooner than others: somebody watches for it. */
@@ -80,6 +82,9 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   #renewal: Promise<Consulted> | null = null;
   /** The last of the calls to the tenant: they are made one after another, since only the newest word counts. */
   #lastConsult: Promise<unknown> = Promise.resolve();
+  #consultedAt: Instant = 0;
+  /** The one that asks for nothing and has not begun. */
+  #nextPlain: Promise<Consulted> | null = null;
   /** Who waits for what the tenant must give first. */
   #thirsty: Thirsty[] = [];
   #asking = false;
@@ -118,7 +123,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     if (meanwhile !== null) return meanwhile;
 
     // What was told while the answer was on its way is newer than the answer.
-    const lease = this.#early !== null && this.#early.epoch > admitted.value.epoch ? this.#early : admitted.value;
+    const lease = this.#early !== null && isNewer(this.#early, admitted.value) ? this.#early : admitted.value;
     const opened: SessionOpened = { id: order.id, agent: order.agent, run: order.run, policy: lease.policy, expiresAt };
     this.ctx.storage.transactionSync(() => {
       const { id, agent, labels, fingerprint, budgetMicroUsd, run } = order;
@@ -249,7 +254,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
    */
   receive(lease: Lease, run: string | null): Heard {
     if (!this.#isOpened()) {
-      if (this.#early === null || lease.epoch > this.#early.epoch) this.#early = lease;
+      if (this.#early === null || isNewer(lease, this.#early)) this.#early = lease;
       return { seq: 0, at: Date.now(), hasRun: false, draw: null };
     }
     const current = this.#readLease();
@@ -261,8 +266,13 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   }
 
   /** Says where the session stands in what it shares; `givesBack`: and keeps nothing of it unspent. `null`: it was never opened. */
-  report(givesBack: boolean): Draw | null {
-    return this.#isOpened() ? this.#makeDraw([], givesBack) : null;
+  async report(givesBack: boolean): Promise<Draw | null> {
+    if (!this.#isOpened()) return null;
+    if (givesBack) return this.#makeDraw([], true);
+    // After what is under way, which would otherwise be overtaken, and asked again, for as long as anybody looks.
+    const report = this.#lastConsult.then(() => this.#makeDraw([], false));
+    this.#lastConsult = report.catch(() => undefined);
+    return report;
   }
 
   async renewLease(): Reply<null> {
@@ -285,8 +295,9 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       const expired = await this.#enqueue(() => ok(null), false);
       if (!expired.ok) return;
       await this.ship();
-      if (this.#readBook().closed) await this.#tellTenant();
-      else if (this.#hasLapsed() && holdsAnything(this.#readBook().shares)) {
+      const isClosed = this.#readBook().closed;
+      if (isClosed) await this.#tellTenant();
+      if ((isClosed || this.#hasLapsed()) && holdsAnything(this.#readBook().shares)) {
         // Nobody asks any more: what was given to this session goes back, so that others may have it.
         const told = await this.#consult([], { givesBack: true, renews: false });
         if (told === "lost") throw new Error("the tenant could not be told what comes back");
@@ -379,7 +390,9 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   }
 
   /** Puts work into the next turn, once its caller is known to be one whom this session answers. */
-  #take<T>(principal: Principal, work: (turn: Turn) => Result<T, Refusal>): Reply<T> {
+  async #take<T>(principal: Principal, work: (turn: Turn) => Result<T, Refusal>): Reply<T> {
+    // A lapsed lease does not say who was revoked since. Where the tenant cannot be reached, what happened is recorded all the same.
+    if (this.#isOpened() && this.#hasLapsed()) await this.#freshenLease();
     return this.#enqueue((turn) => this.#turnedAway(principal, turn.book) ?? work(turn), false);
   }
 
@@ -431,8 +444,8 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
           waiting.asks++;
           // In full, and still somebody else may take it first: then it is asked for again.
           const isFinal = consulted === "short" || waiting.asks >= MOST_ASKS;
-          waiting.tenant = consulted === "lost" ? "lost" : isFinal && consulted !== "overtaken" ? "heard" : "unasked";
-          if (consulted === "overtaken" && waiting.asks >= MOST_ASKS * 4) waiting.tenant = "lost";
+          const isLost = consulted === "lost" || waiting.asks >= MOST_ASKS * 4;
+          waiting.tenant = isLost ? "lost" : isFinal && consulted !== "overtaken" ? "heard" : "unasked";
         }
         this.#waiting.unshift(...asked.map(({ waiting }) => waiting));
         if (!this.#turning) void this.#turn();
@@ -503,9 +516,10 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       .wait(SHIP_DELAY_MS)
       .then(() => {
         this.#shipSoon = null;
-        const { slices, permits } = this.#readBook().shares;
-        // Others see what was spent of what they share no later than they can read of it.
-        if (slices.size + permits.size > 0) this.ctx.waitUntil(this.#consult([]).catch(() => undefined));
+        const { slices, permits, untold } = this.#readBook().shares;
+        // Others see what was spent of what they share soon, and the tenant is not asked by every session all the time.
+        if (slices.size + permits.size > 0 && untold && Date.now() >= this.#consultedAt + TELL_MS)
+          this.ctx.waitUntil(this.#consult([]).catch(() => undefined));
         return this.ship();
       })
       // The alarm tries again; until then the entries are safe where they are.
@@ -515,9 +529,11 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
 
   /** When something must be done though nobody asks. */
   #dueAt(): Instant {
-    const { nextExpiry, shares } = this.#readBook();
+    const { nextExpiry, shares, closed } = this.#readBook();
+    // Its tenant may not have heard that it is closed.
+    const close = closed && !this.#store.readOpening().tenantTold ? Date.now() + SHIP_ALARM_MS : Number.POSITIVE_INFINITY;
     const lapse = !this.#hasLapsed() && holdsAnything(shares) ? (this.#lease?.endsAt ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY;
-    return Math.min(nextExpiry, this.#store.forgetAt, lapse);
+    return Math.min(nextExpiry, this.#store.forgetAt, lapse, close);
   }
 
   #hasLapsed(): boolean {
@@ -549,13 +565,21 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
    * session's clock. For as long as patience lasts: what is not renewed runs out, and then everything is denied until the tenant answers again.
    */
   #consult(shorts: readonly Short[], { givesBack, renews } = { givesBack: false, renews: true }): Promise<Consulted> {
-    const consult = this.#lastConsult.then(() => this.#consultNow(shorts, givesBack, renews));
+    const isPlain = shorts.length === 0 && !givesBack && renews;
+    // One that has not begun says all that another would: while a tenant hangs, no queue grows before those who need it.
+    if (isPlain && this.#nextPlain !== null) return this.#nextPlain;
+    const consult = this.#lastConsult.then(() => {
+      if (isPlain) this.#nextPlain = null;
+      return this.#consultNow(shorts, givesBack, renews);
+    });
+    if (isPlain) this.#nextPlain = consult;
     this.#lastConsult = consult.catch(() => undefined);
     return consult;
   }
 
   async #consultNow(shorts: readonly Short[], givesBack: boolean, renews: boolean): Promise<Consulted> {
     const asked = this.#now();
+    this.#consultedAt = Date.now();
     const { tenant, session, agent } = this.#readBook();
     const under = this.#readLease()?.policy?.digest ?? null;
     const draw = this.#makeDraw(shorts, givesBack);
@@ -572,6 +596,8 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       return isLast;
     });
     if (!isHeard) return "overtaken";
+    // What was given must go back even if nobody asks any more.
+    this.#wakeBy(this.#dueAt());
     return word.slices.some(({ isShort }) => isShort) || word.permits.some(({ isShort }) => isShort) ? "short" : "full";
   }
 
@@ -579,9 +605,10 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   #makeDraw(shorts: readonly Short[], givesBack: boolean): Draw {
     const now = this.#now();
     return this.ctx.storage.transactionSync(() => {
-      const { shares } = this.#readBook();
+      const { shares, closed, expiresAt } = this.#readBook();
+      const isOver = closed || now >= expiresAt;
       rollSpans(shares, now);
-      const made = draw(shares, shorts, givesBack);
+      const made = draw(shares, isOver ? [] : shorts, givesBack || isOver);
       this.#store.writeShares(shares);
       return made;
     });
@@ -591,7 +618,8 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   #keepLease(lease: Lease): void {
     const current = this.#readLease();
     if (current !== null && lease.epoch < current.epoch) return;
-    const kept = { ...lease, endsAt: Math.max(lease.endsAt, current?.endsAt ?? 0) };
+    // Attributes are counted apart: of one epoch a message may be older than another in them alone.
+    const kept = { ...lease, entities: Math.max(lease.entities, current?.entities ?? 0), endsAt: Math.max(lease.endsAt, current?.endsAt ?? 0) };
     const news = ordersNews(current?.orders ?? [], lease.orders, this.#readBook());
     if (news.length === 0) this.#store.writeLease(kept);
     else this.#obey(kept, news);
@@ -631,7 +659,8 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
 
   /** The session's clock, which never goes back. */
   #now(): Instant {
-    return Math.max(Date.now(), this.#readBook().clock);
+    const { clock, shares } = this.#readBook();
+    return Math.max(Date.now(), clock, beganAt(shares));
   }
 
   #standing(now: Instant): Standing {
@@ -762,14 +791,21 @@ interface OrderNews {
 
 /** What a lease orders that the one before it did not, and what it orders no more, as far as it is about this session. */
 function ordersNews(before: readonly Order[], after: readonly Order[], book: Book): readonly OrderNews[] {
-  const isHere = ({ target, id }: Order): boolean => target !== "run" || [...book.runs.keys()].some((run) => run === id);
-  const isIn = (orders: readonly Order[], order: Order): boolean =>
-    orders.some(({ intervention, state }) => intervention === order.intervention && state === order.state);
+  const runs: ReadonlySet<string> = new Set(book.runs.keys());
+  const isHere = ({ target, id }: Order): boolean => target !== "run" || runs.has(id);
+  const byIntervention = ({ intervention, state }: Order): string => `${intervention} ${state}`;
+  const byTarget = ({ target, id, state }: Order): string => `${target} ${state} ${id}`;
+  const known = new Set(before.map(byIntervention));
+  // What was killed twice is still killed: the second order takes the first one's place, and nothing was lifted.
+  const standing = new Set(after.map(byTarget));
   return [
-    ...after.filter((order) => !isIn(before, order) && isHere(order)).map((order) => ({ order, event: "obeyed" as const })),
-    ...before.filter((order) => !isIn(after, order) && isHere(order)).map((order) => ({ order, event: "lifted" as const })),
+    ...after.filter((order) => !known.has(byIntervention(order)) && isHere(order)).map((order) => ({ order, event: "obeyed" as const })),
+    ...before.filter((order) => !standing.has(byTarget(order)) && isHere(order)).map((order) => ({ order, event: "lifted" as const })),
   ];
 }
+
+/** Whether what a tenant told is newer than what it told before. */
+const isNewer = (lease: Lease, than: Lease): boolean => lease.epoch > than.epoch || (lease.epoch === than.epoch && lease.entities > than.entities);
 
 /** A fixed order, whatever order memory or the store has them in. */
 const byName = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);

@@ -1,13 +1,14 @@
 import { assert } from "../core/assert.ts";
-import { type Account, type Book, type Decided, EMPTY_ACCOUNT, emptyBook, type Matter, type Settled } from "../core/book.ts";
+import { type Account, type Book, type Decided, type Effect, EMPTY_ACCOUNT, emptyBook, type Matter, type Settled } from "../core/book.ts";
 import type { Balance, Decision, DecisionState, Settlement } from "../core/decision.ts";
-import { CHAIN_START } from "../core/entry.ts";
+import { CHAIN_START, type SealedEntry } from "../core/entry.ts";
 import { matchesGlob } from "../core/glob.ts";
 import type { ApprovalId, DecisionId, RunId, SessionId } from "../core/ids.ts";
+import { insertsOf, type Stored } from "../core/insert.ts";
 import { microUsdOf } from "../core/money.ts";
 import type { Limit } from "../core/policy/findings.ts";
 import type { DecisionRecord } from "../core/settle.ts";
-import { noShares, type Permits, type Piece, permitKey, type Shares, type Slice, sliceKey } from "../core/shares.ts";
+import { noPermits, noShares, type Permits, type Piece, permitKey, type Shares, type Slice, sliceKey } from "../core/shares.ts";
 import type { Instant } from "../core/time.ts";
 import { type Kept, type Trace, Trail, withOutputs } from "../core/trail.ts";
 import type { Turn } from "../core/turn.ts";
@@ -142,6 +143,10 @@ export class SessionStore {
   #moved = false;
   readonly #runsMoved = new Set<RunId>();
   readonly #actionsMoved = new Set<string>();
+  /** Of this turn and not written yet: what is written together costs less. Whoever reads what may be among it has it written first. */
+  readonly #decided = new Map<DecisionId, Decided>();
+  readonly #sealed: SealedEntry[] = [];
+  readonly #hits = new Map<string, { readonly at: Instant; count: number; readonly keepMs: number }>();
 
   constructor(sql: SqlStorage, outbox: Outbox) {
     this.#sql = sql;
@@ -263,6 +268,7 @@ export class SessionStore {
 
   /** A decision with the fingerprint of the body it was asked with; `null` when the id was never decided here. */
   findDecision(id: DecisionId): { readonly record: DecisionRecord; readonly fingerprint: string } | null {
+    if (this.#decided.has(id)) this.#writeDecided();
     const row = this.#sql.exec<DecisionRow>("SELECT * FROM decisions WHERE id = ?", id).toArray()[0];
     if (row === undefined) return null;
     // Our own texts, written by `#insertDecision` and `#settleDecision`.
@@ -288,6 +294,7 @@ export class SessionStore {
 
   /** When an approval that was asked for here expires; `null` when none of this id was. */
   findApprovalExpiry(id: ApprovalId): Instant | null {
+    this.#writeDecided();
     const row = this.#sql.exec<{ answer: string }>("SELECT answer FROM decisions WHERE approval = ?", id).toArray()[0];
     return row === undefined ? null : (this.#known(row.answer).approval?.expiresAt ?? null);
   }
@@ -323,6 +330,7 @@ export class SessionStore {
           break;
         case "run_closed":
           // Nothing of a closed run is allowed any more, so nobody asks how often something was.
+          this.#writeHits();
           this.#sql.exec("DELETE FROM hits WHERE instr(pattern, ?) > 0", ` ${effect.run}`);
           runs.add(effect.run);
           break;
@@ -330,12 +338,13 @@ export class SessionStore {
           runs.add(effect.run);
           break;
         case "decided":
-          this.#insertDecision(effect.decided);
+          this.#decided.set(effect.decided.decision.id, effect.decided);
           break;
         case "settled":
           this.#settleDecision(effect.settled);
           break;
         case "changed":
+          this.#writeDecided();
           this.#sql.exec(
             "UPDATE decisions SET reserved_micro_usd = ?, expires_at = ?, pieces = ? WHERE id = ?",
             effect.reservation.amountMicroUsd,
@@ -345,10 +354,10 @@ export class SessionStore {
           );
           break;
         case "hit":
-          this.#writeHit(effect.log, effect.at, effect.keepMs);
+          this.#count(effect);
           break;
         case "recorded":
-          this.#outbox.add(effect.sealed);
+          this.#sealed.push(effect.sealed);
           break;
         case "clock":
         case "reserved":
@@ -360,9 +369,12 @@ export class SessionStore {
     }
   }
 
-  /** Writes the session's row and the runs and actions that moved, once, as they stand in the end. */
+  /** Writes what a turn has gathered: its decisions, entries and counts, and, once, as they stand in the end, the session, the runs and the actions. */
   writeTotals(book: Book): void {
     if (!this.#moved) return;
+    this.#writeDecided();
+    this.#outbox.add(this.#sealed);
+    this.#writeHits();
     for (const id of this.#runsMoved) {
       const run = book.runs.get(id);
       assert(run !== undefined, "a run that changed is in the book");
@@ -414,6 +426,9 @@ export class SessionStore {
     this.#moved = false;
     this.#runsMoved.clear();
     this.#actionsMoved.clear();
+    this.#decided.clear();
+    this.#sealed.length = 0;
+    this.#hits.clear();
   }
 
   /** A decision's JSON: what is stored, and what is answered to whoever asks again. */
@@ -429,10 +444,19 @@ export class SessionStore {
     return decision;
   }
 
-  #insertDecision({ decision, fingerprint, state, matter, pieces, trace }: Decided): void {
-    this.#sql.exec(
-      `INSERT INTO decisions (id, fingerprint, state, answer, matter, approval, reserved_micro_usd, expires_at, action, at, kept, kept_until,
-         pieces) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+  #writeDecided(): void {
+    if (this.#decided.size === 0) return;
+    const rows = Array.from(this.#decided.values(), (decided) => this.#rowOf(decided));
+    for (const { text, values } of insertsOf("decisions", DECISION_COLUMNS, rows)) this.#sql.exec(text, ...values);
+    for (const { trace } of this.#decided.values()) {
+      if (trace !== null && trace.keptUntil !== null) this.#forgetAt = Math.min(this.#forgetAt, trace.keptUntil);
+    }
+    this.#decided.clear();
+  }
+
+  /** In the order of `DECISION_COLUMNS`. */
+  #rowOf({ decision, fingerprint, state, matter, pieces, trace }: Decided): readonly Stored[] {
+    return [
       decision.id,
       fingerprint,
       state,
@@ -446,11 +470,11 @@ export class SessionStore {
       trace === null || trace.kept === null ? null : JSON.stringify(trace.kept),
       trace?.keptUntil ?? null,
       pieces.length === 0 ? null : JSON.stringify(pieces),
-    );
-    if (trace !== null && trace.keptUntil !== null) this.#forgetAt = Math.min(this.#forgetAt, trace.keptUntil);
+    ];
   }
 
   #settleDecision({ id, state, became, postedMicroUsd, overrunMicroUsd, pieces, told }: Settled): void {
+    this.#writeDecided();
     const { outcome, outputs, losesOutputs, endedAt } = became;
     this.#sql.exec(
       `UPDATE decisions SET state = ?, posted_micro_usd = ?, overrun_micro_usd = ?, told_fingerprint = ?, told = ?, ended_at = ?, outcome = ?, pieces = ?,
@@ -492,6 +516,7 @@ export class SessionStore {
   }
 
   #readCalls(pattern: string, since: Instant): readonly Trace[] {
+    this.#writeDecided();
     // The platform takes no pattern of more than 50 bytes: the letters before a glob's first star are looked up, and the glob is held to what that finds.
     const star = pattern.indexOf("*");
     const [from, to] = star < 0 ? [pattern, pattern] : [pattern.slice(0, star), `${pattern.slice(0, star)}~`];
@@ -517,8 +542,26 @@ export class SessionStore {
     return rows.toArray().map(({ at }) => at);
   }
 
-  #writeHit(pattern: string, at: Instant, keepMs: number): void {
-    this.#sql.exec("INSERT INTO hits (pattern, at, count) VALUES (?, ?, 1) ON CONFLICT (pattern, at) DO UPDATE SET count = count + 1", pattern, at);
+  /** All calls of one turn are made at one instant: they are one row. */
+  #count({ log, at, keepMs }: Extract<Effect, { kind: "hit" }>): void {
+    const known = this.#hits.get(log);
+    assert(known === undefined || known.at === at, "a turn is one instant");
+    if (known === undefined) this.#hits.set(log, { at, count: 1, keepMs });
+    else known.count++;
+  }
+
+  #writeHits(): void {
+    for (const [pattern, { at, count, keepMs }] of this.#hits) this.#writeHit(pattern, at, count, keepMs);
+    this.#hits.clear();
+  }
+
+  #writeHit(pattern: string, at: Instant, count: number, keepMs: number): void {
+    this.#sql.exec(
+      "INSERT INTO hits (pattern, at, count) VALUES (?, ?, ?) ON CONFLICT (pattern, at) DO UPDATE SET count = count + excluded.count",
+      pattern,
+      at,
+      count,
+    );
     // The first after waking up cleans up what an earlier memory left.
     const written = (this.#hitsWritten.get(pattern) ?? HITS_BETWEEN_CLEANING) + 1;
     // Deleting what has left every window costs a row each; doing it now and then keeps the table within twice what windows look at.
@@ -529,6 +572,23 @@ export class SessionStore {
 }
 
 const HITS_BETWEEN_CLEANING = 64;
+
+/** What a decision's row is made of, as `#rowOf` says it. */
+const DECISION_COLUMNS = [
+  "id",
+  "fingerprint",
+  "state",
+  "answer",
+  "matter",
+  "approval",
+  "reserved_micro_usd",
+  "expires_at",
+  "action",
+  "at",
+  "kept",
+  "kept_until",
+  "pieces",
+] as const;
 
 type AccountRow = { posted_micro_usd: number; pending_micro_usd: number; leased_micro_usd: number; overrun_micro_usd: number };
 
@@ -657,7 +717,7 @@ function sharesOf(text: string): Shares {
   return {
     ...rest,
     slices: new Map(slices.map((slice) => [sliceKey(slice), slice])),
-    permits: new Map(permits.map((one) => [permitKey(one), one])),
+    permits: new Map(permits.map((one) => [permitKey(one), { ...noPermits(one), ...one }])),
   };
 }
 

@@ -11,7 +11,7 @@ import { policyDigest } from "../core/policy/digest.ts";
 import type { PolicyRef } from "../core/policy/findings.ts";
 import { mergePolicies } from "../core/policy/merge.ts";
 import { readPolicy } from "../core/policy/parse.ts";
-import { couldComeBack, EMPTY_POOL, give, giveCalls, leasedTo, type Pool, type PoolKey, sliceWord } from "../core/pool.ts";
+import { couldComeBack, EMPTY_POOL, give, giveCalls, type Holding, leasedTo, type Pool, type PoolKey, sliceWord } from "../core/pool.ts";
 import { type Refusal, refusal } from "../core/refusals.ts";
 import type { Principal } from "../core/request.ts";
 import { err, ok, type Result } from "../core/result.ts";
@@ -180,7 +180,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     const patience = Date.now() + RECALL_PATIENCE_MS;
     const asked = new Set<SessionId>();
     while (given !== null && given.scarce.length > 0 && Date.now() < patience) {
-      if (!(await this.#bringBack(session, given.scarce, asked))) break;
+      if (!(await this.#bringBack(session, given.scarce, asked, patience - Date.now()))) break;
       given = this.#giveAgain(call, false);
     }
     if (given !== null && given.scarce.length > 0) given = this.#giveAgain(call, true);
@@ -198,6 +198,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     this.#known((now) => {
       this.#hear(session, draw, now);
       this.#store.closeSession(session);
+      this.#orders.forgetSession(session);
       return ok(null);
     });
   }
@@ -255,6 +256,8 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
       if (target.type === "tenant" && target.id !== this.#store.readTenant().id) return err(noSuchTenant());
       if (target.type === "session" && this.#store.findSession(target.id as SessionId) === null)
         return err(refusal("not_found", `There is no session "${target.id}".`));
+      const room = this.#orders.roomFor(intervention, now);
+      if (!room.ok) return room;
       this.#store.raiseEpoch();
       const { epoch } = this.#store.readTenant();
       this.#orders.put(intervention, epoch, now);
@@ -501,12 +504,13 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     const { id: tenant } = this.#store.readTenant();
     const { name } = wish;
     const before = this.#issuers.find(name);
+    // Before the claim: a name that is refused leaves nothing in what tenants share.
+    if (before === null && this.#issuers.count() >= MOST_ISSUERS) return err(TOO_MANY_ISSUERS);
     // First, so that a token finds its way here as soon as it is believed here.
     await this.env.DIRECTORY.getByName(issuerKey(wish.issuer)).claim({ tenant, name });
     const done = this.#known((now): Outcome<{ readonly issuer: IssuerRow; readonly created: boolean; readonly isSame: boolean }> => {
       const known = this.#issuers.find(name);
-      if (known === null && this.#issuers.count() >= MOST_ISSUERS)
-        return err(refusal("body_invalid", `A tenant registers at most ${MOST_ISSUERS} issuers.`, [{ pointer: "", message: "is one too many" }]));
+      if (known === null && this.#issuers.count() >= MOST_ISSUERS) return err(TOO_MANY_ISSUERS);
       if (known !== null) {
         const { version: _version, updatedAt: _at, updatedBy: _by, ...said } = known;
         if (canonicalJson(said) === canonicalJson(wish)) return ok({ issuer: known, created: false, isSame: true });
@@ -519,7 +523,11 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
       this.#changed();
       return ok({ issuer, created: known === null, isSame: false });
     });
-    if (!done.ok) return done;
+    if (!done.ok) {
+      // Somebody else took the last place while the claim was made.
+      if (this.#issuers.find(name)?.issuer !== wish.issuer) await this.env.DIRECTORY.getByName(issuerKey(wish.issuer)).release({ tenant, name });
+      return done;
+    }
     const { isSame, ...answer } = done.value;
     if (!isSame) await this.#push();
     if (before !== null && before.issuer !== wish.issuer) await this.env.DIRECTORY.getByName(issuerKey(before.issuer)).release({ tenant, name });
@@ -584,6 +592,14 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
       const known = this.#store.findToken(id);
       // Tokens of the tenant's own issuers are known by nothing but the ids under which they were used.
       if (known === null && this.#issuers.count() === 0) return err(refusal("not_found", `There is no token "${id}".`));
+      // A lease names so many. One more would make the oldest good again in sessions, and nobody would be told.
+      if (known === null && !this.#issuers.isRevoked(id) && this.#issuers.revoked(MOST_FOREIGN_REVOKED).length >= MOST_FOREIGN_REVOKED)
+        return err(
+          refusal(
+            "body_invalid",
+            `At most ${MOST_FOREIGN_REVOKED} tokens of the tenant's own issuers are revoked one by one. Delete the issuer, or register it with other keys.`,
+          ),
+        );
       if (known === null ? !this.#issuers.revoke(id, now) : known.revokedAt !== null) return ok(null);
       if (known !== null) this.#store.revokeToken(id, now);
       this.#record("token", principal, { event: "revoked", id });
@@ -680,13 +696,13 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
         const pool = this.#pools.readPool(key);
         const holding = this.#pools.readHolding(session, key);
         const asked = draw.slices.find((one) => one.scope === scope && one.window === span.window) ?? null;
-        const wanted = asked === null || isCurrent ? asked : { ...asked, needsMicroUsd: ZERO_USD };
+        const wanted = asked === null || isCurrent ? asked : { ...asked, needsMicroUsd: ZERO_USD, leastMicroUsd: ZERO_USD };
         let given = give(pool, holding, span, wanted);
-        if (given.isShort && !partly && couldComeBack(given.pool, given.holding)) {
+        if (wanted !== null && given.isShort && !partly && couldComeBack(given.pool, given.holding, wanted)) {
           scarce.push({ kind: "money", key });
-          given = give(pool, holding, span, wanted === null ? null : { ...wanted, needsMicroUsd: ZERO_USD });
+          given = give(pool, holding, span, { ...wanted, needsMicroUsd: ZERO_USD, leastMicroUsd: ZERO_USD });
         }
-        if (given.pool.grantedMicroUsd !== 0 || pool.grantedMicroUsd !== 0) this.#writePool(session, key, pool, given);
+        if (isMoved(pool, given.pool) || isMoved(holding, given.holding)) this.#writePool(session, key, pool, given, now);
         if (asked !== null) {
           slices.push(sliceWord(asked, span.startsAt, given));
           this.#alert(key, given.pool, asked);
@@ -712,9 +728,10 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     return { scarce, word: isCurrent ? { ask: draw.ask, slices, permits } : null };
   }
 
-  #writePool(session: SessionId, key: PoolKey, before: Pool, { pool, holding }: ReturnType<typeof give>): void {
-    // The first to spend in a new stretch clears away what nobody looks at any more.
-    if (before === EMPTY_POOL) this.#pools.forgetBefore(key.window, key.startsAt - KEPT_MS[key.window]);
+  #writePool(session: SessionId, key: PoolKey, before: Pool, { pool, holding }: ReturnType<typeof give>, now: Instant): void {
+    // The first of a tenant to spend in a new stretch clears away what nobody looks at any more. A session's clock may be ahead; this is the tenant's to judge.
+    const startsAt = Math.min(key.startsAt, stretchAt(key.window, now).startsAt);
+    if (before === EMPTY_POOL && key.scope === "tenant") this.#pools.forgetBefore(key.window, startsAt - KEPT_MS[key.window]);
     this.#pools.write(session, key, pool, holding);
   }
 
@@ -723,12 +740,17 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     const known = this.#pools.readAlerted(key);
     const limit = asked !== null && asked.alerts.length > 0 ? asked : known;
     if (limit === null || limit.limitMicroUsd === 0) return;
-    const told = known !== null && known.limitMicroUsd === limit.limitMicroUsd ? known.millionths : 0;
+    // Sessions under several policies see one account under several limits, each with thresholds of its own.
+    const told = known?.told[limit.limitMicroUsd] ?? 0;
     const spentMicroUsd = microUsdOf(postedMicroUsd + pendingMicroUsd);
     const crossed = reached(limit.limitMicroUsd, spentMicroUsd, limit.alerts, told);
     const millionths = Math.max(told, ...crossed.map(millionthsOf));
-    if (known === null || known.limitMicroUsd !== limit.limitMicroUsd || millionths !== known.millionths)
-      this.#pools.writeAlerted(key, { limitMicroUsd: limit.limitMicroUsd, alerts: limit.alerts, millionths });
+    if (known?.limitMicroUsd !== limit.limitMicroUsd || millionths !== told)
+      this.#pools.writeAlerted(key, {
+        limitMicroUsd: limit.limitMicroUsd,
+        alerts: limit.alerts,
+        told: { ...known?.told, [limit.limitMicroUsd]: millionths },
+      });
     const name = key.scope === "agent" ? key.target : this.#store.readTenant().id;
     for (const threshold of crossed) {
       const alert = alertText({ scope: key.scope, name, limitMicroUsd: limit.limitMicroUsd, spentMicroUsd, threshold });
@@ -738,7 +760,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
   }
 
   /** Asks those who hold what is scarce, and were not asked `before`, to give back what they have not spent. Answers whether there was anybody to ask. */
-  async #bringBack(asker: SessionId, scarce: readonly Scarce[], before: Set<SessionId>): Promise<boolean> {
+  async #bringBack(asker: SessionId, scarce: readonly Scarce[], before: Set<SessionId>, patienceMs: number): Promise<boolean> {
     const { id: tenant } = this.#store.readTenant();
     const holders = new Set(
       scarce.flatMap(({ kind, key }) =>
@@ -751,7 +773,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     if (asked.length === 0) return false;
     for (const one of asked) before.add(one);
     await this.#within(
-      RECALL_PATIENCE_MS,
+      patienceMs,
       asked.map((one) => this.#recall(tenant, one)),
     );
     return true;
@@ -952,6 +974,11 @@ export interface Heard {
   readonly draw: Draw | null;
 }
 
+const isMoved = (before: Holding, after: Holding): boolean =>
+  before.grantedMicroUsd !== after.grantedMicroUsd ||
+  before.postedMicroUsd !== after.postedMicroUsd ||
+  before.pendingMicroUsd !== after.pendingMicroUsd;
+
 /** Whom an account is of: the tenant's own has no other name. */
 const targetOf = (scope: "agent" | "tenant", agent: string): string => (scope === "agent" ? agent : "");
 
@@ -978,6 +1005,10 @@ function stateUnder(
   if (against.some(({ order }) => order.state === "killed")) return "killed";
   return against.length > 0 ? "paused" : "active";
 }
+
+const TOO_MANY_ISSUERS = refusal("body_invalid", `A tenant registers at most ${MOST_ISSUERS} issuers.`, [
+  { pointer: "", message: "is one too many" },
+]);
 
 const noSuchIssuer = (name: string): Refusal => refusal("not_found", `There is no issuer "${name}".`);
 

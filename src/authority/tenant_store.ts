@@ -173,7 +173,7 @@ export class TenantStore {
   }
 
   addEntry(sealed: SealedEntry): void {
-    this.#outbox.add(sealed);
+    this.#outbox.add([sealed]);
     this.#sql.exec("UPDATE tenant SET seq = ?, head_hash = ?", sealed.entry.seq, sealed.hash);
   }
 

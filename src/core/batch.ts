@@ -57,13 +57,18 @@ function judgeTogether(turn: Turn, members: readonly Member[]): readonly (Judgem
 
 /** What the tenant must be asked for before a batch can be decided: all that it would take of whatever is too small for it. */
 function shortsOf(turn: Turn, members: readonly Member[]): readonly Short[] {
-  if (!members.some(({ ask, prior }) => prior === null && ask.tenant === "unasked" && sharesAnything(ask))) return [];
+  if (!members.some(({ ask, prior }) => prior === null && ask.tenant !== "lost" && sharesAnything(ask))) return [];
   const trial = openTurn(forkBook(turn.book), turn.now, turn);
   const found = new Map<string, Short>();
   for (const { ask, fingerprint, prior } of members) {
     if (prior !== null) continue;
     const judgement = judge(trial.book, ask, turn.now);
-    for (const short of judgement.shorts) found.set(short.kind === "money" ? sliceKey(short.limit) : permitKey(short), short);
+    for (const short of judgement.shorts) {
+      const key = short.kind === "money" ? sliceKey(short.limit) : permitKey(short);
+      const known = found.get(key);
+      const isLess = known?.kind === "money" && short.kind === "money" && known.leastMicroUsd < short.leastMicroUsd;
+      found.set(key, isLess ? { ...short, leastMicroUsd: known.leastMicroUsd } : short);
+    }
     conclude(trial, ask, { ...judgement, shorts: [] }, fingerprint);
   }
   return [...found.values()].flatMap((short): readonly Short[] => {

@@ -279,8 +279,9 @@ function sharedAccount({ shares }: Book, limit: SharedLimit): Account {
   const { postedMicroUsd, pendingMicroUsd, overrunMicroUsd } = spanOf(shares, limit.window);
   const others = sliceOf(shares, limit)?.others;
   return {
-    postedMicroUsd: microUsdOf(postedMicroUsd + (others?.postedMicroUsd ?? 0)),
-    pendingMicroUsd: microUsdOf(pendingMicroUsd + (others?.pendingMicroUsd ?? 0)),
+    // A figure for people: what decides is the slice. It stays at the largest number rather than stop the record.
+    postedMicroUsd: microUsdOf(Math.min(Number.MAX_SAFE_INTEGER, postedMicroUsd + (others?.postedMicroUsd ?? 0))),
+    pendingMicroUsd: microUsdOf(Math.min(Number.MAX_SAFE_INTEGER, pendingMicroUsd + (others?.pendingMicroUsd ?? 0))),
     leasedMicroUsd: others?.leasedMicroUsd ?? ZERO_USD,
     overrunMicroUsd,
   };

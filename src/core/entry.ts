@@ -134,6 +134,8 @@ export interface SealedEntry {
   readonly canonical: string;
   readonly hash: string;
   readonly payload: Payload | null;
+  /** The same as the text whose digest the entry has: it travels and is kept as that text, and nobody prints it again. */
+  readonly beside: string | null;
 }
 
 /** Where a chain stands: the next entry gets `seq + 1` and names `hash` as the one before it. */
@@ -150,19 +152,18 @@ export type EntryDraft = Pick<Entry, "id" | "kind" | "timestamp" | "tenant_id" |
 
 /** Gives a draft the next place in its chain. What the draft leaves out is absent: `null`, empty, or zero money. */
 export function seal(sha256: Sha256, head: ChainHead, draft: EntryDraft, payload: Payload | null): SealedEntry {
+  // The digest is that of the canonical JSON with the salt as a member.
+  const beside = payload === null ? null : canonicalJson(payload);
   const entry: Entry = {
     ...NOTHING,
     ...draft,
     seq: head.seq + 1,
     prev_hash: head.hash,
-    payload_digest: payload === null ? null : payloadDigest(sha256, payload),
+    payload_digest: beside === null ? null : digestOf(sha256, beside),
   };
   const canonical = canonicalJson(entry);
-  return { entry, canonical, hash: sha256(canonical), payload };
+  return { entry, canonical, hash: sha256(canonical), payload, beside };
 }
-
-/** SHA-256 over the payload's canonical JSON, its salt included as a member. */
-export const payloadDigest = (sha256: Sha256, payload: Payload): Digest => digestOf(sha256, canonicalJson(payload));
 
 /**
  * An entry that says nothing. Its members stand in the order of the canonical form, and spreading others over it keeps that order: so an entry is

@@ -44,7 +44,13 @@ export interface EventFilter {
   readonly action?: string | undefined;
 }
 
-/** The events of one entry, in order. Inputs, outputs and people's reasons stay in the record: who may read them reads it. */
+/** So many listeners one token may be at once, so that no agent takes the places of the people who watch. */
+export const MOST_LISTENERS_OF_ONE_TOKEN = 10;
+
+/**
+ * The events of one entry, in order. An event shows what the entry itself shows, such as the reason that a person gave for a kill; inputs and outputs lie
+ * beside the entry and stay there: who may read the ledger reads them.
+ */
 export function eventsOf(entry: Entry, hash: string, index: number): readonly LedgerEvent[] {
   const event = (part: number, type: string, details: LedgerEvent["details"]): LedgerEvent => ({
     id: part === 0 ? String(index) : `${index}.${part}`,

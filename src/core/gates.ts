@@ -20,7 +20,7 @@ import type {
 } from "./policy/findings.ts";
 import type { ReasonCode } from "./reasons.ts";
 import type { ActionRequest } from "./request.ts";
-import { isCovered, leftOf, permitKey, type Short, spanOf } from "./shares.ts";
+import { isCovered, isPermitted, leftOf, permitKey, type Short, sliceOf, spanOf } from "./shares.ts";
 import { shownText } from "./shown.ts";
 import type { Instant } from "./time.ts";
 import { keptOf, priorOf, seenAt, type Trace, valueAt } from "./trail.ts";
@@ -319,9 +319,9 @@ function sharedRateNos({ book, now, tenant }: Question, { rates }: Findings): re
     if (shared === null || seen.has(permitKey(shared))) return [];
     seen.add(permitKey(shared));
     const permits = book.shares.permits.get(permitKey(shared));
-    if (permits !== undefined && permits.unused > 0) return [];
-    if (tenant === "lost") return [{ mode: "enforce", no: unreached() }];
     const limits = rates.filter(({ per, pattern }) => per === rate.per && pattern === rate.pattern).map(({ max, windowMs }) => ({ max, windowMs }));
+    if (permits !== undefined && isPermitted(permits, limits)) return [];
+    if (tenant === "lost") return [{ mode: "enforce", no: unreached() }];
     const wait = permits?.fitsAt == null ? null : Math.max(1, permits.fitsAt - now);
     return [{ mode: "enforce", no: rateNo(rate, wait), short: tenant === "unasked" ? { kind: "calls", ...shared, limits } : undefined }];
   });
@@ -399,8 +399,9 @@ function sharedBudgetNo({ book, amountMicroUsd, tenant, now }: Question, finding
   const later = wait === null ? "Only more budget helps." : `More is there in ${wait} ms.`;
   const hint = left === 0 ? `Nothing is left. ${later}` : `Ask for at most ${formatUsd(left)} USD. ${later}`;
   const found = no(`${limit.scope}_budget_exceeded`, left === 0 ? "session" : "action", message, budgetRule(limit), wait, hint);
-  if (tenant === "heard") return { mode: "enforce", no: found };
-  return { mode: "enforce", no: found, short: { kind: "money", limit, amountMicroUsd, alerts: findings.alerts } };
+  // What was heard may have been of a stretch that has ended since: of this one nothing is known.
+  if (tenant === "heard" && sliceOf(shares, limit) !== null) return { mode: "enforce", no: found };
+  return { mode: "enforce", no: found, short: { kind: "money", limit, amountMicroUsd, leastMicroUsd: amountMicroUsd, alerts: findings.alerts } };
 }
 
 /** Asks the reserve for winding down, of an action that is paid from it already. */

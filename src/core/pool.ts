@@ -38,18 +38,23 @@ export function give(
   pool: Pool,
   holding: Holding,
   span: Pick<Span, "postedMicroUsd" | "pendingMicroUsd">,
-  asked: Pick<SliceDraw, "limitMicroUsd" | "holdsMicroUsd" | "needsMicroUsd"> | null,
+  asked: Pick<SliceDraw, "limitMicroUsd" | "holdsMicroUsd" | "needsMicroUsd" | "leastMicroUsd"> | null,
 ): { readonly pool: Pool; readonly holding: Holding; readonly grantedMicroUsd: MicroUsd; readonly isExact: boolean; readonly isShort: boolean } {
   const { postedMicroUsd, pendingMicroUsd } = span;
   const spent = postedMicroUsd + pendingMicroUsd;
   const holds = Math.max(asked?.holdsMicroUsd ?? 0, spent);
   const others = pool.grantedMicroUsd - holding.grantedMicroUsd;
+  // What no number tells is beyond every limit: it is not counted, and nothing is given of such an account.
+  if (others + holds > Number.MAX_SAFE_INTEGER) return { pool, holding, grantedMicroUsd: ZERO_USD, isExact: true, isShort: asked !== null };
   const free = Math.max(0, (asked?.limitMicroUsd ?? 0) - others - holds);
   const missing = Math.max(0, spent + (asked?.needsMicroUsd ?? 0) - holds);
   const part = Math.floor(free / (PARTS * Math.max(1, pool.holders + (isHolder(holding) ? 0 : 1))));
-  const isShort = missing > free;
-  // Nobody is given more than it asked for who asked for nothing.
-  const granted = missing === 0 ? 0 : Math.min(free, Math.max(missing, part));
+  const isOverrun =
+    asked !== null && spent + pool.postedMicroUsd - holding.postedMicroUsd + pool.pendingMicroUsd - holding.pendingMicroUsd > asked.limitMicroUsd;
+  const isShort = missing > free || isOverrun;
+  // Nobody is given more than it asked for who asked for nothing, nor anything that is of no use to it.
+  const isUseless = spent + (asked?.leastMicroUsd ?? 0) - holds > free;
+  const granted = missing === 0 || isUseless ? 0 : Math.min(free, Math.max(missing, part));
   const next: Holding = { grantedMicroUsd: microUsdOf(holds + granted), postedMicroUsd, pendingMicroUsd };
   return {
     pool: replaced(pool, holding, next),
@@ -155,8 +160,9 @@ const replaced = (pool: Pool, before: Holding, after: Holding): Pool => ({
   holders: pool.holders + Number(isHolder(after)) - Number(isHolder(before)),
 });
 
-/** Whether others hold enough, unspent, that asking them could give what is missing. */
-export const couldComeBack = (pool: Pool, holding: Holding): boolean => leasedTo(pool) - leasedTo(holding) > 0;
+/** Whether others hold enough, unspent, that asking them could give at least some of what is missing. */
+export const couldComeBack = (pool: Pool, holding: Holding, asked: Pick<SliceDraw, "limitMicroUsd" | "leastMicroUsd">): boolean =>
+  leasedTo(pool) > leasedTo(holding) && pool.postedMicroUsd + pool.pendingMicroUsd + asked.leastMicroUsd <= asked.limitMicroUsd;
 
 /** An account of a tenant, in one stretch. */
 export interface PoolKey {

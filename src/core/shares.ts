@@ -49,6 +49,8 @@ export interface Permits {
   readonly per: "agent" | "tenant";
   readonly pattern: string;
   readonly unused: number;
+  /** The limits under which leave was given. */
+  readonly limits: readonly CallLimit[];
   readonly used: readonly Instant[];
   /** How many uses the tenant has heard of. */
   readonly told: number;
@@ -64,6 +66,7 @@ export const noPermits = ({ per, pattern }: Pick<Permits, "per" | "pattern">): P
   per,
   pattern,
   unused: 0,
+  limits: [],
   used: [],
   told: 0,
   remaining: 0,
@@ -71,6 +74,13 @@ export const noPermits = ({ per, pattern }: Pick<Permits, "per" | "pattern">): P
   fitsAt: null,
   isExact: false,
 });
+
+/** Whether a session may make a call without asking. Not under leave that was given under a looser limit than is in force. */
+export const isPermitted = ({ unused, limits }: Permits, inForce: readonly CallLimit[]): boolean => unused > 0 && isAsTight(limits, inForce);
+
+/** Whether what keeps to `limits` keeps to each of `others`. */
+const isAsTight = (limits: readonly CallLimit[], others: readonly CallLimit[]): boolean =>
+  others.every(({ max, windowMs }) => limits.some((limit) => limit.max <= max && limit.windowMs >= windowMs));
 
 /** Everything a session shares. */
 export interface Shares {
@@ -81,6 +91,8 @@ export interface Shares {
   ask: number;
   /** The last of them that was answered: the same answer again says nothing new. */
   heard: number;
+  /** Whether something was spent or given back that the tenant may not have heard of. */
+  untold: boolean;
 }
 
 export const noShares = (at: Instant): Shares => ({
@@ -89,6 +101,7 @@ export const noShares = (at: Instant): Shares => ({
   permits: new Map(),
   ask: 0,
   heard: 0,
+  untold: false,
 });
 
 export const forkShares = (shares: Shares): Shares => ({ ...shares, slices: new Map(shares.slices), permits: new Map(shares.permits) });
@@ -119,6 +132,7 @@ export function rollSpans(shares: Shares, now: Instant): void {
 
 /** Counts a change where its instant falls. What falls into a stretch that has ended counts nowhere: no limit looks there any more. */
 export function countPiece(shares: Shares, { at, posted, pending, overrun }: PieceDelta): void {
+  shares.untold = true;
   shares.spans = shares.spans.map((span) =>
     at < span.startsAt || (span.endsAt !== null && at >= span.endsAt)
       ? span
@@ -130,6 +144,9 @@ export function countPiece(shares: Shares, { at, posted, pending, overrun }: Pie
         },
   );
 }
+
+/** Since when the youngest of the spans runs: no clock that counts in them may be before it. */
+export const beganAt = ({ spans }: Shares): Instant => Math.max(...spans.map(({ startsAt }) => startsAt));
 
 export function spanOf(shares: Shares, window: BudgetWindow): Span {
   const span = shares.spans.find((one) => one.window === window);
@@ -222,7 +239,13 @@ export function resizePieces(
 
 /** What a decision found too small to be decided by: the tenant must be asked. */
 export type Short =
-  | { readonly kind: "money"; readonly limit: SharedLimit; readonly amountMicroUsd: MicroUsd; readonly alerts: readonly number[] }
+  | {
+      readonly kind: "money";
+      readonly limit: SharedLimit;
+      readonly amountMicroUsd: MicroUsd;
+      readonly leastMicroUsd: MicroUsd;
+      readonly alerts: readonly number[];
+    }
   | { readonly kind: "calls"; readonly per: Permits["per"]; readonly pattern: string; readonly limits: readonly CallLimit[] };
 
 export interface CallLimit {
@@ -245,6 +268,8 @@ export interface SliceDraw {
   readonly limitMicroUsd: MicroUsd;
   readonly holdsMicroUsd: MicroUsd;
   readonly needsMicroUsd: MicroUsd;
+  /** The least of it that is of any use. */
+  readonly leastMicroUsd: MicroUsd;
   readonly alerts: readonly number[];
 }
 
@@ -295,13 +320,18 @@ export interface PermitWord {
  */
 export function draw(shares: Shares, shorts: readonly Short[], givesBack: boolean): Draw {
   shares.ask++;
-  const needs = new Map<string, { readonly limit: SharedLimit; sum: number; alerts: readonly number[] }>();
+  const needs = new Map<string, { readonly limit: SharedLimit; sum: number; least: MicroUsd; alerts: readonly number[] }>();
   const calls = new Map<string, { count: number; limits: readonly CallLimit[] }>();
   for (const short of shorts) {
     if (short.kind === "money") {
       const key = sliceKey(short.limit);
       const known = needs.get(key);
-      needs.set(key, { limit: short.limit, sum: (known?.sum ?? 0) + short.amountMicroUsd, alerts: short.alerts });
+      needs.set(key, {
+        limit: short.limit,
+        sum: (known?.sum ?? 0) + short.amountMicroUsd,
+        least: minUsd(known?.least ?? short.leastMicroUsd, short.leastMicroUsd),
+        alerts: short.alerts,
+      });
     } else {
       const key = permitKey(short);
       const known = calls.get(key);
@@ -317,8 +347,11 @@ export function draw(shares: Shares, shorts: readonly Short[], givesBack: boolea
     if (givesBack || slice.isExact || isOld)
       shares.slices.set(key, { ...slice, allowanceMicroUsd: minUsd(slice.allowanceMicroUsd, spentIn(spanOf(shares, slice.window))) });
   }
-  for (const [key, permits] of shares.permits)
-    if (givesBack || (permits.isExact && !calls.has(key))) shares.permits.set(key, { ...permits, unused: 0 });
+  for (const [key, permits] of shares.permits) {
+    const call = calls.get(key);
+    const isOld = call !== undefined && !isAsTight(permits.limits, call.limits);
+    if (givesBack || isOld || (permits.isExact && call === undefined)) shares.permits.set(key, { ...permits, unused: 0 });
+  }
 
   const slices: SliceDraw[] = [];
   for (const key of new Set([...shares.slices.keys(), ...needs.keys()])) {
@@ -331,6 +364,7 @@ export function draw(shares: Shares, shorts: readonly Short[], givesBack: boolea
       limitMicroUsd,
       holdsMicroUsd: slice?.allowanceMicroUsd ?? ZERO_USD,
       needsMicroUsd: microUsdOf(Math.min(need?.sum ?? 0, Number.MAX_SAFE_INTEGER)),
+      leastMicroUsd: need?.least ?? ZERO_USD,
       alerts: need?.alerts ?? [],
     });
   }
@@ -345,12 +379,28 @@ export function draw(shares: Shares, shorts: readonly Short[], givesBack: boolea
 export function hear(shares: Shares, word: Word, told: Draw): boolean {
   if (word.ask !== shares.ask || told.ask !== shares.ask || shares.heard === shares.ask) return false;
   shares.heard = word.ask;
+  // Spans are replaced and not changed.
+  if (shares.spans === told.spans) shares.untold = false;
   for (const { scope, window, startsAt, limitMicroUsd, grantedMicroUsd, others, isExact } of word.slices) {
     const key = sliceKey({ scope, window });
     // The stretch has ended while the word was on its way.
     if (spanOf(shares, window).startsAt !== startsAt) continue;
-    const held = shares.slices.get(key)?.allowanceMicroUsd ?? heldOf(told, key);
-    shares.slices.set(key, { scope, window, startsAt, limitMicroUsd, allowanceMicroUsd: microUsdOf(held + grantedMicroUsd), others, isExact });
+    const said = told.slices.find((one) => sliceKey(one) === key);
+    const holds = said?.holdsMicroUsd ?? ZERO_USD;
+    // What it had spent beyond what it held, the tenant has counted as given before it gave more.
+    const spent = told.spans.find((span) => span.window === window);
+    const held = grantedMicroUsd === 0 || spent === undefined ? holds : Math.max(holds, spentIn(spent));
+    // Of what was not asked for, little is left for as long as nobody has heard otherwise.
+    const staysExact = (said?.needsMicroUsd ?? 0) === 0 && shares.slices.get(key)?.isExact === true;
+    shares.slices.set(key, {
+      scope,
+      window,
+      startsAt,
+      limitMicroUsd,
+      allowanceMicroUsd: microUsdOf(held + grantedMicroUsd),
+      others,
+      isExact: isExact || staysExact,
+    });
   }
   for (const { per, pattern, granted, remaining, resetsAt, fitsAt, isExact } of word.permits) {
     const key = permitKey({ per, pattern });
@@ -358,16 +408,14 @@ export function hear(shares: Shares, word: Word, told: Draw): boolean {
     const said = told.permits.find((one) => permitKey(one) === key);
     if (known === undefined || said === undefined) continue;
     const heard = said.used.at.length;
+    const wasAsked = said.limits.length > 0;
     shares.permits.set(key, {
-      per,
-      pattern,
+      ...known,
       unused: known.unused + granted,
       used: known.used.slice(heard),
       told: known.told + heard,
-      remaining,
-      resetsAt,
-      fitsAt,
-      isExact,
+      // Of what it was not asked about the tenant has said nothing new.
+      ...(wasAsked ? { limits: said.limits, remaining, resetsAt, fitsAt, isExact } : { isExact: isExact || known.isExact }),
     });
   }
   return true;
@@ -393,6 +441,7 @@ export function standAlone(shares: Shares, { budgets, rates }: Pick<Findings, "b
     const waits = limits.map(({ max, windowMs }) => waitMs(known.used, max, windowMs, now));
     shares.permits.set(key, {
       ...known,
+      limits: limits.map(({ max, windowMs }) => ({ max, windowMs })),
       unused: Math.max(0, Math.min(...limits.map(({ max, windowMs }) => max - countWithin(known.used, windowMs, now)))),
       resetsAt: now + Math.max(...limits.map(({ windowMs }) => resetMs(known.used, windowMs, now))),
       fitsAt: waits.includes(null) ? null : now + Math.max(...waits.map((wait) => wait ?? 0)),
@@ -405,12 +454,12 @@ export const holdsTooMuch = (shares: Shares): boolean =>
   [...shares.slices.values()].some((slice) => slice.isExact && unusedOf(shares, slice) > 0) ||
   [...shares.permits.values()].some(({ isExact, unused }) => isExact && unused > 0);
 
-/** Whether there is anything unspent that could go back. */
+/** Whether there is anything that the tenant should hear of before the session falls silent: what is unspent, and what may have been given and not heard of. */
 export const holdsAnything = (shares: Shares): boolean =>
+  shares.untold ||
+  shares.heard < shares.ask ||
   [...shares.slices.values()].some((slice) => unusedOf(shares, slice) > 0) ||
   [...shares.permits.values()].some(({ unused, used }) => unused > 0 || used.length > 0);
-
-const heldOf = (told: Draw, key: string): MicroUsd => told.slices.find((one) => sliceKey(one) === key)?.holdsMicroUsd ?? ZERO_USD;
 
 const openSpan = (window: BudgetWindow, at: Instant): Span => ({
   window,

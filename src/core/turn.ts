@@ -5,7 +5,7 @@ import { type AccountMovement, type Entry, type EntryDraft, type EntryKind, type
 import type { EntryId } from "./ids.ts";
 import { formatUsd, ZERO_USD } from "./money.ts";
 import type { Principal } from "./request.ts";
-import { settlePieces } from "./shares.ts";
+import { beganAt, settlePieces } from "./shares.ts";
 import { shownText } from "./shown.ts";
 import { formatInstant, type Instant } from "./time.ts";
 
@@ -24,7 +24,8 @@ export interface Turn {
 
 /** Opens a turn: moves the session's clock, which never goes back, and expires what has run out by then. */
 export function openTurn(book: Book, clock: Instant, tools: Pick<Turn, "sha256" | "fresh">): Turn {
-  const now = Math.max(clock, book.clock);
+  // Spans may have moved on without a turn: money that counts in them is never of before they began.
+  const now = Math.max(clock, book.clock, beganAt(book.shares));
   const turn: Turn = { book, now, effects: [], sha256: tools.sha256, fresh: tools.fresh };
   book.trail.begin();
   const due = expiredBy(book, now);

@@ -493,7 +493,8 @@ export interface ShippedEntry {
   /** The canonical JSON that was hashed. */
   readonly canonical: string;
   readonly hash: string;
-  readonly payload: Payload | null;
+  /** The canonical JSON of what lies beside it. */
+  readonly beside: string | null;
 }
 
 export interface LedgerFilter {

@@ -375,7 +375,6 @@ export const protectedResource = z.object({
   resource: z.string(),
   resource_name: z.string(),
   resource_documentation: z.string(),
-  jwks_uri: z.string(),
   scopes_supported: z.array(z.enum(SCOPES)),
   bearer_methods_supported: z.array(z.literal("header")),
 });

@@ -17,7 +17,7 @@ import { type Door, problemResponse } from "./problems.ts";
 import { parseQuery } from "./query.ts";
 import type { Answer, Asked, Route } from "./route.ts";
 import { ROUTES } from "./routes.ts";
-import { rateFields, type Throttled } from "./throttle.ts";
+import { LISTENERS_SPENT, LOOKUPS_SPENT, rateFields, type Throttled } from "./throttle.ts";
 
 /** What the app needs of the world: the ports, and the clock, which is read once per request. */
 export interface Wiring<E extends object> {
@@ -39,12 +39,11 @@ export function createApp<E extends object>(wiring: Wiring<E>): Hono<{ Bindings:
   };
   for (const [path, routes] of byPath(ROUTES)) {
     const pattern = path.replaceAll(/\{(\w+)\}/g, ":$1");
-    const byMethod = new Map(routes.map((route) => [route.method as string, route]));
-    const allowed = routes.flatMap(({ method }) => (method === "GET" ? ["GET", "HEAD"] : [method])).join(", ");
+    const byMethod = new Map(routes.flatMap((route) => methodsOf(route).map((method) => [method, route])));
+    const allowed = [...byMethod.keys()].join(", ");
     // One entry of the router for each path: Hono then calls its only match directly, and 405 needs no second entry.
     app.all(pattern, async (c): Promise<Response> => {
-      // Hono answers HEAD as it answers GET, and leaves the body out.
-      const route = byMethod.get(c.req.method === "HEAD" ? "GET" : c.req.method);
+      const route = byMethod.get(c.req.method);
       if (route === undefined) {
         const door = enter(c.req.raw);
         const asks = c.req.method === "OPTIONS" && c.req.raw.headers.has("Access-Control-Request-Method");
@@ -72,6 +71,10 @@ export function createApp<E extends object>(wiring: Wiring<E>): Hono<{ Bindings:
   });
   return app;
 }
+
+/** HEAD is answered as GET is, without the body. What opens a socket has no body to leave out: there HEAD would have nothing to say. */
+const methodsOf = ({ method, answers }: Route): readonly string[] =>
+  method === "GET" && answers.every(({ status }) => status !== 101) ? ["GET", "HEAD"] : [method];
 
 interface World {
   readonly ports: () => Ports;
@@ -105,7 +108,9 @@ async function serve(route: Route, request: Request, segments: Record<string, st
   let door = entered;
   try {
     const answer = await reach(route, request, segments, world, seen);
-    door = { ...entered, headers: { ...entered.headers, ...(await fieldsFor(request, world, seen)) } };
+    const isThrottled = !answer.ok && answer.error.refusal.code === "throttled";
+    const limits = isThrottled ? spentFields(seen.throttled) : littleFields(seen.throttled);
+    door = { ...entered, headers: { ...entered.headers, ...limits, ...(await pageFields(request, world, seen.tenant)) } };
     if (answer.ok && route.changesSettings && seen.tenant !== null) world.memory.forget(seen.tenant);
     if (!answer.ok && answer.error.refusal.code === "token_revoked") world.ports().identity.forget(request.headers.get("Authorization"));
     if (answer.ok) return toResponse(answer.value, door.headers);
@@ -189,15 +194,20 @@ const TOO_MANY = refusal("throttled", "This token has made too many requests; no
 /** Said of a limit only when little of it is left. */
 const LITTLE = 0.2;
 
-/** What an answer says of its token's limit, and to pages of the origins that its tenant lists. */
-async function fieldsFor(request: Request, world: World, { tenant, throttled }: Seen): Promise<Record<string, string>> {
-  const isLittle = throttled !== null && throttled.remaining < throttled.limit.requests * LITTLE;
-  const fields = isLittle ? rateFields(throttled) : {};
+const littleFields = (throttled: Throttled | null): Readonly<Record<string, string>> =>
+  throttled !== null && throttled.remaining < throttled.limit.requests * LITTLE ? rateFields(throttled) : {};
+
+/** What a 429 says of its limit. Nobody is known yet: that of looking up issuers. Else the token's; or, of who was let in, that of listeners. */
+function spentFields(throttled: Throttled | null): Readonly<Record<string, string>> {
+  if (throttled === null) return LOOKUPS_SPENT;
+  return throttled.isLet ? LISTENERS_SPENT : rateFields(throttled);
+}
+
+/** What an answer says to pages of the origins that its tenant lists. */
+async function pageFields(request: Request, world: World, tenant: string | null): Promise<Record<string, string>> {
   const origin = request.headers.get("Origin");
-  if (origin === null || tenant === null) return fields;
-  return (await world.memory.allowsOrigin(tenant, origin, world.ports(), world.now))
-    ? { ...fields, ...corsFields(origin) }
-    : { ...fields, Vary: "Origin" };
+  if (origin === null || tenant === null) return {};
+  return (await world.memory.allowsOrigin(tenant, origin, world.ports(), world.now)) ? corsFields(origin) : { Vary: "Origin" };
 }
 
 const away = (refused: Refusal, atTheDoor = false) => err({ refusal: refused, atTheDoor });

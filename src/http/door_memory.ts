@@ -1,3 +1,4 @@
+import { MOST_LOOKUPS, Ration } from "../core/ration.ts";
 import type { Principal } from "../core/request.ts";
 import type { Instant } from "../core/time.ts";
 import type { Ports, Settings } from "../flow/ports.ts";
@@ -6,6 +7,8 @@ import { DEFAULT_LIMIT, Throttle, type Throttled } from "./throttle.ts";
 /** What is remembered of a tenant's settings, or of an origin, is at most so old: one lease term. */
 const REMEMBERED_MS = 30_000;
 const MOST_REMEMBERED = 10_000;
+/** So long an answer that is made already waits to learn whether a page may read it. */
+const PATIENCE_MS = 500;
 
 interface Remembered<T> {
   readonly value: T;
@@ -17,7 +20,9 @@ export class DoorMemory {
   readonly #settings = new Map<string, Remembered<Settings>>();
   readonly #origins = new Map<string, Remembered<boolean>>();
   readonly #throttle = new Throttle();
-  readonly #asking = new Set<string>();
+  /** When it was begun to ask a tenant for its settings. Whoever asked may be cut off without a word, so this holds for one lease term. */
+  readonly #asking = new Map<string, Instant>();
+  readonly #lookups = new Ration(MOST_LOOKUPS);
 
   /**
    * Counts a request against its token's limit. The tenant's own limit is learned beside the request, not before it: until then the gateway's counts,
@@ -25,17 +30,20 @@ export class DoorMemory {
    */
   admit({ tenant, tokenId }: Principal, ports: Ports, now: Instant, background: (work: Promise<unknown>) => void): Throttled {
     const known = this.#settings.get(tenant);
-    if ((known === undefined || now - known.at >= REMEMBERED_MS) && !this.#asking.has(tenant)) {
-      this.#asking.add(tenant);
+    const askedAt = this.#asking.get(tenant);
+    const isAsking = askedAt !== undefined && now - askedAt < REMEMBERED_MS;
+    if ((known === undefined || now - known.at >= REMEMBERED_MS) && !isAsking) {
+      this.#asking.set(tenant, now);
       background(this.#learn(tenant, ports, now).finally(() => this.#asking.delete(tenant)));
     }
     return this.#throttle.admit(`${tenant} ${tokenId}`, known?.value.throttle ?? DEFAULT_LIMIT, now);
   }
 
-  /** Whether pages of this origin may read answers to this tenant's tokens. Not, where that cannot be known. */
+  /** Whether pages of this origin may read answers to this tenant's tokens. Not, where that cannot be known in time. */
   async allowsOrigin(tenant: string, origin: string, ports: Ports, now: Instant): Promise<boolean> {
     const known = this.#settings.get(tenant);
-    const settings = known !== undefined && now - known.at < REMEMBERED_MS ? known.value : await this.#learn(tenant, ports, now);
+    const isKnown = known !== undefined && now - known.at < REMEMBERED_MS;
+    const settings = isKnown ? known.value : await Promise.race([this.#learn(tenant, ports, now), later(PATIENCE_MS)]);
     return settings?.corsOrigins.includes(origin) === true;
   }
 
@@ -43,6 +51,8 @@ export class DoorMemory {
   async isOriginKnown(origin: string, ports: Ports, now: Instant): Promise<boolean> {
     const known = this.#origins.get(origin);
     if (known !== undefined && now - known.at < REMEMBERED_MS) return known.value;
+    // An origin that some tenant listed is asked after once a lease term, however many are made up meanwhile.
+    if (known?.value !== true && !this.#lookups.take(now)) return false;
     const value = await ports.directory.isOriginKnown(origin);
     remember(this.#origins, origin, { value, at: now });
     return value;
@@ -66,6 +76,8 @@ export class DoorMemory {
     }
   }
 }
+
+const later = (ms: number): Promise<null> => new Promise((resolve) => setTimeout(resolve, ms, null));
 
 function remember<T>(map: Map<string, Remembered<T>>, key: string, value: Remembered<T>): void {
   if (!map.has(key) && map.size >= MOST_REMEMBERED) {

@@ -100,6 +100,8 @@ const HEADERS = {
   ETag: { description: "Changes whenever the representation does.", schema: { type: "string" } },
   Challenge: { description: "RFC 6750.", schema: { type: "string" } },
   RetryAfter: { description: "Seconds.", schema: { type: "integer", minimum: 0 } },
+  RateLimitPolicy: { description: "The limit that was reached (draft-ietf-httpapi-ratelimit-headers-10).", schema: { type: "string" } },
+  RateLimit: { description: "What is left of it, and in how many seconds there is more.", schema: { type: "string" } },
 } as const;
 
 /** Input side everywhere: requests are described as they come in, and answers have no other side. */
@@ -226,7 +228,7 @@ export function refusalsOf(route: Route): readonly RefusalCode[] {
   const add = (...more: readonly RefusalCode[]) => {
     for (const code of more) codes.add(code);
   };
-  if (route.caller !== "anyone") add("token_missing", "token_invalid", "token_expired", "scope_insufficient");
+  if (route.caller !== "anyone") add("token_missing", "token_invalid", "token_expired", "scope_insufficient", "throttled");
   if (route.caller !== "anyone" && route.caller !== "root") add("token_revoked", "authority_unavailable");
   if (route.path.includes("{")) add("not_found");
   if (route.answers.some(({ types }) => types.length > 0)) add("not_acceptable");
@@ -259,7 +261,10 @@ function problemAnswer(status: number, codes: readonly RefusalCode[]): Json {
     headers: {
       "X-Request-ID": { $ref: "#/components/headers/RequestId" },
       ...(status === 401 || codes.includes("scope_insufficient") ? { "WWW-Authenticate": { $ref: "#/components/headers/Challenge" } } : {}),
-      ...(status === 503 ? { "Retry-After": { $ref: "#/components/headers/RetryAfter" } } : {}),
+      ...(status === 503 || status === 429 ? { "Retry-After": { $ref: "#/components/headers/RetryAfter" } } : {}),
+      ...(status === 429
+        ? { "RateLimit-Policy": { $ref: "#/components/headers/RateLimitPolicy" }, RateLimit: { $ref: "#/components/headers/RateLimit" } }
+        : {}),
     },
     content: { "application/problem+json": { schema: reference("Problem"), examples: Object.fromEntries(examples) } },
   };

@@ -62,7 +62,7 @@ export function problemResponse(refused: Refusal, { requestId, headers: common, 
   const headers = new Headers({ ...common, "Content-Type": "application/problem+json", "Cache-Control": "no-store" });
   const challenge = challengeFor(refused, scopes, origin);
   if (challenge !== null) headers.set("WWW-Authenticate", challenge);
-  if ((status === 503 || status === 429) && !headers.has("Retry-After")) headers.set("Retry-After", "1");
+  if (status === 503) headers.set("Retry-After", "1");
   return new Response(JSON.stringify(problem), { status, headers });
 }
 

@@ -1,3 +1,5 @@
+import { MOST_LISTENERS_OF_ONE_TOKEN } from "../core/events.ts";
+import { MOST_LOOKUPS } from "../core/ration.ts";
 import type { Instant } from "../core/time.ts";
 
 /** So many requests at once, which come back evenly within the window. */
@@ -65,3 +67,16 @@ export function rateFields({ isLet, limit, remaining, waitMs }: Throttled): Reco
     ...(!isLet && { "Retry-After": String(Math.max(1, seconds)) }),
   };
 }
+
+/** The same of the gateway's other limits, none of which counts requests by token: what is said where nothing of one is left. */
+export const LOOKUPS_SPENT: Readonly<Record<string, string>> = {
+  "RateLimit-Policy": `"unknown-issuers";q=${MOST_LOOKUPS};w=1`,
+  RateLimit: '"unknown-issuers";r=0;t=1',
+  "Retry-After": "1",
+};
+/** When a listener leaves, nobody knows. */
+export const LISTENERS_SPENT: Readonly<Record<string, string>> = {
+  "RateLimit-Policy": `"listeners";q=${MOST_LISTENERS_OF_ONE_TOKEN};qu="concurrent-requests"`,
+  RateLimit: '"listeners";r=0',
+  "Retry-After": "10",
+};

@@ -10,7 +10,7 @@ export const TYPE = "at+jwt";
 export const AUDIENCE = "agentsentinel";
 
 const TENANT = /^[a-z0-9-]{1,63}$/;
-const MOST_SUBJECT_CHARACTERS = 256;
+const MOST_SUBJECT_CHARACTERS = 255;
 const KINDS: readonly Principal["kind"][] = ["agent", "human", "service"];
 
 /** The claims of a recorded token. Times are whole seconds, cut downwards, so that a token never lives longer than its record says. */

@@ -1,5 +1,6 @@
 import { createLocalJWKSet, decodeJwt, decodeProtectedHeader, type JWTPayload, jwtVerify } from "jose";
 import { idFromDigest } from "../core/ids.ts";
+import { MOST_LOOKUPS, Ration } from "../core/ration.ts";
 import { type Refusal, refusal } from "../core/refusals.ts";
 import type { Principal } from "../core/request.ts";
 import { err, ok, type Result } from "../core/result.ts";
@@ -29,14 +30,15 @@ const FORBIDDEN_MEMBERS = ["jwk", "jku", "x5u", "x5c", "crit", "b64"];
 /** What only an ID token has: it says who somebody is to an application, and gives leave for nothing (RFC 9068 section 5). */
 const ID_TOKEN_CLAIMS = ["nonce", "at_hash", "c_hash"];
 const CLOCK_TOLERANCE_SECONDS = 5;
-const MOST_SUBJECT_CHARACTERS = 256;
+/** As long as a name of an agent may be everywhere else: who may act can be stopped by name. */
+const MOST_SUBJECT_CHARACTERS = 255;
 const KINDS: readonly Principal["kind"][] = ["agent", "human", "service"];
 
 /** What is remembered of registrations and of tokens is at most so old: one lease term. */
 const REMEMBERED_MS = 30_000;
 const MOST_REMEMBERED = 2_000;
-/** So many issuers that nobody here knows are looked up within a second, at most: made-up names must not become a flood of questions. */
-const MOST_LOOKUPS = 100;
+/** So soon after a look at who registered an issuer there is no other, whatever becomes of its tokens. */
+const LOOK_PAUSE_MS = 1_000;
 
 type Bearer = Extract<Caller, { kind: "bearer" }>;
 
@@ -45,14 +47,23 @@ interface Candidate {
   readonly row: IssuerRow;
 }
 
+/** Who registered an issuer, when that was looked up, and until when it may be relied on. */
+interface Looked {
+  readonly at: Instant;
+  readonly until: Instant;
+  readonly list: readonly Candidate[];
+}
+
 /** Who bears foreign tokens, as one isolate knows it. Values only. */
 export class ForeignTokens {
   readonly #registrations: Registrations;
   readonly #remote: RemoteKeys;
-  readonly #candidates = new Map<string, { readonly until: Instant; readonly list: readonly Candidate[] }>();
+  readonly #candidates = new Map<string, Looked>();
+  /** Until when it is believed that nobody registered an issuer. Apart, so that made-up names do not push out those that somebody did register. */
+  readonly #nobodys = new Map<string, Instant>();
   readonly #verified = new Map<string, { readonly until: Instant; readonly caller: Bearer }>();
   readonly #inline = new WeakMap<object, KeyFinder>();
-  #lookups = { second: 0, count: 0 };
+  readonly #lookups = new Ration(MOST_LOOKUPS);
 
   constructor(registrations: Registrations, fetch: Fetch, allowsPrivate: boolean) {
     this.#registrations = registrations;
@@ -71,6 +82,8 @@ export class ForeignTokens {
     const ordered = [...candidates.value].sort((a, b) => Number(b.tenant === claimed.tid) - Number(a.tenant === claimed.tid));
     let refused: Refusal = NOT_GOOD;
     for (const candidate of ordered) {
+      // Whom a token is for costs nothing to read: the keys of a registration for another audience are neither fetched nor waited for.
+      if (![claimed.aud].flat().includes(candidate.row.audience)) continue;
       const verified = await this.#verify(token, candidate, now);
       if (!verified.ok) {
         if (verified.error !== NOT_GOOD) refused = verified.error;
@@ -86,20 +99,29 @@ export class ForeignTokens {
   forget(token: string): void {
     this.#verified.delete(token);
     const issuer = issuerOf(token);
-    if (issuer !== null) this.forgetIssuer(issuer);
+    // A token that was revoked may be sent as often as anybody likes: it makes nobody look again more often than the pause lets.
+    if (issuer !== null) this.#doubt(issuer, {});
   }
 
   /** Forgets who registered an issuer, and how. */
   forgetIssuer(issuer: string): void {
-    this.#candidates.delete(issuer);
+    this.#doubt(issuer, { at: 0 });
+  }
+
+  /** The next token of an issuer makes somebody look again. What was known of it is old then, and not unknown: such looks are not rationed. */
+  #doubt(issuer: string, looked: Partial<Looked>): void {
+    const known = this.#candidates.get(issuer);
+    if (known !== undefined) this.#candidates.set(issuer, { ...known, ...looked, until: 0 });
+    this.#nobodys.delete(issuer);
   }
 
   async #candidatesOf(issuer: string, now: Instant): Promise<Result<readonly Candidate[], Refusal>> {
     const known = this.#candidates.get(issuer);
-    if (known !== undefined && now < known.until) return ok(known.list);
-    const second = Math.floor(now / 1000);
-    this.#lookups = this.#lookups.second === second ? { second, count: this.#lookups.count + 1 } : { second, count: 1 };
-    if (this.#lookups.count > MOST_LOOKUPS) return err(refusal("throttled", "Too many tokens of issuers that are not known here were sent at once."));
+    if (known !== undefined && (now < known.until || now - known.at < LOOK_PAUSE_MS)) return ok(known.list);
+    if (now < (this.#nobodys.get(issuer) ?? 0)) return ok([]);
+    // An issuer that somebody registered is asked after once a lease term, however many names are made up meanwhile.
+    if (known === undefined && !this.#lookups.take(now))
+      return err(refusal("throttled", "Too many tokens of issuers that are not known here were sent at once."));
     const list: Candidate[] = [];
     try {
       for (const { tenant, name } of await this.#registrations.issuersOf(issuer)) {
@@ -110,7 +132,13 @@ export class ForeignTokens {
     } catch {
       return err(refusal("authority_unavailable", "Who registered the token's issuer could not be asked."));
     }
-    remember(this.#candidates, issuer, { until: now + REMEMBERED_MS, list });
+    if (list.length > 0) {
+      this.#nobodys.delete(issuer);
+      remember(this.#candidates, issuer, { at: now, until: now + REMEMBERED_MS, list });
+    } else {
+      this.#candidates.delete(issuer);
+      remember(this.#nobodys, issuer, now + REMEMBERED_MS);
+    }
     return ok(list);
   }
 
@@ -224,7 +252,9 @@ function scopesOf(claimed: unknown, kind: Principal["kind"]): readonly Scope[] {
 
 /** The id under which a token that we did not make is recorded, and can be revoked: the same token always has the same. */
 async function tokenIdOf({ jti }: JWTPayload, token: string, issuer: string): Promise<Principal["tokenId"]> {
-  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(JSON.stringify([issuer, jti ?? token])));
+  // Without the signature: it can be spelled in several ways, and of one by ECDSA anybody can make a second that is as good.
+  const signed = token.slice(0, token.lastIndexOf("."));
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(JSON.stringify([issuer, jti ?? signed])));
   return idFromDigest("tok", Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join(""));
 }
 

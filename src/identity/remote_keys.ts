@@ -107,7 +107,7 @@ export function parseKeysUri(uri: string, allowsPrivate: boolean): Result<URL, s
 
 /** Names that are resolved inside a network, and addresses of any kind: keys are published under names. URLs spell every form of an IPv4 address alike. */
 function isPrivate(host: string): boolean {
-  const name = host.toLowerCase().replace(/\.$/, "");
+  const name = host.toLowerCase().replace(/\.+$/, "");
   if (name.startsWith("[") || /^\d+(\.\d+){3}$/.test(name)) return true;
   if (!name.includes(".")) return true;
   return ["localhost", "local", "internal", "intranet", "lan", "home", "corp", "arpa", "test", "invalid", "onion"].includes(

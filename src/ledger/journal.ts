@@ -1,5 +1,6 @@
 import { assert } from "../core/assert.ts";
 import { CHAIN_START, type ChainHead } from "../core/entry.ts";
+import { insertsOf } from "../core/insert.ts";
 import type { ShippedEntry } from "../flow/ports.ts";
 
 /** An entry with its place, waiting for D1. */
@@ -50,25 +51,17 @@ export class Journal {
     if (last === undefined) return;
     this.#makeTables();
     // The order in which entries get their index is the order of the leaves in the tenant's tree, and is settled here for good.
-    let index = this.progress().accepted;
-    for (const { seq, hash, canonical, payload } of continuing) {
-      this.#sql.exec(
-        "INSERT INTO waiting (idx, chain, seq, hash, canonical, payload) VALUES (?, ?, ?, ?, ?, ?)",
-        index++,
-        chain,
-        seq,
-        hash,
-        canonical,
-        payload === null ? null : JSON.stringify(payload),
-      );
-    }
+    const { accepted } = this.progress();
+    const rows = continuing.map(({ seq, hash, canonical, beside }, place) => [accepted + place, chain, seq, hash, canonical, beside]);
+    for (const { text, values } of insertsOf("waiting", ["idx", "chain", "seq", "hash", "canonical", "payload"], rows))
+      this.#sql.exec(text, ...values);
     this.#sql.exec(
       "INSERT INTO chains (chain, seq, hash) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq, hash = excluded.hash",
       chain,
       last.seq,
       last.hash,
     );
-    this.#sql.exec("UPDATE progress SET accepted = ?", index);
+    this.#sql.exec("UPDATE progress SET accepted = ?", accepted + continuing.length);
   }
 
   /** The next entries for D1, in order: at most `most` of them and about `octets` of text, but always one when any waits. */
@@ -87,7 +80,7 @@ export class Journal {
         seq: row.seq,
         hash: row.hash,
         canonical: row.canonical,
-        payload: row.payload === null ? null : JSON.parse(row.payload),
+        beside: row.payload,
       });
     }
     return batch;

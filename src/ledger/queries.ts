@@ -89,21 +89,33 @@ export async function reportCosts(db: D1Database, tenant: string, query: CostQue
   });
 }
 
-/** Entries in the order of the tenant's ledger, from an index on, without what lies beside them. */
+/** Entries in the order of the tenant's ledger, from an index on, without what lies beside them: at most so many, and fewer where they are large. */
 export function entriesFrom(
   db: D1Database,
   tenant: string,
   index: number,
   most: number,
 ): Reply<readonly { readonly index: number; readonly canonical: string; readonly hash: string }[]> {
-  return asked(() =>
-    drizzle(db)
-      .select({ index: entries.index, canonical: entries.canonical, hash: entries.hash })
+  return asked(() => {
+    const orm = drizzle(db);
+    // Measured first, with what comes before each: of what is too much nothing is read.
+    const measured = orm
+      .select({
+        at: entries.index,
+        before: sql<number>`sum(octet_length(${entries.canonical})) over (order by ${entries.index}) - octet_length(${entries.canonical})`.as(
+          "before",
+        ),
+      })
       .from(entries)
-      .where(and(eq(entries.tenant, tenant), gte(entries.index, index)))
-      .orderBy(asc(entries.index))
-      .limit(most),
-  );
+      .where(and(eq(entries.tenant, tenant), gte(entries.index, index), lt(entries.index, index + most)))
+      .as("measured");
+    return orm
+      .select({ index: entries.index, canonical: entries.canonical, hash: entries.hash })
+      .from(measured)
+      .innerJoin(entries, and(eq(entries.tenant, tenant), eq(entries.index, measured.at)))
+      .where(lt(measured.before, FEED_OCTETS))
+      .orderBy(asc(entries.index));
+  });
 }
 
 /** The recorded hash at a place of a chain (a session's, or the tenant's own under its name), or `null`. */
@@ -116,6 +128,8 @@ export function hashAt(db: D1Database, tenant: string, chain: string, seq: numbe
 const EXPORT_PAGE = 500;
 /** A page is cut where its texts pass this: a Worker has 128 MB, and a thousand entries with their payloads could be more. */
 const PAGE_OCTETS = 4_000_000;
+/** The same for listeners, of whom many may read at once. */
+const FEED_OCTETS = 1_000_000;
 
 const COST_KEYS = {
   action: sql`${entries.action}`,

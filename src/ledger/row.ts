@@ -1,5 +1,7 @@
 import { createHash } from "node:crypto";
-import { type EntryKind, payloadDigest } from "../core/entry.ts";
+import { digestOf } from "../core/digest.ts";
+import type { EntryKind, Payload } from "../core/entry.ts";
+import { canonicalJson } from "../core/json.ts";
 import { parseUsd } from "../core/money.ts";
 import { err, ok, type Result } from "../core/result.ts";
 import { parseInstant } from "../core/time.ts";
@@ -14,8 +16,7 @@ export function rowOf(tenant: string, index: number, shipped: ShippedEntry): Res
   const entry = parseObject(shipped.canonical);
   if (entry === null) return err("the canonical text is not a JSON object");
   // A payload that was erased since is no fault; one that is there is the one it was sealed with.
-  if (shipped.payload !== null && entry.payload_digest !== payloadDigest(sha256, shipped.payload))
-    return err("its payload is not the one it was sealed with");
+  if (shipped.beside !== null && !isSealedWith(entry.payload_digest, shipped.beside)) return err("its payload is not the one it was sealed with");
   if (entry.tenant_id !== tenant) return err("the entry is another tenant's");
   if (entry.seq !== shipped.seq || !Number.isSafeInteger(shipped.seq) || shipped.seq < 1) return err("the entry names another seq");
   if (!isHash(shipped.hash) || !isHash(entry.prev_hash)) return err("a hash is 64 hexadecimal digits");
@@ -57,8 +58,10 @@ export function rowOf(tenant: string, index: number, shipped: ShippedEntry): Res
 }
 
 /** What lies beside an entry, as D1 keeps it; `null` when nothing does. */
-export function payloadRowOf(tenant: string, entry: string, payload: ShippedEntry["payload"]): PayloadRow | null {
-  if (payload === null) return null;
+export function payloadRowOf(tenant: string, entry: string, beside: ShippedEntry["beside"]): PayloadRow | null {
+  if (beside === null) return null;
+  // Its digest is in the entry, which a session or a tenant of ours sealed: it is what they wrote.
+  const payload = JSON.parse(beside) as Payload;
   return {
     tenant,
     entry,
@@ -67,6 +70,10 @@ export function payloadRowOf(tenant: string, entry: string, payload: ShippedEntr
     outputs: payload.outputs === undefined ? null : JSON.stringify(payload.outputs),
   };
 }
+
+/** An outbox of before this was kept as canonical text may still hold another spelling of the same. */
+const isSealedWith = (digest: unknown, beside: string): boolean =>
+  digest === digestOf(sha256, beside) || digest === digestOf(sha256, canonicalJson(parseObject(beside)));
 
 function parseObject(text: string): { readonly [key: string]: unknown } | null {
   try {

@@ -1,7 +1,7 @@
 import { DurableObject } from "cloudflare:workers";
 import { assert } from "../core/assert.ts";
 import type { Entry } from "../core/entry.ts";
-import { type EventFilter, eventsOf, isWanted, type Place, placeOf } from "../core/events.ts";
+import { type EventFilter, eventsOf, isWanted, MOST_LISTENERS_OF_ONE_TOKEN, type Place, placeOf } from "../core/events.ts";
 import { refusal } from "../core/refusals.ts";
 import { err, ok } from "../core/result.ts";
 import type { Instant } from "../core/time.ts";
@@ -21,8 +21,12 @@ export type TokenWitness = Rpc.DurableObjectBranded & {
 
 /** While somebody listens: how often the ledger is looked at unasked, and told that somebody listens. The longest that news can be late. */
 const LOOK_MS = 10_000;
-/** So often it is asked whether a listener's token is still good. */
-const RECHECK_MS = 30_000;
+/** So often it is asked whether a listener's token is still good. With the look at it that is less than a lease term. */
+const RECHECK_MS = 20_000;
+/** So long its tenant has for an answer. */
+const ASK_MS = 5_000;
+/** So long the last good word on a token is believed while its tenant does not answer. */
+const BELIEVED_MS = 60_000;
 const MOST_LISTENERS = 100;
 /** So many events are sent without a word from the other side. Whoever is slower is let go, and comes back to where it was. */
 export const MOST_UNHEARD = 1_000;
@@ -33,7 +37,10 @@ export const CLOSE = {
   slow: { code: 4000, reason: "resume: too many events without a word" },
   expired: { code: 4001, reason: "the token has expired" },
   revoked: { code: 4002, reason: "the token was revoked" },
+  unproven: { code: 4003, reason: "resume: nobody could say whether the token is still good" },
 } as const;
+
+type Closing = (typeof CLOSE)[keyof typeof CLOSE];
 
 /** What is kept of a listener with its socket, also while this object sleeps. */
 interface Listener {
@@ -42,6 +49,7 @@ interface Listener {
   readonly expiresAt: Instant;
   readonly next: Place;
   readonly unheard: number;
+  /** When the tenant last said that the token is good. */
   readonly checkedAt: Instant;
 }
 
@@ -51,9 +59,8 @@ interface Listener {
  * with its socket.
  */
 export class TenantFeed extends DurableObject<FeedEnv> {
-  #pumping = false;
-  #hasNews = false;
-  #lookedAt: Instant = 0;
+  /** Places from which the ledger is being read, and whether there was news meanwhile. */
+  readonly #reading = new Map<number, boolean>();
 
   constructor(ctx: DurableObjectState, env: FeedEnv) {
     super(ctx, env);
@@ -63,9 +70,15 @@ export class TenantFeed extends DurableObject<FeedEnv> {
   /** A WebSocket that begins with the wanted events from its place on. 429 where there are too many listeners already. */
   override async fetch(request: Request): Promise<Response> {
     // Written by `openEvents` alone: nobody else reaches this object.
-    const listening = JSON.parse(request.headers.get("X-Listening") ?? "{}") as Listening;
-    if (this.ctx.getWebSockets().length >= MOST_LISTENERS) return new Response(null, { status: 429 });
-    const from = listening.from ?? { index: await this.#ledger().listen(Date.now() + 3 * LOOK_MS), part: 0 };
+    const listening = JSON.parse(decodeURIComponent(request.headers.get("X-Listening") ?? "%7B%7D")) as Listening;
+    const end = { index: await this.#announce(), part: 0 };
+    await this.#wakeLater();
+    // From here on nothing waits, so nobody comes between the count and the place that is taken.
+    const all = this.ctx.getWebSockets().filter(isOpen);
+    const ofToken = all.filter((socket) => listenerOf(socket).token.tokenId === listening.token.tokenId);
+    if (all.length >= MOST_LISTENERS || ofToken.length >= MOST_LISTENERS_OF_ONE_TOKEN) return new Response(null, { status: 429 });
+    // Nobody has seen an event that is not there yet: such an id is another ledger's, and would be waited for in silence.
+    const from = listening.from === null || listening.from.index >= end.index ? end : listening.from;
     const { 0: theirs, 1: ours } = new WebSocketPair();
     this.ctx.acceptWebSocket(ours);
     const listener: Listener = {
@@ -77,20 +90,29 @@ export class TenantFeed extends DurableObject<FeedEnv> {
       checkedAt: Date.now(),
     };
     ours.serializeAttachment(listener);
-    await this.#look();
+    // Not waited for: what lies behind is told as it is read, and a database that is away is asked again by the alarm.
+    this.ctx.waitUntil(this.news().catch(() => undefined));
     return new Response(null, { status: 101, webSocket: theirs });
   }
 
-  /** There is something new in the ledger. */
+  /** There is something new in the ledger: whoever stands at one place is told together, and nobody waits for those who stand elsewhere. */
   async news(): Promise<void> {
-    this.#hasNews = true;
-    await this.#pump();
+    const places = new Set(
+      this.ctx
+        .getWebSockets()
+        .filter(isOpen)
+        .map((socket) => listenerOf(socket).next.index),
+    );
+    const told = await Promise.allSettled([...places].map((place) => this.#tellFrom(place)));
+    const failed = told.find((one) => one.status === "rejected");
+    if (failed !== undefined) throw failed.reason;
   }
 
   override async webSocketMessage(socket: WebSocket): Promise<void> {
     // Whatever it says, it is there and reads.
-    socket.serializeAttachment({ ...listenerOf(socket), unheard: 0 });
-    await this.news();
+    const listener = listenerOf(socket);
+    if (listener.unheard === 0) return;
+    socket.serializeAttachment({ ...listener, unheard: 0 });
   }
 
   override webSocketClose(socket: WebSocket): void {
@@ -98,70 +120,86 @@ export class TenantFeed extends DurableObject<FeedEnv> {
   }
 
   override async alarm(): Promise<void> {
-    try {
-      await this.#letGo();
-      await this.#look();
-    } catch (fault) {
-      console.error(`feed ${this.ctx.id.toString()}: ${String(fault)}`);
-      await this.ctx.storage.setAlarm(Date.now() + LOOK_MS);
-    }
+    if (this.ctx.getWebSockets().length === 0) return;
+    await this.#wakeLater();
+    await this.#letGo();
+    // Not waited for: however slowly what lies behind is read, the alarm rings again in time.
+    this.ctx.waitUntil(this.#look().catch((fault: unknown) => console.error(`feed ${this.ctx.id.toString()}: ${String(fault)}`)));
   }
 
-  /** Tells the ledger that somebody listens, and reads what is new; looks again in a while. */
+  /** Looks at the ledger unasked: that somebody listens, it may have forgotten. */
   async #look(): Promise<void> {
-    if (this.ctx.getWebSockets().length === 0) return;
-    if (Date.now() - this.#lookedAt >= LOOK_MS) {
-      this.#lookedAt = Date.now();
-      await this.#ledger().listen(Date.now() + 3 * LOOK_MS);
-    }
-    if ((await this.ctx.storage.getAlarm()) === null) await this.ctx.storage.setAlarm(Date.now() + LOOK_MS);
+    await this.#announce();
     await this.news();
   }
 
-  /** Lets go whose token is no longer good. */
+  /** Tells the ledger that somebody listens; answers the index that the next entry gets. */
+  #announce(): Promise<number> {
+    return this.#ledger().listen(Date.now() + 3 * LOOK_MS);
+  }
+
+  async #wakeLater(): Promise<void> {
+    if ((await this.ctx.storage.getAlarm()) === null) await this.ctx.storage.setAlarm(Date.now() + LOOK_MS);
+  }
+
+  /** Lets go whose token is no longer good, and of whose token nobody could say so for too long. */
   async #letGo(): Promise<void> {
     const now = Date.now();
-    const good = new Map<string, Promise<boolean>>();
-    const isGood = (token: Listening["token"]): Promise<boolean> => {
-      const asked = good.get(token.tokenId) ?? Promise.resolve(this.env.TENANTS.getByName(this.#tenant()).isTokenGood(token));
-      good.set(token.tokenId, asked);
-      return asked;
+    const words = new Map<string, Promise<boolean | null>>();
+    const wordOn = (token: Listening["token"]): Promise<boolean | null> => {
+      const word = words.get(token.tokenId) ?? this.#ask(token);
+      words.set(token.tokenId, word);
+      return word;
     };
-    for (const socket of this.ctx.getWebSockets()) {
-      const listener = listenerOf(socket);
-      if (now >= listener.expiresAt) close(socket, CLOSE.expired);
-      else if (now - listener.checkedAt >= RECHECK_MS) {
-        if (!(await isGood(listener.token))) close(socket, CLOSE.revoked);
-        // Read again: it may have been told something while the tenant was asked.
-        else socket.serializeAttachment({ ...listenerOf(socket), checkedAt: now });
-      }
-    }
+    const check = async (socket: WebSocket): Promise<void> => {
+      const { token, checkedAt, expiresAt } = listenerOf(socket);
+      if (now >= expiresAt) close(socket, CLOSE.expired);
+      if (now >= expiresAt || now - checkedAt < RECHECK_MS) return;
+      const isGood = await wordOn(token);
+      if (isGood === false) close(socket, CLOSE.revoked);
+      // Read again: it may have been told something while the tenant was asked.
+      else if (isGood) socket.serializeAttachment({ ...listenerOf(socket), checkedAt: now });
+      else if (now - checkedAt >= BELIEVED_MS) close(socket, CLOSE.unproven);
+    };
+    await Promise.all(this.ctx.getWebSockets().map(check));
   }
 
-  /** Brings every listener up to the end of the ledger. One pump runs at a time; what comes meanwhile makes it go round once more. */
-  async #pump(): Promise<void> {
-    if (this.#pumping) return;
-    this.#pumping = true;
+  /** Whether a token is good; `null` where its tenant cannot be asked, or does not answer. */
+  async #ask(token: Listening["token"]): Promise<boolean | null> {
+    const patience = new AbortController();
+    const silence = scheduler.wait(ASK_MS, { signal: patience.signal }).then(() => null);
     try {
-      while (this.#hasNews) {
-        this.#hasNews = false;
-        await this.#round();
-      }
+      return await Promise.race([this.env.TENANTS.getByName(this.#tenant()).isTokenGood(token), silence]);
+    } catch {
+      return null;
     } finally {
-      this.#pumping = false;
+      patience.abort();
     }
   }
 
-  /** Reads from where the hindmost listener stands, page by page, and tells each what it wants of what it has not been told. */
-  async #round(): Promise<void> {
-    for (;;) {
-      const sockets = this.ctx.getWebSockets().filter(isOpen);
-      const from = Math.min(...sockets.map((socket) => listenerOf(socket).next.index));
-      if (!Number.isFinite(from)) return;
-      const page = await this.#ledger().readFrom(from, PAGE);
-      if (page.length === 0) return;
-      for (const socket of sockets) if (isOpen(socket)) tell(socket, page);
+  /**
+   * Tells those who stand at a place what comes from there, page by page, up to the end of the ledger. One reader at a place at a time; what comes
+   * while it reads makes it look once more.
+   */
+  async #tellFrom(place: number): Promise<void> {
+    let from = place;
+    while (!this.#reading.has(from)) {
+      this.#reading.set(from, false);
+      let page: readonly FeedEntry[] = [];
+      try {
+        do {
+          this.#reading.set(from, false);
+          page = await this.#ledger().readFrom(from, PAGE);
+        } while (page.length === 0 && this.#reading.get(from) === true);
+      } finally {
+        this.#reading.delete(from);
+      }
+      const last = page.at(-1);
+      if (last === undefined) return;
+      for (const socket of this.ctx.getWebSockets()) if (isOpen(socket) && listenerOf(socket).next.index === from) tell(socket, page);
+      from = last.index + 1;
     }
+    this.#reading.set(from, true);
   }
 
   #ledger() {
@@ -184,6 +222,7 @@ export interface FeedEntry {
 
 /** Sends a listener what it wants of a page. Where it stands moves on with every entry, wanted or not. Nothing waits here, so nothing comes between. */
 function tell(socket: WebSocket, page: readonly FeedEntry[]): void {
+  const now = Date.now();
   const listener = listenerOf(socket);
   let { next, unheard } = listener;
   for (const { index, canonical, hash } of page) {
@@ -192,8 +231,9 @@ function tell(socket: WebSocket, page: readonly FeedEntry[]): void {
     for (const event of eventsOf(JSON.parse(canonical) as Entry, hash, index)) {
       if (index === next.index && placeOf(event).part < next.part) continue;
       if (!isWanted(listener.filter, event)) continue;
-      if (unheard >= MOST_UNHEARD) {
-        close(socket, CLOSE.slow);
+      const over = whyOver(listener, unheard, now);
+      if (over !== null) {
+        close(socket, over);
         return;
       }
       socket.send(JSON.stringify(event));
@@ -204,19 +244,29 @@ function tell(socket: WebSocket, page: readonly FeedEntry[]): void {
   socket.serializeAttachment({ ...listener, next, unheard });
 }
 
+/** Why a listener is told no more; `null`: it is. The alarm, which lets go of those to whom nothing is told, may be late. */
+function whyOver({ expiresAt, checkedAt }: Listener, unheard: number, now: Instant): Closing | null {
+  if (now >= expiresAt) return CLOSE.expired;
+  if (now - checkedAt >= BELIEVED_MS) return CLOSE.unproven;
+  return unheard >= MOST_UNHEARD ? CLOSE.slow : null;
+}
+
 // Our own value, written with `serializeAttachment` above.
 const listenerOf = (socket: WebSocket): Listener => socket.deserializeAttachment() as Listener;
 
 const isOpen = (socket: WebSocket): boolean => socket.readyState === WebSocket.OPEN;
 
-const close = (socket: WebSocket, { code, reason }: (typeof CLOSE)[keyof typeof CLOSE]): void => socket.close(code, reason);
+const close = (socket: WebSocket, { code, reason }: Closing): void => socket.close(code, reason);
 
 /** The tenants' feeds behind the port of that name. */
 export const openEvents = (env: Pick<FeedEnv, "FEEDS">): EventFeed => ({
   listen: async (tenant, listening) => {
-    const headers = { Upgrade: "websocket", "X-Listening": JSON.stringify(listening) };
+    const headers = { Upgrade: "websocket", "X-Listening": encodeURIComponent(JSON.stringify(listening)) };
     const response = await env.FEEDS.getByName(tenant).fetch("https://feed/", { headers });
-    if (response.status === 429) return err(refusal("throttled", `A tenant has at most ${MOST_LISTENERS} listeners at once.`));
+    if (response.status === 429) {
+      const most = `A tenant has at most ${MOST_LISTENERS} listeners at once, of which one token is at most ${MOST_LISTENERS_OF_ONE_TOKEN}.`;
+      return err(refusal("throttled", most));
+    }
     const socket = response.webSocket;
     return socket == null ? err(refusal("ledger_unavailable", "The stream cannot be opened just now.")) : ok(socket);
   },

@@ -27,6 +27,8 @@ const GATHER_MS = 100;
 const SAFETY_MS = 5_000;
 const MOST_ENTRIES = 500;
 const MOST_OCTETS = 900_000;
+/** So much text is read for listeners at once: they may stand at a hundred places, and all of it is in the feed's memory. */
+export const MOST_READ_CHARACTERS = 500_000;
 const D1_TIMEOUT_MS = 30_000;
 const SETTLE_MS = 5_000;
 const FIRST_BACKOFF_MS = 1_000;
@@ -105,8 +107,15 @@ export class TenantLedger extends DurableObject<LedgerEnv> {
     return this.#journal.progress().accepted;
   }
 
-  /** Entries from an index on, in order and without a gap: those that D1 has from there, the others from here. Throws where D1 does not answer. */
+  /**
+   * Entries from an index on, in order and without a gap: those that D1 has from there, the others from here. At most so many, and fewer where they are
+   * large; none only at the end. Throws where D1 does not answer.
+   */
   async readFrom(index: number, most: number): Promise<readonly FeedEntry[]> {
+    return fitting(await this.#readFrom(index, most));
+  }
+
+  async #readFrom(index: number, most: number): Promise<readonly FeedEntry[]> {
     const { shipped } = this.#journal.progress();
     if (index >= shipped) return this.#journal.waitingFrom(index, most);
     const read = await entriesFrom(this.database, this.#tenant(), index, Math.min(most, shipped - index));
@@ -170,7 +179,7 @@ export class TenantLedger extends DurableObject<LedgerEnv> {
     if ((row.session ?? row.tenant) !== chain) return "it belongs to another chain";
     if (previous !== undefined && previous.hash !== row.prevHash) return "it names another predecessor";
     if (sha256(shipped.canonical) !== shipped.hash) return "its hash is not that of its text";
-    if (!fitsD1(row, payloadRowOf(row.tenant, row.id, shipped.payload))) return "it is larger than D1 can store";
+    if (!fitsD1(row, shipped.beside)) return "it is larger than D1 can store";
     return null;
   }
 
@@ -228,7 +237,7 @@ export class TenantLedger extends DurableObject<LedgerEnv> {
       for (const waiting of batch) {
         const row = this.#rowOf(waiting);
         rows.push(row);
-        const payload = payloadRowOf(row.tenant, row.id, waiting.payload);
+        const payload = payloadRowOf(row.tenant, row.id, waiting.beside);
         if (payload !== null) beside.push(payload);
       }
       await within(D1_TIMEOUT_MS, writeRows(this.database, rows, beside));
@@ -280,6 +289,16 @@ export class TenantLedger extends DurableObject<LedgerEnv> {
     assert(tenant !== undefined, "a ledger object is named by its tenant");
     return tenant;
   }
+}
+
+/** The first entries of a page, as many as are not too much text together; always one where there is any. */
+function fitting(page: readonly FeedEntry[]): readonly FeedEntry[] {
+  let characters = 0;
+  const end = page.findIndex(({ canonical }, place) => {
+    characters += canonical.length;
+    return place > 0 && characters > MOST_READ_CHARACTERS;
+  });
+  return end < 0 ? page : page.slice(0, end);
 }
 
 /** More entries than this waiting are parsed a second time rather than held in memory. */

@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { BrokenInvariant } from "../../src/core/assert.ts";
 import { refusal } from "../../src/core/refusals.ts";
 import { err, ok } from "../../src/core/result.ts";
-import type { DecideCall, LedgerFilter, OpenSession } from "../../src/flow/ports.ts";
+import { DEFAULT_SETTINGS, type DecideCall, type LedgerFilter, type OpenSession } from "../../src/flow/ports.ts";
 import { EXAMPLE_IDS } from "../../src/http/fields.ts";
 import { openApiDocument } from "../../src/http/openapi.ts";
 import type { Route } from "../../src/http/route.ts";
@@ -371,6 +371,51 @@ describe("the ledger", () => {
 
 afterEach(() => {
   vi.restoreAllMocks();
+});
+
+describe("who is turned away for now", () => {
+  const throttled = async () => err(refusal("throttled", "Too many."));
+
+  it.each([
+    [
+      "as one token too often",
+      { tenants: { readSettings: async () => ok({ ...DEFAULT_SETTINGS, throttle: { requests: 1, windowMs: 60_000 } }) } },
+      "token",
+    ],
+    ["with tokens of issuers that nobody knows", { identity: { authenticate: throttled } }, "unknown-issuers"],
+    ["as one listener too many", { events: { listen: throttled } }, "listeners"],
+  ])("%s is told of which limit, that nothing of it is left, and when to come back", async (_, world, policy) => {
+    const app = appOver(world);
+    // The first request of a token learns its tenant's limit beside it.
+    await app("/v1/events", get());
+    const refused = await app("/v1/events", get());
+    expect(refused.status).toBe(429);
+    expect(refused.headers.get("RateLimit-Policy")).toMatch(new RegExp(`^"${policy}";q=[1-9]\\d*`));
+    expect(refused.headers.get("RateLimit")).toMatch(new RegExp(`^"${policy}";r=0`));
+    expect(Number(refused.headers.get("Retry-After"))).toBeGreaterThan(0);
+  });
+});
+
+describe("a page in a browser", () => {
+  it("gets the answer though its tenant does not say whether it may read it, and may not read it then", async () => {
+    const app = appOver({ tenants: { readSettings: () => new Promise(() => undefined) } });
+    const response = await app(`${SESSION}/decisions`, post({ action: "pay" }, { Origin: "https://app.example" }));
+    expect([response.status, response.headers.get("Access-Control-Allow-Origin")]).toEqual([200, null]);
+  });
+
+  it("of an origin that is made up makes nobody ask the directory more than a hundred times a second", async () => {
+    let asked = 0;
+    const isOriginKnown = async () => {
+      asked++;
+      return false;
+    };
+    const app = appOver({ directory: { isOriginKnown } });
+    for (let n = 0; n < 150; n++) {
+      const headers = { Origin: `https://${n}.example`, "Access-Control-Request-Method": "POST" };
+      expect((await app("/v1/sessions", { method: "OPTIONS", headers })).status).toBe(405);
+    }
+    expect(asked).toBe(100);
+  });
 });
 
 describe("a failure", () => {

@@ -63,6 +63,15 @@ describe("every route", () => {
     expect(response.headers.get("Allow")).toContain(route.method);
   });
 
+  it.each(named.filter(([, { method }]) => method === "GET"))("%s has a head without a body, unless it opens a socket", async (_, route) => {
+    const { path, init } = goodRequest(route);
+    const response = await send(path, { ...init, method: "HEAD" });
+    const opens = route.answers.some(({ status }) => status === 101);
+    expect(await response.text()).toBe("");
+    if (!opens) return expect(response.status).not.toBe(405);
+    expect([response.status, response.headers.get("Allow")]).toEqual([405, "GET"]);
+  });
+
   it.each(withToken)("%s refuses who sends no token, and says only that one is needed", async (_, route) => {
     const { path, init } = goodRequest(route);
     const { Authorization: _token, ...headers } = init.headers;

@@ -246,6 +246,8 @@ export function portsOf(overrides: Overrides = {}): Ports {
     ledger: { ...ports.ledger, ...overrides.ledger },
     policies: { ...ports.policies, ...overrides.policies },
     identity: { ...ports.identity, ...overrides.identity },
+    events: { ...ports.events, ...overrides.events },
+    directory: { ...ports.directory, ...overrides.directory },
   };
 }
 

@@ -43,10 +43,10 @@ class Address {
   };
 }
 
-const registered = (...rows: readonly (IssuerRow & { readonly tenant?: string })[]): Registrations & { asked: number } => ({
-  asked: 0,
-  async issuersOf() {
-    this.asked++;
+const registered = (...rows: readonly (IssuerRow & { readonly tenant?: string })[]): Registrations & { readonly asked: string[] } => ({
+  asked: [],
+  async issuersOf(issuer) {
+    this.asked.push(issuer);
     return rows.map(({ tenant = "acme", name }) => ({ tenant, name }));
   },
   readIssuer: async (tenant, name) => rows.find((one) => (one.tenant ?? "acme") === tenant && one.name === name) ?? null,
@@ -123,6 +123,14 @@ describe("keys at an address", () => {
     ["https://[fe80::1]/keys", false, true],
     ["https://metadata/keys", false, true],
     ["https://db.internal./keys", false, true],
+    ["https://db.internal../keys", false, true],
+    ["https://localhost../keys", false, true],
+    ["https://localhost%2e/keys", false, true],
+    ["https://127.0.0.1./keys", false, true],
+    ["https://127.0.0.1../keys", false, true],
+    ["https://017700000001/keys", false, true],
+    ["https://①②⑦.0.0.1/keys", false, true],
+    ["https://[::ffff:127.0.0.1]/keys", false, true],
     ["https://u:p@id.example.com/keys", false, false],
     ["file:///etc/passwd", false, false],
     ["keys", false, false],
@@ -180,9 +188,78 @@ describe("who registered an issuer", () => {
       const answer = await tokens.authenticate("a.b.c", `https://${n}.example`, NOW);
       codes.push(answer.ok ? "ok" : answer.error.code);
     }
-    expect(registrations.asked).toBe(100);
+    expect(registrations.asked).toHaveLength(100);
     expect(codes.filter((code) => code === "throttled")).toHaveLength(50);
     expect((await tokens.authenticate("a.b.c", "https://later.example", NOW + 1_000)).ok).toBe(false);
-    expect(registrations.asked).toBe(101);
+    expect(registrations.asked).toHaveLength(101);
+  });
+
+  it("is asked again after a lease term though made-up names have used up all that may be looked up", async () => {
+    const tokens = new ForeignTokens(registered(row(inline(first))), new Address().fetch, false);
+    expect(await codeOf(tokens, await sign(first, { jti: "1" }), NOW)).toBe("bot");
+    for (let n = 0; n < 100; n++) await tokens.authenticate("a.b.c", `https://${n}.example`, NOW + 30_000);
+    expect(await codeOf(tokens, await sign(first, { jti: "2" }), NOW + 30_001)).toBe("bot");
+  });
+
+  it("is not pushed out of memory by names that are made up", async () => {
+    const registrations = registered(row(inline(first)));
+    const tokens = new ForeignTokens(registrations, new Address().fetch, false);
+    expect(await codeOf(tokens, await sign(first, { jti: "1" }), NOW)).toBe("bot");
+    for (let n = 0; n < 2_000; n++) await tokens.authenticate("a.b.c", `https://${n}.example`, NOW + 1_000 + n * 10);
+    expect(await codeOf(tokens, await sign(first, { jti: "2" }), NOW + 21_000)).toBe("bot");
+    expect(registrations.asked.filter((issuer) => issuer === ISSUER)).toHaveLength(1);
+  });
+
+  it("is not asked by every repetition of a token that was revoked, and the issuer's other tokens are let in", async () => {
+    const registrations = registered(row(inline(first)));
+    const tokens = new ForeignTokens(registrations, new Address().fetch, false);
+    const revoked = await sign(first, { jti: "revoked" });
+    for (let n = 0; n < 150; n++) {
+      await tokens.authenticate(revoked, ISSUER, NOW + n);
+      tokens.forget(revoked);
+    }
+    expect(await codeOf(tokens, await sign(first, { jti: "1" }), NOW + 150)).toBe("bot");
+    expect(registrations.asked).toHaveLength(1);
+    expect(await codeOf(tokens, await sign(first, { jti: "2" }), NOW + 1_000)).toBe("bot");
+    expect(registrations.asked).toHaveLength(2);
+  });
+
+  it("for another audience than a token's is not looked at: its keys are neither fetched nor waited for", async () => {
+    const address = new Address();
+    address.answer = () => new Promise(() => undefined);
+    const registrations = registered({ ...row({ audience: "other" }), tenant: "slow" }, { ...row(inline(first)), tenant: "acme" });
+    expect(await codeOf(new ForeignTokens(registrations, address.fetch, false), await sign(first), NOW)).toBe("bot");
+    expect(address.asked).toBe(0);
+  });
+});
+
+describe("the id of a token that has none of its own", () => {
+  const DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+  /** The order of the group of P-256 (SEC 2, section 2.4.2). */
+  const ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n;
+
+  /** The last character of 64 octets in base64url has four bits that nobody reads. */
+  const respelled = (token: string): string => token.slice(0, -1) + DIGITS.charAt(DIGITS.indexOf(token.slice(-1)) ^ 1);
+
+  /** Of a signature (r, s) by ECDSA everybody can make (r, -s), which verifies as well. */
+  function mirrored(token: string): string {
+    const [head, body, signature = ""] = token.split(".");
+    const octets = Buffer.from(signature, "base64url");
+    const s = (ORDER - BigInt(`0x${octets.toString("hex", 32)}`)).toString(16).padStart(64, "0");
+    return [head, body, Buffer.concat([octets.subarray(0, 32), Buffer.from(s, "hex")]).toString("base64url")].join(".");
+  }
+
+  it.each([
+    ["spelled otherwise", respelled],
+    ["the other that is as good", mirrored],
+  ])("is the same when its signature is %s", async (_, changed) => {
+    const idOf = async (token: string): Promise<string> => {
+      const answer = await new ForeignTokens(registered(row()), new Address().fetch, false).authenticate(token, ISSUER, NOW);
+      return answer.ok ? answer.value.principal.tokenId : answer.error.code;
+    };
+    const token = await sign(first);
+    expect(changed(token)).not.toBe(token);
+    expect(await idOf(token)).toMatch(/^tok_/);
+    expect(await idOf(changed(token))).toBe(await idOf(token));
   });
 });

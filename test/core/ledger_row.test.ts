@@ -11,20 +11,23 @@ import { payloadRowOf, rowOf } from "../../src/ledger/row.ts";
 
 const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
 
+const DRAFT: EntryDraft = {
+  id: idFromDigest("ent", sha256("id")),
+  kind: "commit",
+  timestamp: formatInstant(0),
+  tenant_id: "t",
+  session_id: null,
+};
+
 function shipped(draft: Partial<EntryDraft>): ShippedEntry {
-  const { entry, canonical, hash, payload } = seal(
-    sha256,
-    CHAIN_START,
-    { id: idFromDigest("ent", sha256("id")), kind: "commit", timestamp: formatInstant(0), tenant_id: "t", session_id: null, ...draft },
-    null,
-  );
-  return { seq: entry.seq, canonical, hash, payload };
+  const { entry, canonical, hash, beside } = seal(sha256, CHAIN_START, { ...DRAFT, ...draft }, null);
+  return { seq: entry.seq, canonical, hash, beside };
 }
 
 /** The entry with some members replaced, sealed again: what a sender gone wrong would ship. */
 function broken(members: { readonly [member: string]: unknown }): ShippedEntry {
   const canonical = canonicalJson({ ...JSON.parse(shipped({}).canonical), ...members });
-  return { seq: 1, canonical, hash: sha256(canonical), payload: null };
+  return { seq: 1, canonical, hash: sha256(canonical), beside: null };
 }
 
 describe("a row of the ledger", () => {
@@ -103,8 +106,17 @@ describe("a row of the ledger", () => {
     for (const canonical of ["", "{", "null", "[]", '"x"']) expect(rowOf("t", 0, { ...shipped({}), canonical }).ok).toBe(false);
   });
 
+  it("takes what lies beside it in the spelling of an older outbox, and nothing else in its place", () => {
+    const payload = { salt: "s", inputs: { b: 1, a: 2 } };
+    const entry = seal(sha256, CHAIN_START, DRAFT, payload);
+    const shippedWith = (beside: string) => rowOf("t", 0, { seq: 1, canonical: entry.canonical, hash: entry.hash, beside });
+    expect(shippedWith(entry.beside ?? "").ok).toBe(true);
+    expect(shippedWith(JSON.stringify(payload)).ok).toBe(true);
+    for (const other of ["{", "null", '{"inputs":{"a":2,"b":2},"salt":"s"}']) expect(shippedWith(other).ok, other).toBe(false);
+  });
+
   it("keeps what was not sent apart from a null that was", () => {
-    expect(payloadRowOf("t", "ent_1", { salt: "s", inputs: null })).toEqual({
+    expect(payloadRowOf("t", "ent_1", '{"inputs":null,"salt":"s"}')).toEqual({
       tenant: "t",
       entry: "ent_1",
       salt: "s",

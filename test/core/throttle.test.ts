@@ -1,6 +1,10 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import type { Principal } from "../../src/core/request.ts";
+import { DoorMemory } from "../../src/http/door_memory.ts";
+import { EXAMPLE_IDS } from "../../src/http/fields.ts";
 import { rateFields, Throttle, type ThrottleLimit } from "../../src/http/throttle.ts";
+import { portsOf } from "./http_world.ts";
 
 const LIMIT: ThrottleLimit = { requests: 4, windowMs: 1_000 };
 
@@ -57,5 +61,26 @@ describe("the gateway's own door", () => {
     expect(rateFields(throttle.admit("t", limit, 0))).toEqual({ "RateLimit-Policy": '"token";q=2;w=10', RateLimit: '"token";r=1;t=5' });
     expect(rateFields(throttle.admit("t", limit, 0))).toEqual({ "RateLimit-Policy": '"token";q=2;w=10', RateLimit: '"token";r=0;t=5' });
     expect(rateFields(throttle.admit("t", limit, 0))).toMatchObject({ RateLimit: '"token";r=0;t=5', "Retry-After": "5" });
+  });
+});
+
+describe("a tenant's own limit", () => {
+  it("is asked for again after a lease term when whoever asked was cut off without a word", () => {
+    let asked = 0;
+    const ports = portsOf({
+      tenants: {
+        readSettings: () => {
+          asked++;
+          return new Promise(() => undefined);
+        },
+      },
+    });
+    const memory = new DoorMemory();
+    const principal: Principal = { tokenId: EXAMPLE_IDS.tok, tenant: "demo", subject: "ada", kind: "agent" };
+    const askedBy = (now: number): number => {
+      memory.admit(principal, ports, now, () => undefined);
+      return asked;
+    };
+    expect([0, 1, 29_999, 30_000, 59_999, 60_000].map(askedBy)).toEqual([1, 1, 1, 2, 2, 3]);
   });
 });

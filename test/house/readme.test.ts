@@ -199,6 +199,8 @@ const LIMITS: { readonly [what: string]: () => string } = {
   "waiting for sessions to hear of a kill or pause": () => `${seconds(own(TENANT, "PUSH_PATIENCE_MS"))}, then they are named as unanswered`,
   "waiting for what others hold of a shared budget": () => seconds(own(TENANT, "RECALL_PATIENCE_MS")),
   "listeners of one tenant": () => `${own(FEED, "MOST_LISTENERS")}; ${own(FEED, "MOST_UNHEARD")} events without a word from the other side`,
+  "listeners of one token": () => String(own("src/core/events.ts", "MOST_LISTENERS_OF_ONE_TOKEN")),
+  "standing kills and pauses, beside those of the tenant itself": () => String(own("src/authority/order_store.ts", "MOST_STANDING")),
   "requests of one token": () =>
     `${throttle.DEFAULT_LIMIT.requests} within ${seconds(throttle.DEFAULT_LIMIT.windowMs)}, unless the tenant's settings say otherwise`,
   "issuers of one tenant": () => String(own(TENANT, "MOST_ISSUERS")),

@@ -1,11 +1,12 @@
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { env, exports } from "cloudflare:workers";
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import type * as wire from "../../sdk/src/wire.ts";
 import type { SessionId } from "../../src/core/ids.ts";
 import type { Principal } from "../../src/core/request.ts";
 import { intervene } from "../../src/flow/intervene.ts";
 import { CLOSE, MOST_UNHEARD } from "../../src/ledger/tenant_feed.ts";
+import { MOST_READ_CHARACTERS } from "../../src/ledger/tenant_ledger.ts";
 import { asked, commitOf, decideMany, decideOne, got, newSession, newTenant, ports, usd } from "./world.ts";
 
 const ORIGIN = "https://gate.example";
@@ -70,6 +71,59 @@ const listen = async (token: string, query = "", headers: Record<string, string>
   expect(response.headers.get("Content-Type")).toBe("text/event-stream");
   return new Listener(response);
 };
+
+/** Longer than the feed takes to look at the ledger unasked. */
+const DEADLINE_MS = 20_000;
+
+/** A WebSocket with what came on it. */
+async function openSocket(token: string, query = "") {
+  const response = await exports.default.fetch(`${ORIGIN}/v1/events/ws${query}`, {
+    headers: { Authorization: `Bearer ${token}`, Upgrade: "websocket" },
+  });
+  expect(response.status, response.status === 101 ? "" : await response.text()).toBe(101);
+  const socket = response.webSocket;
+  if (socket == null) throw new Error("a socket was expected");
+  const events: wire.LedgerEvent[] = [];
+  let wake = () => {};
+  let closed: CloseEvent | null = null;
+  socket.addEventListener("message", ({ data }) => {
+    events.push(JSON.parse(String(data)));
+    wake();
+  });
+  socket.addEventListener("close", (event) => {
+    closed = event;
+    wake();
+  });
+  socket.accept();
+  const until = async (isDone: () => boolean) => {
+    const deadline = setTimeout(() => wake(), DEADLINE_MS);
+    const end = Date.now() + DEADLINE_MS;
+    while (!isDone() && Date.now() < end) await new Promise<void>((resolve) => (wake = resolve));
+    clearTimeout(deadline);
+    expect(isDone(), `${events.length} events came, and ${closed === null ? "it is open" : "it was closed"}`).toBe(true);
+  };
+  return { socket, events, until, closed: () => closed };
+}
+
+/** Changes what a feed remembers of its listeners. */
+const remember = (tenant: string, changes: object) =>
+  runInDurableObject(env.FEEDS.getByName(tenant), (_, state) => {
+    for (const socket of state.getWebSockets()) socket.serializeAttachment({ ...socket.deserializeAttachment(), ...changes });
+  });
+
+const placesTaken = (tenant: string) => runInDurableObject(env.FEEDS.getByName(tenant), (_, state) => state.getWebSockets().length);
+
+/** Puts another database in the place of D1. */
+const readFrom = (tenant: string, database: D1Database) =>
+  runInDurableObject(env.LEDGERS.getByName(tenant), (ledger) => {
+    ledger.database = database;
+  });
+/** A database that cannot even be asked: it has none of what the type promises. */
+const AWAY = {} as D1Database;
+
+afterEach(() => {
+  vi.restoreAllMocks();
+});
 
 const shipAll = (tenant: string, ...sessions: SessionId[]) =>
   Promise.all([ports.tenants.ship(tenant), ...sessions.map((session) => ports.sessions.ship(tenant, session))]);
@@ -195,57 +249,193 @@ describe("the stream", () => {
     const { items } = got(await ports.tenants.listTokens(tenant, { limit: 10, cursor: null }));
     got(await ports.tenants.revokeToken(tenant, operator, items.find(({ subject }) => subject === "short")?.id ?? agent.tokenId));
     const feed = env.FEEDS.getByName(tenant);
-    const age = (changes: object) =>
-      runInDurableObject(feed, (_, state) => {
-        for (const socket of state.getWebSockets()) socket.serializeAttachment({ ...socket.deserializeAttachment(), ...changes });
-      });
-    await age({ checkedAt: 0 });
+    await remember(tenant, { checkedAt: Date.now() - 30_000 });
     await runDurableObjectAlarm(feed);
     // What was recorded of the revocation itself may still come; then the stream is over.
     let last = await listener.next();
     while (last !== null) last = await listener.next();
     const second = await listen(await tokenOf(tenant, "long", "human", ["events:read"]));
-    await age({ expiresAt: 0 });
+    await remember(tenant, { expiresAt: 0 });
     await runDurableObjectAlarm(feed);
     let after = await second.next();
     while (after !== null) after = await second.next();
   });
 
-  it("has room for a hundred listeners of a tenant", async () => {
-    const { watcher } = await newWorld();
-    const all = await Promise.all(Array.from({ length: 100 }, () => listen(watcher)));
-    const refused = await exports.default.fetch(`${ORIGIN}/v1/events`, { headers: { Authorization: `Bearer ${watcher}` } });
-    expect(refused.status).toBe(429);
-    await Promise.all(all.map((listener) => listener.stop()));
+  it("has room for a hundred listeners of a tenant, ten for each token", async () => {
+    const { tenant, watcher } = await newWorld();
+    const tokens = await Promise.all(Array.from({ length: 10 }, (_, n) => tokenOf(tenant, `bot-${n}`, "agent", ["events:read"])));
+    const refused = (token: string) => exports.default.fetch(`${ORIGIN}/v1/events`, { headers: { Authorization: `Bearer ${token}` } });
+    const first = await Promise.all(Array.from({ length: 10 }, () => listen(tokens[0] ?? "")));
+    // A token that has all it may have leaves the others theirs.
+    const eleventh = await refused(tokens[0] ?? "");
+    expect(eleventh.status).toBe(429);
+    expect(eleventh.headers.get("RateLimit-Policy")).toBe('"listeners";q=10;qu="concurrent-requests"');
+    expect(eleventh.headers.get("RateLimit")).toBe('"listeners";r=0');
+    expect(Number(eleventh.headers.get("Retry-After"))).toBeGreaterThan(0);
+    const others = await Promise.all(tokens.slice(1).flatMap((token) => Array.from({ length: 10 }, () => listen(token))));
+    expect((await refused(watcher)).status).toBe(429);
+    await Promise.all(others.map((listener) => listener.stop()));
+    await (await listen(watcher)).stop();
+    await Promise.all(first.map((listener) => listener.stop()));
+  });
+
+  it("begins with what comes next where the last event that was seen is one that nobody has seen", async () => {
+    const { tenant, agent, watcher } = await newWorld();
+    const { socket, events, until } = await openSocket(watcher, "?types=decision.*&last_event_id=99999999999");
+    const session = await newSession(agent);
+    const { id } = await decideOne(agent, session, "look");
+    await shipAll(tenant, session);
+    await until(() => events.length > 0);
+    expect(events[0]).toMatchObject({ type: "decision.allow", decision: id });
+    socket.close();
+  });
+
+  it("tells nothing to a token that has expired, before anybody else has noticed", async () => {
+    const { tenant, agent, watcher } = await newWorld();
+    const { events, until, closed } = await openSocket(watcher, "?types=decision.*");
+    await remember(tenant, { expiresAt: Date.now() - 1 });
+    const session = await newSession(agent);
+    await decideOne(agent, session, "look");
+    await shipAll(tenant, session);
+    await until(() => closed() !== null);
+    expect(closed()).toMatchObject(CLOSE.expired);
+    expect(events).toEqual([]);
+  });
+
+  it.each([
+    ["cannot be asked", () => Promise.reject(new Error("the tenant is away"))],
+    ["does not answer", () => new Promise<boolean>(() => undefined)],
+  ])("ends when the last good word on its token is a minute old and the tenant %s, and not before", async (_, isTokenGood) => {
+    const { tenant, watcher } = await newWorld();
+    const feed = env.FEEDS.getByName(tenant);
+    const { until, closed } = await openSocket(watcher);
+    await runInDurableObject(feed, (object) => {
+      Reflect.set(object, "env", { ...env, TENANTS: { getByName: () => ({ isTokenGood }) } });
+    });
+    await remember(tenant, { checkedAt: Date.now() - 45_000 });
+    await runDurableObjectAlarm(feed);
+    expect(await placesTaken(tenant)).toBe(1);
+    await remember(tenant, { checkedAt: Date.now() - 61_000 });
+    await runDurableObjectAlarm(feed);
+    await until(() => closed() !== null);
+    expect(closed()).toMatchObject(CLOSE.unproven);
+  });
+
+  it("tells nothing more to a token on which the last good word is a minute old", async () => {
+    const { tenant, agent, watcher } = await newWorld();
+    const { events, until, closed } = await openSocket(watcher, "?types=decision.*");
+    await remember(tenant, { checkedAt: Date.now() - 61_000 });
+    const session = await newSession(agent);
+    await decideOne(agent, session, "look");
+    await shipAll(tenant, session);
+    await until(() => closed() !== null);
+    expect(closed()).toMatchObject(CLOSE.unproven);
+    expect(events).toEqual([]);
+  });
+
+  it("resumed while D1 is away tells all of it when D1 is back, and holds nobody's place meanwhile", async () => {
+    vi.spyOn(console, "error").mockImplementation(() => undefined);
+    const { tenant, agent, watcher } = await newWorld();
+    const session = await newSession(agent);
+    await decideOne(agent, session, "look");
+    await shipAll(tenant, session);
+    got(await ports.ledger.settle(tenant));
+    await readFrom(tenant, AWAY);
+    const left = await openSocket(watcher, "?types=decision.*&last_event_id=0");
+    const stays = await openSocket(watcher, "?types=decision.*&last_event_id=0");
+    left.socket.close();
+    await left.until(() => left.closed() !== null);
+    expect(await placesTaken(tenant)).toBe(1);
+    await readFrom(tenant, env.DB);
+    await runDurableObjectAlarm(env.FEEDS.getByName(tenant));
+    await stays.until(() => stays.events.length === 1);
+    expect(stays.events[0]).toMatchObject({ type: "decision.allow", session });
+    stays.socket.close();
+  });
+
+  it("goes on while D1 is away for who stands at its end, whoever resumes from far behind", async () => {
+    vi.spyOn(console, "error").mockImplementation(() => undefined);
+    const { tenant, agent, watcher } = await newWorld();
+    const session = await newSession(agent);
+    await decideOne(agent, session, "look");
+    await shipAll(tenant, session);
+    got(await ports.ledger.settle(tenant));
+    const live = await openSocket(watcher, "?types=decision.*");
+    await readFrom(tenant, AWAY);
+    const behind = await openSocket(watcher, "?types=decision.*&last_event_id=0");
+    const { id } = await decideOne(agent, session, "look");
+    await shipAll(tenant, session);
+    await live.until(() => live.events.length === 1);
+    expect(live.events[0]?.decision).toBe(id);
+    expect(behind.events).toEqual([]);
+    await readFrom(tenant, env.DB);
+    live.socket.close();
+    behind.socket.close();
+  });
+
+  it("goes on for who stands at its end however slowly what lies behind is read for another", async () => {
+    const { tenant, agent, watcher } = await newWorld();
+    const session = await newSession(agent);
+    const old = await decideOne(agent, session, "look");
+    await shipAll(tenant, session);
+    const live = await openSocket(watcher, "?types=decision.*");
+    let isSlow = true;
+    const end = await env.LEDGERS.getByName(tenant).listen(0);
+    await runInDurableObject(env.FEEDS.getByName(tenant), (object) => {
+      const ledger = env.LEDGERS.getByName(tenant);
+      const slow = {
+        listen: (until: number) => ledger.listen(until),
+        readFrom: async (index: number, most: number) => {
+          while (isSlow && index < end) await scheduler.wait(10);
+          return ledger.readFrom(index, most);
+        },
+      };
+      Reflect.set(object, "env", { ...env, LEDGERS: { getByName: () => slow } });
+    });
+    const behind = await openSocket(watcher, "?types=decision.*&last_event_id=0");
+    const { id } = await decideOne(agent, session, "look");
+    await shipAll(tenant, session);
+    await live.until(() => live.events.length === 1);
+    expect(live.events[0]?.decision).toBe(id);
+    expect(behind.events).toEqual([]);
+    isSlow = false;
+    await behind.until(() => behind.events.length === 2);
+    expect(behind.events.map(({ decision }) => decision)).toEqual([old.id, id]);
+    live.socket.close();
+    behind.socket.close();
+  });
+
+  it("reads no more text at once than fits with that of a hundred others, and leaves out nothing", async () => {
+    const { tenant, agent, watcher } = await newWorld();
+    const session = await newSession(agent);
+    const large = {
+      sources: Array.from({ length: 64 }, () => ({ source: "ж".repeat(512), version: "ж".repeat(128) })),
+      tags: Array.from({ length: 64 }, () => "ж".repeat(128)),
+      rationale: "ж".repeat(8192),
+    };
+    for (let n = 0; n < 24; n++) await decideOne(agent, session, "rm", large);
+    await shipAll(tenant, session);
+    const ledger = env.LEDGERS.getByName(tenant);
+    const end = await ledger.listen(0);
+    for (const settle of [async () => {}, async () => void got(await ports.ledger.settle(tenant))]) {
+      await settle();
+      const sizes: number[] = [];
+      for (let index = 0; index < end; ) {
+        const page = await ledger.readFrom(index, 500);
+        expect(page.map((entry) => entry.index)).toEqual(page.map((_, place) => index + place));
+        sizes.push(page.reduce((sum, { canonical }) => sum + canonical.length, 0));
+        index += page.length;
+      }
+      expect(Math.max(...sizes)).toBeLessThanOrEqual(MOST_READ_CHARACTERS);
+      expect(sizes.length).toBeLessThan(12);
+    }
+    const { socket, events, until } = await openSocket(watcher, "?types=decision.deny&last_event_id=0");
+    await until(() => events.length === 24);
+    socket.close();
   });
 });
 
 describe("a WebSocket", () => {
-  const openSocket = async (token: string, query = "") => {
-    const response = await exports.default.fetch(`${ORIGIN}/v1/events/ws${query}`, {
-      headers: { Authorization: `Bearer ${token}`, Upgrade: "websocket" },
-    });
-    expect(response.status).toBe(101);
-    const socket = response.webSocket;
-    if (socket == null) throw new Error("a socket was expected");
-    const events: wire.LedgerEvent[] = [];
-    let wake = () => {};
-    let closed: CloseEvent | null = null;
-    socket.addEventListener("message", ({ data }) => {
-      events.push(JSON.parse(String(data)));
-      wake();
-    });
-    socket.addEventListener("close", (event) => {
-      closed = event;
-      wake();
-    });
-    socket.accept();
-    const until = async (isDone: () => boolean) => {
-      while (!isDone()) await new Promise<void>((resolve) => (wake = resolve));
-    };
-    return { socket, events, until, closed: () => closed };
-  };
-
   it("carries the same events", async () => {
     const { tenant, agent, watcher } = await newWorld();
     const { socket, events, until } = await openSocket(watcher, "?types=decision.*");

@@ -3,6 +3,7 @@ import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { sessionObjectName } from "../../src/authority/env.ts";
 import { LEASE_TERM_MS } from "../../src/authority/lease_term.ts";
+import { OrderStore } from "../../src/authority/order_store.ts";
 import type { RunId, SessionId } from "../../src/core/ids.ts";
 import { microUsdOf } from "../../src/core/money.ts";
 import type { InterventionKind, Target } from "../../src/core/orders.ts";
@@ -10,10 +11,12 @@ import type { Principal } from "../../src/core/request.ts";
 import { decide } from "../../src/flow/decide.ts";
 import { intervene } from "../../src/flow/intervene.ts";
 import { openSession } from "../../src/flow/open_session.ts";
+import type { Lease } from "../../src/flow/ports.ts";
 import { listEntries } from "../../src/flow/read_ledger.ts";
+import { LONGEST_SESSION_MS } from "../../src/flow/simulate.ts";
 import * as present from "../../src/http/present.ts";
 import { NO_KINDS } from "../../src/http/requests.ts";
-import { asked, commitOf, decideOne, got, newDecisionId, newSession, newTenant, ports, readOf, refusalOf } from "./world.ts";
+import { asked, commitOf, decideOne, got, newDecisionId, newSession, newTenant, ports, readOf, refusalOf, usd } from "./world.ts";
 
 afterEach(() => {
   vi.useRealTimers();
@@ -78,6 +81,20 @@ describe("a kill", () => {
       ]);
     },
   );
+
+  it("of what is killed already lifts nothing, and the new order takes the old one's place", async () => {
+    const { tenant, agent, operator, session } = await twoAgents();
+    await stopped(operator, "agent", agent.subject);
+    const again = await stopped(operator, "agent", agent.subject);
+    expect((await decideOne(agent, session, "pay")).reason.code).toBe("agent_killed");
+    const events = (await entriesOf(tenant, session, "intervention")).map(({ details }) => [details.event, details.intervention]);
+    expect(events).toEqual([
+      ["obeyed", expect.any(String)],
+      ["obeyed", again.id],
+    ]);
+    await stopped(operator, "agent", agent.subject, "revive");
+    expect((await decideOne(agent, session, "pay")).verdict).toBe("allow");
+  });
 
   it("of an action may name many by a glob", async () => {
     const { agent, operator, session } = await twoAgents();
@@ -181,6 +198,100 @@ describe("a kill", () => {
     got(await commitOf(agent, session, id, "0.01"));
     expect(got(await ask())).toMatchObject([{ replayed: true, superseded: null }]);
     expect((await readOf(agent, session)).total.postedMicroUsd).toBe(10_000);
+  });
+});
+
+/** What a session's object has on record of its lease. */
+const leaseOf = (storage: DurableObjectStorage): Lease => JSON.parse(storage.sql.exec<{ lease: string }>("SELECT lease FROM lease").one().lease);
+
+describe("a lease", () => {
+  it("of attributes that are newer is not replaced by one of older ones that arrives late", async () => {
+    const { tenant, session } = await twoAgents();
+    const revision = await runInDurableObject(sessionStub(tenant, session), (object, { storage }) => {
+      const lease = leaseOf(storage);
+      object.receive({ ...lease, entities: 6 }, null);
+      object.receive({ ...lease, entities: 5 }, null);
+      return leaseOf(storage).entities;
+    });
+    expect(revision).toBe(6);
+  });
+
+  it("that has lapsed settles nothing for a token that was revoked meanwhile", async () => {
+    const { tenant, agent, operator } = await newTenant("budgets: { session: 10 }");
+    const now = Date.now();
+    const token = { id: agent.tokenId, subject: agent.subject, kind: "agent" as const, scopes: ["decisions:write" as const] };
+    got(await ports.tenants.recordToken(tenant, operator, { ...token, issuedAt: now, expiresAt: now + 86_400_000 }, "f"));
+    const session = await newSession(agent);
+    const allowed = await decideOne(agent, session, "pay", { estimateMicroUsd: usd("1"), ttlMs: 3_000_000 });
+    // The session's lease is long over when the token is revoked: nobody tells it.
+    vi.useFakeTimers({ now: now + 3 * LEASE_TERM_MS, toFake: ["Date"] });
+    got(await ports.tenants.revokeToken(tenant, operator, agent.tokenId));
+    expect(refusalOf(await commitOf(agent, session, allowed.id, "9"))).toBe("token_revoked");
+  });
+});
+
+describe("standing orders", () => {
+  const ordersOf = (tenant: string) =>
+    runInDurableObject(env.TENANTS.getByName(tenant), (_, { storage }) => new OrderStore(storage.sql).all().map(({ order }) => order.id));
+  const age = (tenant: string, byMs: number) =>
+    runInDurableObject(env.TENANTS.getByName(tenant), (_, { storage }) => void storage.sql.exec("UPDATE orders SET at = at - ?", byMs));
+
+  it("on a session, and on its run, are over with it", async () => {
+    const { tenant, agent, operator, session, run } = await twoAgents();
+    await stopped(operator, "session", session);
+    await stopped(operator, "run", run);
+    await stopped(operator, "action", "pay");
+    got(await ports.sessions.close(tenant, session, agent));
+    expect(await ordersOf(tenant)).toEqual(["pay"]);
+  });
+
+  it("on a run or a session are forgotten when no session lives so long, and all others stand until they are lifted", async () => {
+    const { tenant, agent, operator, session } = await twoAgents();
+    const run = ports.newId("run");
+    await stopped(operator, "session", session);
+    await stopped(operator, "run", run);
+    await stopped(operator, "agent", agent.subject);
+    await age(tenant, LONGEST_SESSION_MS - 60_000);
+    await stopped(operator, "action", "pay");
+    expect((await ordersOf(tenant)).sort()).toEqual([agent.subject, "pay", run, session].sort());
+    await age(tenant, 60_000);
+    await stopped(operator, "action", "look");
+    expect((await ordersOf(tenant)).sort()).toEqual([agent.subject, "look", "pay"].sort());
+  });
+
+  it("are 5,000 at most, which a lease carries; the tenant as a whole can be stopped all the same", async () => {
+    const { tenant, agent, operator, session } = await twoAgents();
+    const longest = (n: number) => `${"a".repeat(124)}${String(n).padStart(4, "0")}`;
+    const kill = (type: Target, id: string) => ({ target: { type, id }, kind: "kill" as const });
+    const run = ports.newId("run");
+    await stopped(operator, "run", run);
+    const room = await runInDurableObject(env.TENANTS.getByName(tenant), (_, { storage }) => {
+      const orders = new OrderStore(storage.sql);
+      const now = Date.now();
+      const codeOf = (type: Target, id: string, at = now): string => refusalOf(orders.roomFor(kill(type, id), at));
+      storage.transactionSync(() => {
+        for (let n = 0; n < 4_998; n++) orders.put({ ...kill("action", longest(n)), id: ports.newId("int"), fingerprint: "f", reason: "r" }, 1, now);
+      });
+      const last = codeOf("action", "last");
+      orders.put({ ...kill("action", "last"), id: ports.newId("int"), fingerprint: "f", reason: "r" }, 1, now);
+      return {
+        last,
+        oneMore: codeOf("action", "one-more"),
+        agent: codeOf("agent", "bot"),
+        sameAgain: codeOf("action", "last"),
+        tenant: codeOf("tenant", tenant),
+        lifting: refusalOf(orders.roomFor({ ...kill("action", "other"), kind: "revive" }, now)),
+        afterTheRunIsOver: codeOf("action", "one-more", now + LONGEST_SESSION_MS + 60_000),
+      };
+    });
+    const yes = "answered null";
+    const no = "body_invalid";
+    expect(room).toEqual({ last: yes, oneMore: no, agent: no, sameAgain: yes, tenant: yes, lifting: yes, afterTheRunIsOver: yes });
+    // What a session keeps of its lease with all of them still fits into a row.
+    expect(await stopped(operator, "tenant", tenant)).toMatchObject({ unanswered: [] });
+    await stopped(operator, "tenant", tenant, "revive");
+    expect((await decideOne(agent, session, longest(7))).reason.code).toBe("action_killed");
+    expect((await decideOne(agent, await newSession(agent), longest(7))).reason.code).toBe("action_killed");
   });
 });
 

@@ -50,7 +50,7 @@ async function newWorld(more: { readonly keys?: Keys; readonly issuer?: string; 
     tenant,
     subject: "ops",
     kind: "human",
-    scopes: ["tokens:write", "sessions:write", "ledger:read"],
+    scopes: ["tokens:write", "sessions:write", "ledger:read", "interventions:write"],
   });
   const { token: operator } = await jsonOf<{ token: string }>(issued, 201);
   const keys = more.keys ?? (await newKeys("k1"));
@@ -171,7 +171,7 @@ describe("an attack", () => {
     ["without a subject", () => world.sign({ sub: undefined })],
     ["with an empty subject", () => world.sign({ sub: "" })],
     ["with a subject that is no text", () => world.sign({ sub: 7 })],
-    ["with a subject of 300 characters", () => world.sign({ sub: "x".repeat(300) })],
+    ["with a subject of 256 characters", () => world.sign({ sub: "x".repeat(256) })],
     ["without a kind", () => world.sign({ agent_kind: undefined })],
     ["with a kind that is none", () => world.sign({ agent_kind: "root" })],
     [
@@ -271,39 +271,96 @@ describe("a registration", () => {
     expect((await decide(token)).status).toBe(200);
     const next = await newKeys("k2");
     await jsonOf(await put({ jwks: { keys: [next.publicJwk] } }), 200);
+    // Its session knows at once. The door, which remembers for a second who registered what, may leave it to that.
+    const REFUSED = /^401 token_(revoked|invalid)$/;
     expect(await codeOf(await decide(token))).toBe("401 token_revoked");
-    expect(await codeOf(await decide(token))).toBe("401 token_invalid");
+    expect(await codeOf(await decide(token))).toMatch(REFUSED);
     expect((await decide(await sign({}, {}, next))).status).toBe(200);
-    expect(await codeOf(await decide(await sign({}, {}, keys)))).toBe("401 token_invalid");
+    expect(await codeOf(await decide(await sign({}, {}, keys)))).toMatch(REFUSED);
     expect((await send("DELETE", "/v1/issuers/corp", operator)).status).toBe(204);
     expect(await codeOf(await decide(await sign({}, {}, next)))).toBe("401 token_revoked");
-    expect(await codeOf(await decide(await sign({}, {}, next)))).toBe("401 token_invalid");
+    expect(await codeOf(await decide(await sign({}, {}, next)))).toMatch(REFUSED);
     expect(await codeOf(await send("GET", "/v1/issuers/corp", operator))).toBe("404 not_found");
     // The same name again is another registration.
     expect((await put()).status).toBe(201);
     expect((await jsonOf<{ version: number }>(await send("GET", "/v1/issuers/corp", operator), 200)).version).toBeGreaterThan(2);
   });
 
-  it("has tokens that a person can revoke by the id they are recorded under", async () => {
-    const { operator, sign } = await newWorld();
-    const token = await sign({ jti: "to-revoke" });
+  it("that is one too many leaves nothing in what tenants share", async () => {
+    const { tenant, operator, keys } = await newWorld();
+    const victims = await newTenant(null);
+    const issuer = `https://login-${victims.tenant}.example`;
+    const statuses: number[] = [];
+    for (let n = 0; n < 40; n++) {
+      const body = { issuer, audience: "mine", jwks: { keys: [keys.publicJwk] } };
+      statuses.push((await send("PUT", `/v1/issuers/n${n}`, operator, body)).status);
+    }
+    const accepted = statuses.flatMap((status, n) => (status === 201 ? [{ tenant, name: `n${n}` }] : []));
+    expect(accepted.length).toBeLessThan(40);
+    expect(new Set(statuses)).toEqual(new Set([201, 422]));
+    expect(await runInDurableObject(env.DIRECTORY.getByName(issuerKey(issuer)), (object) => object.holders())).toEqual(accepted);
+  });
+
+  /** Opens a session with a token, and has a person revoke that by the id it is recorded under. */
+  async function revoke({ operator }: Awaited<ReturnType<typeof newWorld>>, token: string): Promise<string> {
     const session = await jsonOf<{ id: string }>(await open(token), 201);
     const { items } = await jsonOf<{ items: { principal: { token_id: string } }[] }>(
       await send("GET", `/v1/ledger?session=${session.id}`, operator),
       200,
     );
-    const id = items[0]?.principal.token_id ?? "";
-    expect((await send("DELETE", `/v1/tokens/${id}`, operator)).status).toBe(204);
-    expect(await codeOf(await send("POST", `/v1/sessions/${session.id}/decisions`, token, { action: "look" }))).toBe("401 token_revoked");
+    expect((await send("DELETE", `/v1/tokens/${items[0]?.principal.token_id}`, operator)).status).toBe(204);
+    return session.id;
+  }
+
+  it("has tokens that a person can revoke by the id they are recorded under", async () => {
+    const world = await newWorld();
+    const token = await world.sign({ jti: "to-revoke" });
+    const session = await revoke(world, token);
+    expect(await codeOf(await send("POST", `/v1/sessions/${session}/decisions`, token, { action: "look" }))).toBe("401 token_revoked");
     expect(await codeOf(await open(token))).toBe("401 token_revoked");
-    expect((await open(await sign({ jti: "another" }))).status).toBe(201);
+    expect((await open(await world.sign({ jti: "another" }))).status).toBe(201);
+  });
+
+  it("has tokens without an id, and one that was revoked is revoked however its signature is spelled", async () => {
+    const world = await newWorld();
+    const token = await world.sign({ jti: undefined });
+    await revoke(world, token);
+    // Of 64 octets in base64url the last character has four bits that nobody reads.
+    const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    const respelled = token.slice(0, -1) + digits.charAt(digits.indexOf(token.slice(-1)) ^ 1);
+    expect(respelled).not.toBe(token);
+    expect(await codeOf(await open(respelled))).toBe("401 token_revoked");
+  });
+
+  it("has tokens of which so many can be revoked as a lease names: one more is refused, and the first stays revoked", async () => {
+    const world = await newWorld();
+    const token = await world.sign({ jti: "first" });
+    const session = await revoke(world, token);
+    // As many more as there may be, later than the first.
+    await runInDurableObject(env.TENANTS.getByName(world.tenant), (_, { storage }) => {
+      for (let n = 0; n < 999; n++)
+        storage.sql.exec("INSERT INTO revoked_foreign (id, revoked_at) VALUES (?, ?)", ports.newId("tok"), Date.now() + 1);
+    });
+    expect(await codeOf(await send("DELETE", `/v1/tokens/${ports.newId("tok")}`, world.operator))).toBe("422 body_invalid");
+    expect(await codeOf(await send("POST", `/v1/sessions/${session}/decisions`, token, { action: "look" }))).toBe("401 token_revoked");
+  });
+
+  it("has subjects no longer than the names of agents that a person can stop", async () => {
+    const { operator, sign } = await newWorld();
+    const sub = "x".repeat(255);
+    expect((await open(await sign({ sub }))).status).toBe(201);
+    const stop = { target: { type: "agent", id: sub }, kind: "kill", reason: "r" };
+    const killed = await jsonOf<{ evidence: { acknowledged: unknown[] } }>(await send("POST", "/v1/interventions", operator, stop), 201);
+    expect(killed.evidence.acknowledged).toHaveLength(1);
   });
 });
 
 describe("how the gateway is protected", () => {
   it("is said to anyone (RFC 9728), and where nobody is let in", async () => {
     const metadata = await jsonOf<{ resource: string }>(await exports.default.fetch(`${ORIGIN}/.well-known/oauth-protected-resource`), 200);
-    expect(metadata).toMatchObject({ resource: ORIGIN, jwks_uri: `${ORIGIN}/.well-known/jwks.json`, bearer_methods_supported: ["header"] });
+    expect(metadata).toMatchObject({ resource: ORIGIN, bearer_methods_supported: ["header"] });
+    // That would be keys with which the gateway signs as a resource: it has none.
+    expect(metadata).not.toHaveProperty("jwks_uri");
     const refused = await exports.default.fetch(`${ORIGIN}/v1/sessions`);
     expect(refused.headers.get("WWW-Authenticate")).toBe(
       `Bearer realm="agentsentinel", resource_metadata="${ORIGIN}/.well-known/oauth-protected-resource"`,

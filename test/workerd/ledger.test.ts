@@ -43,7 +43,7 @@ function chainOf(tenant: string, session: SessionId | null, sayings: readonly Sa
 
 const many = (n: number, saying: Saying = {}): Saying[] => Array.from({ length: n }, () => saying);
 const shippedOf = (sealed: readonly SealedEntry[]): ShippedEntry[] =>
-  sealed.map(({ entry, canonical, hash, payload }) => ({ seq: entry.seq, canonical, hash, payload }));
+  sealed.map(({ entry, canonical, hash, beside }) => ({ seq: entry.seq, canonical, hash, beside }));
 const headOf = (sealed: readonly SealedEntry[]): ChainHead => {
   const last = sealed.at(-1);
   return last === undefined ? CHAIN_START : { seq: last.entry.seq, hash: last.hash };
@@ -202,8 +202,9 @@ describe("accepting a chain", () => {
       ["a hash that is not its text's", (entry) => ({ ...entry, hash: "0".repeat(64) })],
       ["another text", (entry) => ({ ...entry, canonical: entry.canonical.replace('"cost_usd":"0"', '"cost_usd":"1"') })],
       ["a text that is no JSON", (entry) => ({ ...entry, canonical: "{", hash: sha256("{") })],
-      ["a payload that was never sealed", (entry) => ({ ...entry, payload: { salt: "s", inputs: 1 } })],
-      ["another tenant's entry", () => ({ seq: 3, canonical: lone.canonical, hash: lone.hash, payload: null })],
+      ["a payload that was never sealed", (entry) => ({ ...entry, beside: '{"inputs":1,"salt":"s"}' })],
+      ["a payload that is no JSON", (entry) => ({ ...entry, beside: "{" })],
+      ["another tenant's entry", () => ({ seq: 3, canonical: lone.canonical, hash: lone.hash, beside: null })],
       [
         "money with a seventh decimal",
         (entry) => {
@@ -368,7 +369,7 @@ describe("shipping to D1", () => {
     const tenant = newTenant();
     const session = sessionOf(tenant);
     const sealed = chainOf(tenant, session, many(16));
-    const tenth = sealed[9]?.hash ?? "";
+    const [ninth, tenth] = [sealed[8]?.hash, sealed[9]?.hash];
     await shipTo(
       tenant,
       (real) =>
@@ -379,7 +380,7 @@ describe("shipping to D1", () => {
             return new Proxy(statement, {
               get: (target, member) =>
                 member === "bind"
-                  ? (text: string) => (text.includes(`"hash":"${tenth}"`) ? target.bind("not JSON") : target.bind(text))
+                  ? (text: string) => (text.includes(`"${tenth}","${ninth}"`) ? target.bind("not JSON") : target.bind(text))
                   : Reflect.get(target, member),
             });
           },

@@ -11,7 +11,7 @@ import { eventStream, resumeAfter } from "../sse.ts";
 const LISTENS = { method: "GET", tag: "Events", caller: "bearer", scopes: ["events:read"], query: requests.eventsQuery, body: null } as const;
 
 const DESCRIPTION =
-  "The record as it grows, in its order, each entry once: decision.allow|deny|hold|topup|extend|commit|release|expiry, intervention.kill|pause|resume|revive|obeyed|lifted|evidence, policy.*, session.opened|closed|run_opened|run_closed, token.*, budget.threshold. Without an id it begins with what comes next; with the id of the last event that was seen it goes on after it, however long ago that was: nothing is lost, since what is told is read from the ledger. An event is told within about a second of what it tells, and within ten should a part of the gateway have been restarted. A token of kind agent hears of its own agent only. Who does not keep up is let go and may resume; the stream ends with its token. At most 100 listeners for each tenant.";
+  "The record as it grows, in its order, each entry once: decision.allow|deny|hold|topup|extend|commit|release|expiry, intervention.kill|pause|resume|revive|obeyed|lifted|evidence, policy.*, session.opened|closed|run_opened|run_closed, token.*, budget.threshold. Without an id it begins with what comes next; with the id of the last event that was seen it goes on after it, however long ago that was: nothing is lost, since what is told is read from the ledger. An event is told within about a second of what it tells, and within ten should a part of the gateway have been restarted. A token of kind agent hears of its own agent only. Who does not keep up is let go and may resume; the stream ends with its token, and when for a minute nobody could say whether its token is still good. At most 100 listeners for each tenant, of which one token is at most 10.";
 
 type Bearer = Extract<Caller, { kind: "bearer" }>;
 
@@ -64,7 +64,7 @@ export const eventRoutes = [
     path: "/v1/events/ws",
     id: "openEventSocket",
     summary: "Listen: the same over a WebSocket",
-    description: `${DESCRIPTION} Each message is one event as JSON. Send anything now and then: after 1,000 events without a word from the client the socket is closed with 4000, and it may resume. 4001: the token has expired; 4002: it was revoked.`,
+    description: `${DESCRIPTION} Each message is one event as JSON. Send anything now and then: after 1,000 events without a word from the client the socket is closed with 4000, and it may resume. 4001: the token has expired; 4002: it was revoked; 4003: nobody could say whether it is still good, and it may resume.`,
     answers: [{ status: 101, means: "The socket.", types: [] }],
     refuses: ["not_your_session", "body_malformed", "throttled", "ledger_unavailable"],
     answer: async ({ ports, principal, caller, headers, query }) => {

@@ -12,11 +12,11 @@ const LINKS = { name: "AgentSentinel", docs: "/docs", openapi: "/openapi.json", 
 
 const html = (means: string) => ({ status: 200, means, types: ["text/html"] }) as const;
 
+/** No `jwks_uri`: that would be keys of this gateway as a resource, which signs no answer; those of its tokens are an issuer's. */
 const protectedResource = (origin: string) => ({
   resource: origin,
   resource_name: "AgentSentinel",
   resource_documentation: `${origin}/docs`,
-  jwks_uri: `${origin}/.well-known/jwks.json`,
   scopes_supported: [...SCOPES],
   bearer_methods_supported: ["header" as const],
 });

@@ -1,0 +1,329 @@
+import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
+import { env } from "cloudflare:workers";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { sessionObjectName } from "../../src/authority/env.ts";
+import { LEASE_TERM_MS } from "../../src/authority/lease_term.ts";
+import type { DrawCall, TenantAuthority } from "../../src/authority/tenant_authority.ts";
+import { BUDGET_WINDOWS, stretchAt } from "../../src/core/calendar.ts";
+import type { Decision } from "../../src/core/decision.ts";
+import type { SessionId } from "../../src/core/ids.ts";
+import { ZERO_USD } from "../../src/core/money.ts";
+import type { Principal } from "../../src/core/request.ts";
+import { listEntries } from "../../src/flow/read_ledger.ts";
+import { readSession } from "../../src/flow/read_session.ts";
+import { asked, commitOf, decideMany, decideOne, got, newSession, newTenant, ports, usd } from "./world.ts";
+
+/** What goes wrong with what sessions share at its edges: of a stretch, of a lease, of a policy, of a message, of what a number tells. */
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+const NOON = Date.UTC(2027, 0, 15, 12);
+const MIDNIGHT = NOON + 43_200_000;
+
+/** Stops the clock there: leases, spans and windows are then exactly where a test says. */
+const at = (now: number) => vi.useFakeTimers({ now, toFake: ["Date"] });
+
+const sessionStub = (tenant: string, session: string) => env.SESSIONS.getByName(sessionObjectName(tenant, session));
+const tenantStub = (tenant: string) => env.TENANTS.getByName(tenant);
+
+const pay = (principal: Principal, session: SessionId, amount: string) => decideOne(principal, session, "pay", { estimateMicroUsd: usd(amount) });
+const many = (count: number, amount: string) => Array.from({ length: count }, () => asked("pay", { estimateMicroUsd: usd(amount) }));
+const outcome = ({ verdict, reason }: Decision) => `${verdict} ${reason.code}`;
+const ALLOWED = "allow permitted";
+
+/** Pays so often, and answers how often it could. */
+async function countAllowed(principal: Principal, sessions: readonly SessionId[], rounds: number, amount: string): Promise<number> {
+  let allowed = 0;
+  for (let round = 0; round < rounds; round++)
+    for (const session of sessions) if ((await pay(principal, session, amount)).verdict === "allow") allowed++;
+  return allowed;
+}
+
+/** What the tenant counts as given of its own budget of a day, in every day of which it knows. */
+const grantedOfDays = (tenant: string) =>
+  runInDurableObject(tenantStub(tenant), (_, { storage }) =>
+    storage.sql
+      .exec<{ granted: number }>(
+        "SELECT granted_micro_usd AS granted FROM pools WHERE scope = 'tenant' AND span = 'day' AND granted_micro_usd > 0 ORDER BY starts_at",
+      )
+      .toArray()
+      .map(({ granted }) => granted),
+  );
+
+type Drawn = ReturnType<TenantAuthority["draw"]>;
+
+/** Puts something between a session and its tenant: `draw` gets what the session asks and what the tenant would do, and answers instead. */
+const between = (tenant: string, session: SessionId, draw: (real: () => Drawn) => Promise<unknown>) =>
+  runInDurableObject(sessionStub(tenant, session), (object) => {
+    const real = tenantStub(tenant);
+    Reflect.set(object, "env", { ...env, TENANTS: { getByName: () => ({ draw: (call: DrawCall) => draw(() => real.draw(call)) }) } });
+  });
+const heal = (tenant: string, session: SessionId) =>
+  runInDurableObject(sessionStub(tenant, session), (object) => void Reflect.set(object, "env", env));
+
+/** Rings a session's alarm when its lease has lapsed. */
+async function lapse(tenant: string, session: SessionId): Promise<void> {
+  at(Date.now() + LEASE_TERM_MS + 1);
+  expect(await runDurableObjectAlarm(sessionStub(tenant, session))).toBe(true);
+  vi.useRealTimers();
+}
+
+describe("a stretch of a shared budget", () => {
+  it("that ends while the tenant is asked denies nothing that the new one has", async () => {
+    at(MIDNIGHT - 1_000);
+    const { tenant, agent } = await newTenant("budgets: { tenant: { day: 1 } }");
+    const [single, batch] = [await newSession(agent), await newSession(agent)];
+    expect(outcome(await pay(agent, single, "0.9"))).toBe(ALLOWED);
+    for (const session of [single, batch])
+      await between(tenant, session, async (real) => {
+        const word = await real();
+        at(MIDNIGHT + 1);
+        return word;
+      });
+    expect(outcome(await pay(agent, single, "0.5"))).toBe(ALLOWED);
+    at(MIDNIGHT - 1_000);
+    expect((await decideMany(agent, batch, many(2, "0.2"), "independent")).map(outcome)).toEqual([ALLOWED, ALLOWED]);
+  });
+
+  it.each([
+    [
+      "somebody read the session, whose object then died",
+      async (tenant: string, agent: Principal, session: SessionId) => {
+        got(await readSession(ports, agent, session));
+        at(MIDNIGHT - 10);
+        await evictDurableObject(sessionStub(tenant, session));
+      },
+    ],
+    [
+      "somebody read the tenant's accounts",
+      async (tenant: string, agent: Principal) => {
+        got(await ports.tenants.standing(tenant, agent.subject));
+        at(MIDNIGHT - 10);
+      },
+    ],
+  ])("that a clock went into and came back from counts all that is spent: %s", async (_, look) => {
+    at(MIDNIGHT - 1_000);
+    const { tenant, agent } = await newTenant("budgets: { tenant: { day: 1 } }");
+    const session = await newSession(agent);
+    expect(outcome(await pay(agent, session, "0.1"))).toBe(ALLOWED);
+    at(MIDNIGHT + 10);
+    await look(tenant, agent, session);
+    // The session's clock does not go back: it is the new day, and that has one dollar.
+    expect(await countAllowed(agent, [session], 8, "0.2")).toBe(5);
+  });
+
+  it("that only a clock far ahead is in makes the tenant forget nothing of the present one", async () => {
+    const { agent, tenant } = await newTenant("budgets: { tenant: { hour: 1 } }");
+    const [a, ahead, c] = [await newSession(agent), await newSession(agent), await newSession(agent)];
+    expect(outcome(await pay(agent, a, "1"))).toBe(ALLOWED);
+    const then = Date.now() + 4 * 3_600_000;
+    const none = { pendingMicroUsd: ZERO_USD, overrunMicroUsd: ZERO_USD };
+    const spans = BUDGET_WINDOWS.map((window) => ({ window, ...stretchAt(window, then), postedMicroUsd: usd("0.1"), ...none }));
+    await tenantStub(tenant).draw({
+      session: ahead,
+      agent: agent.subject,
+      under: null,
+      renews: true,
+      draw: { ask: 1_000, spans, slices: [], permits: [] },
+    });
+    expect(outcome(await pay(agent, c, "1"))).toBe("deny tenant_budget_exceeded");
+  });
+});
+
+describe("a limit that comes later", () => {
+  it("leaves a session that spent before it what is free", async () => {
+    const { agent, put } = await newTenant("budgets: { session: 100 }");
+    const session = await newSession(agent);
+    expect(outcome(await pay(agent, session, "10"))).toBe(ALLOWED);
+    await put("budgets: { tenant: { day: 12 } }");
+    expect(outcome(await pay(agent, session, "2.000001"))).toBe("deny tenant_budget_exceeded");
+    expect(outcome(await pay(agent, session, "2"))).toBe(ALLOWED);
+  });
+
+  it("counts what was spent by sessions that have long fallen silent", async () => {
+    at(NOON);
+    const { tenant, agent, put } = await newTenant("budgets: { session: 100 }");
+    const [idle, other] = [await newSession(agent), await newSession(agent)];
+    expect(outcome(await pay(agent, idle, "3"))).toBe(ALLOWED);
+    await evictDurableObject(sessionStub(tenant, idle));
+    at(NOON + 3 * LEASE_TERM_MS);
+    expect(await runDurableObjectAlarm(sessionStub(tenant, idle))).toBe(true);
+    await put("budgets: { tenant: { day: 5 } }");
+    expect(outcome(await pay(agent, other, "2.000001"))).toBe("deny tenant_budget_exceeded");
+    expect(outcome(await pay(agent, other, "2"))).toBe(ALLOWED);
+  });
+
+  it("leaves one that has overrun what is free", async () => {
+    const { agent } = await newTenant("budgets: { tenant: { day: 12 } }");
+    const session = await newSession(agent);
+    const taken = await pay(agent, session, "1");
+    got(await commitOf(agent, session, taken.id, "10"));
+    expect(outcome(await pay(agent, session, "2"))).toBe(ALLOWED);
+    expect(outcome(await pay(agent, session, "0.000001"))).toBe("deny tenant_budget_exceeded");
+  });
+
+  it("and goes and comes again tells each of its thresholds once", async () => {
+    const { tenant, agent, put } = await newTenant(null);
+    const session = await newSession(agent);
+    for (const limit of [5, 4, 5, 4]) {
+      await put(`budgets: { tenant: { day: ${limit} }, alerts: [0.1] }`);
+      expect(outcome(await pay(agent, session, "0.8"))).toBe(ALLOWED);
+    }
+    got(await readSession(ports, agent, session));
+    const { items } = got(await listEntries(ports, tenant, { kind: "lease" }, { limit: 50, cursor: null }));
+    const told = items.flatMap(({ canonical }) => JSON.parse(canonical).alerts);
+    expect(told.map(({ limit_usd, threshold }) => [limit_usd, threshold]).sort()).toEqual([
+      ["4", 0.1],
+      ["5", 0.1],
+    ]);
+  });
+});
+
+describe("money that was given", () => {
+  it("and freed after its session had closed comes back", async () => {
+    const { tenant, agent } = await newTenant("budgets: { tenant: { day: 10 } }");
+    const session = await newSession(agent);
+    const taken = await pay(agent, session, "1");
+    got(await ports.sessions.close(tenant, session, agent));
+    expect(await grantedOfDays(tenant)).toEqual([1_000_000]);
+    got(await commitOf(agent, session, taken.id, "0.1"));
+    await lapse(tenant, session);
+    expect(await grantedOfDays(tenant)).toEqual([100_000]);
+  });
+
+  it("and freed where little is left is another's at once, also after its lease was renewed", async () => {
+    const { tenant, agent } = await newTenant("budgets: { tenant: { day: 1 } }");
+    const [a, b] = [await newSession(agent), await newSession(agent)];
+    const taken = await pay(agent, a, "0.9");
+    got(await ports.sessions.renewLease(tenant, a));
+    got(await ports.sessions.release(tenant, a, agent, taken.id, null));
+    expect(outcome(await pay(agent, b, "0.9"))).toBe(ALLOWED);
+  });
+
+  it("and never heard of comes back when the lease lapses", async () => {
+    const { tenant, agent } = await newTenant("budgets: { tenant: { day: 10 } }");
+    const session = await newSession(agent);
+    await between(tenant, session, async (real) => {
+      await real();
+      throw new Error("the answer was lost");
+    });
+    expect(outcome(await pay(agent, session, "4"))).toBe("deny authority_stale");
+    await heal(tenant, session);
+    expect(await grantedOfDays(tenant)).toEqual([4_000_000]);
+    await lapse(tenant, session);
+    expect(await grantedOfDays(tenant)).toEqual([]);
+  });
+
+  it("stays with those who have it when somebody asks for what nobody could give", async () => {
+    const { agent, tenant } = await newTenant("budgets: { tenant: { day: 1000 } }");
+    const others = await Promise.all(Array.from({ length: 5 }, () => newSession(agent)));
+    for (const session of others) expect(outcome(await pay(agent, session, "0.01"))).toBe(ALLOWED);
+    const before = await grantedOfDays(tenant);
+    expect(outcome(await pay(agent, await newSession(agent), "1000.01"))).toBe("deny tenant_budget_exceeded");
+    expect(await grantedOfDays(tenant)).toEqual(before);
+  });
+});
+
+describe("a sum that no number tells", () => {
+  it("stops nobody who has no part in it", async () => {
+    const { agent } = await newTenant("allowed_actions: ['*']");
+    const large: Principal = { ...agent, subject: "large" };
+    const mine = await newSession(agent);
+    // To the last micro-dollar that a number tells, and then some.
+    for (const amount of ["4500000000", "4500000000", "7199254.740991", "4500000000"]) {
+      const session = await newSession(large);
+      expect(outcome(await pay(large, session, amount))).toBe(ALLOWED);
+      got(await ports.sessions.renewLease(agent.tenant, session));
+    }
+    expect(outcome(await pay(agent, mine, "0.01"))).toBe(ALLOWED);
+    at(Date.now() + LEASE_TERM_MS + 1);
+    expect(outcome(await pay(agent, mine, "0.01"))).toBe(ALLOWED);
+  });
+
+  it("is on record as far as a number tells it", async () => {
+    const { agent, tenant } = await newTenant("budgets: { tenant: { day: 10 } }");
+    const [a, b] = [await newSession(agent), await newSession(agent)];
+    const [mine, theirs] = [await pay(agent, a, "1"), await pay(agent, b, "1")];
+    got(await commitOf(agent, b, theirs.id, "9000000000"));
+    for (const session of [b, a]) got(await ports.sessions.renewLease(tenant, session));
+    expect(got(await commitOf(agent, a, mine.id, "5000000000")).answer).toMatchObject({ overrunMicroUsd: usd("4999999999") });
+    const { items } = got(await listEntries(ports, tenant, { session: a, kind: "commit" }, { limit: 1, cursor: null }));
+    const { accounts } = JSON.parse(items[0]?.canonical ?? "{}");
+    expect(accounts.find(({ scope }: { scope: string }) => scope === "tenant").after).toMatchObject({ posted_usd: "9007199254.740991" });
+  });
+});
+
+describe("a tenant that is asked", () => {
+  it("and hangs is waited for once, and not by everybody who gave back before", async () => {
+    const { tenant, agent } = await newTenant("budgets: { tenant: { day: 10 } }");
+    const session = await newSession(agent);
+    const all = await decideMany(agent, session, many(10, "1"), "independent");
+    expect(all.map(outcome)).toEqual(all.map(() => ALLOWED));
+    let draws = 0;
+    await between(tenant, session, () => {
+      draws++;
+      return new Promise(() => {});
+    });
+    await Promise.all(all.map(async ({ id }) => got(await ports.sessions.release(tenant, session, agent, id, null))));
+    expect(outcome(await pay(agent, session, "20"))).toBe("deny authority_stale");
+    // One that was under way, one that speaks for all who gave back, its own; and one more on a slow machine. Each is waited for two seconds.
+    expect(draws).toBeLessThanOrEqual(4);
+  });
+
+  it("is heard by a session at which somebody looks all the time", async () => {
+    const { agent, tenant } = await newTenant("budgets: { tenant: { day: 1000 } }");
+    const session = await newSession(agent);
+    await runInDurableObject(sessionStub(tenant, session), (object) => {
+      const real = tenantStub(tenant);
+      const draw = async (call: DrawCall) => {
+        const word = await real.draw(call);
+        // Comes while the answer is on its way. It is not waited for: it may itself wait for this answer.
+        void object.report(false);
+        return word;
+      };
+      Reflect.set(object, "env", { ...env, TENANTS: { getByName: () => ({ draw }) } });
+    });
+    expect(outcome(await pay(agent, session, "1"))).toBe(ALLOWED);
+  });
+
+  it("for what costs nothing is asked once before it is denied", async () => {
+    const { tenant, agent } = await newTenant("budgets: { tenant: { day: 1 } }");
+    const [a, b] = [await newSession(agent), await newSession(agent)];
+    const taken = await pay(agent, a, "0.5");
+    got(await commitOf(agent, a, taken.id, "3"));
+    got(await ports.sessions.renewLease(tenant, a));
+    let draws = 0;
+    await between(tenant, b, (real) => {
+      draws++;
+      return real();
+    });
+    expect(outcome(await pay(agent, b, "0"))).toBe("deny tenant_budget_exceeded");
+    expect(draws).toBe(1);
+  });
+});
+
+describe("a rate that sessions share", () => {
+  const rate = (most: number) => `rate_limits: { pay: { max_count: ${most}, window_seconds: 60, per: tenant } }`;
+
+  it("is obeyed when it gets tighter, whatever leave was given under the looser one", async () => {
+    at(NOON);
+    const { agent, put } = await newTenant(rate(100));
+    const sessions = [await newSession(agent), await newSession(agent)];
+    expect(await countAllowed(agent, sessions, 1, "0")).toBe(2);
+    await put(rate(3));
+    expect(await countAllowed(agent, sessions, 5, "0")).toBe(1);
+    at(NOON + 60_000);
+    expect(await countAllowed(agent, sessions, 5, "0")).toBe(3);
+  });
+
+  it("shows what is left of it also after a renewal, at which nothing was asked of it", async () => {
+    at(NOON);
+    const { tenant, agent } = await newTenant(rate(100));
+    const session = await newSession(agent);
+    expect((await pay(agent, session, "0")).rates).toMatchObject([{ remaining: 99 }]);
+    got(await ports.sessions.renewLease(tenant, session));
+    expect((await pay(agent, session, "0")).rates).toMatchObject([{ remaining: 98 }]);
+  });
+});
