@@ -51,6 +51,12 @@ const LEAST_ALARM_MS = 1_000;
 const MOST_BACKOFF_MS = 60_000;
 /** Decisions made in one storage transaction, at most. */
 const MOST_IN_A_TURN = 128;
+/** So many may wait for a decision at once. Whoever comes then is turned away: nobody waits for what will come too late. */
+const MOST_WAITING = 1_200;
+/** Whoever reports what was done, or only reads, finds the line open for longer: a report is about money that is gone already. */
+const MOST_WAITING_TO_TELL = 2 * MOST_WAITING;
+/** Who has waited so long is refused and not decided: its caller has given up, and would be charged for what it never heard of. */
+const WAITS_MS = 10_000;
 /** A lease is renewed in passing once less than this is left of it. */
 const LEASE_HALF_MS = LEASE_TERM_MS / 2;
 /** How long a decision waits for its tenant, to renew a lapsed lease or to give more of what sessions share, before it is denied. */
@@ -74,6 +80,8 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   readonly #store: SessionStore;
   readonly #conditions = new ExpressionMemory();
   readonly #waiting: Waiting[] = [];
+  /** How many have come and are not answered, wherever they wait. */
+  #inLine = 0;
   #book: Book | null = null;
   #lease: Lease | null = null;
   /** Whether the session was ever opened, once that is known: what is open stays so. */
@@ -391,6 +399,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
 
   /** Puts work into the next turn, once its caller is known to be one whom this session answers. */
   async #take<T>(principal: Principal, work: (turn: Turn) => Result<T, Refusal>): Reply<T> {
+    if (this.#inLine >= MOST_WAITING_TO_TELL) return err(CROWDED);
     // A lapsed lease does not say who was revoked since. Where the tenant cannot be reached, what happened is recorded all the same.
     if (this.#isOpened() && this.#hasLapsed()) await this.#freshenLease();
     return this.#enqueue((turn) => this.#turnedAway(principal, turn.book) ?? work(turn), false);
@@ -398,7 +407,11 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
 
   /** The same for work that needs a lease, and may need more of what sessions share than this one has. */
   #takeDeciding<T>(principal: Principal, work: (turn: Turn, tenant: TenantWord) => Worked<T>): Reply<T> {
-    return this.#enqueue((turn, tenant) => this.#turnedAway(principal, turn.book) ?? work(turn, tenant), true);
+    if (this.#inLine >= MOST_WAITING) return Promise.resolve(err(CROWDED));
+    const until = Date.now() + WAITS_MS;
+    // Who is asked for at the tenant waits for that, and within bounds of its own.
+    const isTooLate = (tenant: TenantWord): boolean => tenant === "unasked" && Date.now() > until;
+    return this.#enqueue((turn, tenant) => this.#turnedAway(principal, turn.book) ?? (isTooLate(tenant) ? err(CROWDED) : work(turn, tenant)), true);
   }
 
   #turnedAway(principal: Principal, book: Book): Result<never, Refusal> | null {
@@ -417,7 +430,8 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
 
   #enqueue<T>(work: (turn: Turn, tenant: TenantWord) => Worked<T>, needsLease: boolean): Reply<T> {
     if (!this.#isOpened()) return Promise.resolve(err(refusal("not_found", "There is no such session.")));
-    return new Promise((resolve, reject) => {
+    this.#inLine++;
+    return new Promise<Result<T, Refusal>>((resolve, reject) => {
       this.#waiting.push({
         needsLease,
         tenant: "unasked",
@@ -429,6 +443,8 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
         reject,
       });
       if (!this.#turning) void this.#turn();
+    }).finally(() => {
+      this.#inLine--;
     });
   }
 
@@ -644,6 +660,8 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       this.#store.forgetUnwritten();
       throw fault;
     }
+    // Before it is tried: whoever is killed until then ships it in its next life, though nobody asks there.
+    this.#wakeBy(Date.now() + SHIP_ALARM_MS);
     this.ctx.waitUntil(
       scheduler
         .wait(OBEYED_DELAY_MS)
@@ -842,5 +860,10 @@ function underLease(evaluation: Evaluation | null, under: Digest | null, { polic
   if (policy === null || policy.digest !== under) return null;
   return evaluation?.kind === "findings" ? { kind: "findings", findings: { ...evaluation.findings, policy } } : evaluation;
 }
+
+const CROWDED = refusal(
+  "authority_unavailable",
+  "Too many wait for this session; nothing was done. Ask again with the same id when Retry-After says.",
+);
 
 const noSuchDecision = (id: DecisionId): Refusal => refusal("not_found", `There is no decision "${id}" in this session.`);

@@ -280,7 +280,10 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
       unanswered: told.silent.map(({ id: session }) => session),
       inForceEverywhereBy: Math.max(Date.now(), latest),
     };
-    return this.#known(() => {
+    return this.#known((): Outcome<Answered<Intervened>> => {
+      // The same may have been asked twice at once, and answered meanwhile: there is one evidence.
+      const meanwhile = this.#orders.find(id)?.answer ?? null;
+      if (meanwhile !== null) return ok({ answer: meanwhile, replayed: true });
       this.#orders.answer(id, answer);
       const [only] = acknowledged;
       if (target.type === "run" && only !== undefined) this.#orders.placeRun(target.id, only.session);

@@ -3,7 +3,7 @@ import { type Refusal, refusal } from "../core/refusals.ts";
 import { err, ok, type Result } from "../core/result.ts";
 import type { Instant } from "../core/time.ts";
 import type { IdempotencyKey } from "../flow/idempotency.ts";
-import type { Ports } from "../flow/ports.ts";
+import type { Caller, Ports } from "../flow/ports.ts";
 import { admit } from "./admit.ts";
 import { type BodyFormat, formatOf, MOST_BODY_BYTES, readText } from "./body.ts";
 import { corsFields, preflight } from "./cors.ts";
@@ -58,6 +58,7 @@ export function createApp<E extends object>(wiring: Wiring<E>): Hono<{ Bindings:
       const world: World = {
         ports: () => portsOf(wiring.ports(c.env)),
         now: now(),
+        clock: now,
         memory,
         background: (work) => inBackground(c, work),
       };
@@ -79,6 +80,8 @@ const methodsOf = ({ method, answers }: Route): readonly string[] =>
 interface World {
   readonly ports: () => Ports;
   readonly now: Instant;
+  /** For what takes time: what an answer says is of `now`. */
+  readonly clock: () => Instant;
   readonly memory: DoorMemory;
   /** Lets work go on after the answer. */
   readonly background: (work: Promise<unknown>) => void;
@@ -144,6 +147,8 @@ async function reach(
     return seen.throttled.isLet ? null : TOO_MANY;
   });
   if (!caller.ok) return away(caller.error, true);
+  const pace = isPaced(route, caller.value) ? world.memory.paceOf(caller.value.principal.tenant) : null;
+  if (pace?.admits(world.now) === false) return away(CROWDED);
   const accepts = acceptedType(route, request.headers.get("Accept"));
   if (!accepts.ok) return away(accepts.error);
   const parameters = parseParameters(segments, request.url);
@@ -166,9 +171,23 @@ async function reach(
     query: query.value,
     ...read.value,
   };
-  const answer = await route.answer(asked);
+  if (pace === null) {
+    const answer = await route.answer(asked);
+    return answer.ok ? answer : away(answer.error);
+  }
+  // Not from when it came: how slowly its caller sends a body says nothing of us.
+  const began = world.clock();
+  pace.begin();
+  const answering = route.answer(asked).finally(() => pace.end(world.clock() - began, world.clock()));
+  // Goes on when the caller hangs up: else nobody would say that it has ended.
+  world.background(answering.catch(() => undefined));
+  const answer = await answering;
   return answer.ok ? answer : away(answer.error);
 }
+
+/** What is asked again and again by agents, and can be asked again later. What they report is always taken, and people are always heard. */
+const isPaced = (route: Route, caller: Caller | null): caller is Extract<Caller, { kind: "bearer" }> =>
+  (route.id === "decide" || route.id === "decideBatch") && caller?.kind === "bearer" && caller.principal.kind !== "human";
 
 /** Nobody reads the body of an answer to HEAD, and one that never ends would be made for ever. */
 async function withoutBody(response: Response): Promise<Response> {
@@ -190,6 +209,11 @@ function queryOf(route: Route, url: string): Result<unknown, Refusal> {
 const originOf = (url: string): string => url.slice(0, url.indexOf("/", "https://".length));
 
 const TOO_MANY = refusal("throttled", "This token has made too many requests; nothing was looked at. Come back when Retry-After says.");
+
+const CROWDED = refusal(
+  "authority_unavailable",
+  "Too many requests are being answered; nothing was done. Come back when Retry-After says, with the same id.",
+);
 
 /** Said of a limit only when little of it is left. */
 const LITTLE = 0.2;

@@ -2,6 +2,7 @@ import { MOST_LOOKUPS, Ration } from "../core/ration.ts";
 import type { Principal } from "../core/request.ts";
 import type { Instant } from "../core/time.ts";
 import type { Ports, Settings } from "../flow/ports.ts";
+import { Pace } from "./pace.ts";
 import { DEFAULT_LIMIT, Throttle, type Throttled } from "./throttle.ts";
 
 /** What is remembered of a tenant's settings, or of an origin, is at most so old: one lease term. */
@@ -20,6 +21,7 @@ export class DoorMemory {
   readonly #settings = new Map<string, Remembered<Settings>>();
   readonly #origins = new Map<string, Remembered<boolean>>();
   readonly #throttle = new Throttle();
+  readonly #paces = new Map<string, Pace>();
   /** When it was begun to ask a tenant for its settings. Whoever asked may be cut off without a word, so this holds for one lease term. */
   readonly #asking = new Map<string, Instant>();
   readonly #lookups = new Ration(MOST_LOOKUPS);
@@ -37,6 +39,15 @@ export class DoorMemory {
       background(this.#learn(tenant, ports, now).finally(() => this.#asking.delete(tenant)));
     }
     return this.#throttle.admit(`${tenant} ${tokenId}`, known?.value.throttle ?? DEFAULT_LIMIT, now);
+  }
+
+  /** How quickly a tenant's decisions are answered. Each has its own: whose answers are slow for a reason of its own slows nobody else. */
+  paceOf(tenant: string): Pace {
+    const known = this.#paces.get(tenant);
+    if (known !== undefined) return known;
+    const pace = new Pace();
+    remember(this.#paces, tenant, pace);
+    return pace;
   }
 
   /** Whether pages of this origin may read answers to this tenant's tokens. Not, where that cannot be known in time. */
@@ -79,7 +90,7 @@ export class DoorMemory {
 
 const later = (ms: number): Promise<null> => new Promise((resolve) => setTimeout(resolve, ms, null));
 
-function remember<T>(map: Map<string, Remembered<T>>, key: string, value: Remembered<T>): void {
+function remember<T>(map: Map<string, T>, key: string, value: T): void {
   if (!map.has(key) && map.size >= MOST_REMEMBERED) {
     const oldest = map.keys().next();
     if (!oldest.done) map.delete(oldest.value);

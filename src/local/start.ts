@@ -6,7 +6,7 @@ import { prepareDemo } from "./demo_tenant.ts";
 import { readSecrets } from "./dev_vars.ts";
 import { migrate } from "./migrate.ts";
 import { type Runtime, startRuntime } from "./runtime.ts";
-import { lockState } from "./state_lock.ts";
+import { lockState, whyUnwritable } from "./state_lock.ts";
 import { welcome } from "./welcome.ts";
 
 // `npm start`: from a fresh clone to a gateway that answers. Everything it makes it makes once; a second start only starts.
@@ -33,6 +33,8 @@ async function start(port: number, state: string): Promise<void> {
   if (port !== 0 && !(await isFree(port))) {
     throw new Stop(`Port ${port} on 127.0.0.1 is in use. Stop what uses it, or choose another: npm start -- --port ${port + 1}`);
   }
+  const why = whyUnwritable(state);
+  if (why !== null) throw new Stop(`Nothing can be written to ${state} (${why}), so nothing was started. What is recorded there stays as it is.`);
   if (!(await lockState(state)))
     throw new Stop(`Another gateway is running on ${state}. Stop it, or keep this one's state elsewhere: --persist-to DIR`);
 

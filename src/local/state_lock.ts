@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdirSync, realpathSync, rmSync } from "node:fs";
+import { mkdirSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -17,6 +17,27 @@ export async function lockState(directory: string): Promise<boolean> {
   if (await answers(socket)) return false;
   rmSync(socket, { force: true });
   return listen(socket);
+}
+
+/** So much is written for a try: the runtime's databases begin with about as much. */
+const TRIED_BYTES = 1_048_576;
+
+/** Why nothing can be kept in a directory, in a word of the system's; `null`: something can. That a disk is full shows only when one writes. */
+export function whyUnwritable(directory: string): string | null {
+  const tried = path.join(directory, `.writable-${process.pid}`);
+  try {
+    mkdirSync(directory, { recursive: true });
+    writeFileSync(tried, Buffer.alloc(TRIED_BYTES), { flush: true });
+    rmSync(tried);
+    return null;
+  } catch (fault) {
+    try {
+      rmSync(tried, { force: true });
+    } catch {
+      // Where nothing can be written nothing can be removed.
+    }
+    return fault instanceof Error && "code" in fault ? String(fault.code) : String(fault);
+  }
 }
 
 function listen(socket: string): Promise<boolean> {

@@ -156,6 +156,10 @@ const LIMITS: { readonly [what: string]: () => string } = {
     return "100";
   },
   "decisions in one storage transaction": () => String(own(SESSION, "MOST_IN_A_TURN")),
+  "waiting for one session at once": () => {
+    expect(read(SESSION)).toContain("const MOST_WAITING_TO_TELL = 2 * MOST_WAITING;");
+    return `${own(SESSION, "MOST_WAITING")}; ${2 * own(SESSION, "MOST_WAITING")} with reports and reads`;
+  },
   reservation: () => {
     takes(requests.decision, { action: "a", ttl_ms: DAY_MS }, { action: "a", ttl_ms: DAY_MS + 1 });
     takes(requests.decision, { action: "a", ttl_ms: 1 }, { action: "a", ttl_ms: 0 });

@@ -1,11 +1,11 @@
-import { createHash, randomInt, randomUUID } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import path from "node:path";
+import { randomInt, randomUUID } from "node:crypto";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
 import type { CommitRequest, CostReport, Decision, DecisionNow, LedgerEntry, SessionDetail, Settlement } from "../../sdk/src/wire.ts";
-import { makeSigningKeys } from "../../src/local/keys.ts";
-import { ask, CAN_SEE_PROCESSES, clear, nothingLeft, npmStart, type Ready, ready, type Started } from "./gateway.ts";
+import { each } from "../faults/real/calls.ts";
+import { chanceOf } from "../faults/real/chance.ts";
+import { gone, Home, type Life, strike } from "../faults/real/life.ts";
+import { assertRate, follow, micro, NO_ENTRIES, parseEntries } from "../faults/real/record.ts";
+import { ask, CAN_SEE_PROCESSES } from "./gateway.ts";
 
 /** What is drawn by it: who asks for what, what is committed at which cost, and when the kill comes. What the kill meets is the machine's own. */
 const SEED = Number(process.env.KILL_SEED ?? randomInt(2 ** 31));
@@ -33,40 +33,20 @@ interface Asked {
   commit: { readonly body: CommitRequest; answer: Settlement | null } | null;
 }
 
-const home = mkdtempSync(path.join(tmpdir(), "agentsentinel-kill-"));
-/** What is killed cannot tidy up: its temporary files lie where this file's end removes them. */
-const environment = { ROOT_KEY: "a-root-key-for-these-tests", SIGNING_KEYS: makeSigningKeys(), TMPDIR: home };
-const started: Started[] = [];
-afterEach(async () => {
-  for (const one of started.splice(0)) {
-    clear(one);
-    await nothingLeft(one);
-  }
-});
-afterAll(() => rmSync(home, { recursive: true, force: true }));
+const home = new Home("kill");
+afterEach(() => home.stop());
+afterAll(() => home.end());
 
-interface Gateway extends Ready {
-  readonly process: Started;
-}
-
-/** Starts on the one state directory of this file. */
-async function start(): Promise<Gateway> {
-  const one = npmStart(["--port", "0", "--persist-to", path.join(home, "state")], environment);
-  started.push(one);
-  return { ...(await ready(one)), process: one };
-}
-
-const killGroup = ({ process: { npm } }: Gateway) => process.kill(-(npm.pid ?? Number.NaN), "SIGKILL");
 const pathOf = ({ session, body }: Asked) => `/v1/sessions/${session}/decisions/${body.id}`;
-const decide = (gateway: Gateway, { session, body }: Asked) => ask(gateway.url, gateway.agent, "POST", `/v1/sessions/${session}/decisions`, body);
-const commit = (gateway: Gateway, asked: Asked, body: CommitRequest) => ask(gateway.url, gateway.agent, "POST", `${pathOf(asked)}/commit`, body);
-const read = (gateway: Gateway, asked: Asked) => ask(gateway.url, gateway.agent, "GET", pathOf(asked));
-const openSession = async (gateway: Gateway, body: object = {}): Promise<string> =>
+const decide = (gateway: Life, { session, body }: Asked) => ask(gateway.url, gateway.agent, "POST", `/v1/sessions/${session}/decisions`, body);
+const commit = (gateway: Life, asked: Asked, body: CommitRequest) => ask(gateway.url, gateway.agent, "POST", `${pathOf(asked)}/commit`, body);
+const read = (gateway: Life, asked: Asked) => ask(gateway.url, gateway.agent, "GET", pathOf(asked));
+const openSession = async (gateway: Life, body: object = {}): Promise<string> =>
   (await ask(gateway.url, gateway.agent, "POST", "/v1/sessions", body)).body.id;
 
 describe.skipIf(!CAN_SEE_PROCESSES)(`a gateway that is killed with SIGKILL under load (KILL_SEED=${SEED})`, () => {
   it("shows every answered decision and no overspend when it starts again", async () => {
-    let gateway = await start();
+    let gateway = await home.start();
     await ask(gateway.url, gateway.operator, "PUT", "/v1/policies/demo", POLICY);
     const lived = await openSession(gateway);
     const journal: Asked[] = [];
@@ -75,24 +55,25 @@ describe.skipIf(!CAN_SEE_PROCESSES)(`a gateway that is killed with SIGKILL under
       const fresh = await openSession(gateway);
       const loaded = await loadAndKill(gateway, [lived, fresh], round);
       journal.push(...loaded);
-      gateway = await start();
-      await each(loaded, (asked) => recheck(gateway, asked));
+      gateway = await home.start();
+      await each(loaded, CLIENTS, (asked) => recheck(gateway, asked));
       // What the last life reserved is settled in this one, so that the next has room to spend.
       await each(
         loaded.filter(({ session, answer, commit: told }) => session === lived && answer?.verdict === "allow" && told === null),
+        CLIENTS,
         (asked) => settle(gateway, asked, { cost_usd: PRICE[asked.body.action] === "0" ? "0" : "0.000001", outcome: "error" }),
       );
       exported = await audit(gateway, journal, exported);
     }
-    await each(journal, (asked) => recheck(gateway, asked));
+    await each(journal, CLIENTS, (asked) => recheck(gateway, asked));
     expect(await audit(gateway, journal, exported)).toBe(exported);
 
     const reasons = new Set(journal.map(({ answer }) => answer?.reason.code));
     expect(reasons).toEqual(new Set(["permitted", "rate_exceeded", "session_budget_exceeded"]));
-  }, 120_000);
+  }, 240_000);
 
   it("a thousand parallel attempts of $0.18 against a dollar allow exactly five, over HTTP", async () => {
-    const gateway = await start();
+    const gateway = await home.start();
     const session = await openSession(gateway, { budget_usd: "1" });
     const attempts = Array.from({ length: 1000 }, () => newAsked(session, "work"));
     const answers = await Promise.all(attempts.map((attempt) => decide(gateway, attempt)));
@@ -102,7 +83,7 @@ describe.skipIf(!CAN_SEE_PROCESSES)(`a gateway that is killed with SIGKILL under
     });
     const now = await ask(gateway.url, gateway.agent, "GET", `/v1/sessions/${session}`);
     expect(now.body.totals).toMatchObject({ posted_usd: "0", pending_usd: "0.9", decisions: { allow: 5, deny: 995, hold: 0 } });
-    const entries = parse(await exportOf(gateway)).filter((entry) => entry.session_id === session && entry.kind === "decision");
+    const entries = parseEntries(await exportOf(gateway)).filter((entry) => entry.session_id === session && entry.kind === "decision");
     expect(countOf(entries.map(({ verdict }) => String(verdict)))).toEqual({ allow: 5, deny: 995 });
     expect(new Set(entries.map((entry) => entry.decision_id))).toEqual(new Set(attempts.map(({ body }) => body.id)));
   }, 60_000);
@@ -112,9 +93,9 @@ describe.skipIf(!CAN_SEE_PROCESSES)(`a gateway that is killed with SIGKILL under
  * Lets the clients ask and commit without a pause until everything is killed at once, and answers what each of them knows then. In even rounds the
  * kill comes some time after the first answer, while there is money; in odd ones some time after every limit has been felt.
  */
-async function loadAndKill(gateway: Gateway, sessions: readonly string[], round: number): Promise<readonly Asked[]> {
+async function loadAndKill(gateway: Life, sessions: readonly string[], round: number): Promise<readonly Asked[]> {
   const journal: Asked[] = [];
-  const killAfterMs = 5 + 900 * randomOf(`kill ${round}`)();
+  const killAfterMs = 5 + 900 * chanceOf(SEED, `kill ${round}`)();
   let killed = false;
   let timer: NodeJS.Timeout | undefined;
   const awaited = new Set(round % 2 === 0 ? [] : ["rate_exceeded", "session_budget_exceeded"]);
@@ -131,13 +112,13 @@ async function loadAndKill(gateway: Gateway, sessions: readonly string[], round:
     if (awaited.size > 0) return answer.body;
     timer ??= setTimeout(() => {
       killed = true;
-      killGroup(gateway);
+      strike(gateway.process, "all");
     }, killAfterMs);
     return answer.body;
   };
 
   const client = async (number: number): Promise<void> => {
-    const random = randomOf(`client ${round} ${number}`);
+    const random = chanceOf(SEED, `client ${round} ${number}`);
     for (;;) {
       const session = sessions[Math.floor(random() * sessions.length)] ?? "";
       const draw = random();
@@ -158,14 +139,14 @@ async function loadAndKill(gateway: Gateway, sessions: readonly string[], round:
   } finally {
     clearTimeout(timer);
   }
-  await nothingLeft(gateway.process);
+  await gone(gateway.process, "all");
   // It was killed under load: every client was left waiting for an answer.
   expect(journal.filter(({ answer, commit: told }) => answer === null || (told !== null && told.answer === null))).toHaveLength(CLIENTS);
   return journal;
 }
 
 /** What was answered is answered again, to the letter, and stands as it was left. What was not is asked again, twice at once, and gets one answer. */
-async function recheck(gateway: Gateway, asked: Asked): Promise<void> {
+async function recheck(gateway: Life, asked: Asked): Promise<void> {
   const before = await read(gateway, asked);
   if (asked.answer === null) {
     const [one, two] = await Promise.all([decide(gateway, asked), decide(gateway, asked)]);
@@ -195,7 +176,7 @@ function stateLeft({ answer, commit: told }: Asked): readonly string[] {
 }
 
 /** Commits for the first time or again; a commit that was answered is answered to the letter. */
-async function settle(gateway: Gateway, asked: Asked, body: CommitRequest): Promise<void> {
+async function settle(gateway: Life, asked: Asked, body: CommitRequest): Promise<void> {
   const settled = await commit(gateway, asked, body);
   const known = asked.commit?.answer ?? null;
   if (known !== null) expect(settled).toEqual({ status: 200, body: known });
@@ -204,13 +185,13 @@ async function settle(gateway: Gateway, asked: Asked, body: CommitRequest): Prom
 }
 
 /** Looks at the whole record as a stranger would, and holds it against what the clients know. Answers it, to be held against the next. */
-async function audit(gateway: Gateway, journal: readonly Asked[], earlier: string): Promise<string> {
+async function audit(gateway: Life, journal: readonly Asked[], earlier: string): Promise<string> {
   const text = await exportOf(gateway);
   expect(text.startsWith(earlier), "the record that was read before the kill is the beginning of the one after it").toBe(true);
-  const entries = parse(text);
+  const entries = parseEntries(text);
   expect(entries.map(({ index }) => index)).toEqual(entries.map((_, place) => place));
   const chains = Map.groupBy(entries, (entry) => entry.session_id);
-  for (const chain of chains.values()) verifyChain(chain);
+  for (const chain of chains.values()) chain.reduce(follow, NO_ENTRIES);
 
   const costs: CostReport = (await ask(gateway.url, gateway.operator, "GET", "/v1/costs?group_by=session")).body;
   for (const [session, asked] of Map.groupBy(journal, (one) => one.session)) {
@@ -228,16 +209,6 @@ async function audit(gateway: Gateway, journal: readonly Asked[], earlier: strin
     expect([micro(now.totals.posted_usd), micro(now.totals.pending_usd), now.totals.overrun_usd]).toEqual([posted, pending, "0"]);
   }
   return text;
-}
-
-/** A chain without gaps, each entry naming the hash of the one before it, each hash that of the bytes. */
-function verifyChain(chain: readonly LedgerEntry[]): void {
-  let before = "0".repeat(64);
-  for (const [place, entry] of chain.entries()) {
-    const { hash, index: _, payload: __, ...hashed } = entry;
-    expect([entry.seq, entry.prev_hash, hash]).toEqual([place + 1, before, createHash("sha256").update(canonical(hashed)).digest("hex")]);
-    before = hash;
-  }
 }
 
 /** Counts a session's money by its entries alone: it is never more than the limit, and what each entry says of it is so. */
@@ -265,11 +236,13 @@ function verifyMoney(chain: readonly LedgerEntry[]): { readonly pending: number 
 
 /** In no stretch of the window's length were more allowed than the limit says. */
 function verifyRate(chain: readonly LedgerEntry[], { action, most, windowMs }: (typeof RATES)[number]): void {
-  const allowed = chain.filter((entry) => entry.verdict === "allow" && entry.action === action).map(({ timestamp }) => Date.parse(timestamp));
-  for (const [place, at] of allowed.entries()) {
-    const later = allowed[place + most];
-    if (later !== undefined) expect(later - at, `${action}, allowed call ${place}`).toBeGreaterThanOrEqual(windowMs);
-  }
+  const allowed = chain.filter((entry) => entry.verdict === "allow" && entry.action === action);
+  assertRate(
+    allowed.map(({ timestamp }) => Date.parse(timestamp)),
+    most,
+    windowMs,
+    action,
+  );
 }
 
 type Marked = readonly [decision: string | null, mark: { readonly id: string; readonly seq: number; readonly hash: string } | undefined];
@@ -277,27 +250,11 @@ const sortedMarks = (marks: readonly Marked[]) => marks.map(([decision, mark]) =
 const marksIn = (chain: readonly LedgerEntry[], kind: LedgerEntry["kind"]) =>
   sortedMarks(chain.filter((entry) => entry.kind === kind).map((entry) => [entry.decision_id, entry]));
 
-async function exportOf({ url, operator }: Gateway): Promise<string> {
+async function exportOf({ url, operator }: Life): Promise<string> {
   const answer = await fetch(`${url}/v1/ledger/export`, { headers: { authorization: `Bearer ${operator}` } });
   expect(answer.status).toBe(200);
   return answer.text();
 }
-
-const parse = (lines: string): readonly LedgerEntry[] =>
-  lines
-    .split("\n")
-    .filter((line) => line !== "")
-    .map((line) => JSON.parse(line));
-
-/** RFC 8785, written again: the gateway's own would agree with itself. */
-function canonical(value: unknown): string {
-  if (value === null || typeof value !== "object") return JSON.stringify(value);
-  if (Array.isArray(value)) return `[${value.map(canonical).join(",")}]`;
-  const members = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
-  return `{${members.map(([name, member]) => `${JSON.stringify(name)}:${canonical(member)}`).join(",")}}`;
-}
-
-const micro = (usd: string | number): number => Math.round(Number(usd) * 1_000_000);
 
 const newAsked = (session: string, action: string): Asked => ({
   session,
@@ -307,19 +264,3 @@ const newAsked = (session: string, action: string): Asked => ({
 });
 
 const countOf = (names: readonly string[]) => Object.fromEntries([...Map.groupBy(names, (name) => name)].map(([name, all]) => [name, all.length]));
-
-/** Does it for each, as many at once as there are clients. */
-async function each<T>(items: readonly T[], act: (item: T) => Promise<void>): Promise<void> {
-  const rest = items.values();
-  await Promise.all(
-    Array.from({ length: CLIENTS }, async () => {
-      for (const item of rest) await act(item);
-    }),
-  );
-}
-
-/** Numbers from 0 to 1, of the seed and a name: the same for both, whatever else is drawn (a counter through SHA-256). */
-function randomOf(name: string): () => number {
-  let count = 0;
-  return () => createHash("sha256").update(`${SEED} ${name} ${count++}`).digest().readUInt32BE() / 2 ** 32;
-}
