@@ -1,7 +1,6 @@
 import { errorFor } from "./errors.ts";
-import type { Read } from "./mapping.ts";
 import type { CallOptions, DecisionAnswer, DecisionNow } from "./surface.ts";
-import { type Ambience, type Ask, pause } from "./transport.ts";
+import { type Ambience, pause } from "./transport.ts";
 
 /** A decision as `session.decide` gives it: the answer, and what can be done with it. */
 export interface Decision extends DecisionAnswer {
@@ -16,30 +15,20 @@ const WAIT_MS = 25_000;
 /** A gateway that answers at once although the decision is held is not asked more often than this. */
 const PACE_MS = 1_000;
 
-export function decisionOf(
-  answer: DecisionAnswer,
-  ask: Ask,
-  ambience: Ambience,
-  path: string,
-  read: Read<DecisionNow>,
-  note: (now: DecisionNow) => void,
-): Decision {
+/** `look` reads it again; the gateway holds that answer back for `waitMs` while the decision is held. */
+export function decisionOf(answer: DecisionAnswer, ambience: Ambience, look: (call: CallOptions, waitMs: number) => Promise<DecisionNow>): Decision {
   return {
     ...answer,
     assertAllowed() {
       const error = errorFor(answer);
       if (error !== null) throw error;
     },
-    async wait({ signal } = {}) {
+    async wait(call = {}) {
       for (;;) {
         const asked = ambience.now();
-        const found = await ask(
-          { what: `wait for "${answer.action}"`, method: "GET", path: `${path}?wait_ms=${WAIT_MS}`, read, waitMs: WAIT_MS },
-          signal,
-        );
-        note(found);
+        const found = await look(call, WAIT_MS);
         if (found.state !== "held") return found;
-        await pause(ambience, Math.max(0, asked + PACE_MS - ambience.now()), signal);
+        await pause(ambience, Math.max(0, asked + PACE_MS - ambience.now()), call.signal);
       }
     },
   };

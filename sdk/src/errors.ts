@@ -59,17 +59,22 @@ export const knownReason = (code: string): KnownReason =>
 
 /** The error a decision stands for, or `null` when its action may run. */
 export function errorFor(decision: DecisionAnswer): AnyAgentSentinelError | null {
-  if (decision.superseded !== null) return new AgentKilledError(decision);
+  if (decision.superseded !== null) return killed(decision, "superseded");
   if (decision.verdict === "allow") return null;
   if (decision.verdict === "hold") return new ApprovalRequiredError(decision);
   const name = ERROR_OF[decision.reason.code] ?? "PolicyViolationError";
   if (name === "GatewayUnavailableError") return new GatewayUnavailableError(sentence(decision), { code: "authority_stale", decision });
+  // The table says so of these reasons.
+  if (name === "AgentKilledError") return killed(decision, decision.reason.code as AgentKilledError["code"]);
   return new CLASSES[name](decision);
 }
 
+const killed = (decision: DecisionAnswer, code: AgentKilledError["code"]): AgentKilledError =>
+  new AgentKilledError(sentence(decision), code, decision);
+
 interface ErrorFacts {
   readonly recoverable: boolean;
-  readonly decision?: DecisionAnswer | null;
+  readonly decision?: DecisionAnswer | null | undefined;
   readonly remediation?: Remediation;
   readonly cause?: unknown;
 }
@@ -85,10 +90,10 @@ export abstract class AgentSentinelError extends Error {
   /** What can be done about it. */
   readonly remediation: Remediation;
 
-  constructor(message: string, { recoverable, decision, remediation, cause }: ErrorFacts) {
+  constructor(message: string, { recoverable, decision = null, remediation, cause }: ErrorFacts) {
     super(message, cause === undefined ? undefined : { cause });
     this.recoverable = recoverable;
-    this.decision = decision ?? null;
+    this.decision = decision;
     this.remediation = remediation ?? decision?.reason.remediation ?? { retryAfterMs: null, hint: null };
   }
 }
@@ -155,12 +160,11 @@ export class AgentKilledError extends AgentSentinelError {
   override readonly name = "AgentKilledError";
   /** `superseded`: it had been allowed, and a kill or pause came into force before it started. */
   readonly code: ReasonOf<"AgentKilledError"> | "superseded";
-  declare readonly decision: DecisionAnswer;
 
-  constructor(decision: DecisionAnswer) {
-    super(sentence(decision), { recoverable: mayGoOn(decision), decision });
-    // `errorFor` picks the class by this very reason.
-    this.code = decision.superseded === null ? (decision.reason.code as ReasonOf<"AgentKilledError">) : "superseded";
+  /** `decision`: none where a kill was not told by a decision, but by the session's state or the live stream. */
+  constructor(message: string, code: AgentKilledError["code"], decision?: DecisionAnswer) {
+    super(message, { recoverable: decision !== undefined && mayGoOn(decision), decision });
+    this.code = code;
   }
 }
 
@@ -209,13 +213,18 @@ export class GatewayRefusedError extends AgentSentinelError {
   readonly issues: readonly RefusalIssue[];
   readonly requestId: string | null;
 
-  constructor(message: string, { status, code, detail, issues, requestId, retryAfterMs, cause }: Refusal) {
-    super(message, { recoverable: status === 429, remediation: { retryAfterMs: retryAfterMs ?? null, hint: null }, cause });
+  /** `what` could not be done: `decide "send_email"`. */
+  constructor(what: string, { status, code, detail, issues = [], requestId = null, retryAfterMs = null, cause }: Refusal) {
+    super(`Cannot ${what}: ${code}${status === null ? "" : ` (status ${status})`}: ${detail}`, {
+      recoverable: status === 429,
+      remediation: { retryAfterMs, hint: null },
+      cause,
+    });
     this.status = status;
     this.code = code;
     this.detail = detail;
-    this.issues = issues ?? [];
-    this.requestId = requestId ?? null;
+    this.issues = issues;
+    this.requestId = requestId;
   }
 }
 
@@ -251,8 +260,9 @@ export function isAgentSentinelError<Name extends AgentSentinelErrorName = Agent
   error: unknown,
   name?: Name,
 ): error is Extract<AnyAgentSentinelError, { readonly name: Name }> {
-  if (typeof error !== "object" || error === null || !("name" in error) || !("code" in error) || !("recoverable" in error)) return false;
-  return name === undefined ? Object.hasOwn(CLASSES, String(error.name)) : error.name === name;
+  // What is no object has none of these members.
+  const found: { readonly name?: unknown } = Object(error);
+  return "code" in found && "recoverable" in found && (name === undefined ? Object.hasOwn(CLASSES, String(found.name)) : found.name === name);
 }
 
 /** `Cannot run "send_email": the policy denies the action by name`. */

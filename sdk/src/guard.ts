@@ -1,7 +1,7 @@
 import { errorFor, GatewayRefusedError, GatewayUnavailableError } from "./errors.ts";
-import { type Observers, observe } from "./observers.ts";
+import { observe } from "./observers.ts";
 import { shown, shownArguments } from "./plain.ts";
-import type { Session } from "./session.ts";
+import type { Running, Session, SessionContext } from "./session.ts";
 import { isStream, unsupportedStream, watched } from "./stream.ts";
 import type { ActionFacts, ActionRequest, CommitReport, DecisionAnswer, Json, Resource, UsdInput } from "./surface.ts";
 import { usdText } from "./usd.ts";
@@ -27,67 +27,91 @@ export interface GuardOptions<Args extends readonly unknown[], Result> extends A
   readonly outputs?: ((result: Awaited<Result>) => unknown) | undefined;
   /**
    * What happens when the gateway cannot be reached. Default `deny`: the error is thrown and nothing runs. `allow`: it runs without a
-   * decision and `onUnguarded` is told. A refusal or a malformed answer never counts as unreachable.
+   * decision and `onUnguarded` is told. A refusal or a malformed answer never counts as unreachable, and nothing runs once its run is known to
+   * be over.
    */
   readonly onUnavailable?: "deny" | "allow" | undefined;
   /** Stops the asking. What has started runs on, and its commit is always sent. */
   readonly signal?: AbortSignal | undefined;
 }
 
+/** What a guarded function is given before its arguments with `context: true`. */
+export interface CallContext {
+  /**
+   * Aborts, with an `AgentKilledError` as its reason, when the call is killed while it runs: its action, run, session, agent or tenant. What it
+   * did until then is committed all the same.
+   */
+  readonly signal: AbortSignal;
+}
+
 /** The guarded function: same parameters and `this`; a promise of the same result. */
 export type Guarded<This, Args extends unknown[], Result> = (this: This, ...args: Args) => Promise<Awaited<Result>>;
 
+type Options<Args extends readonly unknown[], Result> = GuardOptions<Args, Result> & { readonly context?: boolean | undefined };
+
 /** What a guard needs of its session. */
-export interface Post {
+export interface Post extends SessionContext {
   readonly session: Session;
-  readonly now: () => number;
-  readonly newDecisionId: () => string;
-  readonly observers: Observers;
+  /** What a kill stops; a call is in it while it is in flight. */
+  readonly running: Set<Running>;
   /** Says, once and without waiting, that what may have been reserved will not run. Its expiry covers for a loss. */
   readonly abandon: (decisionId: string) => void;
 }
 
 export function guard<This, Args extends unknown[], Result>(
   post: Post,
-  options: GuardOptions<Args, Result>,
-  fn: (this: This, ...args: Args) => Result,
+  options: Options<Args, Result>,
+  fn: (this: This, ...args: never) => Result,
 ): Guarded<This, Args, Result> {
   // What such a function gives runs while it is read, and could not wait for its commit.
-  if (Object.prototype.toString.call(fn) === "[object GeneratorFunction]") throw unsupportedStream(options.action);
+  if (Reflect.get(fn, Symbol.toStringTag) === "GeneratorFunction") throw unsupportedStream(options.action);
 
   async function guarded(this: This, ...args: Args): Promise<Awaited<Result>> {
-    const { session, now } = post;
-    const id = post.newDecisionId();
+    const { session, running } = post;
+    const { now } = post.ambience;
+    const id = `dec_${post.newId()}`;
     const request = { ...requestOf(options, args), id };
-    const allowed = await permitted(post, options, request);
+    // In flight from before it is asked: a kill that is told while the answer travels stops it too.
+    const call: Running = { run: session.run, action: options.action, stop: new AbortController() };
+    running.add(call);
+    let allowed: boolean;
+    try {
+      allowed = await permitted(post, options, request, call);
+    } catch (error) {
+      running.delete(call);
+      throw error;
+    }
     const startedAt = now();
-    if (!allowed) return await fn.apply(this, args);
-
     const estimateUsd = request.estimateUsd ?? 0;
-    /** Never rejects: the action has run, and nothing said about it afterwards may replace what it gave or threw. */
+    /**
+     * Ends the call: the first end is the end. Never rejects: the action has run, and nothing said about it afterwards may replace what it gave or
+     * threw.
+     */
     const settle = async (
       outcome: { readonly costUsd: () => UsdInput; readonly outputs?: () => unknown } | { readonly error: unknown },
     ): Promise<void> => {
+      if (!running.delete(call) || !allowed) return;
       let report: CommitReport | null = null;
+      const failed = (error: unknown): void =>
+        observe(post.observers.onCommitFailed, { session: session.id, decisionId: id, action: options.action, report, error });
       try {
         report = { outcome: "success", costUsd: estimateUsd, durationMs: Math.max(0, Math.round(now() - startedAt)) };
         if ("error" in outcome) report = { ...report, outcome: "error", error: described(outcome.error) };
         else {
-          const tell = (error: unknown) => failed(report, error);
-          report = { ...report, costUsd: attempt(() => usdText(outcome.costUsd(), "actualUsd"), estimateUsd, tell) };
-          report = { ...report, outputs: attempt(() => shown(outcome.outputs?.()), undefined, tell) };
+          report = { ...report, costUsd: attempt(() => usdText(outcome.costUsd(), "actualUsd"), estimateUsd, failed) };
+          report = { ...report, outputs: attempt(() => shown(outcome.outputs?.()), undefined, failed) };
         }
         await session.commit(id, report);
       } catch (error) {
-        failed(report, error);
+        failed(error);
       }
     };
-    const failed = (report: CommitReport | null, error: unknown): void =>
-      observe(post.observers.onCommitFailed, { session: session.id, decisionId: id, action: options.action, report, error });
 
     let result: Awaited<Result>;
     try {
-      result = await fn.apply(this, args);
+      const given = options.context ? [{ signal: call.stop.signal } satisfies CallContext, ...args] : args;
+      // `fn` takes what the overloads of `Session.guard` say it takes with this option.
+      result = await fn.apply(this, given as never);
     } catch (error) {
       await settle({ error });
       throw error;
@@ -108,13 +132,14 @@ export function guard<This, Args extends unknown[], Result>(
     throw unsupported;
   }
 
-  Object.defineProperty(guarded, "name", { value: fn.name, configurable: true });
-  Object.defineProperty(guarded, "length", { value: fn.length, configurable: true });
-  return guarded;
+  return Object.defineProperties(guarded, {
+    name: { value: fn.name, configurable: true },
+    length: { value: options.context && fn.length > 0 ? fn.length - 1 : fn.length, configurable: true },
+  });
 }
 
-function requestOf<Args extends unknown[], Result>(options: GuardOptions<Args, Result>, args: Args): ActionRequest {
-  const { action, costUsd, actualUsd: _, outputs: __, resource, inputs, onUnavailable: ___, signal: ____, ...facts } = options;
+function requestOf<Args extends unknown[], Result>(options: Options<Args, Result>, args: Args): ActionRequest {
+  const { action, costUsd, actualUsd: _, outputs: __, resource, inputs, onUnavailable: ___, signal: ____, context: _____, ...facts } = options;
   const estimate = typeof costUsd === "function" ? costUsd(...args) : costUsd;
   return {
     ...facts,
@@ -131,15 +156,18 @@ async function permitted<Args extends readonly unknown[], Result>(
   { session, observers, abandon }: Post,
   { signal, onUnavailable }: GuardOptions<Args, Result>,
   request: ActionRequest & { readonly id: string },
+  call: Running,
 ): Promise<boolean> {
   signal?.throwIfAborted();
+  const killed = call.stop.signal;
   let decision: DecisionAnswer;
   try {
     decision = await session.decide(request, { signal });
     signal?.throwIfAborted();
   } catch (error) {
     // A signal's reason may be any error, one of ours included.
-    if (error instanceof GatewayUnavailableError && !signal?.aborted && onUnavailable === "allow") {
+    const isOver = signal?.aborted || killed.aborted || session.signal.aborted;
+    if (error instanceof GatewayUnavailableError && !isOver && onUnavailable === "allow") {
       observe(observers.onUnguarded, { session: session.id, decisionId: request.id, action: request.action, error });
       return false;
     }
@@ -147,16 +175,19 @@ async function permitted<Args extends readonly unknown[], Result>(
     throw error;
   }
   const error = errorFor(decision) ?? unkept(decision);
-  if (error === null) return true;
+  if (error === null && !killed.aborted) {
+    call.decision = request.id;
+    return true;
+  }
   if (decision.verdict === "allow") abandon(request.id);
-  throw error;
+  throw error ?? killed.reason;
 }
 
 /** A yes under obligations is a yes only to who keeps them, and this version knows none. */
 function unkept({ action, obligations }: DecisionAnswer): GatewayRefusedError | null {
   if (obligations.length === 0) return null;
   const detail = "it is allowed under obligations that this version cannot keep";
-  return new GatewayRefusedError(`Cannot run "${action}": obligation_unknown: ${detail}`, { status: 200, code: "obligation_unknown", detail });
+  return new GatewayRefusedError(`run "${action}"`, { status: 200, code: "obligation_unknown", detail });
 }
 
 /** Whether the gateway may have said yes although this side heard none. */

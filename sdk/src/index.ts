@@ -15,10 +15,10 @@ export {
   RateLimitError,
   type RefusalIssue,
 } from "./errors.ts";
-export type { Guarded, GuardOptions } from "./guard.ts";
-export type { CommitFailed, Observers, Unguarded } from "./observers.ts";
+export type { CallContext, Guarded, GuardOptions } from "./guard.ts";
+export type { CommitFailed, Observers, StreamState, Unguarded } from "./observers.ts";
 export { createSentinel, type Sentinel, type SentinelOptions } from "./sentinel.ts";
-export type { Session } from "./session.ts";
+export type { Session, Work } from "./session.ts";
 export type {
   ActionFacts,
   ActionRequest,

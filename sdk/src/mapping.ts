@@ -1,4 +1,5 @@
 import { knownReason } from "./errors.ts";
+import { flag, id, json, list, nullable, number, object, oneOf, type Read, ShapeFault, snake, text, texts } from "./read.ts";
 import type {
   ActionRequest,
   Approval,
@@ -6,7 +7,6 @@ import type {
   CommitReport,
   DecisionAnswer,
   DecisionNow,
-  Json,
   OpenedSession,
   Rate,
   Reason,
@@ -21,8 +21,6 @@ import type * as wire from "./wire.ts";
 
 /** The one place that knows both spellings: camelCase outside, the wire's snake_case inside. What comes in is checked here, member by member. */
 
-const snake = (key: string): string => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-
 type Snake<Key extends string> = Key extends `${infer First}${infer Rest}`
   ? `${First extends Uppercase<First> ? `_${Lowercase<First>}` : First}${Snake<Rest>}`
   : Key;
@@ -31,92 +29,23 @@ type Snaked<T> = { [Key in keyof T as Snake<Key & string>]: T[Key] };
 // Out: a request as the gateway reads it. What lies below its members has the same names on both sides, or is the caller's own data.
 
 const wireNames = <T extends object>(request: T): Snaked<T> =>
-  // What `Snaked` says of the type, `snake` does to each name.
-  Object.fromEntries(Object.entries(request).map(([key, value]) => [snake(key), value])) as Snaked<T>;
+  // What `Snaked` says of the type, `snake` does to each name. What is named as money is money.
+  Object.fromEntries(
+    Object.entries(request).map(([key, value]) => [snake(key), value !== undefined && key.endsWith("Usd") ? usdText(value, key) : value]),
+  ) as Snaked<T>;
 
-export const sessionBody = (options: SessionOptions): wire.OpenSessionRequest =>
-  wireNames({ ...options, budgetUsd: options.budgetUsd === undefined ? undefined : usdText(options.budgetUsd, "budgetUsd") });
+export const sessionBody: (options: SessionOptions) => wire.OpenSessionRequest = wireNames;
 
 export const decisionBody = (request: ActionRequest & { readonly id: string; readonly run: string }) =>
-  wireNames({
-    ...request,
-    estimateUsd: request.estimateUsd === undefined ? undefined : usdText(request.estimateUsd, "estimateUsd"),
-  }) satisfies wire.DecisionRequest;
+  wireNames(request) satisfies wire.DecisionRequest;
 
-export const commitBody = (report: CommitReport): wire.CommitRequest => wireNames({ ...report, costUsd: usdText(report.costUsd, "costUsd") });
+export const commitBody: (report: CommitReport) => wire.CommitRequest = wireNames;
 
-export const extendBody = (ttlMs: number): wire.ExtendRequest => ({ ttl_ms: ttlMs });
+export const extendBody: (extension: { readonly ttlMs: number }) => wire.ExtendRequest = wireNames;
 
-export const topupBody = (estimateUsd: wire.UsdInput): wire.TopupRequest => ({ estimate_usd: usdText(estimateUsd, "estimateUsd") });
+export const topupBody: (topup: { readonly estimateUsd: wire.UsdInput }) => wire.TopupRequest = wireNames;
 
 // In: an answer, or a `ShapeFault` that names the member.
-
-/** An answer is not what it must be. Says where and what was wanted, never what was found: that is a stranger's text. */
-export class ShapeFault extends Error {
-  constructor(at: string, wanted: string) {
-    super(`${at || "/"} must be ${wanted}`);
-  }
-}
-
-/** Reads a value at a place of an answer, or throws a `ShapeFault`. */
-export type Read<T> = (value: unknown, at: string) => T;
-
-const read =
-  <T>(wanted: string, fits: (value: unknown) => value is T): Read<T> =>
-  (value, at) => {
-    if (!fits(value)) throw new ShapeFault(at, wanted);
-    return value;
-  };
-
-const text = read("a string", (value) => typeof value === "string");
-const number = read("a finite number", (value): value is number => Number.isFinite(value));
-const flag = read("true or false", (value) => typeof value === "boolean");
-/** Ids go into paths, so they may hold nothing that a path would read differently. */
-export const id = read("an id", (value): value is string => typeof value === "string" && /^[\w-]{1,128}$/.test(value));
-/** What `JSON.parse` gave is JSON. */
-const json = read("present", (value): value is Json => value !== undefined);
-
-const oneOf = <const T extends string>(...values: readonly T[]): Read<T> =>
-  read(`one of ${values.join(", ")}`, (value): value is T => values.some((known) => known === value));
-
-/** A missing member counts as `null`. */
-const nullable =
-  <T>(of: Read<T>): Read<T | null> =>
-  (value, at) =>
-    value === null || value === undefined ? null : of(value, at);
-
-const list =
-  <T>(of: Read<T>): Read<readonly T[]> =>
-  (value, at) => {
-    if (!Array.isArray(value)) throw new ShapeFault(at, "an array");
-    return value.map((item, place) => of(item, `${at}/${place}`));
-  };
-
-const members = (value: unknown, at: string): Record<string, unknown> => {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new ShapeFault(at, "an object");
-  // A JSON object that is no array is a record.
-  return value as Record<string, unknown>;
-};
-
-const texts: Read<{ readonly [key: string]: string }> = (value, at) => {
-  const found = members(value, at);
-  return Object.fromEntries(Object.entries(found).map(([key, member]) => [key, text(member, `${at}/${key}`)]));
-};
-
-/** An object of these members, each looked up under its wire name. Members it does not name are a newer gateway's, and left out. */
-const object =
-  <T>(shape: { readonly [K in keyof T]-?: Read<T[K]> }): Read<T> =>
-  (value, at) => {
-    const found = members(value, at);
-    const made: Partial<T> = {};
-    for (const key in shape) {
-      const name = snake(key);
-      // An inherited member (`constructor`) is none of the answer's.
-      made[key] = shape[key](Object.hasOwn(found, name) ? found[name] : undefined, `${at}/${name}`);
-    }
-    // Every member of the shape was read.
-    return made as T;
-  };
 
 const policyRef = object<wire.PolicyRef>({ name: text, version: number, digest: text });
 const reservation = object<Reservation>({ amountUsd: text, expiresAt: text });
@@ -170,14 +99,13 @@ const agreeing =
     const { verdict, decision, stops, reason, approval } = answer;
     const allows = verdict === "allow";
     const holds = verdict === "hold";
-    const agree = (law: boolean, member: string, wanted: string): void => {
-      if (!law) throw new ShapeFault(`${at}/${member}`, wanted);
+    const agrees = {
+      decision: decision === allows,
+      stops: (stops !== null) === (verdict === "deny"),
+      approval: (approval !== null) === holds,
+      "reason/code": (reason.code === "permitted") === allows && ((reason.code === "approval_required") === holds || reason.code === "unrecognized"),
     };
-    agree(decision === allows, "decision", "true exactly when the verdict is allow");
-    agree((stops !== null) === (verdict === "deny"), "stops", "set exactly when the verdict is deny");
-    agree((approval !== null) === holds, "approval", "set exactly when the verdict is hold");
-    agree((reason.code === "permitted") === allows, "reason/code", "permitted exactly when the verdict is allow");
-    agree((reason.code === "approval_required") === holds || reason.code === "unrecognized", "reason/code", "approval_required exactly on a hold");
+    for (const [member, agreed] of Object.entries(agrees)) if (!agreed) throw new ShapeFault(`${at}/${member}`, "what goes with the verdict");
     return answer;
   };
 

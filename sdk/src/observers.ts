@@ -7,9 +7,14 @@ export interface Observers {
   readonly onDecision?: ((decision: DecisionAnswer) => void) | undefined;
   /** An action ran and its commit did not come through. Its reservation is posted at the estimate when it expires. */
   readonly onCommitFailed?: ((event: CommitFailed) => void) | undefined;
+  /** The live stream (`@agentsentinel/sdk/live`) stands, was cut, or has ended for good, as when the token is refused. */
+  readonly onStream?: ((stream: StreamState) => void) | undefined;
   /** An action runs without a decision, because the gateway is unreachable and its guard says `onUnavailable: "allow"`. */
   readonly onUnguarded?: ((event: Unguarded) => void) | undefined;
 }
+
+/** How a live stream stands. `cut`: it will be back, where it was; `ended`: it will not. */
+export type StreamState = { readonly state: "live" } | { readonly state: "cut" | "ended"; readonly error: AgentSentinelError };
 
 export interface CommitFailed {
   readonly session: string;

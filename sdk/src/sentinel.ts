@@ -1,4 +1,5 @@
 import { uuidv7 } from "./ids.ts";
+import { insides } from "./inside.ts";
 import { openedSession, sessionBody, sessionDetail } from "./mapping.ts";
 import type { Observers } from "./observers.ts";
 import { assertId, Session } from "./session.ts";
@@ -52,12 +53,11 @@ export function createSentinel(options: SentinelOptions): Sentinel {
   });
   const context = { ask, ambience, newId, observers: options };
 
-  return {
+  const sentinel: Sentinel = {
     async openSession(session = {}, { signal } = {}) {
       const opened = await ask(
         {
           what: "open a session",
-          method: "POST",
           path: "/v1/sessions",
           body: sessionBody(session),
           idempotencyKey: newId(),
@@ -69,10 +69,12 @@ export function createSentinel(options: SentinelOptions): Sentinel {
     },
     async session(id, { signal } = {}) {
       assertId(id);
-      const detail = await ask({ what: `take up ${id}`, method: "GET", path: `/v1/sessions/${id}`, read: sessionDetail }, signal);
+      const detail = await ask({ what: `take up ${id}`, path: `/v1/sessions/${id}`, read: sessionDetail }, signal);
       return new Session({ ...detail, id }, context);
     },
   };
+  insides.set(sentinel, context);
+  return sentinel;
 }
 
 const scheduleTimeout = (callback: () => void, ms: number): (() => void) => {
@@ -81,16 +83,13 @@ const scheduleTimeout = (callback: () => void, ms: number): (() => void) => {
 };
 
 function baseOf(url: string): string {
-  let parsed: URL;
   try {
-    parsed = new URL(url);
+    const { protocol, username, password, search, hash, href } = new URL(url);
+    if (/^https?:$/.test(protocol) && !(username || password || search || hash)) return href.replace(/\/+$/, "");
   } catch {
-    throw new TypeError(`Cannot use the option "url": wanted an address like "https://gate.example.com"`);
+    // It is said below, without quoting what may hold a secret.
   }
-  if (!/^https?:$/.test(parsed.protocol) || parsed.username || parsed.password || parsed.search || parsed.hash) {
-    throw new TypeError(`Cannot use the option "url": wanted http or https, without credentials, query or fragment`);
-  }
-  return parsed.href.replace(/\/+$/, "");
+  throw new TypeError(`Cannot use the option "url": wanted an address like "https://gate.example.com", without credentials, query or fragment`);
 }
 
 function wholeNumber(value: number, what: string, least: number, most: number): number {

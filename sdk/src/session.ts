@@ -1,7 +1,7 @@
 import type { Decision } from "./decision.ts";
 import { decisionOf } from "./decision.ts";
-import { type AgentSentinelError, errorFor } from "./errors.ts";
-import { type Guarded, type GuardOptions, guard } from "./guard.ts";
+import { AgentKilledError, errorFor } from "./errors.ts";
+import { type CallContext, type Guarded, type GuardOptions, guard } from "./guard.ts";
 import {
   anything,
   commitBody,
@@ -11,13 +11,12 @@ import {
   decisionNow,
   extendBody,
   openedRun,
-  type Read,
-  ShapeFault,
   sessionDetail,
   settlement,
   topupBody,
 } from "./mapping.ts";
 import { type Observers, observe } from "./observers.ts";
+import { type Read, ShapeFault } from "./read.ts";
 import type {
   ActionRequest,
   BatchSemantics,
@@ -31,7 +30,21 @@ import type {
   Settlement,
   UsdInput,
 } from "./surface.ts";
-import type { Ambience, Ask } from "./transport.ts";
+import type { Ambience, Ask, Call } from "./transport.ts";
+
+/** What a signal stops: a run, or one guarded call of it. */
+export interface Work {
+  readonly run: string;
+  /** What the call does. `null`: it is the run. */
+  readonly action: string | null;
+}
+
+/** Work with what stops it. */
+export interface Running extends Work {
+  readonly stop: AbortController;
+  /** Under which decision a call runs. */
+  decision?: string;
+}
 
 export interface SessionContext {
   readonly ask: Ask;
@@ -48,38 +61,39 @@ export class Session {
   readonly policy: PolicyRef | null;
   readonly expiresAt: string;
   readonly #context: SessionContext;
-  #run: string;
-  #stop = new AbortController();
+  /** The runs that were not closed here, and the guarded calls in flight. */
+  readonly #running = new Set<Running>();
+  #current: Running;
   /** Why the whole session stopped; a new run does not undo it. */
-  #stopped: AgentSentinelError | null = null;
+  #stopped: Error | null = null;
 
   constructor(opened: OpenedSession, context: SessionContext) {
     this.id = opened.id;
     this.agent = opened.agent;
     this.policy = opened.policy;
     this.expiresAt = opened.expiresAt;
-    this.#run = opened.run;
+    this.#current = this.#begun(opened.run);
     this.#context = context;
   }
 
   /** The current run: what is asked for without naming a run belongs to it. */
   get run(): string {
-    return this.#run;
+    return this.#current.run;
   }
 
   /**
-   * The current run's signal. Aborts, with the typed error as its reason, as soon as a decision says that the run or the session is over.
-   * `startRun` gives the new run a signal of its own.
+   * The current run's signal. Aborts, with the typed error as its reason, as soon as an answer says that the run or the session is over, or
+   * `stop` does. `startRun` gives the new run a signal of its own; a session that is over stays so, and what was revived is taken up anew.
    */
   get signal(): AbortSignal {
-    return this.#stop.signal;
+    return this.#current.stop.signal;
   }
 
   /** Asks whether an action may run, and reserves its estimate if so. A no is an answer, not an error. */
-  async decide(request: ActionRequest, { signal }: CallOptions = {}): Promise<Decision> {
+  async decide(request: ActionRequest, call?: CallOptions): Promise<Decision> {
     const body = this.#body(request);
-    const answer = await this.#post(`decide "${request.action}"`, "/decisions", body, this.#answerTo(body), signal);
-    return this.#received(answer);
+    const read = answerTo({ ...body, session: this.id }, decisionAnswer);
+    return this.#received(await this.#ask(`decide "${request.action}"`, "/decisions", read, call, { body }));
   }
 
   /**
@@ -91,171 +105,189 @@ export class Session {
     { signal, semantics }: CallOptions & { readonly semantics?: BatchSemantics | undefined } = {},
   ): Promise<readonly Decision[]> {
     const decisions = requests.map((request) => this.#body(request));
-    const answers = await this.#post(
+    const answers = await this.#ask(
       `decide ${decisions.length} actions`,
       "/decisions/batch",
-      { decisions, semantics },
       (value, at) => {
         const found = decisionAnswers(value, at);
         const ended = semantics === "stop_on_deny" && found.length < decisions.length && found.at(-1)?.verdict !== "allow";
         if (found.length !== decisions.length && !ended) throw new ShapeFault(`${at}/decisions`, "one answer for each request");
-        return found.map((answer, place) => this.#matched(answer, decisions[place], `${at}/decisions/${place}`));
+        return found.map((answer, place) => matched({ ...decisions[place], session: this.id }, answer, `${at}/decisions/${place}`));
       },
-      signal,
+      { signal },
+      { body: { decisions, semantics } },
     );
     return answers.map((answer) => this.#received(answer));
   }
 
   /** Says what an action cost, after it ran. Repeating it is harmless. */
-  commit(decisionId: string, report: CommitReport, { signal }: CallOptions = {}): Promise<Settlement> {
-    return this.#settle("commit", decisionId, commitBody(report), signal);
+  commit(decisionId: string, report: CommitReport, call?: CallOptions): Promise<Settlement> {
+    return this.#settle("commit", decisionId, call, { body: commitBody(report) });
   }
 
   /** Gives a reservation back whole, because the action did not run. */
   release(decisionId: string, { signal, reason }: CallOptions & { readonly reason?: string | undefined } = {}): Promise<Settlement> {
-    return this.#settle("release", decisionId, { reason }, signal);
+    return this.#settle("release", decisionId, { signal }, { body: { reason } });
   }
 
   /** Keeps a reservation standing for `ttlMs` from now. */
-  extend(decisionId: string, ttlMs: number, { signal }: CallOptions = {}): Promise<Settlement> {
-    return this.#settle("extend", decisionId, extendBody(ttlMs), signal);
+  extend(decisionId: string, ttlMs: number, call?: CallOptions): Promise<Settlement> {
+    return this.#settle("extend", decisionId, call, { body: extendBody({ ttlMs }) });
   }
 
   /** Asks for more while an action runs. `estimateUsd` is the new sum, not the difference; the answer may be a no, and then the old sum stands. */
-  async topup(decisionId: string, estimateUsd: UsdInput, { signal }: CallOptions = {}): Promise<Decision> {
-    const path = this.#decisionPath(decisionId);
-    const asked: Asked = { id: decisionId };
-    return this.#received(await this.#post(`top up ${decisionId}`, `${path}/topup`, topupBody(estimateUsd), this.#answerTo(asked), signal));
+  async topup(decisionId: string, estimateUsd: UsdInput, call?: CallOptions): Promise<Decision> {
+    const read = answerTo({ id: decisionId, session: this.id }, decisionAnswer);
+    const body = topupBody({ estimateUsd });
+    return this.#received(await this.#ask(`top up ${decisionId}`, `${decisionPath(decisionId)}/topup`, read, call, { body }));
   }
 
   /** Where a decision and its money are now. */
-  async readDecision(decisionId: string, { signal }: CallOptions = {}): Promise<DecisionNow> {
-    const path = `${this.#path()}${this.#decisionPath(decisionId)}`;
-    const found = await this.#context.ask({ what: `read ${decisionId}`, method: "GET", path, read: this.#nowOf({ id: decisionId }) }, signal);
-    this.#note(found);
-    return found;
+  readDecision(decisionId: string, call?: CallOptions): Promise<DecisionNow> {
+    return this.#look(`read ${decisionId}`, { id: decisionId, session: this.id }, call);
   }
 
   /** Opens the next run of this session and makes it the current one. */
-  async startRun({ signal }: CallOptions = {}): Promise<string> {
-    const { ask, newId } = this.#context;
-    const opened = await ask(
-      { what: "start a run", method: "POST", path: `${this.#path()}/runs`, body: {}, idempotencyKey: newId(), read: openedRun },
-      signal,
-    );
-    this.#run = opened.id;
-    this.#stop = new AbortController();
-    if (this.#stopped !== null) this.#stop.abort(this.#stopped);
-    return opened.id;
+  async startRun(call?: CallOptions): Promise<string> {
+    const { id } = await this.#ask("start a run", "/runs", openedRun, call, { body: {}, idempotencyKey: this.#context.newId() });
+    this.#current = this.#begun(id);
+    if (this.#stopped !== null) this.#current.stop.abort(this.#stopped);
+    return id;
   }
 
   /** Closes the current run: what is asked for in it from now on is denied. */
-  closeRun({ signal }: CallOptions = {}): Promise<void> {
-    return this.#post("close the run", `/runs/${this.#run}/close`, {}, anything, signal);
+  async closeRun(call?: CallOptions): Promise<void> {
+    const closing = this.#current;
+    await this.#ask("close the run", `/runs/${closing.run}/close`, anything, call, { body: {} });
+    this.#running.delete(closing);
   }
 
   /** Closes the session: what is asked for in it from now on is denied. */
-  close({ signal }: CallOptions = {}): Promise<void> {
-    return this.#post("close the session", "/close", {}, anything, signal);
+  close(call?: CallOptions): Promise<void> {
+    return this.#ask("close the session", "/close", anything, call, { body: {} });
   }
 
-  /** State, balances and totals. */
-  read({ signal }: CallOptions = {}): Promise<SessionDetail> {
-    return this.#context.ask({ what: "read the session", method: "GET", path: this.#path(), read: sessionDetail }, signal);
+  /** State, balances and totals. A session that is found killed stops. */
+  async read(call?: CallOptions): Promise<SessionDetail> {
+    const found = await this.#ask("read the session", "", sessionDetail, call);
+    if (found.state === "killed") this.stop(new AgentKilledError("Cannot go on: the session was killed", "session_killed"));
+    return found;
+  }
+
+  /** Asks whether what runs may go on: reads the session, and the decision of each guarded call in flight. What was killed stops. */
+  async check(call?: CallOptions): Promise<void> {
+    await this.read(call);
+    for (const { decision } of [...this.#running]) if (decision) await this.readDecision(decision, call);
+  }
+
+  /**
+   * Aborts, here, the signals of what `which` picks of the session's runs and guarded calls; without it those of all, for good. Tells the
+   * gateway nothing.
+   */
+  stop(reason: Error, which?: (work: Work) => boolean): void {
+    if (which === undefined) this.#stopped ??= reason;
+    for (const work of new Set(this.#running).add(this.#current)) if (which?.(work) ?? true) work.stop.abort(reason);
   }
 
   /**
    * A function that asks before it runs `fn` and tells afterwards what it cost. Throws the typed error, and does not run `fn`, unless the
-   * answer is yes. `fn`'s own exceptions pass unchanged. See `GuardOptions`.
+   * answer is yes. `fn`'s own exceptions pass unchanged. With `context: true` it is given a `CallContext` before its arguments: write out
+   * its type where an option is a function of the arguments. See `GuardOptions`.
    */
   guard<This, Args extends unknown[], Result>(
-    options: GuardOptions<NoInfer<Args>, NoInfer<Result>>,
+    options: GuardOptions<NoInfer<Args>, NoInfer<Result>> & { readonly context: true },
+    fn: (this: This, context: CallContext, ...args: Args) => Result,
+  ): Guarded<This, Args, Result>;
+  guard<This, Args extends unknown[], Result>(
+    options: GuardOptions<NoInfer<Args>, NoInfer<Result>> & { readonly context?: false | undefined },
     fn: (this: This, ...args: Args) => Result,
+  ): Guarded<This, Args, Result>;
+  guard<This, Args extends unknown[], Result>(
+    options: GuardOptions<Args, Result> & { readonly context?: boolean | undefined },
+    fn: (this: This, ...args: never) => Result,
   ): Guarded<This, Args, Result> {
-    const { ambience, newId, observers } = this.#context;
     return guard(
       {
+        ...this.#context,
         session: this,
-        now: ambience.now,
-        newDecisionId: () => `dec_${newId()}`,
-        observers,
-        abandon: (decisionId) => void this.#settle("release", decisionId, { reason: "not run" }, undefined, 1).catch(() => undefined),
+        running: this.#running,
+        abandon: (decisionId) =>
+          void this.#settle("release", decisionId, undefined, { body: { reason: "not run" }, tries: 1 }).catch(() => undefined),
       },
       options,
       fn,
     );
   }
 
+  #begun(run: string): Running {
+    const begun = { run, action: null, stop: new AbortController() };
+    this.#running.add(begun);
+    return begun;
+  }
+
   #body(request: ActionRequest) {
-    return decisionBody({ ...request, id: request.id ?? `dec_${this.#context.newId()}`, run: request.run ?? this.#run });
+    return decisionBody({ ...request, id: request.id ?? `dec_${this.#context.newId()}`, run: request.run ?? this.run });
   }
 
-  #path(): string {
-    return `/v1/sessions/${this.id}`;
+  #ask<T>(what: string, path: string, read: Read<T>, { signal }: CallOptions = {}, more: Partial<Call<T>> = {}): Promise<T> {
+    return this.#context.ask({ what, path: `/v1/sessions/${this.id}${path}`, read, ...more }, signal);
   }
 
-  #decisionPath(decisionId: string): string {
-    assertId(decisionId);
-    return `/decisions/${decisionId}`;
-  }
-
-  #post<T>(what: string, path: string, body: object, read: Read<T>, signal: AbortSignal | undefined): Promise<T> {
-    return this.#context.ask({ what, method: "POST", path: `${this.#path()}${path}`, body, read }, signal);
-  }
-
-  async #settle(verb: string, decisionId: string, body: object, signal: AbortSignal | undefined, tries?: number): Promise<Settlement> {
-    const path = `${this.#path()}${this.#decisionPath(decisionId)}/${verb}`;
-    const read: Read<Settlement> = (value, at) => {
-      const found = settlement(value, at);
-      if (found.id !== decisionId) throw new ShapeFault(`${at}/id`, "the decision that was named");
-      return found;
-    };
-    const call = { what: `${verb} ${decisionId}`, method: "POST", path, body, read } as const;
-    return this.#context.ask(tries === undefined ? call : { ...call, tries }, signal);
-  }
-
-  #answerTo(asked: Asked): Read<DecisionAnswer> {
-    return (value, at) => this.#matched(decisionAnswer(value, at), asked, at);
-  }
-
-  #nowOf(asked: Asked): Read<DecisionNow> {
-    return (value, at) => this.#matched(decisionNow(value, at), asked, at);
-  }
-
-  /** An answer to another question than the one asked is none: a yes to something else must not let this run. */
-  #matched<T extends DecisionAnswer>(answer: T, asked: Asked | undefined, at: string): T {
-    const right = {
-      id: asked?.id,
-      session: this.id,
-      run: asked?.run ?? answer.run,
-      action: asked?.action ?? answer.action,
-    };
-    for (const member of ["id", "session", "run", "action"] as const) {
-      if (answer[member] !== right[member]) throw new ShapeFault(`${at}/${member}`, "the one that was asked for");
-    }
-    return answer;
+  async #settle(verb: string, id: string, call: CallOptions | undefined, more: Partial<Call<Settlement>>): Promise<Settlement> {
+    return this.#ask(`${verb} ${id}`, `${decisionPath(id)}/${verb}`, answerTo({ id }, settlement), call, more);
   }
 
   #received(answer: DecisionAnswer): Decision {
     this.#note(answer);
-    const { ask, ambience, observers } = this.#context;
+    const { ambience, observers } = this.#context;
     observe(observers.onDecision, answer);
-    const path = `${this.#path()}${this.#decisionPath(answer.id)}`;
-    return decisionOf(answer, ask, ambience, path, this.#nowOf(answer), (now) => this.#note(now));
+    return decisionOf(answer, ambience, (call, waitMs) => this.#look(`wait for "${answer.action}"`, answer, call, waitMs));
   }
 
-  /** Stops what a no says is over. */
+  async #look(what: string, asked: Asked & { readonly id: string }, call: CallOptions | undefined, waitMs?: number): Promise<DecisionNow> {
+    const path = decisionPath(asked.id) + (waitMs === undefined ? "" : `?wait_ms=${waitMs}`);
+    const found = await this.#ask(what, path, answerTo(asked, decisionNow), call, { waitMs });
+    this.#note(found);
+    return found;
+  }
+
+  /** Stops what an answer says is over: a run or all of them; after a kill also the calls in flight, which otherwise may finish. */
   #note(answer: DecisionAnswer): void {
-    if (answer.stops === "session" || (answer.stops === "run" && answer.run === this.#run)) {
-      const error = errorFor(answer);
-      if (answer.stops === "session") this.#stopped ??= error;
-      this.#stop.abort(error);
-    }
+    const { run, action, stops, superseded, reason } = answer;
+    const error = errorFor(answer);
+    if (error === null) return;
+    const isSuperseded = superseded?.kind === "kill";
+    const isKill = isSuperseded || reason.code.endsWith("_killed");
+    if (stops === "session") this.#stopped ??= error;
+    this.stop(error, (work) => {
+      const isMeant = stops === "session" || ((stops === "action" || work.run === run) && (stops === "run" || work.action === action));
+      return isMeant && (isKill || work.action === null);
+    });
+    // It does not say how far the kill reaches.
+    if (isSuperseded) void this.read().catch(() => undefined);
   }
 }
 
 /** What an answer is held against. */
-type Asked = { readonly id?: string | undefined; readonly run?: string | undefined; readonly action?: string | undefined };
+type Asked = { readonly id?: string | undefined; readonly session?: string; readonly run?: string | undefined; readonly action?: string | undefined };
+
+const answerTo =
+  <T extends Asked>(asked: Asked, read: Read<T>): Read<T> =>
+  (value, at) =>
+    matched(asked, read(value, at), at);
+
+/** An answer to another question than the one asked is none: a yes to something else must not let this run. */
+function matched<T extends Asked>(asked: Asked, answer: T, at: string): T {
+  for (const member of ["id", "session", "run", "action"] as const) {
+    if (asked[member] !== undefined && asked[member] !== answer[member]) throw new ShapeFault(`${at}/${member}`, "the one that was asked for");
+  }
+  return answer;
+}
+
+function decisionPath(id: string): string {
+  assertId(id);
+  return `/decisions/${id}`;
+}
 
 /** Ids go into paths: one that a path would read differently (`..`) is a `TypeError`. */
 export function assertId(id: string): void {

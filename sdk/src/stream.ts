@@ -1,8 +1,9 @@
 /**
- * Results that go on after they were returned. The action is not done until they are: watched streams say so, exactly once, when they
- * were consumed, cancelled or have failed. What cannot be watched whole is not let through.
+ * Results that go on after they were returned. The action is not done until they are: watched streams say so when they were consumed,
+ * cancelled or have failed. What cannot be watched whole is not let through.
  */
 
+/** Of what is said the first counts: a stream that ended may be cancelled after it. */
 export interface StreamEnd {
   readonly ended: () => Promise<void>;
   readonly cancelled: () => Promise<void>;
@@ -16,14 +17,13 @@ export const isStream = (result: unknown): boolean =>
 /** The same stream, watched. `null`: it is of a kind that cannot be; it has been stopped as far as it lets itself be. */
 export function watched<Stream>(stream: Stream, end: StreamEnd): Stream | null {
   const found: unknown = stream;
-  const once = finished(end);
   if (has(found, "getReader") && has(found, "cancel")) {
     // Both methods are those of a ReadableStream, and so is what is made of it.
-    return watchedReadable(found as unknown as ReadableStream<unknown>, once) as Stream | null;
+    return watchedReadable(found as unknown as ReadableStream<unknown>, end) as Stream | null;
   }
   if (has(found, Symbol.asyncIterator) && has(found, "next") && has(found, "return") && has(found, "throw")) {
     // These four are the interface of an async generator, and so is what is made of it.
-    return watchedGenerator(found as unknown as AsyncGenerator<unknown, unknown, unknown>, once) as Stream;
+    return watchedGenerator(found as unknown as AsyncGenerator<unknown, unknown, unknown>, end) as Stream;
   }
   stop(found);
   return null;
@@ -36,47 +36,25 @@ export const unsupportedStream = (action: string): TypeError =>
   );
 
 function watchedGenerator<T, Return, Next>(source: AsyncGenerator<T, Return, Next>, end: StreamEnd): AsyncGenerator<T, Return, Next> {
-  let started = false;
-  async function* watching(): AsyncGenerator<T, Return, Next> {
-    started = true;
+  const watching = async (step: () => Promise<IteratorResult<T, Return>>, over: () => Promise<void>): Promise<IteratorResult<T, Return>> => {
+    let result: IteratorResult<T, Return>;
     try {
-      const value = yield* source;
-      await end.ended();
-      return value;
+      result = await step();
     } catch (error) {
       await end.failed(error);
       throw error;
-    } finally {
-      // Said by `return` only: the two ends above come first, and only the first one counts.
-      await end.cancelled();
     }
-  }
-  const made = watching();
-  const { return: leave, throw: fail } = made;
-  // A generator that never started runs none of its own code when it is left, so its source would stay open and unsaid.
-  return Object.assign(made, {
-    return: async (value: Return | PromiseLike<Return>) => {
-      if (!started) {
-        started = true;
-        try {
-          await source.return(value as Return);
-        } catch (error) {
-          await end.failed(error);
-          throw error;
-        }
-        await end.cancelled();
-      }
-      return leave.call(made, value);
-    },
-    throw: async (error: unknown) => {
-      if (!started) {
-        started = true;
-        await source.return(undefined as Return).catch(() => undefined);
-        await end.failed(error);
-      }
-      return fail.call(made, error);
-    },
+    if (result.done) await over();
+    return result;
+  };
+  // What is not said here, such as its disposal, it has from its source.
+  const made: AsyncGenerator<T, Return, Next> = Object.assign(Object.create(source), {
+    next: (...value: [] | [Next]) => watching(() => source.next(...value), end.ended),
+    return: (value: Return | PromiseLike<Return>) => watching(() => source.return(value), end.cancelled),
+    throw: (error: unknown) => watching(() => source.throw(error), end.ended),
+    [Symbol.asyncIterator]: () => made,
   });
+  return made;
 }
 
 function watchedReadable(source: ReadableStream<unknown>, end: StreamEnd): ReadableStream<unknown> | null {
@@ -126,24 +104,13 @@ function isByteStream(source: ReadableStream<unknown>): boolean {
   }
 }
 
-/** The first end is the end. */
-function finished(end: StreamEnd): StreamEnd {
-  let said = false;
-  const first = (say: () => Promise<void>): Promise<void> => {
-    if (said) return Promise.resolve();
-    said = true;
-    return say();
-  };
-  return { ended: () => first(end.ended), cancelled: () => first(end.cancelled), failed: (error) => first(() => end.failed(error)) };
-}
-
 /** Stops a stream that cannot be let through, by whatever it understands. */
 function stop(stream: unknown): void {
   for (const [target, member] of [
     [stream, "return"],
     [stream, "destroy"],
     [stream, "cancel"],
-    [has(stream, "controller", "object") ? stream.controller : null, "abort"],
+    [Reflect.get(Object(stream), "controller"), "abort"],
   ] as const) {
     try {
       if (has(target, member)) void Promise.resolve(target[member]()).catch(() => undefined);
@@ -153,8 +120,5 @@ function stop(stream: unknown): void {
   }
 }
 
-function has<Member extends PropertyKey>(value: unknown, member: Member): value is Record<Member, () => unknown>;
-function has<Member extends PropertyKey>(value: unknown, member: Member, type: "object"): value is Record<Member, object>;
-function has(value: unknown, member: PropertyKey, type = "function"): boolean {
-  return typeof value === "object" && value !== null && typeof Reflect.get(value, member) === type;
-}
+const has = <Member extends PropertyKey>(value: unknown, member: Member): value is Record<Member, () => unknown> =>
+  typeof value === "object" && value !== null && typeof Reflect.get(value, member) === "function";

@@ -1,12 +1,12 @@
-import { type AgentSentinelError, GatewayRefusedError, GatewayUnavailableError, type Refusal, type RefusalIssue } from "./errors.ts";
-import { type Read, ShapeFault } from "./mapping.ts";
+import { AgentSentinelError, GatewayRefusedError, GatewayUnavailableError, type Refusal, type RefusalIssue } from "./errors.ts";
+import { type Read, ShapeFault } from "./read.ts";
 
 /** One question to the gateway, asked again within bounds until it is answered. Everything else in the SDK is built on `Ask`. */
 
 /** The part of the web's `fetch` that is used. */
 export type Fetch = (
   url: string,
-  init: { method: string; headers: Record<string, string>; body?: string; redirect: "manual"; signal: AbortSignal },
+  init: { method: string; headers: Record<string, string>; body: string | null; redirect: "manual"; signal: AbortSignal },
 ) => Promise<Response>;
 
 /** Where time and chance come from. */
@@ -34,14 +34,16 @@ export interface TransportSettings extends Ambience {
 export interface Call<T> {
   /** What is being done, for error messages: `decide "send_email"`. */
   readonly what: string;
-  readonly method: "GET" | "POST";
   /** Below the gateway's address, each segment an id or a literal. */
   readonly path: string;
+  /** Makes it a POST; it is a GET without. */
   readonly body?: object;
   readonly idempotencyKey?: string;
   readonly read: Read<T>;
+  /** Asks for a stream of events: `read` is given the `Response`, and who aborts this lets go of it. */
+  readonly stream?: AbortController;
   /** How long the gateway was asked to hold its answer back; added to the time it has. */
-  readonly waitMs?: number;
+  readonly waitMs?: number | undefined;
   readonly tries?: number;
 }
 
@@ -58,73 +60,103 @@ export function createTransport(settings: TransportSettings): Ask {
   return async <T>(call: Call<T>, signal?: AbortSignal): Promise<T> => {
     signal?.throwIfAborted();
     // Once, before the first try: each try sends the same bytes.
-    const body = call.body === undefined ? undefined : JSON.stringify(call.body);
+    const body = call.body === undefined ? null : JSON.stringify(call.body);
     const deadline = settings.now() + settings.timeoutMs + (call.waitMs ?? 0);
     const tries = call.tries ?? settings.tries;
     for (let tried = 0; ; ) {
       // A try that hangs may use up its share only, so that a lost reply is asked for again.
       const share = (deadline - settings.now()) / (tries - tried);
-      const outcome = await attempt(settings, call, body, Math.max(1, share), signal);
-      if ("answer" in outcome) return outcome.answer;
-      tried++;
-      const pauseMs = Math.max(outcome.retryAfterMs, settings.random() * Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** tried));
-      if (!outcome.again || tried >= tries || settings.now() + pauseMs >= deadline) throw outcome.error;
-      await pause(settings, pauseMs, signal);
+      try {
+        return await attempt(settings, call, body, Math.max(1, share), signal);
+      } catch (error) {
+        tried++;
+        // A signal's reason may be any error, one of ours included.
+        const again = signal?.aborted ? null : repeatAfter(error);
+        const pauseMs = Math.max(again ?? 0, settings.random() * Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** tried));
+        if (again === null || tried >= tries || settings.now() + pauseMs >= deadline) throw error;
+        await pause(settings, pauseMs, signal);
+      }
     }
   };
 }
 
-/** Resolves after `ms`, or rejects with the signal's reason. */
-export function pause({ schedule }: Pick<Ambience, "schedule">, ms: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const abort = (): void => {
-      cancel();
-      reject(signal?.reason);
-    };
-    const cancel = schedule(() => {
-      signal?.removeEventListener("abort", abort);
-      resolve();
-    }, ms);
-    if (signal?.aborted) abort();
-    else signal?.addEventListener("abort", abort, { once: true });
-  });
+/** How long to wait before a call that failed is tried again, at least. `null`: it is not. */
+export function repeatAfter(error: unknown): number | null {
+  const passes = error instanceof GatewayUnavailableError || (error instanceof GatewayRefusedError && (error.recoverable || error.status === 500));
+  return passes ? (error.remediation.retryAfterMs ?? 0) : null;
 }
 
-type Outcome<T> = { readonly answer: T } | { readonly error: AgentSentinelError; readonly again: boolean; readonly retryAfterMs: number };
+/** Resolves after `ms`, or rejects with the signal's reason. */
+export const pause = ({ schedule }: Pick<Ambience, "schedule">, ms: number, signal: AbortSignal | undefined): Promise<void> =>
+  abortable(signal, (resolve) => schedule(resolve, ms));
 
+/** A promise that rejects with the signal's reason when that aborts first. What `begin` returns is called at the end, whichever comes. */
+export function abortable<T>(
+  signal: AbortSignal | undefined,
+  begin: (resolve: (value: T) => void, reject: (error: unknown) => void) => () => void,
+): Promise<T> {
+  let undo = (): void => undefined;
+  return new Promise<T>((resolve, reject) => {
+    signal?.throwIfAborted();
+    const abort = (): void => reject(signal?.reason);
+    signal?.addEventListener("abort", abort);
+    const ended = begin(resolve, reject);
+    undo = () => {
+      signal?.removeEventListener("abort", abort);
+      ended();
+    };
+  }).finally(() => undo());
+}
+
+/** One try, cut off after `patienceMs`. Rejects as `Ask` does. */
 async function attempt<T>(
   settings: TransportSettings,
   call: Call<T>,
-  body: string | undefined,
+  body: string | null,
   patienceMs: number,
   signal: AbortSignal | undefined,
-): Promise<Outcome<T>> {
-  const controller = new AbortController();
-  const abort = (): void => controller.abort(signal?.reason);
-  const cancel = settings.schedule(() => controller.abort(new Error("Timed out")), patienceMs);
-  signal?.addEventListener("abort", abort, { once: true });
-  // A fetch or a token source that ignores its signal must not hold the caller.
-  const stopped = new Promise<never>((_, reject) => {
-    controller.signal.addEventListener("abort", () => reject(controller.signal.reason), { once: true });
-  });
+): Promise<T> {
+  const controller = call.stream ?? new AbortController();
   let token: string | undefined;
   try {
-    token = await Promise.race([readToken(settings.token), stopped]);
-    return await Promise.race([exchange(settings, call, body, token, controller.signal), stopped]);
+    // A fetch or a token source that ignores its signal must not hold the caller.
+    return await abortable(controller.signal, (resolve, reject) => {
+      const unlink = link(signal, controller);
+      const cancel = settings.schedule(() => controller.abort(new Error("Timed out")), patienceMs);
+      const exchanged = async (): Promise<T> => {
+        token = await readToken(settings.token);
+        controller.signal.throwIfAborted();
+        return exchange(settings, call, body, token, controller.signal);
+      };
+      exchanged().then(resolve, reject);
+      return () => {
+        cancel();
+        unlink();
+        // Lets go of a connection whose answer was not read to its end.
+        if (call.stream === undefined) controller.abort();
+      };
+    });
   } catch (error) {
     if (signal?.aborted) throw signal.reason;
     // Without a token the gateway was never asked: that says nothing about whether it can be reached.
     if (token === undefined) {
-      return refused(call, { status: null, code: "token_unavailable", detail: "the token source gave no token", cause: error });
+      throw new GatewayRefusedError(call.what, {
+        status: null,
+        code: "token_unavailable",
+        detail: "the token source gave no token",
+        cause: error,
+      });
     }
-    const why = controller.signal.aborted ? "did not answer in time" : "could not be reached";
-    return { error: new GatewayUnavailableError(`Cannot ${call.what}: the gateway ${why}`, { cause: error }), again: true, retryAfterMs: 0 };
-  } finally {
-    cancel();
-    signal?.removeEventListener("abort", abort);
-    // Lets go of a connection whose answer was not read to its end.
-    controller.abort();
+    if (error instanceof AgentSentinelError) throw error;
+    throw unavailable(call, error === controller.signal.reason ? "did not answer in time" : "could not be reached", { cause: error });
   }
+}
+
+/** Aborts `controller` when `signal` aborts, with its reason. What it returns undoes that. */
+export function link(signal: AbortSignal | undefined, controller: AbortController): () => void {
+  const abort = (): void => controller.abort(signal?.reason);
+  signal?.addEventListener("abort", abort, { once: true });
+  return () => signal?.removeEventListener("abort", abort);
 }
 
 async function readToken(token: () => string | Promise<string>): Promise<string> {
@@ -137,49 +169,46 @@ async function readToken(token: () => string | Promise<string>): Promise<string>
 async function exchange<T>(
   { base, fetch, now }: TransportSettings,
   call: Call<T>,
-  body: string | undefined,
+  body: string | null,
   token: string,
   signal: AbortSignal,
-): Promise<Outcome<T>> {
-  const headers: Record<string, string> = { accept: "application/json", authorization: `Bearer ${token}` };
-  if (body !== undefined) headers["content-type"] = "application/json";
+): Promise<T> {
+  const headers: Record<string, string> = { accept: call.stream ? "text/event-stream" : "application/json", authorization: `Bearer ${token}` };
+  if (body !== null) headers["content-type"] = "application/json";
   if (call.idempotencyKey !== undefined) headers["idempotency-key"] = call.idempotencyKey;
   // "manual" and not "error", which Workers do not know. A browser hides the status of a redirect: 0.
   const response = await fetch(base + call.path, {
-    method: call.method,
+    method: body === null ? "GET" : "POST",
     headers,
-    ...(body === undefined ? {} : { body }),
+    body,
     redirect: "manual",
     signal,
   });
   const { status } = response;
   if (status < 200 || (status >= 300 && status < 400)) {
-    return refused(call, { status, code: "redirected", detail: "it points elsewhere, and a token is never sent elsewhere" });
+    throw new GatewayRefusedError(call.what, { status, code: "redirected", detail: "it points elsewhere, and a token is never sent elsewhere" });
   }
-  const text = await response.text();
+  const streams = call.stream && status === 200;
+  const text = streams ? "" : await response.text();
   if (status === 200 || status === 201) {
     try {
-      return { answer: call.read(JSON.parse(text), "") };
+      return call.read(streams ? response : JSON.parse(text), "");
     } catch (error) {
       const detail = error instanceof ShapeFault ? error.message : "the answer must be JSON";
-      return refused(call, { status, code: "answer_malformed", detail });
+      throw new GatewayRefusedError(call.what, { status, code: "answer_malformed", detail });
     }
   }
   const retryAfterMs = status === 429 || status === 503 ? retryAfter(response.headers.get("retry-after"), now()) : null;
-  const remediation = { retryAfterMs, hint: null };
   // 500 is an answer, if a poor one: an agent that can provoke it must not get past `onUnavailable` with it. Nor past 429.
-  if (status > 501) {
-    const error = new GatewayUnavailableError(`Cannot ${call.what}: the gateway is unavailable (status ${status})`, { remediation });
-    return { error, again: true, retryAfterMs: retryAfterMs ?? 0 };
-  }
-  return refused(call, { status, retryAfterMs, ...problem(text, token) }, status === 429 || status === 500);
+  if (status > 501) throw unavailable(call, `is unavailable (status ${status})`, { remediation: { retryAfterMs, hint: null } });
+  throw new GatewayRefusedError(call.what, { status, retryAfterMs, ...problem(text, token) });
 }
 
-function refused<T>(call: Call<T>, refusal: Refusal, again = false): Outcome<T> {
-  const { status, code, detail, retryAfterMs } = refusal;
-  const error = new GatewayRefusedError(`Cannot ${call.what}: ${code}${status === null ? "" : ` (status ${status})`}: ${detail}`, refusal);
-  return { error, again, retryAfterMs: retryAfterMs ?? 0 };
-}
+const unavailable = (
+  { what }: Call<unknown>,
+  why: string,
+  facts: Pick<AgentSentinelError, "cause"> | Pick<AgentSentinelError, "remediation">,
+): GatewayUnavailableError => new GatewayUnavailableError(`Cannot ${what}: the gateway ${why}`, facts);
 
 /** Reads a problem document (RFC 9457) as far as it is one. Who quotes the token back at us does not get it into a message or a log. */
 function problem(text: string, token: string): Pick<Refusal, "code" | "detail" | "issues" | "requestId"> {
@@ -187,7 +216,7 @@ function problem(text: string, token: string): Pick<Refusal, "code" | "detail" |
   try {
     found = JSON.parse(text);
   } catch {
-    found = null;
+    // It is none, and says nothing.
   }
   const { code, detail, issues, request_id } = members(found);
   const safe = (quoted: string): string => quoted.replaceAll(token, "[token]").slice(0, 500);
@@ -204,8 +233,8 @@ function issue(found: unknown, safe: (quoted: string) => string): RefusalIssue[]
   return typeof pointer === "string" && typeof message === "string" ? [{ pointer: safe(pointer), message: safe(message) }] : [];
 }
 
-// Every object can be asked for any member by name.
-const members = (value: unknown): Record<string, unknown> => (typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {});
+/** Anything as an object, which can be asked for any member by name: what is none has none of them. */
+const members = (value: unknown): Record<string, unknown> => Object(value);
 
 /** `Retry-After` (RFC 9110 section 10.2.3), seconds or a date, as milliseconds from now. `null`: absent or unreadable. */
 function retryAfter(value: string | null, now: number): number | null {

@@ -3,6 +3,7 @@ import { describe, expect, expectTypeOf, test } from "vitest";
 import { errorFor, isAgentSentinelError, knownReason } from "../../sdk/src/errors.ts";
 import { uuidv7 } from "../../sdk/src/ids.ts";
 import type * as surface from "../../sdk/src/index.ts";
+import type * as live from "../../sdk/src/live.ts";
 import { decisionAnswer, decisionBody } from "../../sdk/src/mapping.ts";
 import { shownArguments } from "../../sdk/src/plain.ts";
 import { usdText } from "../../sdk/src/usd.ts";
@@ -69,6 +70,8 @@ test("The SDK's names are the wire's names, all of them.", () => {
   expectTypeOf<keyof surface.SessionDetail>().toEqualTypeOf<CamelKey<keyof wire.SessionDetail>>();
   expectTypeOf<Camel<wire.Settlement>>().toExtend<surface.Settlement>();
   expectTypeOf<Camel<wire.DecisionNow>>().toExtend<Omit<surface.DecisionNow, "superseded">>();
+  expectTypeOf<keyof live.LiveEvent>().toEqualTypeOf<CamelKey<keyof wire.LedgerEvent>>();
+  expectTypeOf<Camel<wire.LedgerEvent>>().toExtend<live.LiveEvent>();
   expectTypeOf<Camel<Omit<wire.SessionDetail, "budgets">>>().toExtend<Omit<surface.SessionDetail, "budgets">>();
 });
 

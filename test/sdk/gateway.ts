@@ -28,6 +28,14 @@ export interface FakeGateway extends AsyncDisposable {
   /** What stands in its book. */
   readonly decisions: Map<string, wire.Decision & { state: wire.DecisionState; posted_usd: string; commits: number }>;
   readonly sessions: Map<string, string>;
+  /** Sessions that read as killed. */
+  readonly killed: Set<string>;
+  /** Who listens to its events. */
+  readonly listeners: Set<ServerResponse>;
+  /** Records an event, and tells it to who listens. */
+  tell(event: Partial<wire.LedgerEvent>): void;
+  /** Breaks the connections of all who listen. */
+  cut(): void;
   count(path: RegExp): number;
 }
 
@@ -41,23 +49,38 @@ export async function fakeGateway(): Promise<FakeGateway> {
   const answers: FakeGateway["answers"] = new Map();
   const decisions: FakeGateway["decisions"] = new Map();
   const sessions: FakeGateway["sessions"] = new Map();
+  const killed: FakeGateway["killed"] = new Set();
+  const listeners: FakeGateway["listeners"] = new Set();
+  const record: wire.LedgerEvent[] = [];
   let runs = 1;
 
+  /** As the gateway does: from after the event that is named, or from what comes next. */
+  const listen = ({ path }: Seen, response: ServerResponse): void => {
+    const last = new URL(path, "http://gate.test").searchParams.get("last_event_id");
+    response.writeHead(200, { "content-type": "text/event-stream" });
+    response.write("retry: 1000\n\n");
+    if (last !== null) for (const event of record.slice(Number(last) + 1)) response.write(messageOf(event));
+    listeners.add(response);
+    response.on("close", () => listeners.delete(response));
+  };
+
   const act = ({ method, path, headers, body }: Seen): { status: number; body: unknown } => {
-    if (headers.authorization !== `Bearer ${TOKEN}`) return problem(401, "token_invalid");
+    if (!headersAreGood({ headers })) return problem(401, "token_invalid");
     if (method === "POST" && path === "/v1/sessions") {
       const key = String(headers["idempotency-key"]);
       if (!sessions.has(key)) sessions.set(key, SESSION);
       return { status: 201, body: { id: SESSION, agent: body.agent ?? "subject", run: RUN, policy: POLICY, expires_at: LATER } };
     }
-    const [, rest = ""] = /^\/v1\/sessions\/[^/?]+(.*)$/.exec(path) ?? [];
-    if (rest === "" && method === "GET") return { status: 200, body: SESSION_DETAIL };
+    const [, session = "", rest = ""] = /^\/v1\/sessions\/([^/?]+)(.*)$/.exec(path) ?? [];
+    if (rest === "" && method === "GET") {
+      return { status: 200, body: { ...SESSION_DETAIL, id: session, state: killed.has(session) ? "killed" : "active" } };
+    }
     if (rest === "/runs") return { status: 201, body: { id: `run_01890000-0000-7000-8000-00000000000${++runs}` } };
     if (rest === "/close" || /^\/runs\/[^/]+\/close$/.test(rest)) return { status: 200, body: {} };
     // The SDK's own bodies; what they hold is what the tests look at.
-    if (rest === "/decisions") return { status: 200, body: decide(body as unknown as wire.DecisionRequest) };
+    if (rest === "/decisions") return { status: 200, body: decide(body as unknown as wire.DecisionRequest, session) };
     if (rest === "/decisions/batch") {
-      return { status: 200, body: { decisions: (body as unknown as wire.DecisionBatchRequest).decisions.map(decide) } };
+      return { status: 200, body: { decisions: (body as unknown as wire.DecisionBatchRequest).decisions.map((each) => decide(each, session)) } };
     }
     const [, id = "", verb] = /^\/decisions\/([^/?]+)(?:\/(\w+))?/.exec(rest) ?? [];
     const found = decisions.get(id);
@@ -78,11 +101,11 @@ export async function fakeGateway(): Promise<FakeGateway> {
     return { status: 200, body: { id, state, posted_usd, overrun_usd: "0", late: false, reservation, budgets: [], entry: ENTRY } };
   };
 
-  const decide = (request: wire.DecisionRequest): wire.Decision => {
+  const decide = (request: wire.DecisionRequest, session: string): wire.Decision => {
     const id = request.id ?? "";
     const known = decisions.get(id);
     if (known !== undefined) return known;
-    const answer = { ...allowed(id, request), ...answers.get(request.action) };
+    const answer = { ...allowed(id, request), session, ...answers.get(request.action) };
     decisions.set(id, {
       ...answer,
       state: answer.verdict === "allow" ? "pending" : answer.verdict === "hold" ? "held" : "denied",
@@ -101,6 +124,7 @@ export async function fakeGateway(): Promise<FakeGateway> {
     const fate = fates.shift();
     if (fate === "did nothing") return request.socket.destroy();
     if (typeof fate === "object") return send(response, fate.status, fate.body ?? {}, fate.headers);
+    if (asked.path.startsWith("/v1/events") && headersAreGood(asked)) return listen(asked, response);
     const reply = act(asked);
     if (fate === "did it") return request.socket.destroy();
     send(response, reply.status, reply.body);
@@ -115,6 +139,16 @@ export async function fakeGateway(): Promise<FakeGateway> {
     answers,
     decisions,
     sessions,
+    killed,
+    listeners,
+    tell(event) {
+      const told = { ...EVENT, ...event, id: String(record.length), entry: { ...ENTRY, index: record.length } };
+      record.push(told);
+      for (const listener of listeners) listener.write(messageOf(told));
+    },
+    cut() {
+      for (const listener of listeners) listener.destroy();
+    },
     count: (path) => seen.filter((each) => path.test(each.path)).length,
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
@@ -122,6 +156,10 @@ export async function fakeGateway(): Promise<FakeGateway> {
     },
   };
 }
+
+const headersAreGood = ({ headers }: Pick<Seen, "headers">): boolean => headers.authorization === `Bearer ${TOKEN}`;
+
+const messageOf = (event: wire.LedgerEvent): string => `id: ${event.id}\nevent: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`;
 
 function send(response: ServerResponse, status: number, body: unknown, headers: Record<string, string> = {}): void {
   const text = typeof body === "string" ? body : JSON.stringify(body);
@@ -179,6 +217,31 @@ export function fakeTime() {
   };
 }
 
+/** A clock that only a test moves, and the real fetch: for connections that stay. */
+export function handTime() {
+  const timers = new Set<{ readonly at: number; readonly callback: () => void }>();
+  let now = Date.parse("2026-11-22T12:00:00.000Z");
+  return {
+    now: () => now,
+    random: () => 0.5,
+    /** How long each timer has still to run, the shortest first. */
+    left: () => [...timers].map(({ at }) => at - now).sort((a, b) => a - b),
+    schedule(callback: () => void, ms: number) {
+      const timer = { at: now + ms, callback };
+      timers.add(timer);
+      return () => void timers.delete(timer);
+    },
+    advance(ms: number) {
+      now += ms;
+      for (const timer of timers) {
+        if (timer.at > now) continue;
+        timers.delete(timer);
+        timer.callback();
+      }
+    },
+  };
+}
+
 /** A client of the fake gateway whose time is the fake's, with a session open and nothing seen yet. */
 export async function openFake(gateway: FakeGateway, options: Partial<SentinelOptions> = {}) {
   const time = fakeTime();
@@ -206,6 +269,33 @@ export const problem = (status: number, code: string, more: object = {}) => ({
 
 export const LATER = "2026-11-22T12:01:00.000Z";
 const ENTRY = { id: "ent_1", seq: 1, hash: "0".repeat(64) };
+/** An event that says nothing. */
+export const EVENT: wire.LedgerEvent = {
+  id: "0",
+  type: "session.opened",
+  at: LATER,
+  session: SESSION,
+  run: null,
+  agent: "support-bot",
+  action: null,
+  decision: null,
+  verdict: null,
+  reason: null,
+  rule: null,
+  estimate_usd: null,
+  cost_usd: "0",
+  overrun_usd: "0",
+  outcome: null,
+  details: null,
+  entry: { ...ENTRY, index: 0 },
+};
+
+/** What a session's chain says once it obeys. */
+export const obeyed = (type: wire.InterventionTargetType, id: string, kind: "kill" | "pause" = "kill"): Partial<wire.LedgerEvent> => ({
+  type: "intervention.obeyed",
+  details: { event: "obeyed", intervention: "int_1", target: { type, id }, kind },
+});
+
 const POLICY = { name: "demo", version: 1, digest: `sha-256:${"0".repeat(64)}` };
 
 export const reason = (code: wire.ReasonCode, message = "Every check passed.", more: Partial<wire.Reason["remediation"]> = {}): wire.Reason => ({

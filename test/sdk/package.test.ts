@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { gzipSync } from "node:zlib";
@@ -33,9 +33,53 @@ test("The core entry is at most 8 KB minified and compressed, imports nothing, a
   }
 });
 
-test("The README's snippets compile against the SDK as they stand.", () => {
+test("The live entry is at most 3 KB minified and compressed with all that it needs, and imports nothing.", async () => {
+  const { text, inputs } = await bundle('export * from "./src/live.ts";');
+  expect(gzipSync(text, { level: 9 }).length).toBeLessThanOrEqual(3 * 1024);
+  expect(inputs.flatMap((each) => each.imports.filter((found) => found.external))).toEqual([]);
+});
+
+test("What is built has each exported entry and its types, and who uses both needs no newer library than ES2022.", async () => {
+  await inFolder(async (folder) => {
+    const dist = path.join(folder, "node_modules/@agentsentinel/sdk/dist");
+    expect(tsc("-p", path.join(sdk, "tsconfig.build.json"), "--outDir", dist)).toEqual(["", 0]);
+    copyFileSync(path.join(sdk, "package.json"), path.join(dist, "../package.json"));
+    const user = `
+import { createSentinel, type Session } from "@agentsentinel/sdk";
+import { follow, tail, type Following, type LiveEvent } from "@agentsentinel/sdk/live";
+const sentinel = createSentinel({ url: "https://gate.test", token: "t" });
+export const started: [(session: Session) => Following, () => AsyncIterable<LiveEvent>] = [(session) => follow(sentinel, session), () => tail(sentinel)];
+`;
+    writeFileSync(path.join(folder, "user.mts"), user);
+    expect(
+      tsc("--ignoreConfig", "--strict", "--noEmit", "--target", "es2022", "--lib", "es2022,dom", "--module", "node20", path.join(folder, "user.mts")),
+    ).toEqual(["", 0]);
+    const run = 'import { createSentinel } from "@agentsentinel/sdk"; import * as live from "@agentsentinel/sdk/live";';
+    writeFileSync(
+      path.join(folder, "run.mjs"),
+      `${run} await using f = live.follow(createSentinel({ url: "http://127.0.0.1:9", token: "t" })); console.log(Object.keys(live).join());`,
+    );
+    expect(spawnSync(process.execPath, [path.join(folder, "run.mjs")], { encoding: "utf8" }).stdout).toBe("follow,tail\n");
+  });
+}, 60_000);
+
+const tsc = (...args: string[]) => {
+  const { stdout, status } = spawnSync(process.execPath, [path.join(root, "node_modules/typescript/bin/tsc"), ...args], { encoding: "utf8" });
+  return [stdout, status];
+};
+
+async function inFolder(act: (folder: string) => unknown): Promise<void> {
+  const folder = mkdtempSync(path.join(tmpdir(), "agentsentinel-sdk-"));
+  try {
+    await act(folder);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+test("The README's snippets compile against the SDK as they stand.", async () => {
   const snippets = [...readFileSync(path.join(sdk, "README.md"), "utf8").matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code]) => code);
-  expect(snippets).toHaveLength(3);
+  expect(snippets).toHaveLength(5);
   const given = `
 declare function readToken(): Promise<string>;
 declare function searchWeb(query: string): Promise<string[]>;
@@ -43,17 +87,13 @@ declare function sendMoney(to: string): Promise<void>;
 declare function writeLog(line: string): void;
 export {};
 `;
-  const folder = mkdtempSync(path.join(tmpdir(), "agentsentinel-readme-"));
-  try {
+  await inFolder((folder) => {
     writeFileSync(path.join(folder, "snippets.ts"), `${snippets.join("\n")}${given}`);
-    const paths = { "@agentsentinel/sdk": [path.join(sdk, "src/index.ts")] };
+    const paths = { "@agentsentinel/sdk": [path.join(sdk, "src/index.ts")], "@agentsentinel/sdk/live": [path.join(sdk, "src/live.ts")] };
     writeFileSync(
       path.join(folder, "tsconfig.json"),
       JSON.stringify({ extends: path.join(sdk, "tsconfig.json"), compilerOptions: { paths }, include: ["snippets.ts"] }),
     );
-    const { stdout, status } = spawnSync(process.execPath, [path.join(root, "node_modules/typescript/bin/tsc"), "-p", folder], { encoding: "utf8" });
-    expect([stdout, status]).toEqual(["", 0]);
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
+    expect(tsc("-p", folder)).toEqual(["", 0]);
+  });
 }, 30_000);

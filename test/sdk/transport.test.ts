@@ -67,6 +67,35 @@ describe("a request that fails", () => {
     await expect(session.decide({ action: "pay" }, { signal: stop.signal })).rejects.toBe("enough");
     expect([time.paused, time.live()]).toEqual([[], 0]);
   });
+
+  test("lets go of its connection, also where the answer was not read", async () => {
+    const signals: AbortSignal[] = [];
+    const { open } = clientOf(async (_url, init) => {
+      signals.push(init.signal);
+      return new Response(null, { status: 307, headers: { location: "https://evil.test/" } });
+    });
+    const session = await open();
+    await expect(session.decide({ action: "pay" })).rejects.toMatchObject({ code: "redirected" });
+    expect(signals.map(({ aborted }) => aborted)).toEqual([true]);
+  });
+
+  test("before its token was there is not sent any more when that comes", async () => {
+    const token = Promise.withResolvers<string>();
+    let fetched = 0;
+    const sentinel = createSentinel({
+      url: "https://gate.test",
+      token: () => token.promise,
+      fetch: async () => json(201, fetched++),
+    });
+    const stop = new AbortController();
+    const opening = sentinel.openSession({}, { signal: stop.signal });
+    stop.abort("enough");
+    await expect(opening).rejects.toBe("enough");
+    token.resolve(TOKEN);
+    // Whatever follows from the token has followed by the next turn.
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    expect(fetched).toBe(0);
+  });
 });
 
 /** Answers that no function may run on. `unreachable`: only those count for `onUnavailable: "allow"`. */
