@@ -56,7 +56,7 @@ export async function decide(ports: Ports, asking: Asking): Reply<readonly Decid
   const key =
     asking.key === null
       ? null
-      : { key: `${principal.subject} ${asking.key}`, fingerprint: fingerprintOf(ports, [asking.semantics, ids, fingerprints]) };
+      : { key: `${principal.kind} ${principal.subject} ${asking.key}`, fingerprint: fingerprintOf(ports, [asking.semantics, ids, fingerprints]) };
 
   const questions: Questions = { requests, principal, now: asking.now, isTopup: false };
   const seen = await ports.policies.evaluateLastSeen(principal.tenant, session, questions);

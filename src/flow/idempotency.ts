@@ -13,12 +13,12 @@ export type IdempotencyKey = string | null;
 export function idFor<P extends IdPrefix>(
   ports: Ports,
   prefix: P,
-  principal: Pick<Principal, "tenant" | "subject">,
+  principal: Pick<Principal, "tenant" | "subject"> & { readonly kind: Principal["kind"] | "root" },
   key: IdempotencyKey,
   part: string,
 ): Id<P> {
   if (key === null) return ports.newId(prefix);
-  return idFromDigest(prefix, ports.sha256(canonicalJson([prefix, principal.tenant, principal.subject, key, part])));
+  return idFromDigest(prefix, ports.sha256(canonicalJson([prefix, principal.tenant, principal.kind, principal.subject, key, part])));
 }
 
 /** A digest of what was asked: two bodies that mean the same have the same one. */

@@ -41,7 +41,7 @@ export async function issueToken(
       return err(refusal("scope_insufficient", `A token gives away only scopes it holds itself: it does not hold "${beyond}".`));
   }
   const principal = caller.kind === "bearer" ? caller.principal : null;
-  const maker = { tenant: wish.tenant, subject: principal?.subject ?? "root" };
+  const maker = { tenant: wish.tenant, kind: principal?.kind ?? ("root" as const), subject: principal?.subject ?? "root" };
   const wanted: TokenRecord = {
     id: idFor(ports, "tok", maker, key, "token"),
     subject: wish.subject,

@@ -78,12 +78,14 @@ export class ForeignTokens {
     if (!candidates.ok) return candidates;
     const claimed = claimsOf(token);
     if (claimed === null) return err(NOT_GOOD);
-    // Several tenants may have registered one issuer for one audience: then the token may say which it means. Else the oldest counts.
-    const ordered = [...candidates.value].sort((a, b) => Number(b.tenant === claimed.tid) - Number(a.tenant === claimed.tid));
     let refused: Refusal = NOT_GOOD;
-    for (const candidate of ordered) {
-      // Whom a token is for costs nothing to read: the keys of a registration for another audience are neither fetched nor waited for.
-      if (![claimed.aud].flat().includes(candidate.row.audience)) continue;
+    // Whom a token is for costs nothing to read: the keys of a registration for another audience are neither fetched nor waited for.
+    const fitting = candidates.value.filter(({ row }) => [claimed.aud].flat().includes(row.audience));
+    const named = fitting.filter(({ tenant }) => tenant === claimed.tid);
+    const meant = named.length > 0 ? named : fitting.filter(isNamedByAudience);
+    // Whoever registers another's issuer and audience, before or after them, must not come by their tokens: then one that names nobody is nobody's.
+    if (meant.length === 0 && new Set(fitting.map(({ tenant }) => tenant)).size > 1) return err(AMBIGUOUS);
+    for (const candidate of meant.length > 0 ? meant : fitting) {
       const verified = await this.#verify(token, candidate, now);
       if (!verified.ok) {
         if (verified.error !== NOT_GOOD) refused = verified.error;
@@ -190,7 +192,14 @@ export class ForeignTokens {
   }
 }
 
+/** Whether the audience that a tenant registered ends with its own id. Whoever else registers the same audience has another id. */
+const isNamedByAudience = ({ tenant, row }: Candidate): boolean => row.audience.split(/[/:]/).at(-1) === tenant;
+
 const NOT_GOOD = refusal("token_invalid", "The token was not made for this use by an issuer that is registered here, or was changed.");
+const AMBIGUOUS = refusal(
+  "token_invalid",
+  "Several tenants registered the token's issuer and audience, and it does not say which it means: it needs a `tid`, or an audience that ends with the tenant's id.",
+);
 const EXPIRED = refusal("token_expired", "The token has expired; ask for a new one.");
 
 /** The `iss` that a token states, unproven; `null` where it is none that could be verified at all. */

@@ -168,16 +168,22 @@ describe("who registered an issuer", () => {
     expect(await codeOf(new ForeignTokens(registrations, new Address().fetch, false), await sign(first), NOW)).toBe("authority_unavailable");
   });
 
-  it("decides whose a token is that fits several: whom it names, else the first", async () => {
-    const registrations = registered({ ...row(inline(first)), tenant: "acme" }, { ...row(inline(first)), tenant: "evil" });
+  it("decides whose a token is that fits several: whom it names, else nobody's", async () => {
+    const both = ["acme", "evil"].map((tenant) => ({ ...row(inline(first)), tenant }));
+    const registrations = registered(
+      ...both,
+      { ...row(inline(first)), name: "own", audience: "agents/acme", tenant: "acme" },
+      { ...row(inline(first)), name: "stolen", audience: "agents/acme", tenant: "evil" },
+    );
     const tokens = new ForeignTokens(registrations, new Address().fetch, false);
     const tenantOf = async (more: object) => {
       const answer = await tokens.authenticate(await sign(first, more), ISSUER, NOW);
       return answer.ok ? answer.value.principal.tenant : answer.error.code;
     };
-    expect(await tenantOf({ jti: "1" })).toBe("acme");
+    expect(await tenantOf({ jti: "1" })).toBe("token_invalid");
     expect(await tenantOf({ jti: "2", tid: "evil" })).toBe("evil");
-    expect(await tenantOf({ jti: "3", tid: "nobody" })).toBe("acme");
+    expect(await tenantOf({ jti: "3", tid: "nobody" })).toBe("token_invalid");
+    expect(await tenantOf({ jti: "4", aud: "agents/acme" })).toBe("acme");
   });
 
   it("is asked at most a hundred times a second for names that nobody knows", async () => {
