@@ -68,7 +68,7 @@ const TELL_MS = 5_000;
 /** So often a decision asks for what others take before it. */
 const MOST_ASKS = 4;
 /** An entry that says that this session obeys is shipped sooner than others: somebody watches for it. */
-const OBEYED_DELAY_MS = 200;
+const OBEYED_DELAY_MS = 700;
 
 /**
  * The authority of one session. It alone moves the session's money: each decision is one step of a turn, and a turn is one storage transaction

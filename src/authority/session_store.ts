@@ -519,12 +519,15 @@ export class SessionStore {
     this.#writeDecided();
     // The platform takes no pattern of more than 50 bytes: the letters before a glob's first star are looked up, and the glob is held to what that finds.
     const star = pattern.indexOf("*");
-    const [from, to] = star < 0 ? [pattern, pattern] : [pattern.slice(0, star), `${pattern.slice(0, star)}~`];
+    // An exact name is looked up by name and time at once; between two names the index says nothing of time.
+    const [which, names] =
+      star < 0
+        ? (["action = ?", [pattern]] as const)
+        : (["action >= ? AND action <= ?", [pattern.slice(0, star), `${pattern.slice(0, star)}~`]] as const);
     const rows = this.#sql.exec<TraceRow>(
       `SELECT id, action, at, state, outcome, ended_at, kept, kept_until, reserved_micro_usd, posted_micro_usd, json_extract(answer, '$.run') AS run
-       FROM decisions WHERE at IS NOT NULL AND action >= ? AND action <= ? AND at > ? ORDER BY at, json_extract(answer, '$.entry.seq')`,
-      from,
-      to,
+       FROM decisions WHERE at IS NOT NULL AND ${which} AND at > ? ORDER BY at, json_extract(answer, '$.entry.seq')`,
+      ...names,
       Math.max(since, -1),
     );
     return rows

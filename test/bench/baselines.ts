@@ -1,9 +1,17 @@
 import { DurableObject } from "cloudflare:workers";
 import { Hono } from "hono";
+import type { EntryBatch } from "../../src/flow/ports.ts";
+import type { EntryRow, PayloadRow } from "../../src/ledger/schema.ts";
+import { writeRows } from "../../src/ledger/shipment.ts";
+import type { TenantLedger } from "../../src/ledger/tenant_ledger.ts";
 
-/** What the gateway is measured against, in the same runtime: a route that does nothing, one call of an object, and one call with two writes. */
+export { TenantLedger } from "../../src/ledger/tenant_ledger.ts";
+
+/** What the gateway is measured against, in the same runtime: a route that does nothing, one call of an object, one call with two writes, one insert. And the ledger's own object, alone. */
 interface Env {
   readonly COUNTERS: DurableObjectNamespace<Counter>;
+  readonly LEDGERS: DurableObjectNamespace<TenantLedger>;
+  readonly DB: D1Database;
 }
 
 interface Asked {
@@ -41,5 +49,15 @@ const app = new Hono<{ Bindings: Env }>();
 app.post("/bare", async (c) => c.json({ verdict: "allow", action: (await c.req.json<Asked>()).action }));
 app.post("/memory/:name", async (c) => c.json(await c.env.COUNTERS.getByName(c.req.param("name")).inMemory(await c.req.json<Asked>())));
 app.post("/naive/:name", async (c) => c.json(await c.env.COUNTERS.getByName(c.req.param("name")).naive(await c.req.json<Asked>())));
+
+/** Inserts rows that are made already, as the ledger does and with nothing around it: one statement for the entries, one for what lies beside them. */
+app.post("/insert", async (c) => {
+  const { entries, payloads } = await c.req.json<{ readonly entries: readonly EntryRow[]; readonly payloads: readonly PayloadRow[] }>();
+  await writeRows(c.env.DB, entries, payloads);
+  return c.json({ done: true });
+});
+
+/** Hands entries to a tenant's ledger, as a session's object does. */
+app.post("/ledger/:tenant", async (c) => c.json(await c.env.LEDGERS.getByName(c.req.param("tenant")).accept(await c.req.json<EntryBatch>())));
 
 export default app;

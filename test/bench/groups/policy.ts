@@ -1,22 +1,19 @@
-import { idFromDigest } from "../../src/core/ids.ts";
-import { microUsdOf, ZERO_USD } from "../../src/core/money.ts";
-import { evaluatePolicy } from "../../src/core/policy/evaluate.ts";
-import { parsePolicy, readPolicy } from "../../src/core/policy/parse.ts";
-import { Play } from "../../src/core/policy/play.ts";
-import type { ActionRequest, CommitReport, Principal } from "../../src/core/request.ts";
-import { AROUND, NOT_ASKED } from "../core/nothing.ts";
-import { sha256 } from "../core/sha256.ts";
-import { aroundOf, askedOf, casbinMatcher, casbinRows, cedarEngine, compiled, ours, REF } from "./policy_engines.ts";
-import { ACTION, conditionOf, requestsOf } from "./policy_rules.ts";
+import { idFromDigest } from "../../../src/core/ids.ts";
+import { microUsdOf, ZERO_USD } from "../../../src/core/money.ts";
+import { evaluatePolicy } from "../../../src/core/policy/evaluate.ts";
+import { parsePolicy, readPolicy } from "../../../src/core/policy/parse.ts";
+import { Play } from "../../../src/core/policy/play.ts";
+import type { ActionRequest, CommitReport, Principal } from "../../../src/core/request.ts";
+import { AROUND, NOT_ASKED } from "../../core/nothing.ts";
+import { sha256 } from "../../core/sha256.ts";
+import type { Group } from "../groups.ts";
+import { aroundOf, askedOf, casbinMatcher, casbinRows, cedarEngine, compiled, ours, REF } from "../policy_engines.ts";
+import { ACTION, conditionOf, requestsOf } from "../policy_rules.ts";
+import { atLeast, atMost, type Ratio, type Table } from "../report.ts";
+import { median, quantile } from "../rounds.ts";
 
-/** What the policy part of the bench found, in microseconds per call. */
-export interface PolicyReport {
-  readonly rows: readonly { readonly name: string; readonly median_us: number; readonly p95_us: number; readonly calls: number }[];
-  readonly ratios: readonly { readonly name: string; readonly ratio: number; readonly wanted: string }[];
-}
-
-/** One thing that is measured: only `run` is timed; `after` makes ready for the next. */
-interface Case {
+/** One call that is timed: only `run` is; `after` makes ready for the next. */
+interface Call {
   readonly name: string;
   /** At most so many calls in one round, for what is slow or grows with every call. */
   readonly most?: number;
@@ -34,64 +31,62 @@ const LOAD = "10,000 rules: ";
 const WHOLE = "the whole judgement: ";
 
 /**
- * Measures the policy engine in this process: against Cedar WASM and casbin on the same rules and the same stream of requests, whose answers are
- * compared first; with 10,000 rules against ten; from text to the first answer; and with everything that a session does around it.
- * The cases take turns, so that what else runs on the machine meets them all alike.
+ * The policy engine in this process: against Cedar WASM and casbin on the same rules and the same stream of requests, whose answers are compared first;
+ * with 10,000 rules against ten; from text to the first answer; and with everything that a session does around it. Turns are shorter than other groups'
+ * and a round takes a quarter of the time.
  */
-export async function measurePolicy(rounds: number, seconds: number, say: (text: string) => void): Promise<PolicyReport> {
-  const cases = [...(await engines()), ...sizes(), ...loading(), ...judgements()];
-  const found = new Map(cases.map(({ name }) => [name, { medians: [] as number[], p95s: [] as number[], calls: 0 }]));
-  for (let round = 0; round <= rounds; round++) {
-    // Turns are short, so that what is compared is measured within the same second; what is slow has one of them.
-    for (let turn = 0; turn < TURNS; turn++) {
-      for (const one of cases) {
-        if (one.most !== undefined && one.most <= SLOW && turn > 0) continue;
-        say(`\rpolicy, round ${round} of ${rounds}: ${one.name.padEnd(64)}`);
-        const times = time(one, (seconds * 1000) / 4 / TURNS);
-        const kept = found.get(one.name);
-        // Round 0 warms up: nothing of it counts.
-        if (round === 0 || kept === undefined) continue;
-        kept.medians.push(share(times, 0.5));
-        kept.p95s.push(share(times, 0.95));
-        kept.calls += times.length;
+export const policy: Group = {
+  name: "policy",
+  what: "the policy engine alone: against Cedar and casbin, 10,000 rules against ten, from text to the first answer",
+  byDefault: true,
+  async measure({ rounds, seconds }, say) {
+    const cases = [...(await engines()), ...sizes(), ...loading(), ...judgements()];
+    const found = new Map(cases.map(({ name }) => [name, { medians: [] as number[], p95s: [] as number[], calls: 0 }]));
+    for (let round = 0; round <= rounds; round++) {
+      // Turns are short, so that what is compared is measured within the same second; what is slow has one of them.
+      for (let turn = 0; turn < TURNS; turn++) {
+        for (const one of cases) {
+          if (one.most !== undefined && one.most <= SLOW && turn > 0) continue;
+          say(`round ${round} of ${rounds}: ${one.name}`);
+          const times = time(one, (seconds * 1000) / 4 / TURNS);
+          const kept = found.get(one.name);
+          // Round 0 warms up: nothing of it counts.
+          if (round === 0 || kept === undefined) continue;
+          kept.medians.push(median(times));
+          kept.p95s.push(quantile(times, 0.95));
+          kept.calls += times.length;
+        }
       }
     }
-  }
-  say(`\r${" ".repeat(90)}\r`);
-  const rows = Array.from(found, ([name, { medians, p95s, calls }]) => ({ name, median_us: share(medians, 0.5), p95_us: share(p95s, 0.5), calls }));
-  return { rows, ratios: ratiosOf(rows) };
-}
+    const rows = Array.from(found, ([name, { medians, p95s, calls }]) => ({ name, figures: [median(medians), median(p95s), calls] }));
+    return { tables: [{ title: "policy engine", columns: ["median µs", "p95 µs", "calls"], rows }], ratios: ratiosOf(rows), notes: [] };
+  },
+};
 
-export function printPolicy({ rows, ratios }: PolicyReport): void {
-  console.log(`${"policy".padEnd(64)}  median µs     p95 µs    calls`);
-  for (const { name, median_us, p95_us, calls } of rows) {
-    console.log(`${name.padEnd(64)} ${median_us.toFixed(1).padStart(10)} ${p95_us.toFixed(1).padStart(10)} ${String(calls).padStart(8)}`);
-  }
-  console.log(`\n${"ratio".padEnd(64)}      found   wanted`);
-  for (const { name, ratio, wanted } of ratios) console.log(`${name.padEnd(64)} ${ratio.toFixed(2).padStart(10)}   ${wanted}`);
-}
-
-function ratiosOf(rows: PolicyReport["rows"]): PolicyReport["ratios"] {
-  const of = (name: string) => rows.find((row) => row.name === name)?.median_us ?? Number.NaN;
-  const ratio = (name: string, a: string, b: string, wanted: string) => ({ name, ratio: of(a) / of(b), wanted });
+function ratiosOf(rows: Table["rows"]): readonly Ratio[] {
+  const of = (name: string) => rows.find((row) => row.name === name)?.figures[0] ?? Number.NaN;
   const mine = `${ENGINES}ours`;
+  const against = (other: string) => atLeast(1, `${other} / ours`, of(`${ENGINES}${other}`) / of(mine));
+  const few = OTHERS[0].name;
   return [
-    { name: "100 rules, of 50 µs", ratio: of(mine) / 50, wanted: "at most 1" },
-    ratio("Cedar WASM / ours", `${ENGINES}Cedar WASM, preparsed`, mine, "above 1"),
-    ratio("casbin, a row per rule / ours", `${ENGINES}casbin, a row per rule`, mine, "above 1"),
-    ratio("casbin, one matcher / ours", `${ENGINES}casbin, one matcher`, mine, "above 1"),
+    atMost(1, "100 rules, of 50 µs", of(mine) / 50),
+    against("Cedar WASM, preparsed"),
+    against("casbin, a row per rule"),
+    against("casbin, one matcher"),
     ...[KNOWN, FRESH].flatMap((when) =>
-      OTHERS.filter(({ count }) => count > 0).map(({ name }) =>
-        ratio(`${when}${name} / ${OTHERS[0].name}`, `${when}${name}`, `${when}${OTHERS[0].name}`, "at most 1.5"),
-      ),
+      OTHERS.filter(({ count }) => count > 0).map(({ name }) => atMost(1.5, `${when}${name} / ${few}`, of(when + name) / of(when + few))),
     ),
-    ratio("the whole judgement: 100 rules / none", `${WHOLE}100 rules`, `${WHOLE}no rules`, ""),
-    ratio("the whole judgement: 100 that count / none", `${WHOLE}100 that count, 10,000 past calls`, `${WHOLE}no rules, 10,000 past calls`, ""),
+    atMost(null, "the whole judgement: 100 rules / none", of(`${WHOLE}100 rules`) / of(`${WHOLE}no rules`)),
+    atMost(
+      null,
+      "the whole judgement: 100 that count / none",
+      of(`${WHOLE}100 that count, 10,000 past calls`) / of(`${WHOLE}no rules, 10,000 past calls`),
+    ),
   ];
 }
 
 /** Calls it again and again for so long, and gives what each call took, in microseconds, the shortest first. */
-function time({ run, after, most = Number.POSITIVE_INFINITY }: Case, ms: number): readonly number[] {
+function time({ run, after, most = Number.POSITIVE_INFINITY }: Call, ms: number): readonly number[] {
   const times: number[] = [];
   const until = performance.now() + ms;
   for (let call = 0; call < most; call++) {
@@ -105,11 +100,8 @@ function time({ run, after, most = Number.POSITIVE_INFINITY }: Case, ms: number)
   return times.sort((a, b) => a - b);
 }
 
-const share = (numbers: readonly number[], part: number): number =>
-  [...numbers].sort((a, b) => a - b)[Math.min(numbers.length - 1, Math.floor(numbers.length * part))] ?? Number.NaN;
-
 /** The same hundred rules and the same thousand requests, in every engine; refuses to measure engines that disagree. */
-async function engines(): Promise<readonly Case[]> {
+async function engines(): Promise<readonly Call[]> {
   const conditions = Array.from({ length: 100 }, (_, n) => conditionOf(n));
   const requests = requestsOf(1000);
   const asked = [
@@ -138,7 +130,7 @@ const OTHERS = [
 ] as const;
 
 /** Ten rules that name an action, alone and among thousands that do not. */
-function sizes(): readonly Case[] {
+function sizes(): readonly Call[] {
   const request = requestsOf(1)[0];
   if (request === undefined) return [];
   const around = aroundOf(request);
@@ -164,7 +156,7 @@ const documentOf = (others: number, pattern: (n: number) => string, when = (n: n
 });
 
 /** From a policy's text to its first answer; and what the first decision under a new digest waits for, which has the stored document. */
-function loading(): readonly Case[] {
+function loading(): readonly Call[] {
   // Short conditions: an author's text has at most a megabyte.
   const document = documentOf(
     9990,
@@ -190,7 +182,7 @@ function loading(): readonly Case[] {
 }
 
 /** Decisions of a session played whole: every gate, the book, the entry with its hashes. */
-function judgements(): readonly Case[] {
+function judgements(): readonly Call[] {
   const rules = (count: number) => Array.from({ length: count }, (_, n) => ({ effect: "forbid", actions: [ACTION], when: conditionOf(n).ours }));
   const history = (when: (n: number) => string) => Array.from({ length: 100 }, (_, n) => ({ forbid: ACTION, when: when(n) }));
   return [
@@ -217,7 +209,7 @@ const DONE: CommitReport = { costMicroUsd: ZERO_USD, outcome: "success", duratio
 const MOST_DECIDED = 200;
 
 /** A session with so many calls behind it, each a tenth of a second after the other, and one decision after the other on top. */
-function deciding(name: string, document: unknown, past: number): Case {
+function deciding(name: string, document: unknown, past: number): Call {
   const requests = requestsOf(1000);
   const opened = 1_000_000_000_000;
   let now = opened;
