@@ -61,7 +61,7 @@ const reason = object<Reason>({
 });
 
 const balanceShape = {
-  scope: oneOf("action", "run", "session", "agent", "tenant"),
+  scope: oneOf("action", "run", "session", "wind_down", "agent", "tenant"),
   name: text,
   limitUsd: nullable(text),
   postedUsd: text,

@@ -6,10 +6,16 @@ export const MOST_BODY_BYTES = 256 * 1024;
 
 /**
  * Reads the whole body as UTF-8 text. Refuses more than `most` bytes (`body_too_large`, whether announced or found while reading) and
- * what is not UTF-8 (`body_malformed`). An absent body is the empty text.
+ * what is not UTF-8 or did not come whole (`body_malformed`). An absent body is the empty text.
  */
 export async function readText(request: Request, most: number): Promise<Result<string, Refusal>> {
-  const octets = await readOctets(request, most);
+  let octets: Uint8Array | null;
+  try {
+    octets = await readOctets(request, most);
+  } catch {
+    // Its sender went away, or broke off, or its chunks are none. Whoever can still read is told; for the others it makes no difference.
+    return err(refusal("body_malformed", "The body did not come whole."));
+  }
   if (octets === null) return err(refusal("body_too_large", `The body has more than ${most} bytes.`));
   try {
     return ok(new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(octets));

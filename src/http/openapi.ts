@@ -228,8 +228,10 @@ export function refusalsOf(route: Route): readonly RefusalCode[] {
   const add = (...more: readonly RefusalCode[]) => {
     for (const code of more) codes.add(code);
   };
-  if (route.caller !== "anyone") add("token_missing", "token_invalid", "token_expired", "scope_insufficient", "throttled");
-  if (route.caller !== "anyone" && route.caller !== "root") add("token_revoked", "authority_unavailable");
+  // A tenant's token is looked at as far as this on the root key's own route too, before it is told that it does not suffice.
+  if (route.caller !== "anyone") {
+    add("token_missing", "token_invalid", "token_expired", "token_revoked", "scope_insufficient", "throttled", "authority_unavailable");
+  }
   if (route.path.includes("{")) add("not_found");
   if (route.answers.some(({ types }) => types.length > 0)) add("not_acceptable");
   if (route.creates) add("idempotency_mismatch");

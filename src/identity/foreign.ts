@@ -91,6 +91,11 @@ export class ForeignTokens {
         if (verified.error !== NOT_GOOD) refused = verified.error;
         continue;
       }
+      // Clocks may differ about a token's beginning. Its end is exact, now as when it is remembered.
+      if (now >= verified.value.expiresAt) {
+        refused = EXPIRED;
+        continue;
+      }
       remember(this.#verified, token, { until: now + REMEMBERED_MS, caller: verified.value });
       return verified;
     }

@@ -49,7 +49,7 @@ describe("a decision", () => {
       post('{"action":"pay","estimate_usd":0.1,"inputs":{"__proto__":{"a":1},"n":3}}', { "Idempotency-Key": "k" }),
     );
     expect(response.headers.get("Idempotency-Replayed")).toBe("true");
-    expect(calls[0]?.key?.key).toBe("ops k");
+    expect(calls[0]?.key?.key).toBe("service ops k");
     const request = calls[0]?.items[0]?.request;
     expect(request).toMatchObject({ action: "pay", estimateMicroUsd: 100_000, tags: [], run: null, ttlMs: 300_000, confidence: null });
     // A member named __proto__ is data like any other, and changes no prototype.

@@ -500,7 +500,7 @@ describe("a mistake is refused at its place, saying what was found and what is w
     ["name: *b", ["/name 1:7 no anchor &b comes before this alias"]],
     ["denied_actions: &a [*a]", ["/denied_actions/0 1:21 no anchor &a"]],
     [`a: &a x\nb: [${"*a, ".repeat(101)}]`, ["a policy has at most 100 aliases"]],
-    [`a: &a [${"x,".repeat(1000)}]\nb: &b [${"*a,".repeat(20)}]\nc: [${"*b,".repeat(20)}]`, ["the aliases make the policy too large"]],
+    [`a: &a [${"x,".repeat(1000)}]\nb: &b [${"*a,".repeat(20)}]\nc: [${"*b,".repeat(20)}]`, ["those that aliases repeat among them"]],
     [`a: ${"[".repeat(100)}`, ["nested too deeply"]],
     ["name: [", ["1:8 "]],
     ["name: 'a' 'b'", ["a quoted text follows another"]],

@@ -94,9 +94,10 @@ function environmentOf(kind: ExpressionKind): Environment {
 const VARIABLES = ["subject", "action", "resource", "inputs", "tags", "estimate_usd", "context", "now"];
 const MACROS = ["has", "all", "exists", "exists_one", "map", "filter", "matches"];
 
+const UNTOLD = "the types in this cannot be told apart (an empty list or mapping has none)";
+
 function faultOf(error: unknown, kind: ExpressionKind): ExpressionFault {
-  if (!(error instanceof ParseError) && !(error instanceof TypeFault))
-    return { message: "the types in this cannot be told apart (an empty list or mapping has none)", offset: null };
+  if (!(error instanceof ParseError) && !(error instanceof TypeFault)) return { message: UNTOLD, offset: null };
   return { message: messageOf(error, kind), offset: error.range?.start ?? null };
 }
 
@@ -107,7 +108,8 @@ function messageOf(error: ParseError | TypeFault, kind: ExpressionKind): string 
   if (error.code === "no_matching_overload" && (node?.op === "call" || node?.op === "rcall") && Array.isArray(node.args)) {
     return unknownFunction(String(node.args[0]), said, kind);
   }
-  if (error.code === "no_such_overload") return `${said}: these types do not go together`;
+  // What is taken out of an empty list has no type, and the library has only its own word for that.
+  if (error.code === "no_such_overload") return /\bundefined\b/.test(said) ? UNTOLD : `${said}: these types do not go together`;
   return said;
 }
 

@@ -164,7 +164,7 @@ class Walk {
 
   valueOf(node: ParsedNode | null, path: readonly string[]): unknown {
     if (++this.#nodes > MOST_NODES) {
-      if (this.#nodes === MOST_NODES + 1) this.#refuse(path, node, "the aliases make the policy too large");
+      if (this.#nodes === MOST_NODES + 1) this.#refuse(path, node, `a policy has at most ${MOST_NODES} values, those that aliases repeat among them`);
       return null;
     }
     if (node === null) return null;

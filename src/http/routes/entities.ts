@@ -72,7 +72,7 @@ export const entityRoutes = [
     query: requests.noQuery,
     body: null,
     answers: [jsonAnswer(200, "What is stored.", answers.entity, examples.entity)],
-    refuses: ["authority_unavailable"],
+    refuses: ["not_your_session", "authority_unavailable"],
     answer: async ({ ports, principal, parameters: { type, id } }) => {
       if (principal.kind === "agent" && !(type === "agent" && id === principal.subject)) return err(NOT_OF_OTHERS);
       return reply(await ports.tenants.readEntity(principal.tenant, { type, id }), (row) => answered(200, present.entity(row)));

@@ -94,7 +94,7 @@ export const ledgerRoutes = [
         total_usd: "0.043",
       }),
     ],
-    refuses: ["authority_unavailable", "ledger_unavailable"],
+    refuses: ["money_precision", "authority_unavailable", "ledger_unavailable"],
     answer: async ({ ports, principal, query }) => {
       const agent = agentToRead(principal, undefined);
       if (!agent.ok) return agent;

@@ -1,0 +1,48 @@
+import { spawn } from "node:child_process";
+import path from "node:path";
+import { describe, expect, it } from "vitest";
+
+const ROOT = path.join(import.meta.dirname, "../..");
+const SIMULATION = path.join(ROOT, "test/faults/sim/sim.ts");
+
+/** What the simulation says in the end, as JSON. */
+interface Said {
+  readonly ok: boolean;
+  readonly seed: number;
+  readonly law?: string;
+  readonly message?: string;
+  readonly answers?: number;
+  readonly allowed?: number;
+}
+
+/** A process of its own: the simulation replaces the clock, the timers and the randomness of the one it runs in. */
+function simulate(...flags: readonly string[]): Promise<Said> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, ["--no-warnings", SIMULATION, "--json", ...flags], { cwd: ROOT, stdio: ["ignore", "pipe", "inherit"] });
+    let text = "";
+    child.stdout.setEncoding("utf8").on("data", (part: string) => {
+      text += part;
+    });
+    child.on("error", reject);
+    // Printed by the simulation, one line of JSON of this very type.
+    child.on("close", () => (text === "" ? reject(new Error("the simulation said nothing")) : resolve(JSON.parse(text) as Said)));
+  });
+}
+
+describe("a world in which everything fails", () => {
+  // Other seeds, and many more steps, are for `npm run test:faults`.
+  it.each([7, 11])("keeps every promise, from seed %i on", { timeout: 120_000 }, async (seed) => {
+    const said = await simulate("--seed", String(seed), "--steps", "6000");
+    expect(said, `node test/faults/sim/sim.ts --seed ${seed}`).toMatchObject({ ok: true });
+    expect(said.answers).toBeGreaterThan(100);
+    expect(said.allowed).toBeGreaterThan(20);
+  });
+
+  // The observers see it when the platform itself does not do what it promises: so they would see it in the gateway, too.
+  it.each([
+    ["loses_writes", "1"],
+    ["leaks_answers", "1"],
+  ])("is seen to be broken on a platform that %s", { timeout: 120_000 }, async (treachery, seed) => {
+    expect(await simulate("--seed", seed, "--steps", "20000", "--treachery", treachery)).toMatchObject({ ok: false });
+  });
+});

@@ -1,0 +1,541 @@
+import { LEASE_TERM_MS } from "../../../../src/authority/lease_term.ts";
+import type { Entry } from "../../../../src/core/entry.ts";
+import { parseInstant } from "../../../../src/core/time.ts";
+import type { Lease } from "../../../../src/flow/ports.ts";
+import type { ObjectHost } from "../platform/objects.ts";
+import { Chain } from "./chain.ts";
+import { fits, type Limits, usd } from "./limits.ts";
+import { type Contributor, stretchesOf } from "./shared.ts";
+import type { TenantModel } from "./tenant.ts";
+import { demand, Violation } from "./violation.ts";
+
+interface Sides {
+  posted: number;
+  pending: number;
+  overrun: number;
+}
+
+interface Seen extends Contributor {
+  readonly seq: number;
+  readonly run: string;
+  readonly action: string;
+  readonly verdict: "allow" | "deny" | "hold";
+  state: "pending" | "posted" | "released" | "expired" | "denied" | "held";
+  reserved: number;
+  expiresAt: number;
+  posted: number;
+  overrun: number;
+  readonly postsOnExpiry: boolean;
+  /** Where its money counts. */
+  pieces: { at: number; amount: number }[];
+}
+
+/** Something that was allowed, for whoever learns later that it should not have been. */
+export interface Allowed {
+  readonly seq: number;
+  readonly writtenAt: number;
+  readonly run: string;
+  readonly action: string;
+}
+
+/**
+ * One session as its own entries tell of it, reckoned again by an observer: its money, its calls, what it was told to obey. After everything that becomes
+ * durable, the session's tables must say the same.
+ */
+export class SessionModel {
+  readonly chain: Chain;
+  readonly host: ObjectHost;
+  readonly tenant: TenantModel;
+  readonly id: string;
+  agent = "";
+  isClosed = false;
+  expiresAt = Number.POSITIVE_INFINITY;
+  readonly allowed: Allowed[] = [];
+  readonly decisions = new Map<string, Seen>();
+  readonly runs = new Map<string, Sides & { isClosed: boolean }>();
+  readonly actions = new Map<string, Sides>();
+  readonly total: Sides = { posted: 0, pending: 0, overrun: 0 };
+  #budget: number | null = null;
+  #prevented = 0;
+  readonly #counts = { allow: 0, deny: 0, hold: 0 };
+  #clock = 0;
+  readonly #spans = new Map<string, Sides>();
+  readonly #calls = new Map<string, number[]>();
+  /** What it obeys by its own record: by whom or what is stopped, the intervention that says so. */
+  readonly #obeyed = new Map<string, string>();
+  readonly #touched = { runs: new Set<string>(), actions: new Set<string>(), decisions: new Set<string>() };
+  readonly #pending = new Set<Seen>();
+  #allowedAt = 0;
+  #sharesText: string | null = null;
+  #leaseText = "";
+
+  constructor(host: ObjectHost, id: string, tenant: TenantModel) {
+    this.host = host;
+    this.id = id;
+    this.tenant = tenant;
+    this.chain = new Chain(id);
+  }
+
+  /** Takes in what has become durable, and holds the session's tables to it. */
+  durable(now: number): void {
+    const { storage } = this.host;
+    if (!storage.hasTable("session")) return;
+    let hasAllowed = false;
+    const leaseText = storage.look<{ lease: string }>("SELECT lease FROM lease")[0]?.lease ?? "";
+    for (const { entry } of this.chain.take(this.host)) {
+      this.#take(entry);
+      hasAllowed ||= entry.kind === "decision" && entry.verdict === "allow";
+    }
+    const [row] = storage.look<SessionRow>("SELECT * FROM session");
+    if (row === undefined) return;
+    this.chain.demandHead(row.seq, row.head_hash);
+    this.#demandBook(row);
+    this.#demandRows();
+    if (row.shares !== this.#sharesText) {
+      this.#sharesText = row.shares;
+      if (row.shares !== null) this.#demandShares(JSON.parse(row.shares) as StoredShares);
+    }
+    if (leaseText !== this.#leaseText || hasAllowed) {
+      this.#leaseText = leaseText;
+      const lease = JSON.parse(leaseText) as Lease;
+      const latest = Math.max(now + this.host.offsetMs, row.clock) + LEASE_TERM_MS;
+      // Its clock may have been set back since, and then it is believed for so much longer.
+      demand(lease.endsAt <= latest + this.host.setBackMs, "a lease runs one term from when it was asked for", () => ({
+        session: this.id,
+        endsAt: lease.endsAt,
+        latest,
+      }));
+      if (hasAllowed)
+        demand(lease.endsAt > this.#allowedAt, "nothing is allowed under a lapsed lease", () => ({
+          session: this.id,
+          endsAt: lease.endsAt,
+          at: this.#allowedAt,
+        }));
+    }
+    const shipped = (storage.look<{ seq: number | null }>("SELECT MIN(seq) AS seq FROM outbox")[0]?.seq ?? row.seq + 1) - 1;
+    this.tenant.ledger.demandHas(this.id, shipped);
+  }
+
+  #take(entry: Entry): void {
+    const at = parseInstant(entry.timestamp);
+    if (at === null) throw new Violation("an entry has an instant", entry.timestamp);
+    demand(at >= this.#clock, "a session's clock never goes back", () => ({ session: this.id, seq: entry.seq, at, clock: this.#clock }));
+    this.#clock = at;
+    switch (entry.kind) {
+      case "session":
+        this.#takeSession(entry);
+        return;
+      case "decision":
+        if (entry.step === "topup") this.#takeTopup(entry, at);
+        else if (entry.step === "extend") this.#takeExtension(entry);
+        else this.#takeDecision(entry, at);
+        return;
+      case "commit":
+      case "release":
+      case "expiry":
+        this.#takeEnding(entry, at);
+        return;
+      case "intervention":
+        this.#takeOrder(entry);
+        return;
+      default:
+        throw new Violation("a session records only what sessions do", entry.kind);
+    }
+  }
+
+  #takeSession({ details, run_id, agent_id }: Entry): void {
+    const run = run_id ?? "";
+    switch (details?.event) {
+      case "opened":
+        this.agent = agent_id ?? "";
+        this.#budget = typeof details.budget_usd === "string" ? usd(details.budget_usd) : null;
+        this.expiresAt = this.#clock + Number(details.ttl_ms);
+        this.runs.set(run, { posted: 0, pending: 0, overrun: 0, isClosed: false });
+        break;
+      case "run_opened":
+        this.runs.set(run, { posted: 0, pending: 0, overrun: 0, isClosed: false });
+        break;
+      case "run_closed":
+        this.#runOf(run).isClosed = true;
+        break;
+      case "closed":
+        this.isClosed = true;
+        break;
+      default:
+        throw new Violation("a session's event is known", details);
+    }
+    if (run_id !== null) this.#touched.runs.add(run);
+  }
+
+  #takeDecision(entry: Entry, at: number): void {
+    const { decision_id, verdict, run_id, action, seq } = entry;
+    if (decision_id === null || verdict === null || run_id === null || action === null) throw new Violation("a decision says what it decides", entry);
+    const known = this.decisions.get(decision_id);
+    demand(known === undefined, "one id is decided once", () => ({ session: this.id, decision: decision_id, first: known?.seq, again: seq }));
+    this.#counts[verdict]++;
+    if (verdict === "deny") this.#prevented += usd(entry.estimate_usd);
+    const writtenAt = this.chain.writtenAt(seq);
+    this.tenant.demandToken(entry.principal?.token_id ?? "", writtenAt, this, seq);
+    const limits = verdict === "allow" ? this.#limitsOf(entry, writtenAt) : NO_LIMITS;
+    const seen: Seen = {
+      id: decision_id,
+      agent: this.agent,
+      seq,
+      run: run_id,
+      action,
+      verdict,
+      limits,
+      first: limits,
+      postsOnExpiry: limits.postsOnExpiry,
+      state: verdict === "allow" ? "pending" : verdict === "deny" ? "denied" : "held",
+      reserved: verdict === "allow" ? usd(entry.reservation?.amount_usd ?? null) : 0,
+      expiresAt: parseInstant(entry.reservation?.expires_at ?? "") ?? 0,
+      posted: 0,
+      overrun: 0,
+      pieces: [],
+    };
+    this.decisions.set(decision_id, seen);
+    this.#touched.decisions.add(decision_id);
+    if (verdict !== "allow") return;
+    this.#pending.add(seen);
+    seen.pieces = [{ at, amount: seen.reserved }];
+    this.#move(seen, at, 0, seen.reserved, 0);
+    this.#demandAllowed(seen, at, writtenAt, seq);
+    this.#count(seen, at, seq);
+  }
+
+  #takeTopup(entry: Entry, at: number): void {
+    const seen = this.#known(entry);
+    if (entry.verdict !== "allow") return;
+    demand(seen.state === "pending", "only what is pending is topped up", () => ({ session: this.id, seq: entry.seq }));
+    const sum = usd(entry.reservation?.amount_usd ?? null);
+    const isMore = sum > seen.reserved;
+    // To give some of it back needs nobody's leave.
+    if (isMore) seen.limits = this.#limitsOf(entry, this.chain.writtenAt(entry.seq));
+    let left = sum;
+    const pieces: Seen["pieces"] = [];
+    for (const piece of seen.pieces) {
+      const kept = Math.min(piece.amount, left);
+      left -= kept;
+      this.#move(seen, piece.at, 0, kept - piece.amount, 0);
+      if (kept > 0) pieces.push({ at: piece.at, amount: kept });
+    }
+    if (left > 0) {
+      this.#move(seen, at, 0, left, 0);
+      pieces.push({ at, amount: left });
+    }
+    seen.pieces = pieces;
+    seen.reserved = sum;
+    if (isMore) this.#demandAllowed(seen, at, this.chain.writtenAt(entry.seq), entry.seq);
+  }
+
+  #takeExtension(entry: Entry): void {
+    const seen = this.#known(entry);
+    demand(seen.state === "pending", "only what is pending is extended", () => ({ session: this.id, seq: entry.seq }));
+    const expiresAt = parseInstant(entry.reservation?.expires_at ?? "") ?? 0;
+    demand(expiresAt >= seen.expiresAt, "an extension never shortens", () => ({ session: this.id, seq: entry.seq }));
+    seen.expiresAt = expiresAt;
+  }
+
+  /** A commit, a release or an expiry: where a decision's money ends. */
+  #takeEnding(entry: Entry, at: number): void {
+    const seen = this.#known(entry);
+    const details = () => ({ session: this.id, seq: entry.seq, kind: entry.kind, was: seen.state, decision: seen.id });
+    const cost = usd(entry.cost_usd);
+    const overrun = usd(entry.overrun_usd);
+    const was = seen.state;
+    demand(usd(entry.corrected_usd) === (entry.kind === "expiry" ? 0 : seen.posted), "what was posted before is taken back in full", details);
+    if (entry.kind === "expiry") {
+      demand(was === "pending" && seen.expiresAt <= at, "a reservation expires at its end, once", details);
+      demand(cost === (seen.postsOnExpiry ? seen.reserved : 0), "what expires is posted as its policy says", details);
+    } else if (entry.kind === "release") {
+      demand((was === "pending" || was === "expired") && cost === 0, "only what is pending or expired is released", details);
+      demand(entry.late === (was === "expired"), "late is late", details);
+    } else {
+      demand(was === "pending" || was === "released" || was === "expired", "only what was allowed is committed, once", details);
+      demand(entry.late === (was !== "pending"), "late is late", details);
+      if (was === "pending") demand(overrun === Math.max(0, cost - seen.reserved), "what no reservation covered is an overrun", details);
+      else
+        demand(
+          overrun >= Math.max(0, cost - Math.max(seen.reserved, seen.posted)) && overrun <= cost,
+          "what no reservation covered is an overrun",
+          details,
+        );
+    }
+    const pieces: Seen["pieces"] = [];
+    let left = cost;
+    for (const piece of seen.pieces) {
+      const kept = Math.min(piece.amount, left);
+      left -= kept;
+      if (was === "pending") this.#move(seen, piece.at, kept, -piece.amount, 0);
+      else this.#move(seen, piece.at, kept - piece.amount, 0, 0);
+      if (kept > 0) pieces.push({ at: piece.at, amount: kept });
+    }
+    if (left > 0) {
+      this.#move(seen, at, left, 0, overrun);
+      pieces.push({ at, amount: left });
+    }
+    seen.pieces = pieces;
+    seen.state = entry.kind === "commit" ? "posted" : entry.kind === "release" ? "released" : "expired";
+    this.#pending.delete(seen);
+    seen.posted = cost;
+    seen.overrun = overrun;
+    if (was !== "pending" && entry.kind === "commit") this.tenant.shared.demandWithin(seen, at, this.id, entry.seq);
+  }
+
+  #takeOrder({ details }: Entry): void {
+    // Written by the session from orders of its lease.
+    const { event, intervention, target, kind } = details as {
+      event: string;
+      intervention: string;
+      target: { type: string; id: string };
+      kind: string;
+    };
+    const key = `${target.type} ${target.id} ${kind === "kill" || kind === "revive" ? "killed" : "paused"}`;
+    if (event === "obeyed") this.#obeyed.set(key, intervention);
+    else if (this.#obeyed.get(key) === intervention) this.#obeyed.delete(key);
+  }
+
+  /** The policy that allowed something is one that was in force within a lease's term, and is known. */
+  #limitsOf({ policy, seq }: Entry, writtenAt: number): Limits {
+    if (policy === null) throw new Violation("nothing is allowed without a policy", { session: this.id, seq });
+    return this.tenant.policies.limitsInForce(this.agent, policy.digest, writtenAt, this.host.setBackMs, this.id, seq);
+  }
+
+  #demandAllowed(seen: Seen, at: number, writtenAt: number, seq: number): void {
+    const details = (): object => ({
+      session: this.id,
+      seq,
+      action: seen.action,
+      run: seen.run,
+      reserved: seen.reserved,
+      limits: seen.limits,
+      total: this.total,
+    });
+    const run = this.#runOf(seen.run);
+    this.#allowedAt = at;
+    demand(!this.isClosed && at < this.expiresAt && !run.isClosed, "nothing is allowed in a session or run that is over", details);
+    demand(!seen.limits.denied.some((pattern) => fits(pattern, seen.action)), "what a policy denies is denied", details);
+    const subject = { tenant: this.tenant.id, agent: this.agent, session: this.id, run: seen.run, action: seen.action };
+    for (const [key, intervention] of this.#obeyed)
+      demand(!isAbout(key, subject), "what was obeyed is obeyed until it is lifted", () => ({ ...details(), key, intervention }));
+    this.tenant.demandNotStopped(this, subject, writtenAt, seq);
+    this.allowed.push({ seq, writtenAt, run: seen.run, action: seen.action });
+
+    const { limits } = seen;
+    const spent = ({ posted, pending }: Sides): number => posted + pending;
+    const ofSession = Math.min(limits.session ?? Number.POSITIVE_INFINITY, this.#budget ?? Number.POSITIVE_INFINITY);
+    demand(spent(this.total) <= ofSession, "a session stays within its budget", details);
+    demand(spent(run) <= (limits.run ?? Number.POSITIVE_INFINITY), "a run stays within its budget", details);
+    for (const { pattern, limit } of limits.actions) {
+      if (!fits(pattern, seen.action)) continue;
+      let sum = 0;
+      for (const [action, sides] of this.actions) if (fits(pattern, action)) sum += spent(sides);
+      demand(sum <= limit, "an action stays within its budget", () => ({ ...details(), pattern, sum }));
+    }
+    if (seen.reserved > 0) this.tenant.shared.demandWithin(seen, at, this.id, seq);
+  }
+
+  /** Counts an allowed call, and holds rates and concurrency to it. */
+  #count(seen: Seen, at: number, seq: number): void {
+    const { limits, action, run } = seen;
+    for (const { pattern, max } of limits.concurrency) {
+      if (!fits(pattern, action)) continue;
+      let pending = 0;
+      for (const other of this.#pending) if (fits(pattern, other.action)) pending++;
+      demand(pending <= max, "no more are in progress at once than a policy lets", () => ({ session: this.id, seq, pattern, max, pending }));
+    }
+    const own = limits.rates.filter((rate) => (rate.per === "session" || rate.per === "run") && fits(rate.pattern, action));
+    for (const log of new Set(own.map(({ per, pattern }) => (per === "run" ? `${pattern} ${run}` : pattern)))) {
+      const calls = this.#calls.get(log) ?? [];
+      calls.push(at);
+      this.#calls.set(log, calls);
+    }
+    for (const { per, pattern, max, windowMs } of own) {
+      const calls = this.#calls.get(per === "run" ? `${pattern} ${run}` : pattern) ?? [];
+      const before = calls.at(-1 - max);
+      demand(before === undefined || before <= at - windowMs, "a session stays within a rate", () => ({
+        session: this.id,
+        seq,
+        pattern,
+        per,
+        max,
+        windowMs,
+        calls: calls.slice(-1 - max),
+      }));
+    }
+    const wide = limits.rates.filter((rate) => (rate.per === "agent" || rate.per === "tenant") && fits(rate.pattern, action));
+    if (wide.length > 0) this.tenant.shared.call(this.agent, at, wide, this.tenant.hasTrueClocks, this.id, seq);
+  }
+
+  #move(seen: Seen, at: number, posted: number, pending: number, overrun: number): void {
+    if (posted === 0 && pending === 0 && overrun === 0) return;
+    const run = this.#runOf(seen.run);
+    const action = this.actions.get(seen.action) ?? { posted: 0, pending: 0, overrun: 0 };
+    this.actions.set(seen.action, action);
+    const spans = stretchesOf(at).map(({ key }) => {
+      const span = this.#spans.get(key) ?? { posted: 0, pending: 0, overrun: 0 };
+      this.#spans.set(key, span);
+      return span;
+    });
+    for (const sides of [this.total, run, action, ...spans]) {
+      sides.posted += posted;
+      sides.pending += pending;
+      sides.overrun += overrun;
+    }
+    this.#touched.runs.add(seen.run);
+    this.#touched.actions.add(seen.action);
+    this.tenant.shared.move(seen, at, posted + pending - overrun);
+  }
+
+  #demandBook(row: SessionRow): void {
+    const { posted, pending, overrun } = this.total;
+    const seen = { posted, pending, overrun, leased: 0, ...this.#counts, prevented: this.#prevented, closed: this.isClosed };
+    const stored = {
+      posted: row.posted_micro_usd,
+      pending: row.pending_micro_usd,
+      overrun: row.overrun_micro_usd,
+      leased: row.leased_micro_usd,
+      allow: row.allowed,
+      deny: row.denied,
+      hold: row.held,
+      prevented: row.prevented_micro_usd,
+      closed: row.closed === 1,
+    };
+    demand(JSON.stringify(seen) === JSON.stringify(stored), "a session's book is the sum of its entries", () => ({ session: this.id, seen, stored }));
+  }
+
+  #demandRows(): void {
+    const { storage } = this.host;
+    const { runs, actions, decisions } = this.#touched;
+    for (const id of runs) {
+      const run = this.#runOf(id);
+      const [row] = storage.look<SidesRow & { closed: number }>("SELECT * FROM runs WHERE id = ?", id);
+      demand(isSame(run, row) && (row?.closed === 1) === run.isClosed, "a run's account is the sum of its entries", () => ({
+        session: this.id,
+        id,
+        run,
+        row,
+      }));
+    }
+    for (const name of actions) {
+      const [row] = storage.look<SidesRow>("SELECT * FROM actions WHERE name = ?", name);
+      demand(isSame(this.actions.get(name), row), "an action's account is the sum of its entries", () => ({
+        session: this.id,
+        name,
+        row,
+        seen: this.actions.get(name),
+      }));
+    }
+    for (const id of decisions) {
+      const seen = this.decisions.get(id);
+      const [row] = storage.look<{ state: string; posted_micro_usd: number; overrun_micro_usd: number; reserved_micro_usd: number | null }>(
+        "SELECT state, posted_micro_usd, overrun_micro_usd, reserved_micro_usd FROM decisions WHERE id = ?",
+        id,
+      );
+      const isTrue =
+        row !== undefined &&
+        row.state === seen?.state &&
+        row.posted_micro_usd === seen.posted &&
+        row.overrun_micro_usd === seen.overrun &&
+        (row.reserved_micro_usd ?? 0) === seen.reserved;
+      demand(isTrue, "a decision stands as its entries say", () => ({
+        session: this.id,
+        id,
+        row: row ?? null,
+        seen: { ...seen, limits: undefined },
+      }));
+    }
+    runs.clear();
+    actions.clear();
+    decisions.clear();
+  }
+
+  /** What the session shares is what its entries say it spent; and it believes to have no more than its tenant has given it. */
+  #demandShares({ spans, slices, permits }: StoredShares): void {
+    for (const span of spans) {
+      const seen = this.#spans.get(`${span.window} ${span.startsAt}`) ?? { posted: 0, pending: 0, overrun: 0 };
+      demand(
+        seen.posted === span.postedMicroUsd && seen.pending === span.pendingMicroUsd && seen.overrun === span.overrunMicroUsd,
+        "a session's stretch is the sum of its entries there",
+        () => ({ session: this.id, span, seen }),
+      );
+    }
+    for (const slice of slices) this.tenant.demandGiven(this, slice);
+    for (const one of permits) this.tenant.demandPermits(this, one);
+  }
+
+  /** What it has spent in a stretch, by `window startsAt`. */
+  spentIn(stretch: string): Readonly<Sides> {
+    return this.#spans.get(stretch) ?? { posted: 0, pending: 0, overrun: 0 };
+  }
+
+  #runOf(id: string): Sides & { isClosed: boolean } {
+    const run = this.runs.get(id);
+    if (run === undefined) throw new Violation("what happens in a run happens in one of the session", { session: this.id, run: id });
+    return run;
+  }
+
+  #known({ decision_id, seq }: Entry): Seen {
+    const seen = this.decisions.get(decision_id ?? "");
+    if (seen === undefined) throw new Violation("no money moves without a decision", { session: this.id, seq });
+    this.#touched.decisions.add(seen.id);
+    return seen;
+  }
+}
+
+/** Whether what is stopped, as `target id state`, is about this. */
+export function isAbout(key: string, subject: { readonly [target: string]: string }): boolean {
+  const [target = "", id = ""] = key.split(" ");
+  return target === "action" ? fits(id, subject.action ?? "") : subject[target] === id;
+}
+
+const NO_LIMITS: Limits = { denied: [], session: null, run: null, actions: [], shared: [], rates: [], concurrency: [], postsOnExpiry: true };
+
+const isSame = (sides: Sides | undefined, row: SidesRow | undefined): boolean =>
+  sides !== undefined &&
+  row !== undefined &&
+  sides.posted === row.posted_micro_usd &&
+  sides.pending === row.pending_micro_usd &&
+  sides.overrun === row.overrun_micro_usd &&
+  row.leased_micro_usd === 0;
+
+interface SidesRow {
+  readonly posted_micro_usd: number;
+  readonly pending_micro_usd: number;
+  readonly leased_micro_usd: number;
+  readonly overrun_micro_usd: number;
+}
+
+interface SessionRow extends SidesRow {
+  readonly seq: number;
+  readonly head_hash: string;
+  readonly clock: number;
+  readonly closed: number;
+  readonly allowed: number;
+  readonly denied: number;
+  readonly held: number;
+  readonly prevented_micro_usd: number;
+  readonly shares: string | null;
+}
+
+export interface StoredSlice {
+  readonly scope: "agent" | "tenant";
+  readonly window: string;
+  readonly startsAt: number;
+  readonly allowanceMicroUsd: number;
+}
+
+export interface StoredPermits {
+  readonly per: "agent" | "tenant";
+  readonly pattern: string;
+  readonly unused: number;
+  readonly used: readonly number[];
+  readonly told: number;
+}
+
+interface StoredShares {
+  readonly spans: readonly { window: string; startsAt: number; postedMicroUsd: number; pendingMicroUsd: number; overrunMicroUsd: number }[];
+  readonly slices: readonly StoredSlice[];
+  readonly permits: readonly StoredPermits[];
+}
