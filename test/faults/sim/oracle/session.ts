@@ -68,6 +68,7 @@ export class SessionModel {
   #allowedAt = 0;
   #sharesText: string | null = null;
   #leaseText = "";
+  #epoch = 0;
 
   constructor(host: ObjectHost, id: string, tenant: TenantModel) {
     this.host = host;
@@ -98,6 +99,12 @@ export class SessionModel {
     if (leaseText !== this.#leaseText || hasAllowed) {
       this.#leaseText = leaseText;
       const lease = JSON.parse(leaseText) as Lease;
+      demand(lease.epoch >= this.#epoch, "an older lease never replaces a newer one", () => ({
+        session: this.id,
+        epoch: lease.epoch,
+        before: this.#epoch,
+      }));
+      this.#epoch = lease.epoch;
       const latest = Math.max(now + this.host.offsetMs, row.clock) + LEASE_TERM_MS;
       // Its clock may have been set back since, and then it is believed for so much longer.
       demand(lease.endsAt <= latest + this.host.setBackMs, "a lease runs one term from when it was asked for", () => ({
