@@ -3,6 +3,7 @@ import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { sessionObjectName } from "../../src/authority/env.ts";
 import { decide } from "../../src/flow/decide.ts";
+import { listEntries } from "../../src/flow/read_ledger.ts";
 import { asked, commitOf, decideMany, decideOne, got, newDecisionId, newSession, newTenant, ports, readOf, refusalOf, usd } from "./world.ts";
 
 afterEach(() => {
@@ -23,6 +24,19 @@ describe("money", () => {
     const { total, decisions } = await readOf(agent, session);
     expect(total.pendingMicroUsd).toBe(900_000);
     expect(decisions).toEqual({ allow: 5, deny: 995, hold: 0 });
+  });
+
+  it("a hundred decisions of one turn are a hundred in the store and in the record, of an object that woke up since too", async () => {
+    const { tenant, agent } = await newTenant("budgets: { session: 1000 }");
+    const session = await newSession(agent);
+    const all = Array.from({ length: 100 }, () => asked("pay", { id: newDecisionId(), estimateMicroUsd: usd("0.01") }));
+    const first = await decideMany(agent, session, all, "independent");
+    await evictDurableObject(stubOf(tenant, session));
+    expect(await decideMany(agent, session, all, "independent")).toEqual(first);
+    expect((await readOf(agent, session)).total.pendingMicroUsd).toBe(1_000_000);
+    const { items } = got(await listEntries(ports, tenant, { session, kind: "decision" }, { limit: 1000, cursor: null }));
+    const seqs = items.map(({ canonical }) => JSON.parse(canonical).seq).reverse();
+    expect(seqs).toEqual(first.map(({ entry }) => entry.seq));
   });
 
   it("0.1 and 0.2 fit 0.3 exactly, and then nothing fits but nothing", async () => {
@@ -323,6 +337,23 @@ describe("windows and clocks", () => {
     expect(await storm()).toBe(0);
     vi.setSystemTime(Date.now() + 1);
     expect(await storm()).toBe(100);
+  });
+
+  it("calls of one turn are each counted, also by an object that woke up since", async () => {
+    const { tenant, agent } = await newTenant("rate_limits: { mail: { max_count: 10, window_seconds: 60 } }");
+    const session = await newSession(agent);
+    const ask = async (count: number) =>
+      (
+        await decideMany(
+          agent,
+          session,
+          Array.from({ length: count }, () => asked("mail")),
+          "independent",
+        )
+      ).map(({ verdict }) => verdict);
+    expect(await ask(6)).toEqual(Array(6).fill("allow"));
+    await evictDurableObject(stubOf(tenant, session));
+    expect(await ask(6)).toEqual([...Array(4).fill("allow"), ...Array(2).fill("deny")]);
   });
 
   it("a clock that jumps back does not open a window again", async () => {

@@ -193,6 +193,17 @@ describe("money that was given", () => {
     expect(await grantedOfDays(tenant)).toEqual([100_000]);
   });
 
+  it("and not spent when its session has expired comes back at its next word", async () => {
+    at(NOON);
+    const { tenant, agent } = await newTenant("budgets: { tenant: { day: 10 } }");
+    const session = await newSession(agent);
+    expect(outcome(await pay(agent, session, "0.01"))).toBe(ALLOWED);
+    expect(await grantedOfDays(tenant)).not.toEqual([10_000]);
+    at(NOON + 3_600_001);
+    got(await ports.sessions.renewLease(tenant, session));
+    expect(await grantedOfDays(tenant)).toEqual([10_000]);
+  });
+
   it("and freed where little is left is another's at once, also after its lease was renewed", async () => {
     const { tenant, agent } = await newTenant("budgets: { tenant: { day: 1 } }");
     const [a, b] = [await newSession(agent), await newSession(agent)];
