@@ -79,15 +79,20 @@ describe("money that sessions share", () => {
       { limit: 8_000, others: 7_995, holders: 7, needs: 10 },
       { granted: 5, isExact: true, isShort: true },
     ],
+    [
+      "but nothing of it to whom all of it is of no use",
+      { limit: 8_000, others: 7_995, holders: 7, needs: 10, least: 6 },
+      { granted: 0, isExact: true, isShort: true },
+    ],
     ["nothing is given of what is gone", { limit: 8_000, others: 8_000, holders: 7, needs: 10 }, { granted: 0, isExact: true, isShort: true }],
     ["who needs nothing gets nothing", { limit: 8_000, others: 0, holders: 1, needs: 0 }, { granted: 0, isExact: false, isShort: false }],
-  ])("%s", (_, { limit, others, holders, needs }, wanted) => {
+  ])("%s", (_, { limit, others, holders, needs, least = Math.min(needs, 1) }: Account, wanted) => {
     const pool: Pool = { grantedMicroUsd: usd(others), postedMicroUsd: usd(0), pendingMicroUsd: usd(0), holders };
     const { grantedMicroUsd, isExact, isShort } = give(pool, EMPTY_HOLDING, EMPTY_HOLDING, {
       limitMicroUsd: usd(limit),
       holdsMicroUsd: usd(0),
       needsMicroUsd: usd(needs),
-      leastMicroUsd: usd(Math.min(needs, 1)),
+      leastMicroUsd: usd(least),
     });
     expect({ granted: grantedMicroUsd, isExact, isShort }).toEqual(wanted);
   });
@@ -191,3 +196,12 @@ describe("stretches of the calendar", () => {
 
   it("all time has no end", () => expect(stretchAt("total", T0)).toEqual({ startsAt: 0, endsAt: null }));
 });
+
+/** An account at its tenant, and what somebody asks of it. `least`: what is of any use to them; 1 where nothing is said. */
+interface Account {
+  readonly limit: number;
+  readonly others: number;
+  readonly holders: number;
+  readonly needs: number;
+  readonly least?: number;
+}
