@@ -290,15 +290,18 @@ describe("the stream", () => {
     socket.close();
   });
 
-  it("tells nothing to a token that has expired, before anybody else has noticed", async () => {
+  it.each([
+    ["tells nothing to a token that has expired, before anybody else has noticed", () => ({ expiresAt: Date.now() - 1 }), CLOSE.expired],
+    ["tells nothing more to a token on which the last good word is a minute old", () => ({ checkedAt: Date.now() - 61_000 }), CLOSE.unproven],
+  ])("%s", async (_, known, why) => {
     const { tenant, agent, watcher } = await newWorld();
     const { events, until, closed } = await openSocket(watcher, "?types=decision.*");
-    await remember(tenant, { expiresAt: Date.now() - 1 });
+    await remember(tenant, known());
     const session = await newSession(agent);
     await decideOne(agent, session, "look");
     await shipAll(tenant, session);
     await until(() => closed() !== null);
-    expect(closed()).toMatchObject(CLOSE.expired);
+    expect(closed()).toMatchObject(why);
     expect(events).toEqual([]);
   });
 
@@ -319,18 +322,6 @@ describe("the stream", () => {
     await runDurableObjectAlarm(feed);
     await until(() => closed() !== null);
     expect(closed()).toMatchObject(CLOSE.unproven);
-  });
-
-  it("tells nothing more to a token on which the last good word is a minute old", async () => {
-    const { tenant, agent, watcher } = await newWorld();
-    const { events, until, closed } = await openSocket(watcher, "?types=decision.*");
-    await remember(tenant, { checkedAt: Date.now() - 61_000 });
-    const session = await newSession(agent);
-    await decideOne(agent, session, "look");
-    await shipAll(tenant, session);
-    await until(() => closed() !== null);
-    expect(closed()).toMatchObject(CLOSE.unproven);
-    expect(events).toEqual([]);
   });
 
   it("resumed while D1 is away tells all of it when D1 is back, and holds nobody's place meanwhile", async () => {
