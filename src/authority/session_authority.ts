@@ -157,7 +157,11 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   async decide(callText: string): Promise<DecideReplyText> {
     // Printed by `openSessions`, from a value of this very type.
     const call = JSON.parse(callText) as DecideCall;
-    const reply = await this.#takeDeciding(call.principal, (turn, tenant) => this.#decide(turn, call, tenant));
+    const reply = await this.#takeDeciding(
+      call.principal,
+      call.items.map(({ request }) => request.id),
+      (turn, tenant) => this.#decide(turn, call, tenant),
+    );
     if (!reply.ok) return { kind: "other", reply };
     if (reply.value.kind === "policy_moved") return { kind: "other", reply: ok(reply.value) };
     const { decisions } = reply.value;
@@ -182,7 +186,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   }
 
   topup(call: TopupCall): Reply<TopupReply> {
-    return this.#takeDeciding(call.principal, (turn, tenant): Worked<TopupReply> => {
+    return this.#takeDeciding(call.principal, [call.id], (turn, tenant): Worked<TopupReply> => {
       const found = this.#store.findDecision(call.id);
       if (found === null) return err(noSuchDecision(call.id));
       const { matter } = found.record;
@@ -385,12 +389,13 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   }
 
   async #settle(principal: Principal, id: DecisionId, step: (turn: Turn, decided: DecisionRecord) => Told): Reply<Answered<Settlement>> {
-    const settled = await this.#take(principal, (turn): Result<Answered<Settlement>, Refusal> => {
+    const work = (turn: Turn): Result<Answered<Settlement>, Refusal> => {
       const found = this.#store.findDecision(id);
       if (found === null) return err(noSuchDecision(id));
       const told = step(turn, found.record);
       return told.ok ? ok({ answer: told.value.settlement, replayed: told.value.replayed }) : told;
-    });
+    };
+    const settled = await this.#take(principal, work, [id]);
     // Where little is left, what this gave back is there for others when its caller hears of it.
     if (settled.ok && holdsTooMuch(this.#readBook().shares))
       await Promise.race([this.#consult([]).catch(() => undefined), scheduler.wait(GIVE_BACK_PATIENCE_MS)]);
@@ -398,20 +403,24 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   }
 
   /** Puts work into the next turn, once its caller is known to be one whom this session answers. */
-  async #take<T>(principal: Principal, work: (turn: Turn) => Result<T, Refusal>): Reply<T> {
+  async #take<T>(principal: Principal, work: (turn: Turn) => Result<T, Refusal>, ids: readonly DecisionId[] = []): Reply<T> {
     if (this.#inLine >= MOST_WAITING_TO_TELL) return err(CROWDED);
     // A lapsed lease does not say who was revoked since. Where the tenant cannot be reached, what happened is recorded all the same.
     if (this.#isOpened() && this.#hasLapsed()) await this.#freshenLease();
-    return this.#enqueue((turn) => this.#turnedAway(principal, turn.book) ?? work(turn), false);
+    return this.#enqueue((turn) => this.#turnedAway(principal, turn.book) ?? work(turn), false, ids);
   }
 
   /** The same for work that needs a lease, and may need more of what sessions share than this one has. */
-  #takeDeciding<T>(principal: Principal, work: (turn: Turn, tenant: TenantWord) => Worked<T>): Reply<T> {
+  #takeDeciding<T>(principal: Principal, ids: readonly DecisionId[], work: (turn: Turn, tenant: TenantWord) => Worked<T>): Reply<T> {
     if (this.#inLine >= MOST_WAITING) return Promise.resolve(err(CROWDED));
     const until = Date.now() + WAITS_MS;
     // Who is asked for at the tenant waits for that, and within bounds of its own.
     const isTooLate = (tenant: TenantWord): boolean => tenant === "unasked" && Date.now() > until;
-    return this.#enqueue((turn, tenant) => this.#turnedAway(principal, turn.book) ?? (isTooLate(tenant) ? err(CROWDED) : work(turn, tenant)), true);
+    return this.#enqueue(
+      (turn, tenant) => this.#turnedAway(principal, turn.book) ?? (isTooLate(tenant) ? err(CROWDED) : work(turn, tenant)),
+      true,
+      ids,
+    );
   }
 
   #turnedAway(principal: Principal, book: Book): Result<never, Refusal> | null {
@@ -428,11 +437,12 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     return null;
   }
 
-  #enqueue<T>(work: (turn: Turn, tenant: TenantWord) => Worked<T>, needsLease: boolean): Reply<T> {
+  #enqueue<T>(work: (turn: Turn, tenant: TenantWord) => Worked<T>, needsLease: boolean, ids: readonly DecisionId[] = []): Reply<T> {
     if (!this.#isOpened()) return Promise.resolve(err(refusal("not_found", "There is no such session.")));
     this.#inLine++;
     return new Promise<Result<T, Refusal>>((resolve, reject) => {
       this.#waiting.push({
+        ids,
         needsLease,
         tenant: "unasked",
         asks: 0,
@@ -498,6 +508,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       const answers = this.ctx.storage.transactionSync(() => {
         const turn = openTurn(this.#readBook(), Date.now(), TOOLS);
         this.#store.write(turn);
+        this.#store.lookUp(group.flatMap(({ ids }) => ids));
         const attempted = group.map((waiting) => {
           const answer = waiting.attempt(turn, waiting.tenant);
           this.#store.write(turn);
@@ -545,11 +556,11 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
 
   /** When something must be done though nobody asks. */
   #dueAt(): Instant {
-    const { nextExpiry, shares, closed } = this.#readBook();
+    const { pending, shares, closed } = this.#readBook();
     // Its tenant may not have heard that it is closed.
     const close = closed && !this.#store.readOpening().tenantTold ? Date.now() + SHIP_ALARM_MS : Number.POSITIVE_INFINITY;
     const lapse = !this.#hasLapsed() && holdsAnything(shares) ? (this.#lease?.endsAt ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY;
-    return Math.min(nextExpiry, this.#store.forgetAt, lapse, close);
+    return Math.min(pending.nextExpiry, this.#store.forgetAt, lapse, close);
   }
 
   #hasLapsed(): boolean {
@@ -779,6 +790,8 @@ export type DecideReplyText =
 
 /** What a caller waits for: an attempt within a turn that answers how to tell it, once the turn stands. */
 interface Waiting {
+  /** The decisions that it asks about. */
+  readonly ids: readonly DecisionId[];
   readonly needsLease: boolean;
   /** Whether the tenant was asked for what it lacked, and how often. */
   tenant: TenantWord;

@@ -107,6 +107,43 @@ const STEPS: readonly SchemaStep[] = [
   ALTER TABLE session ADD COLUMN shares TEXT;
   ALTER TABLE decisions ADD COLUMN pieces TEXT;
   `,
+  // Rows of some kilobytes lie in the order in which they were written, and only their ids are sorted: a table sorted by id costs more with every row.
+  `
+  ALTER TABLE decisions RENAME TO decisions_by_id;
+  CREATE TABLE decisions (
+    place INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    fingerprint TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('pending', 'posted', 'released', 'expired', 'denied', 'held')),
+    answer TEXT NOT NULL,
+    matter TEXT,
+    approval TEXT,
+    reserved_micro_usd INTEGER CHECK (reserved_micro_usd >= 0),
+    expires_at INTEGER CHECK (expires_at >= 0),
+    posted_micro_usd INTEGER NOT NULL DEFAULT 0 CHECK (posted_micro_usd >= 0),
+    overrun_micro_usd INTEGER NOT NULL DEFAULT 0 CHECK (overrun_micro_usd >= 0),
+    told_fingerprint TEXT,
+    told TEXT,
+    action TEXT,
+    at INTEGER CHECK (at >= 0),
+    ended_at INTEGER CHECK (ended_at >= 0),
+    outcome TEXT CHECK (outcome IN ('success', 'error')),
+    kept TEXT,
+    kept_until INTEGER CHECK (kept_until >= 0),
+    pieces TEXT
+  ) STRICT;
+  INSERT INTO decisions (id, fingerprint, state, answer, matter, approval, reserved_micro_usd, expires_at, posted_micro_usd, overrun_micro_usd,
+      told_fingerprint, told, action, at, ended_at, outcome, kept, kept_until, pieces)
+    SELECT id, fingerprint, state, answer, matter, approval, reserved_micro_usd, expires_at, posted_micro_usd, overrun_micro_usd,
+      told_fingerprint, told, action, at, ended_at, outcome, kept, kept_until, pieces
+    FROM decisions_by_id ORDER BY json_extract(answer, '$.entry.seq');
+  DROP TABLE decisions_by_id;
+  CREATE INDEX pending ON decisions (expires_at) WHERE state = 'pending';
+  CREATE UNIQUE INDEX approvals ON decisions (approval) WHERE approval IS NOT NULL;
+  CREATE INDEX trail ON decisions (action, at) WHERE at IS NOT NULL;
+  CREATE INDEX failures ON decisions (action, ended_at) WHERE outcome = 'error';
+  CREATE INDEX kept ON decisions (kept_until) WHERE kept IS NOT NULL;
+  `,
 ];
 
 /** What a session is opened with. */
@@ -146,6 +183,8 @@ export class SessionStore {
   /** Of this turn and not written yet: what is written together costs less. Whoever reads what may be among it has it written first. */
   readonly #decided = new Map<DecisionId, Decided>();
   readonly #sealed: SealedEntry[] = [];
+  /** What a turn was told to look up, as it stands in the table; `null`: it is not there. */
+  readonly #looked = new Map<DecisionId, DecisionRow | null>();
   readonly #hits = new Map<string, { readonly at: Instant; count: number; readonly keepMs: number }>();
 
   constructor(sql: SqlStorage, outbox: Outbox) {
@@ -237,13 +276,12 @@ export class SessionStore {
     for (const pending of this.#sql.exec<PendingRow>(
       "SELECT id, answer, matter, reserved_micro_usd, expires_at, pieces FROM decisions WHERE state = 'pending'",
     )) {
-      book.pending.set(pending.id as DecisionId, {
+      book.pending.set({
         id: pending.id as DecisionId,
         reservation: { amountMicroUsd: microUsdOf(pending.reserved_micro_usd), expiresAt: pending.expires_at },
         matter: matterOf(JSON.parse(pending.answer) as Decision, pending.matter),
         pieces: piecesOf(pending.pieces),
       });
-      book.nextExpiry = Math.min(book.nextExpiry, pending.expires_at);
     }
     for (const alert of this.#sql.exec<{ account: string; millionths: number }>("SELECT account, millionths FROM alerts")) {
       book.alerted.set(alert.account, alert.millionths);
@@ -266,11 +304,22 @@ export class SessionStore {
     this.#sql.exec("INSERT INTO lease (one, lease) VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET lease = excluded.lease", JSON.stringify(lease));
   }
 
+  /** Looks decisions up together that a turn will ask for one by one: a call into the store costs more than a row. */
+  lookUp(ids: readonly DecisionId[]): void {
+    this.#looked.clear();
+    if (ids.length < 2) return;
+    for (const id of ids) this.#looked.set(id, null);
+    const rows = this.#sql.exec<DecisionRow>("SELECT * FROM decisions WHERE id IN (SELECT value FROM json_each(?))", JSON.stringify(ids));
+    // Ids are written from values that were parsed at the door.
+    for (const row of rows) this.#looked.set(row.id as DecisionId, row);
+  }
+
   /** A decision with the fingerprint of the body it was asked with; `null` when the id was never decided here. */
   findDecision(id: DecisionId): { readonly record: DecisionRecord; readonly fingerprint: string } | null {
     if (this.#decided.has(id)) this.#writeDecided();
-    const row = this.#sql.exec<DecisionRow>("SELECT * FROM decisions WHERE id = ?", id).toArray()[0];
-    if (row === undefined) return null;
+    const looked = this.#looked.get(id);
+    const row = looked === undefined ? this.#sql.exec<DecisionRow>("SELECT * FROM decisions WHERE id = ?", id).toArray()[0] : looked;
+    if (row == null) return null;
     // Our own texts, written by `#insertDecision` and `#settleDecision`.
     const decision = this.#known(row.answer);
     const record: DecisionRecord = {
@@ -339,12 +388,14 @@ export class SessionStore {
           break;
         case "decided":
           this.#decided.set(effect.decided.decision.id, effect.decided);
+          this.#looked.delete(effect.decided.decision.id);
           break;
         case "settled":
           this.#settleDecision(effect.settled);
           break;
         case "changed":
           this.#writeDecided();
+          this.#looked.delete(effect.id);
           this.#sql.exec(
             "UPDATE decisions SET reserved_micro_usd = ?, expires_at = ?, pieces = ? WHERE id = ?",
             effect.reservation.amountMicroUsd,
@@ -429,6 +480,7 @@ export class SessionStore {
     this.#decided.clear();
     this.#sealed.length = 0;
     this.#hits.clear();
+    this.#looked.clear();
   }
 
   /** A decision's JSON: what is stored, and what is answered to whoever asks again. */
@@ -449,7 +501,7 @@ export class SessionStore {
     const rows = Array.from(this.#decided.values(), (decided) => this.#rowOf(decided));
     for (const { text, values } of insertsOf("decisions", DECISION_COLUMNS, rows)) this.#sql.exec(text, ...values);
     for (const { trace } of this.#decided.values()) {
-      if (trace !== null && trace.keptUntil !== null) this.#forgetAt = Math.min(this.#forgetAt, trace.keptUntil);
+      if (trace !== null && trace.keptUntil !== null) this.#forgetAt = Math.min(this.#forgetAt, forgottenBy(trace.keptUntil));
     }
     this.#decided.clear();
   }
@@ -475,6 +527,7 @@ export class SessionStore {
 
   #settleDecision({ id, state, became, postedMicroUsd, overrunMicroUsd, pieces, told }: Settled): void {
     this.#writeDecided();
+    this.#looked.delete(id);
     const { outcome, outputs, losesOutputs, endedAt } = became;
     this.#sql.exec(
       `UPDATE decisions SET state = ?, posted_micro_usd = ?, overrun_micro_usd = ?, told_fingerprint = ?, told = ?, ended_at = ?, outcome = ?, pieces = ?,
@@ -512,7 +565,7 @@ export class SessionStore {
 
   #readForgetAt(): Instant {
     const row = this.#sql.exec<{ at: number | null }>("SELECT MIN(kept_until) AS at FROM decisions WHERE kept IS NOT NULL").one();
-    return row.at ?? Number.POSITIVE_INFINITY;
+    return row.at === null ? Number.POSITIVE_INFINITY : forgottenBy(row.at);
   }
 
   #readCalls(pattern: string, since: Instant): readonly Trace[] {
@@ -526,7 +579,7 @@ export class SessionStore {
         : (["action >= ? AND action <= ?", [pattern.slice(0, star), `${pattern.slice(0, star)}~`]] as const);
     const rows = this.#sql.exec<TraceRow>(
       `SELECT id, action, at, state, outcome, ended_at, kept, kept_until, reserved_micro_usd, posted_micro_usd, json_extract(answer, '$.run') AS run
-       FROM decisions WHERE at IS NOT NULL AND ${which} AND at > ? ORDER BY at, json_extract(answer, '$.entry.seq')`,
+       FROM decisions WHERE at IS NOT NULL AND ${which} AND at > ? ORDER BY at, place`,
       ...names,
       Math.max(since, -1),
     );
@@ -575,6 +628,12 @@ export class SessionStore {
 }
 
 const HITS_BETWEEN_CLEANING = 64;
+
+/** What was kept long enough is erased within this time, together with what comes due until then: nobody looks at it meanwhile. */
+const FORGET_MS = 1_000;
+
+/** By when what is kept until then is erased. */
+const forgottenBy = (keptUntil: Instant): Instant => Math.ceil(keptUntil / FORGET_MS) * FORGET_MS;
 
 /** What a decision's row is made of, as `#rowOf` says it. */
 const DECISION_COLUMNS = [
@@ -635,6 +694,7 @@ type TraceRow = {
 type PendingRow = { id: string; answer: string; matter: string; reserved_micro_usd: number; expires_at: number; pieces: string | null };
 
 type DecisionRow = {
+  id: string;
   fingerprint: string;
   state: string;
   answer: string;

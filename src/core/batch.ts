@@ -1,8 +1,9 @@
-import { type Book, forkBook, sharedRate } from "./book.ts";
+import { type Book, forkBook, MOST_SPENT, sharedRate } from "./book.ts";
 import { type Ask, batchRefused, conclude, type Judgement, judge } from "./conclude.ts";
 import type { Decision } from "./decision.ts";
 import { microUsdOf } from "./money.ts";
-import { permitKey, type Short, sliceKey, spanOf, spentIn } from "./shares.ts";
+import type { SharedLimit } from "./policy/findings.ts";
+import { isCovered, permitKey, type Short, sliceKey, spanOf, spentIn } from "./shares.ts";
 import { openTurn, type Turn } from "./turn.ts";
 
 export type BatchSemantics = "independent" | "all_or_nothing" | "stop_on_deny";
@@ -57,7 +58,8 @@ function judgeTogether(turn: Turn, members: readonly Member[]): readonly (Judgem
 
 /** What the tenant must be asked for before a batch can be decided: all that it would take of whatever is too small for it. */
 function shortsOf(turn: Turn, members: readonly Member[]): readonly Short[] {
-  if (!members.some(({ ask, prior }) => prior === null && ask.tenant !== "lost" && sharesAnything(ask))) return [];
+  const sharing = members.filter(({ ask, prior }) => prior === null && ask.tenant !== "lost" && sharesAnything(ask));
+  if (sharing.length === 0 || areCovered(turn.book, members)) return [];
   const trial = openTurn(forkBook(turn.book), turn.now, turn);
   const found = new Map<string, Short>();
   for (const { ask, fingerprint, prior } of members) {
@@ -77,6 +79,26 @@ function shortsOf(turn: Turn, members: readonly Member[]): readonly Short[] {
     // A difference of two sums of one account, of which the trial's is the larger.
     return [{ ...short, amountMicroUsd: microUsdOf(Math.max(short.amountMicroUsd, spent(trial.book) - spent(turn.book))) }];
   });
+}
+
+/** Whether the slices would do even if every member were allowed: then none is short of anything, and no trial is needed to see it. */
+function areCovered({ shares }: Book, members: readonly Member[]): boolean {
+  const wanted = new Map<string, { readonly limit: SharedLimit; sum: number }>();
+  for (const { ask, prior } of members) {
+    if (prior !== null || ask.evaluation?.kind !== "findings") continue;
+    const { budgets, rates, estimateMicroUsd } = ask.evaluation.findings;
+    // What costs nothing asks of an account what its slice does not tell.
+    if (estimateMicroUsd === 0 || rates.some((rate) => sharedRate(rate) !== null)) return false;
+    for (const limit of budgets) {
+      if (limit.scope !== "agent" && limit.scope !== "tenant") continue;
+      // All were evaluated under one policy, but the limits of two actions may differ.
+      const key = `${sliceKey(limit)} ${limit.limitMicroUsd}`;
+      const known = wanted.get(key) ?? { limit, sum: 0 };
+      known.sum += estimateMicroUsd;
+      wanted.set(key, known);
+    }
+  }
+  return [...wanted.values()].every(({ limit, sum }) => sum <= MOST_SPENT && isCovered(shares, limit, microUsdOf(sum)));
 }
 
 const sharesAnything = ({ evaluation }: Ask): boolean =>

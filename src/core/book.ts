@@ -4,6 +4,7 @@ import { CHAIN_START, type ChainHead, type SealedEntry } from "./entry.ts";
 import { matchesGlob } from "./glob.ts";
 import type { DecisionId, RunId, SessionId } from "./ids.ts";
 import { lessUsd, type MicroUsd, microUsdOf, minUsd, ZERO_USD } from "./money.ts";
+import { Pendings } from "./pendings.ts";
 import type { BudgetLimit, Findings, Limit, Path, PolicyRef, RateLimit, SharedLimit } from "./policy/findings.ts";
 import type { Redaction } from "./redact.ts";
 import type { ActionRequest, RiskLevel } from "./request.ts";
@@ -135,9 +136,7 @@ export interface Book {
   windDown: Account;
   /** By exact action name: what a glob's account holds is the sum over the names it matches, so that a new policy counts what went before. */
   readonly actions: Map<string, Account>;
-  readonly pending: Map<DecisionId, Pending>;
-  /** No reservation expires before this instant; `Infinity` when none is pending. */
-  nextExpiry: Instant;
+  readonly pending: Pendings;
   /** Allowed calls by the log that counts them: see `logOf`. */
   readonly hits: Map<string, Instant[]>;
   readonly counts: { allow: number; deny: number; hold: number };
@@ -175,8 +174,7 @@ export const emptyBook = ({ run, ...opening }: Opening, trail: Trail): Book => (
   windDown: EMPTY_ACCOUNT,
   runs: new Map(),
   actions: new Map(),
-  pending: new Map(),
-  nextExpiry: Number.POSITIVE_INFINITY,
+  pending: new Pendings(),
   hits: new Map(),
   counts: { allow: 0, deny: 0, hold: 0 },
   preventedMicroUsd: ZERO_USD,
@@ -294,7 +292,6 @@ export function apply(book: Book, effect: Effect): void {
       assert(effect.at >= book.clock, "a session's clock never goes back");
       book.clock = effect.at;
       rollSpans(book.shares, effect.at);
-      if (effect.at >= book.nextExpiry) book.nextExpiry = expiryAfter(book, effect.at);
       return;
     case "money": {
       if (effect.fund === "wind_down") {
@@ -314,15 +311,13 @@ export function apply(book: Book, effect: Effect): void {
     }
     case "reserved":
       assert(!book.pending.has(effect.pending.id), "a decision reserves once");
-      book.pending.set(effect.pending.id, effect.pending);
-      book.nextExpiry = Math.min(book.nextExpiry, effect.pending.reservation.expiresAt);
+      book.pending.set(effect.pending);
       return;
     case "changed": {
       const pending = book.pending.get(effect.id);
       assert(pending !== undefined, "only a pending reservation is changed");
-      book.pending.set(effect.id, { ...pending, reservation: effect.reservation, pieces: effect.pieces });
+      book.pending.set({ ...pending, reservation: effect.reservation, pieces: effect.pieces });
       book.trail.change(effect.id, pending.matter.action, { amountMicroUsd: effect.reservation.amountMicroUsd });
-      book.nextExpiry = Math.min(book.nextExpiry, effect.reservation.expiresAt);
       return;
     }
     case "decided":
@@ -382,7 +377,7 @@ export const forkBook = (book: Book): Book => ({
   ...book,
   runs: new Map(Array.from(book.runs, ([id, run]) => [id, { ...run }])),
   actions: new Map(book.actions),
-  pending: new Map(book.pending),
+  pending: book.pending.fork(),
   hits: new Map(Array.from(book.hits, ([pattern, log]) => [pattern, [...log]])),
   counts: { ...book.counts },
   trail: book.trail.fork(),
@@ -390,20 +385,6 @@ export const forkBook = (book: Book): Book => ({
   shares: forkShares(book.shares),
   sums: new Map(book.sums),
 });
-
-/** Reservations that have run out by `now`, oldest first. */
-export function expiredBy(book: Book, now: Instant): readonly Pending[] {
-  if (now < book.nextExpiry) return [];
-  const due = [...book.pending.values()].filter((pending) => pending.reservation.expiresAt <= now);
-  return due.sort((a, b) => a.reservation.expiresAt - b.reservation.expiresAt);
-}
-
-/** How many reservations of actions that `pattern` names are pending. */
-export function pendingOf(book: Book, pattern: string): number {
-  let count = 0;
-  for (const pending of book.pending.values()) if (matchesGlob(pattern, pending.matter.action)) count++;
-  return count;
-}
 
 /** Whose calls a rate counts, where it is not this session's alone. */
 export const sharedRate = ({ per, pattern }: Pick<RateLimit, "pattern" | "per">): Pick<Permits, "per" | "pattern"> | null =>
@@ -413,15 +394,6 @@ export const sharedRate = ({ per, pattern }: Pick<RateLimit, "pattern" | "per">)
 export const logOf = (rate: Pick<RateLimit, "pattern" | "per">, run: RunId): string => (rate.per === "run" ? `${rate.pattern} ${run}` : rate.pattern);
 
 export const hitsOf = (book: Book, log: string): HitLog => book.hits.get(log) ?? [];
-
-/** The earliest expiry after `now`: what is due by `now` is expired in the same list of effects that moves the clock there. */
-function expiryAfter(book: Book, now: Instant): Instant {
-  let earliest = Number.POSITIVE_INFINITY;
-  for (const { reservation } of book.pending.values()) {
-    if (reservation.expiresAt > now && reservation.expiresAt < earliest) earliest = reservation.expiresAt;
-  }
-  return earliest;
-}
 
 function sumOf(book: Book, pattern: string): Account {
   const known = book.sums.get(pattern);

@@ -1,4 +1,4 @@
-import { accountOf, type Book, freeOf, hitsOf, limitsFor, logOf, MOST_SPENT, pendingOf, sharedRate, spentOf } from "./book.ts";
+import { accountOf, type Book, freeOf, hitsOf, limitsFor, logOf, MOST_SPENT, sharedRate, spentOf } from "./book.ts";
 import type { Reason, Stops } from "./decision.ts";
 import { canonicalJson } from "./json.ts";
 import { formatUsd, type MicroUsd } from "./money.ts";
@@ -24,7 +24,7 @@ import { isCovered, isPermitted, leftOf, permitKey, type Short, sliceOf, spanOf 
 import { shownText } from "./shown.ts";
 import type { Instant } from "./time.ts";
 import { keptOf, priorOf, seenAt, type Trace, valueAt } from "./trail.ts";
-import { type HitLog, waitMs } from "./windows.ts";
+import { type HitLog, waitFor, waitMs } from "./windows.ts";
 
 /** A gate's no: why, how far it reaches, and what helps. */
 export interface No {
@@ -248,10 +248,13 @@ const historyGate = (question: Question, findings: Findings): readonly Objection
 function repetitionGate(question: Question, findings: Findings): readonly Objection[] {
   const { book, request, now } = question;
   const loops = findings.loops.map(({ threshold, windowMs, key }) => {
-    const alike = book.trail.calls(request.action, windowMs, now).filter((trace) => keptOf(trace, now)?.loopKeys.includes(key) === true);
+    const { trail } = book;
+    const blocking = trail.nthAlike(request.action, key, threshold - 1, windowMs, now);
+    const wait = threshold === 1 ? null : waitFor(blocking, windowMs, now);
+    if (wait === 0) return { wait, message: "" };
+    const alike = trail.calls(request.action, windowMs, now).filter((trace) => keptOf(trace, now)?.loopKeys.includes(key) === true);
     const message = `This would be call ${alike.length + 1} of "${request.action}" with the same inputs within ${windowMs / 1000} s, and ${threshold} make a loop.`;
-    const log = alike.map(({ at }) => at);
-    return { wait: waitMs(log, threshold - 1, windowMs, now), message };
+    return { wait, message };
   });
   const retries = findings.retries.map(({ threshold, windowMs }) => {
     const failures: HitLog = book.trail.failures(request.action, windowMs, now);
@@ -291,7 +294,7 @@ function orderNo({ target, id, state }: Order): No {
 function useGate(question: Question, findings: Findings): readonly Objection[] {
   const { book, request, now } = question;
   for (const { pattern, max } of findings.concurrency) {
-    if (pendingOf(book, pattern) >= max) {
+    if (book.pending.count(pattern) >= max) {
       const found = no(
         "concurrency_exceeded",
         "action",

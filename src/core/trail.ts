@@ -62,7 +62,7 @@ export class Trail {
   /** A copy whose additions this one does not see. */
   fork(): Trail {
     const copy = new Trail(this.#source, this.#fresh);
-    for (const [pattern, stretch] of this.#calls) copy.#calls.set(pattern, { ...stretch, items: [...stretch.items] });
+    for (const [pattern, stretch] of this.#calls) copy.#calls.set(pattern, { ...stretch, items: [...stretch.items], alike: undefined });
     for (const pattern of this.#globs) copy.#globs.add(pattern);
     for (const [action, stretch] of this.#failures) copy.#failures.set(action, { ...stretch, items: [...stretch.items] });
     return copy;
@@ -85,6 +85,19 @@ export class Trail {
     return found.length - firstAfter(found, now - windowMs, madeAt);
   }
 
+  /**
+   * When the `nth` newest call of exactly this action was made (1: the newest) whose inputs have this key and are still kept. The answer may be from
+   * longer ago than `windowMs`; `undefined`: there are fewer.
+   */
+  nthAlike(action: string, key: string, nth: number, windowMs: number, now: Instant): Instant | undefined {
+    this.#callsBack(action, windowMs, now);
+    const stretch = this.#calls.get(action);
+    if (stretch === undefined) return undefined;
+    stretch.alike ??= alikeIn(stretch.items);
+    const found = stretch.alike.get(key);
+    return found === undefined ? undefined : nthKept(found, nth, now);
+  }
+
   /** When calls of this action were reported as failed, less than `windowMs` ago, oldest first. */
   failures(action: string, windowMs: number, now: Instant): readonly Instant[] {
     const found = this.#stretch(this.#failures, action, windowMs, now, itself, (since) => {
@@ -97,12 +110,15 @@ export class Trail {
 
   add(trace: Trace): void {
     this.#fresh.set(trace.id, trace);
-    for (const items of this.#remembering(trace.action)) items.push(trace);
+    for (const stretch of this.#remembering(trace.action)) {
+      stretch.items.push(trace);
+      if (stretch.alike !== undefined) noteAlike(stretch.alike, trace);
+    }
   }
 
   /** Tells what became of a call, wherever it is remembered. */
   change(id: DecisionId, action: string, change: TraceChange): void {
-    for (const items of this.#remembering(action)) {
+    for (const { items } of this.#remembering(action)) {
       // Most calls end soon after they began.
       const place = items.findLastIndex((trace) => trace.id === id);
       const trace = items[place];
@@ -123,12 +139,12 @@ export class Trail {
   }
 
   /** The stretches that hold calls of an action: its own, and those of globs that name it. */
-  *#remembering(action: string): Iterable<Trace[]> {
+  *#remembering(action: string): Iterable<Stretch<Trace>> {
     const own = this.#calls.get(action);
-    if (own !== undefined) yield own.items;
+    if (own !== undefined) yield own;
     for (const pattern of this.#globs) {
       const stretch = pattern === action || !matchesGlob(pattern, action) ? undefined : this.#calls.get(pattern);
-      if (stretch !== undefined) yield stretch.items;
+      if (stretch !== undefined) yield stretch;
     }
   }
 
@@ -147,10 +163,13 @@ export class Trail {
     if (stretch !== undefined && stretch.windowMs >= windowMs) {
       const gone = firstAfter(stretch.items, now - stretch.windowMs, atOf);
       // Cut only now and then: cutting moves everything that stays.
-      if (gone > 64 && gone * 2 > stretch.items.length) stretch.items.splice(0, gone);
+      if (gone > 64 && gone * 2 > stretch.items.length) {
+        stretch.items.splice(0, gone);
+        stretch.alike = undefined;
+      }
       return stretch.items;
     }
-    const loaded = { windowMs, items: load(now - windowMs) };
+    const loaded: Stretch<T> = { windowMs, items: load(now - windowMs), alike: undefined };
     known.set(key, loaded);
     return loaded.items;
   }
@@ -310,6 +329,49 @@ interface Stretch<T> {
   /** How far back it was loaded, and is kept. */
   readonly windowMs: number;
   readonly items: T[];
+  /** Of calls: those with the same inputs by their key; made when first asked for, and again when old ones were cut. */
+  alike: Map<string, Alike> | undefined;
+}
+
+/** Calls with the same inputs, oldest first: when each was made, and until when its inputs are kept. */
+interface Alike {
+  readonly at: Instant[];
+  readonly until: Instant[];
+  /** Those before this place are kept no more. */
+  gone: number;
+  /** Whether each is kept at least as long as those before it: always, unless a policy has shortened a window. */
+  inOrder: boolean;
+}
+
+function alikeIn(items: readonly Trace[]): Map<string, Alike> {
+  const found = new Map<string, Alike>();
+  for (const trace of items) noteAlike(found, trace);
+  return found;
+}
+
+function noteAlike(found: Map<string, Alike>, { at, kept, keptUntil }: Trace): void {
+  if (kept === null) return;
+  const until = keptUntil ?? Number.POSITIVE_INFINITY;
+  // Two limits on loops may ask for the same key: it is still one call.
+  for (const key of kept.loopKeys.length > 1 ? new Set(kept.loopKeys) : kept.loopKeys) {
+    const alike = found.get(key) ?? { at: [], until: [], gone: 0, inOrder: true };
+    alike.inOrder &&= until >= (alike.until.at(-1) ?? until);
+    alike.at.push(at);
+    alike.until.push(until);
+    found.set(key, alike);
+  }
+}
+
+function nthKept(alike: Alike, nth: number, now: Instant): Instant | undefined {
+  const { at, until } = alike;
+  // A session's clock never goes back: what is kept no more never is again.
+  while (alike.gone < until.length && (until[alike.gone] ?? now) <= now) alike.gone++;
+  if (alike.inOrder) return at.length - alike.gone < nth ? undefined : at[at.length - nth];
+  let left = nth;
+  for (let place = at.length - 1; place >= alike.gone; place--) {
+    if ((until[place] ?? now) > now && --left === 0) return at[place];
+  }
+  return undefined;
 }
 
 const madeAt = ({ at }: Trace): Instant => at;

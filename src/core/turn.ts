@@ -1,4 +1,4 @@
-import { apply, type Book, balancesOf, type Effect, expiredBy, type Matter, type Pending } from "./book.ts";
+import { apply, type Book, balancesOf, type Effect, type Matter, type Pending } from "./book.ts";
 import type { Balance, EntryMark, Reservation } from "./decision.ts";
 import type { Sha256 } from "./digest.ts";
 import { type AccountMovement, type Entry, type EntryDraft, type EntryKind, type Payload, seal } from "./entry.ts";
@@ -28,7 +28,7 @@ export function openTurn(book: Book, clock: Instant, tools: Pick<Turn, "sha256" 
   const now = Math.max(clock, book.clock, beganAt(book.shares));
   const turn: Turn = { book, now, effects: [], sha256: tools.sha256, fresh: tools.fresh };
   book.trail.begin();
-  const due = expiredBy(book, now);
+  const due = book.pending.takeExpired(now);
   if (now > book.clock) happen(turn, { kind: "clock", at: now });
   for (const pending of due) expire(turn, pending);
   return turn;

@@ -14,10 +14,12 @@ export const countWithin = (log: HitLog, windowMs: number, now: Instant): number
  * Waiting that long is enough and nothing shorter is.
  */
 export function waitMs(log: HitLog, max: number, windowMs: number, now: Instant): number | null {
-  if (max === 0) return null;
-  const blocking = log[log.length - max];
-  return blocking === undefined ? 0 : Math.max(0, blocking + windowMs - now);
+  return max === 0 ? null : waitFor(log[log.length - max], windowMs, now);
 }
+
+/** How long until the call made at `blocking` has left the window; 0 where there is none. */
+export const waitFor = (blocking: Instant | undefined, windowMs: number, now: Instant): number =>
+  blocking === undefined ? 0 : Math.max(0, blocking + windowMs - now);
 
 /** How long until the oldest call that still counts leaves the window; 0 when none counts. */
 export function resetMs(log: HitLog, windowMs: number, now: Instant): number {

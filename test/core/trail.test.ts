@@ -42,6 +42,48 @@ class Table implements TrailSource {
   }
 }
 
+describe("calls with the same inputs", () => {
+  const step = fc.record({
+    wait: fc.nat({ max: 8 }),
+    action: fc.constantFrom("a", "b"),
+    keys: fc.constantFrom<readonly string[]>([], ["k"], ["l"], ["k", "k"], ["k", "l"]),
+    keptFor: fc.option(fc.nat({ max: 20 }), { nil: null, freq: 6 }),
+    isKept: fc.boolean(),
+    window: fc.constantFrom(3, 10, 40),
+    nth: fc.integer({ min: 1, max: 5 }),
+    forks: fc.boolean(),
+  });
+
+  it("are found by their number from the newest on, as if all were looked through, whatever windows were asked for before", () => {
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 150 }), fc.boolean(), (steps, isStored) => {
+        const table = isStored ? new Table() : null;
+        let trail = new Trail(table);
+        const all: Trace[] = [];
+        let now = 0;
+        for (const [n, { wait, action, keys, keptFor, isKept, window, nth, forks }] of steps.entries()) {
+          now += wait;
+          if (forks) trail = trail.fork();
+          trail.begin();
+          const kept = isKept || keys.length > 0 ? { paths: [], loopKeys: keys } : null;
+          const trace = traceOf(n, action, now, { kept, keptUntil: keptFor === null ? null : now + keptFor });
+          trail.add(trace);
+          table?.traces.set(trace.id, trace);
+          all.push(trace);
+          const alike = all.filter(
+            (one) => one.action === "a" && one.kept?.loopKeys.includes("k") && (one.keptUntil === null || one.keptUntil > now),
+          );
+          const wanted = alike.at(-nth)?.at;
+          const got = trail.nthAlike("a", "k", nth, window, now);
+          // Beyond the window it may answer with what it still remembers, or not.
+          if (wanted !== undefined && wanted > now - window) expect(got).toBe(wanted);
+          else expect(got === undefined || got <= now - window).toBe(true);
+        }
+      }),
+    );
+  });
+});
+
 describe("a window of the past", () => {
   it("holds what was made less than its length ago, oldest first", () => {
     for (const source of [null, new Table()]) {

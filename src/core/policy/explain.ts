@@ -1,5 +1,5 @@
 import type { ASTNode } from "@marcbachmann/cel-js";
-import { accountOf, type Book, hitsOf, limitsFor, logOf, pendingOf, sharedRate, spentOf } from "../book.ts";
+import { accountOf, type Book, hitsOf, limitsFor, logOf, sharedRate, spentOf } from "../book.ts";
 import { type Ask, type Judgement, judge } from "../conclude.ts";
 import type { Reason } from "../decision.ts";
 import {
@@ -201,7 +201,7 @@ function repetitionFacts({ book, request, now }: Question, { loops, retries }: F
 function useFacts({ book, request, now }: Question, { concurrency, rates }: Findings): readonly Fact[] {
   return [
     ...concurrency.map(
-      ({ pattern, max }): Fact => ({ rule: pointer("concurrency", pattern), says: `${pendingOf(book, pattern)} of ${max} in progress` }),
+      ({ pattern, max }): Fact => ({ rule: pointer("concurrency", pattern), says: `${book.pending.count(pattern)} of ${max} in progress` }),
     ),
     ...rates.map((rate): Fact => {
       const shared = sharedRate(rate);
