@@ -251,10 +251,121 @@ export interface Decision {
   readonly advice: readonly Json[];
   /** What a policy that only observes would have refused it for. */
   readonly warnings: readonly Reason[];
-  readonly approval: { readonly id: string; readonly url: string; readonly expires_at: string } | null;
+  /** Of a hold the approval that it waits for; `status` where a decision is read later. */
+  readonly approval: { readonly id: string; readonly url: string; readonly expires_at: string; readonly status?: ApprovalStatus } | null;
   /** The answer is an earlier one, and since then a kill or a pause has come into force: the action must not be run. */
   readonly superseded?: Superseded;
   readonly entry: EntryMark;
+}
+
+export type ApprovalStatus = "pending" | "info_requested" | "approved" | "rejected" | "expired" | "cancelled" | "consumed";
+
+/** What a person made of a request. To use it, the agent sends exactly that. */
+export interface ApprovalEdits {
+  readonly inputs?: Json | undefined;
+  readonly resource?: { readonly type: string; readonly id: string } | undefined;
+  readonly estimate_usd?: UsdInput | undefined;
+}
+
+export interface ApprovalAnswer {
+  readonly subject: string;
+  readonly decision: "approve" | "reject" | "request_info" | "respond" | "cancel";
+  readonly note: string | null;
+  readonly at: string;
+}
+
+/** Everything that a person needs to decide, and what became of it. */
+export interface Approval {
+  readonly id: string;
+  readonly status: ApprovalStatus;
+  readonly decision_id: string;
+  readonly session: string;
+  readonly run: string;
+  readonly agent: string;
+  readonly action: string;
+  readonly resource: { readonly type: string; readonly id: string } | null;
+  /** Redacted; `null`: none were sent, or what the policy keeps nothing of is over. */
+  readonly inputs: Json;
+  /** Names exactly what is asked for. Whoever answers says it again. */
+  readonly action_digest: string;
+  readonly estimate_usd: string;
+  readonly tags: readonly string[];
+  readonly risk_level: RiskLevel | null;
+  readonly policy: PolicyRef;
+  readonly rule: string | null;
+  readonly reason: { readonly code: ReasonCode; readonly message: string };
+  readonly rationale: string | null;
+  readonly confidence: number | null;
+  readonly sources: readonly { readonly source: string; readonly version?: string | undefined }[];
+  readonly parents: readonly string[];
+  readonly model: { readonly provider?: string | undefined; readonly name: string; readonly version?: string | undefined } | null;
+  /** As they stood when it was asked. */
+  readonly budgets: readonly Balance[];
+  readonly opened_at: string;
+  /** So long it waits for an answer; once it is approved, so long it may be used. */
+  readonly expires_at: string;
+  readonly on_expiry: string;
+  /** Whose token asked. */
+  readonly requester: { readonly kind: TokenKind; readonly subject: string };
+  readonly quorum: { readonly needed: number; readonly approved: number };
+  /** Each of these groups must have approved; none: whoever may approve at all. */
+  readonly approvers: readonly { readonly subjects: readonly string[]; readonly scopes: readonly string[]; readonly satisfied: boolean }[];
+  /** The agent's owner must not be among those who approve. */
+  readonly four_eyes: boolean;
+  readonly answers: readonly ApprovalAnswer[];
+  readonly edits: ApprovalEdits | null;
+  /** Which people it was shown to, and when first. */
+  readonly seen: readonly { readonly subject: string; readonly at: string }[];
+  /** When it was approved or rejected. */
+  readonly answered_at: string | null;
+  readonly waited_ms: number | null;
+  /** The decision that it allowed. */
+  readonly used_by: string | null;
+}
+
+export interface ApprovalPage extends Page<Approval> {
+  /** How many there are of each status, whatever the page shows. */
+  readonly counts: { readonly [status in ApprovalStatus]: number };
+}
+
+export interface ApprovalDecideRequest {
+  readonly decision: "approve" | "reject" | "request_info";
+  readonly note?: string | undefined;
+  /** The one shown. */
+  readonly action_digest: string;
+  readonly edits?: ApprovalEdits | undefined;
+}
+
+export interface ApprovalBatchRequest {
+  readonly answers: readonly (Omit<ApprovalDecideRequest, "edits"> & { readonly id: string })[];
+}
+
+export interface ApprovalBatch {
+  readonly items: readonly (
+    | { readonly id: string; readonly approval: Approval }
+    | { readonly id: string; readonly problem: { readonly status: number; readonly code: string; readonly detail: string } }
+  )[];
+}
+
+/** How people answer. */
+export interface ApprovalSignals {
+  readonly from: string;
+  readonly to: string;
+  readonly approved: number;
+  readonly rejected: number;
+  /** Of all answers; `null`: there were none. */
+  readonly approve_ratio: number | null;
+  /** From asking to the answer. */
+  readonly median_seconds: number | null;
+  readonly people: readonly {
+    readonly subject: string;
+    readonly answers: number;
+    readonly approve_ratio: number;
+    readonly median_seconds: number;
+    readonly most_in_an_hour: number;
+  }[];
+  readonly pending: number;
+  readonly oldest_pending_at: string | null;
 }
 
 /** What has come into force since a decision was allowed. */
