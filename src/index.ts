@@ -7,6 +7,8 @@ export { SessionAuthority } from "./authority/session_authority.ts";
 export { TenantAuthority } from "./authority/tenant_authority.ts";
 export { TenantFeed } from "./ledger/tenant_feed.ts";
 export { TenantLedger } from "./ledger/tenant_ledger.ts";
+export { Courier } from "./webhooks/courier.ts";
+export { TenantWebhooks } from "./webhooks/tenant_webhooks.ts";
 
 const app = createApp<Env>({ ports: openPorts });
 

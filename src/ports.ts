@@ -9,6 +9,7 @@ import { openIdentity } from "./identity/identity.ts";
 import { openLedger } from "./ledger/ledger.ts";
 import { openEvents } from "./ledger/tenant_feed.ts";
 import { genaiPrices } from "./prices/prices.ts";
+import { openWebhooks } from "./webhooks/webhooks.ts";
 
 /** Ports by environment: they hold bindings and values that requests may share, never anything of one request. */
 const known = new WeakMap<Env, Ports>();
@@ -25,6 +26,7 @@ export function openPorts(env: Env): Ports {
     ledger: openLedger(env),
     directory,
     events: openEvents(env),
+    webhooks: openWebhooks(env),
     policies: openPolicyCache(new PolicyMemory(), tenants, sha256),
     prices: genaiPrices,
     identity: openIdentity(env, {

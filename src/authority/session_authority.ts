@@ -1,8 +1,9 @@
 import { DurableObject } from "cloudflare:workers";
+import { type Answering, type Approval, type ApprovalStatus, answer, cancel, cancelAll, noteSeen, respond } from "../core/approvals.ts";
 import { decideAll, type Member } from "../core/batch.ts";
 import type { Book } from "../core/book.ts";
 import type { Ask } from "../core/conclude.ts";
-import type { Settlement } from "../core/decision.ts";
+import type { DecisionState, Settlement } from "../core/decision.ts";
 import type { Digest } from "../core/digest.ts";
 import type { PresentedApproval, TenantWord } from "../core/gates.ts";
 import type { ApprovalId, DecisionId, RunId } from "../core/ids.ts";
@@ -18,7 +19,10 @@ import { beganAt, type Draw, draw, hear, holdsAnything, holdsTooMuch, rollSpans,
 import type { Instant } from "../core/time.ts";
 import { happen, openTurn, record, signature, type Turn } from "../core/turn.ts";
 import type {
+  AnswerApproval,
   Answered,
+  ApprovalRead,
+  ApprovalTold,
   DecideCall,
   DecideReply,
   DecisionRead,
@@ -67,6 +71,10 @@ const GIVE_BACK_PATIENCE_MS = 250;
 const TELL_MS = 5_000;
 /** So often a decision asks for what others take before it. */
 const MOST_ASKS = 4;
+/** So long a hold, or an answer to one, waits for the tenant's desk to know of it. */
+const DESK_PATIENCE_MS = 500;
+/** Approvals that the tenant is told of at once. */
+const MOST_TOLD = 50;
 /** An entry that says that this session obeys is shipped sooner than others: somebody watches for it. */
 const OBEYED_DELAY_MS = 700;
 
@@ -96,6 +104,8 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   /** Who waits for what the tenant must give first. */
   #thirsty: Thirsty[] = [];
   #asking = false;
+  /** Who waits for news of an approval. */
+  readonly #watchers = new Map<ApprovalId, Set<() => void>>();
   /** What the tenant told before the session was open. */
   #early: Lease | null = null;
   #shipSoon: Promise<void> | null = null;
@@ -165,6 +175,8 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     if (!reply.ok) return { kind: "other", reply };
     if (reply.value.kind === "policy_moved") return { kind: "other", reply: ok(reply.value) };
     const { decisions } = reply.value;
+    // Where a person is asked, the person's desk knows of it when the agent does.
+    if (decisions.some(({ answer }) => answer.verdict === "hold")) await this.#deskHears();
     return {
       kind: "decided",
       texts: decisions.map(({ answer }) => this.#store.textOf(answer)),
@@ -212,13 +224,86 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   }
 
   async readDecision(principal: Principal, id: DecisionId, waitMs: number): Reply<DecisionRead> {
-    const read = () => this.#take(principal, (turn) => this.#readDecision(turn.now, id));
-    const first = await read();
-    if (!first.ok || first.value.state !== "held" || waitMs <= 0) return first;
-    // Nothing but its expiry ends a hold as yet: sleep until then, or as long as the caller will wait.
-    const untilExpiry = (first.value.decision.approval?.expiresAt ?? 0) - Date.now();
-    await scheduler.wait(Math.max(1, Math.min(waitMs, untilExpiry)));
-    return read();
+    const read = () => this.#take(principal, () => this.#readDecision(id));
+    const until = Date.now() + waitMs;
+    for (;;) {
+      const found = await read();
+      const approval = found.ok && found.value.state === "held" && found.value.approval === "pending" ? found.value.decision.approval : null;
+      const leftMs = until - Date.now();
+      if (approval === null || leftMs <= 0) return found;
+      const untilExpiry = (this.#readBook().approvals.get(approval.id)?.expiresAt ?? 0) - Date.now();
+      await this.#untilAnswered(approval.id, Math.max(1, Math.min(leftMs, untilExpiry)));
+    }
+  }
+
+  /** Waits until something happens to an approval, or so long. */
+  async #untilAnswered(id: ApprovalId, mostMs: number): Promise<void> {
+    const alarmClock = new AbortController();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const watchers = this.#watchers.get(id) ?? new Set();
+    watchers.add(resolve);
+    this.#watchers.set(id, watchers);
+    await Promise.race([promise, scheduler.wait(mostMs, { signal: alarmClock.signal }).catch(() => undefined)]);
+    alarmClock.abort();
+    watchers.delete(resolve);
+    if (watchers.size === 0) this.#watchers.delete(id);
+  }
+
+  readApproval(principal: Principal, id: ApprovalId): Reply<ApprovalRead> {
+    return this.#take(principal, (turn) => {
+      const found = this.#findApproval(turn.book, id);
+      if (found === null) return err(noSuchApproval(id));
+      return ok({ ...found, approval: noteSeen(turn, found.approval, principal) });
+    });
+  }
+
+  answerApproval({ id, by, said }: AnswerApproval): Reply<Answered<ApprovalRead>> {
+    return this.#settleApproval(by.principal, id, (turn, approval) => answer(turn, approval, by, said));
+  }
+
+  respondApproval(principal: Principal, id: ApprovalId, response: string): Reply<Answered<ApprovalRead>> {
+    return this.#settleApproval(principal, id, (turn, approval) => respond(turn, approval, principal, response));
+  }
+
+  cancelApproval(principal: Principal, id: ApprovalId, why: string | null): Reply<Answered<ApprovalRead>> {
+    return this.#settleApproval(principal, id, (turn, approval) => cancel(turn, approval, principal, why));
+  }
+
+  async #settleApproval(principal: Principal, id: ApprovalId, step: (turn: Turn, approval: Approval) => Answering): Reply<Answered<ApprovalRead>> {
+    const settled = await this.#take(principal, (turn): Result<Answered<ApprovalRead>, Refusal> => {
+      const found = this.#findApproval(turn.book, id);
+      if (found === null) return err(noSuchApproval(id));
+      const told = step(turn, found.approval);
+      return told.ok ? ok({ answer: { ...found, approval: told.value.approval }, replayed: told.value.replayed }) : told;
+    });
+    await this.#deskHears();
+    return settled;
+  }
+
+  /** As it stands in the book, where it is open; else as it was closed. */
+  #findApproval(book: Book, id: ApprovalId): ApprovalRead | null {
+    const stored = this.#store.findApproval(id);
+    if (stored === null) return null;
+    return { session: book.session, agent: book.agent, approval: book.approvals.get(id) ?? stored.approval, card: stored.card };
+  }
+
+  /** Lets the tenant know what became of approvals, for as long as a person would not mind; the alarm tells it again. */
+  async #deskHears(): Promise<void> {
+    await Promise.race([this.#tellDesk().catch(() => this.#wakeBy(Date.now() + SHIP_ALARM_MS)), scheduler.wait(DESK_PATIENCE_MS)]);
+  }
+
+  async #tellDesk(): Promise<void> {
+    for (let untold = this.#untold(); untold.length > 0; untold = this.#untold()) {
+      await this.#tenant(this.#readBook().tenant).noteApprovals(untold);
+      this.#store.setApprovalsTold(untold.map(({ approval, version }) => ({ id: approval.id, version })));
+    }
+  }
+
+  #untold(): readonly ApprovalTold[] {
+    const { session, agent } = this.#readBook();
+    return this.#store
+      .untoldApprovals(MOST_TOLD)
+      .map((stored) => ({ session, agent, approval: stored.approval, card: stored.card, version: stored.version }));
   }
 
   openRun(principal: Principal, run: RunId): Reply<Answered<{ readonly id: RunId }>> {
@@ -247,6 +332,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     const closed = await this.#take(principal, (turn) => {
       if (!turn.book.closed) {
         happen(turn, { kind: "session_closed" });
+        cancelAll(turn);
         record(turn, "session", { principal: signature(principal), details: { event: "closed" } }, null);
       }
       return ok(this.#readSession(turn));
@@ -307,6 +393,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       const expired = await this.#enqueue(() => ok(null), false);
       if (!expired.ok) return;
       await this.ship();
+      await this.#tellDesk();
       const isClosed = this.#readBook().closed;
       if (isClosed) await this.#tellTenant();
       if ((isClosed || this.#hasLapsed()) && holdsAnything(this.#readBook().shares)) {
@@ -362,7 +449,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
         principal: call.principal,
         evaluation: underLease(evaluation, call.under, lease),
         lease,
-        presented: this.#presented(request.approval, turn.now),
+        presented: this.#presented(request.approval),
         conditions: this.#conditions,
         budget,
         tenant,
@@ -505,7 +592,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   /** One transaction for a group. Answers `false` when it was rolled back: a law broke for one of them, and each must be tried by itself. */
   #takeTurn(group: readonly Waiting[], refuse?: (fault: unknown) => void): boolean {
     try {
-      const answers = this.ctx.storage.transactionSync(() => {
+      const { answers, changed } = this.ctx.storage.transactionSync(() => {
         const turn = openTurn(this.#readBook(), Date.now(), TOOLS);
         this.#store.write(turn);
         this.#store.lookUp(group.flatMap(({ ids }) => ids));
@@ -517,9 +604,11 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
         this.#store.writeTotals(turn.book);
         // Nothing is decided any more once a session is over, so no rule looks back.
         this.#store.forgetKept(turn.book.closed ? Number.POSITIVE_INFINITY : turn.now);
-        return attempted;
+        return { answers: attempted, changed: this.#store.takeApprovalsChanged() };
       });
       // Point of no return: money and record stand.
+      for (const id of changed) for (const resolve of this.#watchers.get(id) ?? []) resolve();
+      if (changed.size > 0) this.#wakeBy(Date.now() + SHIP_ALARM_MS);
       for (const { waiting, answer } of answers) {
         if (typeof answer === "function") answer();
         else this.#thirsty.push({ waiting, shorts: answer });
@@ -556,11 +645,11 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
 
   /** When something must be done though nobody asks. */
   #dueAt(): Instant {
-    const { pending, shares, closed } = this.#readBook();
+    const { pending, shares, closed, nextApprovalExpiry } = this.#readBook();
     // Its tenant may not have heard that it is closed.
     const close = closed && !this.#store.readOpening().tenantTold ? Date.now() + SHIP_ALARM_MS : Number.POSITIVE_INFINITY;
     const lapse = !this.#hasLapsed() && holdsAnything(shares) ? (this.#lease?.endsAt ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY;
-    return Math.min(pending.nextExpiry, this.#store.forgetAt, lapse, close);
+    return Math.min(pending.nextExpiry, nextApprovalExpiry, this.#store.forgetAt, lapse, close);
   }
 
   #hasLapsed(): boolean {
@@ -702,23 +791,38 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     };
   }
 
-  /** What becomes of the approval that a request names: as yet nobody answers approvals, so it is open or has expired. */
-  #presented(approval: ApprovalId | null, now: Instant): PresentedApproval {
+  /** What the store knows of an approval that is closed; the book knows of those that are open. */
+  #presented(approval: ApprovalId | null): PresentedApproval {
     if (approval === null) return "none";
-    const expiresAt = this.#store.findApprovalExpiry(approval);
-    if (expiresAt === null) return "unknown";
-    return expiresAt > now ? "open" : "expired";
+    const status = this.#store.findApproval(approval)?.approval.status;
+    switch (status) {
+      case "rejected":
+      case "cancelled":
+      case "expired":
+      case "consumed":
+        return status;
+      case "pending":
+      case "info_requested":
+      case "approved":
+      case undefined:
+        return "unknown";
+    }
   }
 
-  #readDecision(now: Instant, id: DecisionId): Result<DecisionRead, Refusal> {
+  #readDecision(id: DecisionId): Result<DecisionRead, Refusal> {
     const found = this.#store.findDecision(id);
     if (found === null) return err(noSuchDecision(id));
     const { decision, state, reservation, postedMicroUsd, overrunMicroUsd } = found.record;
-    const overdue = state === "held" && decision.approval !== null && decision.approval.expiresAt <= now;
     const standing = state === "pending" ? reservation : decision.reservation;
+    const approval = decision.approval === null ? null : (this.#findApproval(this.#readBook(), decision.approval.id)?.approval ?? null);
     return ok({
-      decision: { ...decision, reservation: standing },
-      state: overdue ? "expired" : state,
+      decision: {
+        ...decision,
+        reservation: standing,
+        approval: approval === null ? decision.approval : { id: approval.id, expiresAt: approval.expiresAt },
+      },
+      approval: approval?.status ?? null,
+      state: state === "held" ? heldState(approval?.status ?? "expired") : state,
       postedMicroUsd,
       overrunMicroUsd,
       superseded: this.#superseded(this.#readBook(), found.record),
@@ -878,5 +982,23 @@ const CROWDED = refusal(
   "authority_unavailable",
   "Too many wait for this session; nothing was done. Ask again with the same id when Retry-After says.",
 );
+
+/** What a held decision has come to, by what became of its approval. */
+function heldState(status: ApprovalStatus): DecisionState {
+  switch (status) {
+    case "pending":
+    case "info_requested":
+    case "approved":
+    case "consumed":
+      return "held";
+    case "rejected":
+    case "cancelled":
+      return "denied";
+    case "expired":
+      return "expired";
+  }
+}
+
+const noSuchApproval = (id: ApprovalId): Refusal => refusal("not_found", `There is no approval "${id}" in this session.`);
 
 const noSuchDecision = (id: DecisionId): Refusal => refusal("not_found", `There is no decision "${id}" in this session.`);

@@ -1,3 +1,4 @@
+import { type Approval, isOpen } from "../core/approvals.ts";
 import { assert } from "../core/assert.ts";
 import { type Account, type Book, type Decided, type Effect, EMPTY_ACCOUNT, emptyBook, type Matter, type Settled } from "../core/book.ts";
 import type { Balance, Decision, DecisionState, Settlement } from "../core/decision.ts";
@@ -5,6 +6,7 @@ import { CHAIN_START, type SealedEntry } from "../core/entry.ts";
 import { matchesGlob } from "../core/glob.ts";
 import type { ApprovalId, DecisionId, RunId, SessionId } from "../core/ids.ts";
 import { insertsOf, type Stored } from "../core/insert.ts";
+import type { JsonValue } from "../core/json.ts";
 import { microUsdOf } from "../core/money.ts";
 import type { Limit } from "../core/policy/findings.ts";
 import type { DecisionRecord } from "../core/settle.ts";
@@ -12,7 +14,7 @@ import { noPermits, noShares, type Permits, type Piece, permitKey, type Shares, 
 import type { Instant } from "../core/time.ts";
 import { type Kept, type Trace, Trail, withOutputs } from "../core/trail.ts";
 import type { Turn } from "../core/turn.ts";
-import type { Lease, SessionOpened } from "../flow/ports.ts";
+import type { ApprovalCard, Lease, SessionOpened } from "../flow/ports.ts";
 import { OUTBOX_TABLE, type Outbox } from "./outbox.ts";
 import { bringTables, type SchemaStep } from "./tables.ts";
 
@@ -139,10 +141,19 @@ const STEPS: readonly SchemaStep[] = [
     FROM decisions_by_id ORDER BY json_extract(answer, '$.entry.seq');
   DROP TABLE decisions_by_id;
   CREATE INDEX pending ON decisions (expires_at) WHERE state = 'pending';
-  CREATE UNIQUE INDEX approvals ON decisions (approval) WHERE approval IS NOT NULL;
   CREATE INDEX trail ON decisions (action, at) WHERE at IS NOT NULL;
   CREATE INDEX failures ON decisions (action, ended_at) WHERE outcome = 'error';
   CREATE INDEX kept ON decisions (kept_until) WHERE kept IS NOT NULL;
+  CREATE TABLE approvals (
+    id TEXT PRIMARY KEY,
+    status TEXT NOT NULL CHECK (status IN ('pending', 'info_requested', 'approved', 'rejected', 'expired', 'cancelled', 'consumed')),
+    approval TEXT NOT NULL,
+    card TEXT NOT NULL,
+    version INTEGER NOT NULL CHECK (version > 0),
+    told INTEGER NOT NULL DEFAULT 0 CHECK (told >= 0)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX open_approvals ON approvals (status) WHERE status IN ('pending', 'info_requested', 'approved');
+  CREATE INDEX untold_approvals ON approvals (id) WHERE told < version;
   `,
 ];
 
@@ -168,6 +179,13 @@ export interface Opening {
   readonly tenantTold: boolean;
 }
 
+/** An approval as it is stored. `version` grows with every change. */
+export interface ApprovalStored {
+  readonly approval: Approval;
+  readonly card: ApprovalCard;
+  readonly version: number;
+}
+
 /** What a session's object keeps: the second guard on its money. Every write is inside the caller's transaction. */
 export class SessionStore {
   readonly #sql: SqlStorage;
@@ -185,6 +203,7 @@ export class SessionStore {
   readonly #sealed: SealedEntry[] = [];
   /** What a turn was told to look up, as it stands in the table; `null`: it is not there. */
   readonly #looked = new Map<DecisionId, DecisionRow | null>();
+  #approvalsChanged = new Set<ApprovalId>();
   readonly #hits = new Map<string, { readonly at: Instant; count: number; readonly keepMs: number }>();
 
   constructor(sql: SqlStorage, outbox: Outbox) {
@@ -283,6 +302,13 @@ export class SessionStore {
         pieces: piecesOf(pending.pieces),
       });
     }
+    for (const row of this.#sql.exec<ApprovalRow>(
+      "SELECT approval, card, version FROM approvals WHERE status IN ('pending', 'info_requested', 'approved')",
+    )) {
+      const { approval } = approvalOfRow(row);
+      book.approvals.set(approval.id, approval);
+      book.nextApprovalExpiry = Math.min(book.nextApprovalExpiry, approval.expiresAt);
+    }
     for (const alert of this.#sql.exec<{ account: string; millionths: number }>("SELECT account, millionths FROM alerts")) {
       book.alerted.set(alert.account, alert.millionths);
     }
@@ -341,11 +367,45 @@ export class SessionStore {
     return { record, fingerprint: row.fingerprint };
   }
 
-  /** When an approval that was asked for here expires; `null` when none of this id was. */
-  findApprovalExpiry(id: ApprovalId): Instant | null {
-    this.#writeDecided();
-    const row = this.#sql.exec<{ answer: string }>("SELECT answer FROM decisions WHERE approval = ?", id).toArray()[0];
-    return row === undefined ? null : (this.#known(row.answer).approval?.expiresAt ?? null);
+  /** An approval that was asked for here, open or closed, with what people are shown of it; `null` when none of this id was. */
+  findApproval(id: ApprovalId): ApprovalStored | null {
+    const row = this.#sql.exec<ApprovalRow>("SELECT approval, card, version FROM approvals WHERE id = ?", id).toArray()[0];
+    return row === undefined ? null : approvalOfRow(row);
+  }
+
+  /** Approvals of which the tenant has not confirmed the newest version, some at a time. */
+  untoldApprovals(most: number): readonly ApprovalStored[] {
+    return this.#sql
+      .exec<ApprovalRow>("SELECT approval, card, version FROM approvals WHERE told < version ORDER BY id LIMIT ?", most)
+      .toArray()
+      .map(approvalOfRow);
+  }
+
+  /** The tenant has these versions. */
+  setApprovalsTold(told: readonly { readonly id: ApprovalId; readonly version: number }[]): void {
+    for (const { id, version } of told) this.#sql.exec("UPDATE approvals SET told = max(told, ?) WHERE id = ?", version, id);
+  }
+
+  /** Which approvals were written since this was last asked. */
+  takeApprovalsChanged(): ReadonlySet<ApprovalId> {
+    const changed = this.#approvalsChanged;
+    if (changed.size > 0) this.#approvalsChanged = new Set();
+    return changed;
+  }
+
+  #writeApproval(approval: Approval, card: JsonValue | null): void {
+    this.#approvalsChanged.add(approval.id);
+    this.#sql.exec(
+      `INSERT INTO approvals (id, status, approval, card, version) VALUES (?, ?, ?, ?, 1)
+       ON CONFLICT (id) DO UPDATE SET status = excluded.status, approval = excluded.approval, version = version + 1`,
+      approval.id,
+      approval.status,
+      JSON.stringify(approval),
+      JSON.stringify(card),
+    );
+    // Of what the policy keeps no inputs they are there while somebody may have to look at them, and no longer.
+    if (!isOpen(approval) && (approval.redaction?.storeInputs ?? "full") !== "full")
+      this.#sql.exec("UPDATE approvals SET card = json_set(card, '$.inputs', json('null')) WHERE id = ?", approval.id);
   }
 
   /** The fingerprint of the body that an idempotency key was first used with. */
@@ -406,6 +466,9 @@ export class SessionStore {
           break;
         case "hit":
           this.#count(effect);
+          break;
+        case "approval":
+          this.#writeApproval(effect.approval, effect.card);
           break;
         case "recorded":
           this.#sealed.push(effect.sealed);
@@ -690,6 +753,15 @@ type TraceRow = {
   posted_micro_usd: number;
   run: string;
 };
+
+type ApprovalRow = { approval: string; card: string; version: number };
+
+/** Both texts are our own, written by `#writeApproval`. */
+const approvalOfRow = ({ approval, card, version }: ApprovalRow): ApprovalStored => ({
+  approval: JSON.parse(approval) as Approval,
+  card: JSON.parse(card) as ApprovalCard,
+  version,
+});
 
 type PendingRow = { id: string; answer: string; matter: string; reserved_micro_usd: number; expires_at: number; pieces: string | null };
 

@@ -1,10 +1,11 @@
 import { DurableObject } from "cloudflare:workers";
 import { alertText, millionthsOf, reached } from "../core/alerts.ts";
+import type { ApprovalStatus } from "../core/approvals.ts";
 import { assert } from "../core/assert.ts";
 import { BUDGET_WINDOWS, type BudgetWindow, stretchAt } from "../core/calendar.ts";
 import type { Digest } from "../core/digest.ts";
 import { type EntryDraft, type EntryKind, seal } from "../core/entry.ts";
-import type { SessionId, TokenId } from "../core/ids.ts";
+import type { ApprovalId, SessionId, TokenId } from "../core/ids.ts";
 import { canonicalJson, type JsonValue } from "../core/json.ts";
 import { microUsdOf, ZERO_USD } from "../core/money.ts";
 import { policyDigest } from "../core/policy/digest.ts";
@@ -21,6 +22,10 @@ import { signature } from "../core/turn.ts";
 import type {
   AccountStanding,
   Answered,
+  ApprovalFilter,
+  ApprovalRead,
+  ApprovalSignals,
+  ApprovalTold,
   EffectivePolicy,
   EntitiesRead,
   EntityRef,
@@ -41,7 +46,9 @@ import type {
   Settings,
   TokenRecord,
   TokenRow,
+  WebhookNote,
 } from "../flow/ports.ts";
+import { DeskStore } from "./desk_store.ts";
 import { issuerKey, originKey } from "./directory.ts";
 import { type AuthorityEnv, sessionObjectName } from "./env.ts";
 import { IssuerStore } from "./issuer_store.ts";
@@ -73,8 +80,8 @@ const MOST_ISSUERS = 16;
 const MOST_FOREIGN_REVOKED = 1_000;
 /** So many sessions are named in an entry. */
 const MOST_NAMED = 100;
-/** How long accounts of stretches that have ended are kept. */
-const KEPT_MS: { readonly [W in BudgetWindow]: number } = { hour: 3 * 3_600_000, day: 3 * 86_400_000, month: 93 * 86_400_000, total: 0 };
+/** How long accounts of stretches that have ended are kept: longer than any clock of a session that draws of them is behind. */
+const KEPT_MS: { readonly [W in BudgetWindow]: number } = { hour: 24 * 3_600_000, day: 3 * 86_400_000, month: 93 * 86_400_000, total: 0 };
 
 type Outcome<T> = Result<T, Refusal>;
 
@@ -89,6 +96,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
   readonly #pools: PoolStore;
   readonly #settings: SettingsStore;
   readonly #issuers: IssuerStore;
+  readonly #desk: DeskStore;
   /** Sessions that are being asked to give back. */
   readonly #recalls = new Map<SessionId, Promise<void>>();
   /** What is in force, by the versions that it comes of, until anything changes. */
@@ -110,6 +118,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     this.#pools = new PoolStore(ctx.storage.sql);
     this.#settings = new SettingsStore(ctx.storage.sql);
     this.#issuers = new IssuerStore(ctx.storage.sql);
+    this.#desk = new DeskStore(ctx.storage.sql);
     if (this.#exists()) ctx.storage.transactionSync(() => this.#store.upgrade());
   }
 
@@ -241,6 +250,41 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
         row.state === "active" ? { ...row, state: stateUnder(orders, { tenant, session: row.id, agent: row.agent }) } : row;
       return ok({ ...rows.value, items: rows.value.items.map(seen) });
     });
+  }
+
+  // Approvals
+
+  /** Takes what a session tells of its approvals. */
+  noteApprovals(told: readonly ApprovalTold[]): void {
+    if (!this.#exists()) return;
+    this.ctx.storage.transactionSync(() => {
+      for (const one of told) this.#desk.note(one);
+      this.#desk.clear(Date.now());
+    });
+  }
+
+  /** Which session asked, and whom the tenant has on file as the owner of its agent. */
+  findApproval(id: ApprovalId): Outcome<{ readonly session: SessionId; readonly agent: string; readonly owner: string | null }> {
+    return this.#known(() => {
+      const found = this.#desk.find(id);
+      if (found === null) return err(refusal("not_found", `There is no approval "${id}".`));
+      const owner = this.#store.findEntity({ type: "agent", id: found.agent })?.properties.owner;
+      return ok({ ...found, owner: typeof owner === "string" ? owner : null });
+    });
+  }
+
+  listApprovals(
+    filter: ApprovalFilter,
+    page: PageQuery,
+  ): Outcome<PageOf<ApprovalRead> & { readonly counts: { readonly [status in ApprovalStatus]: number } }> {
+    return this.#known((now) => {
+      const listed = this.#desk.list(filter, page, now);
+      return listed.ok ? ok({ ...listed.value, counts: this.#desk.counts(filter, now) }) : listed;
+    });
+  }
+
+  approvalSignals(from: Instant, to: Instant): Outcome<ApprovalSignals> {
+    return this.#known((now) => ok(this.#desk.signals(from, to, now)));
   }
 
   // Interventions
@@ -617,6 +661,18 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     if (!this.#exists()) return false;
     if (issuer === undefined) return this.#store.findToken(tokenId)?.revokedAt === null;
     return this.#issuers.inForce().includes(issuer) && !this.#issuers.isRevoked(tokenId);
+  }
+
+  // Webhooks
+
+  /** Puts on record what was done to webhooks: each once, by its number, however often it is told. */
+  recordWebhooks(notes: readonly WebhookNote[]): Outcome<null> {
+    return this.#known(() => {
+      const known = this.#store.webhookNotes();
+      for (const { principal, details } of notes.filter(({ seq }) => seq > known)) this.#record("policy", principal, details);
+      this.#store.hearWebhookNotes(Math.max(known, ...notes.map(({ seq }) => seq)));
+      return ok(null);
+    });
   }
 
   // Entries

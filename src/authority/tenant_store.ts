@@ -20,6 +20,7 @@ import type {
   TokenRow,
 } from "../flow/ports.ts";
 import { CURSORS, parseCursor } from "./cursor.ts";
+import { DESK_TABLES } from "./desk_store.ts";
 import { ISSUER_TABLES } from "./issuer_store.ts";
 import { ORDER_TABLES } from "./order_store.ts";
 import { OUTBOX_TABLE, type Outbox } from "./outbox.ts";
@@ -106,6 +107,13 @@ const STEPS: readonly SchemaStep[] = [
   ALTER TABLE policy_versions DROP COLUMN text;
   `,
   `${ORDER_TABLES}${POOL_TABLES}${ISSUER_TABLES}${SETTINGS_TABLES}`,
+  DESK_TABLES,
+  `
+  CREATE TABLE webhook_notes (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    heard INTEGER NOT NULL CHECK (heard >= 0)
+  ) STRICT;
+  `,
 ];
 
 /** A tenant's own row. */
@@ -133,6 +141,15 @@ export class TenantStore {
   constructor(sql: SqlStorage, outbox: Outbox) {
     this.#sql = sql;
     this.#outbox = outbox;
+  }
+
+  /** The number of the last thing done to webhooks that is on record here. */
+  webhookNotes(): number {
+    return this.#sql.exec<{ heard: number }>("SELECT heard FROM webhook_notes").toArray()[0]?.heard ?? 0;
+  }
+
+  hearWebhookNotes(heard: number): void {
+    this.#sql.exec("INSERT INTO webhook_notes (one, heard) VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET heard = excluded.heard", heard);
   }
 
   /** Brings the tables of an object that has some to the newest step. */

@@ -208,6 +208,7 @@ function approvals({ approvals: a }: PolicyDocument, { approvals: b }: PolicyDoc
     ...(a === undefined || b === undefined ? [] : one("/approvals/timeout_seconds", a.timeout_seconds, b.timeout_seconds, () => "different")),
     ...one("/approvals/quorum", a?.quorum, b?.quorum, (before, after) => ((after ?? 1) > (before ?? 1) ? "tighter" : "looser")),
     ...values("/approvals/approvers", a?.approvers ?? [], b?.approvers ?? [], "tighter"),
+    ...one("/approvals/four_eyes", a?.four_eyes, b?.four_eyes, (_, after) => (after === true ? "tighter" : "looser")),
   ];
 }
 

@@ -27,7 +27,7 @@ export type Decided =
 export function decideAll(turn: Turn, members: readonly Member[], semantics: BatchSemantics): Decided {
   const [only] = members;
   if (members.length === 1 && only !== undefined && only.prior === null) {
-    const judgement = judge(turn.book, only.ask, turn.now);
+    const judgement = judge(turn.book, only.ask, turn.now, turn.sha256);
     if (judgement.shorts.length > 0) return { kind: "short", shorts: judgement.shorts };
     return { kind: "decided", answers: [{ answer: conclude(turn, only.ask, judgement, only.fingerprint), replayed: false }] };
   }
@@ -36,7 +36,7 @@ export function decideAll(turn: Turn, members: readonly Member[], semantics: Bat
   const judgements = semantics === "all_or_nothing" ? judgeTogether(turn, members) : null;
   const answers: { answer: Decision; replayed: boolean }[] = [];
   for (const [place, { ask, fingerprint, prior }] of members.entries()) {
-    const answer = prior ?? conclude(turn, ask, judgements?.[place] ?? judge(turn.book, ask, turn.now), fingerprint);
+    const answer = prior ?? conclude(turn, ask, judgements?.[place] ?? judge(turn.book, ask, turn.now, turn.sha256), fingerprint);
     answers.push({ answer, replayed: prior !== null });
     if (semantics === "stop_on_deny" && answer.verdict === "deny") break;
   }
@@ -48,7 +48,7 @@ function judgeTogether(turn: Turn, members: readonly Member[]): readonly (Judgem
   const trial = openTurn(forkBook(turn.book), turn.now, turn);
   let all = true;
   const judgements = members.map(({ ask, fingerprint, prior }) => {
-    const judgement = prior === null ? judge(trial.book, ask, turn.now) : null;
+    const judgement = prior === null ? judge(trial.book, ask, turn.now, turn.sha256) : null;
     if (judgement !== null) conclude(trial, ask, judgement, fingerprint);
     all &&= (prior ?? judgement)?.verdict === "allow";
     return judgement;
@@ -64,7 +64,7 @@ function shortsOf(turn: Turn, members: readonly Member[]): readonly Short[] {
   const found = new Map<string, Short>();
   for (const { ask, fingerprint, prior } of members) {
     if (prior !== null) continue;
-    const judgement = judge(trial.book, ask, turn.now);
+    const judgement = judge(trial.book, ask, turn.now, turn.sha256);
     for (const short of judgement.shorts) {
       const key = short.kind === "money" ? sliceKey(short.limit) : permitKey(short);
       const known = found.get(key);

@@ -1,8 +1,10 @@
+import { type Approval, isOpen } from "./approvals.ts";
 import { assert } from "./assert.ts";
 import type { Balance, Decision, DecisionState, Reservation, Settlement, Verdict } from "./decision.ts";
 import { CHAIN_START, type ChainHead, type SealedEntry } from "./entry.ts";
 import { matchesGlob } from "./glob.ts";
-import type { DecisionId, RunId, SessionId } from "./ids.ts";
+import type { ApprovalId, DecisionId, RunId, SessionId } from "./ids.ts";
+import type { JsonValue } from "./json.ts";
 import { lessUsd, type MicroUsd, microUsdOf, minUsd, ZERO_USD } from "./money.ts";
 import { Pendings } from "./pendings.ts";
 import type { BudgetLimit, Findings, Limit, Path, PolicyRef, RateLimit, SharedLimit } from "./policy/findings.ts";
@@ -147,6 +149,10 @@ export interface Book {
   readonly alerted: Map<string, number>;
   /** What the session spends together with others. */
   readonly shares: Shares;
+  /** Approvals that may still be answered or used, and those that were closed in this turn. */
+  readonly approvals: Map<ApprovalId, Approval>;
+  /** No approval expires before this instant. */
+  nextApprovalExpiry: Instant;
   /** Sums over `actions` by glob, made when first asked for and kept up to date. */
   readonly sums: Map<string, Account>;
 }
@@ -181,6 +187,8 @@ export const emptyBook = ({ run, ...opening }: Opening, trail: Trail): Book => (
   trail,
   alerted: new Map(),
   shares: noShares(opening.openedAt),
+  approvals: new Map(),
+  nextApprovalExpiry: Number.POSITIVE_INFINITY,
   sums: new Map(),
 });
 
@@ -211,6 +219,8 @@ export type Effect =
   | { readonly kind: "run_opened"; readonly run: RunId }
   | { readonly kind: "run_closed"; readonly run: RunId }
   | { readonly kind: "session_closed" }
+  /** `card`: what people are shown, where that is new. */
+  | { readonly kind: "approval"; readonly approval: Approval; readonly card: JsonValue | null }
   | { readonly kind: "recorded"; readonly sealed: SealedEntry };
 
 /** Signed changes in micro-USD. */
@@ -365,6 +375,10 @@ export function apply(book: Book, effect: Effect): void {
     case "session_closed":
       book.closed = true;
       return;
+    case "approval":
+      book.approvals.set(effect.approval.id, effect.approval);
+      book.nextApprovalExpiry = Math.min(Number.POSITIVE_INFINITY, ...[...book.approvals.values()].filter(isOpen).map(({ expiresAt }) => expiresAt));
+      return;
     case "recorded":
       assert(effect.sealed.entry.seq === book.head.seq + 1 && effect.sealed.entry.prev_hash === book.head.hash, "an entry follows the one before it");
       book.head = { seq: effect.sealed.entry.seq, hash: effect.sealed.hash };
@@ -383,6 +397,7 @@ export const forkBook = (book: Book): Book => ({
   trail: book.trail.fork(),
   alerted: new Map(book.alerted),
   shares: forkShares(book.shares),
+  approvals: new Map(book.approvals),
   sums: new Map(book.sums),
 });
 

@@ -1,7 +1,9 @@
 import { alertAdvice, alertsOf, alertText, rememberAlerts } from "./alerts.ts";
+import { type Approval, actionDigest, askedOf, consume, openApproval } from "./approvals.ts";
 import { assert } from "./assert.ts";
 import { type Book, balancesOf, type Fund, hitsOf, limitsFor, logOf, type Matter, sharedRate } from "./book.ts";
-import type { Advice, Decision, RateState, Reason, Reservation, Stops, Verdict } from "./decision.ts";
+import type { Advice, Balance, Decision, RateState, Reason, Reservation, Stops, Verdict } from "./decision.ts";
+import type { Sha256 } from "./digest.ts";
 import {
   type Authority,
   authorityGate,
@@ -17,9 +19,11 @@ import {
   windsDown,
 } from "./gates.ts";
 import { type ApprovalId, type DecisionId, idFromDigest, type RunId } from "./ids.ts";
+import type { JsonValue } from "./json.ts";
 import { formatUsd, type MicroUsd, ZERO_USD } from "./money.ts";
 import type { Conditions, Findings, Limit, Path, RateLimit, WorkBudget } from "./policy/findings.ts";
 import type { ReasonCode } from "./reasons.ts";
+import { redactJson } from "./redact.ts";
 import type { ActionRequest, Principal } from "./request.ts";
 import { permitKey, type Short } from "./shares.ts";
 import { shownRequest } from "./shown.ts";
@@ -32,6 +36,7 @@ import { countWithin, resetMs } from "./windows.ts";
 export interface Ask extends Authority {
   readonly request: ActionRequest;
   readonly principal: Principal;
+  /** What the store knows of the approval that is named, where it is closed; the book knows of those that are not. */
   readonly presented: PresentedApproval;
   readonly conditions: Conditions;
   /** Shared by all that is asked in one call. */
@@ -61,14 +66,20 @@ export interface Judgement {
   readonly fund: Fund;
   /** What the tenant must be asked for first: unless this is empty, nothing is concluded, and it is judged again with the tenant's word. */
   readonly shorts: readonly Short[];
+  /** Whether it is allowed only because a person approved it. */
+  readonly usesApproval: boolean;
+  /** The approval that is used up by it, or that it goes on waiting for. */
+  readonly approval: Approval | null;
 }
 
 /**
  * Decides one request. This function and nothing else decides: every gate in the order of precedence, the first no is the reason,
  * a hold only if nothing says no. Looks at the book, changes nothing. Total.
  */
-export function judge(book: Book, ask: Ask, now: Instant): Judgement {
-  const { request, conditions, presented, budget, tenant } = ask;
+export function judge(book: Book, ask: Ask, now: Instant, sha256: Sha256): Judgement {
+  const { request, conditions, budget, tenant } = ask;
+  const approval = request.approval === null ? null : (book.approvals.get(request.approval) ?? null);
+  const presented = presentedOf(book, ask, approval, sha256);
   const asked: Question = {
     tenant,
     book,
@@ -86,8 +97,40 @@ export function judge(book: Book, ask: Ask, now: Instant): Judgement {
   const question: Question = { ...asked, amountMicroUsd: findings.estimateMicroUsd };
   const full = capacityGate(question);
   if (full !== null) return denied(full, [], []);
-  return passed(question, findings, POLICY_GATES);
+  const judgement = passed(question, findings, POLICY_GATES);
+  // A person is shown the inputs; what cannot be shown cannot be approved.
+  if (judgement.verdict === "hold" && request.inputsDigest !== null && request.inputs === undefined)
+    return { ...denied(unshown(judgement.reason.rule), judgement.warnings, judgement.advice), shorts: judgement.shorts };
+  const isBound = judgement.usesApproval || (judgement.verdict === "hold" && presented === "open");
+  return isBound ? { ...judgement, approval } : judgement;
 }
+
+/** What the approval that a request names is worth for exactly this request, under the policy in force. */
+function presentedOf(book: Book, ask: Ask, approval: Approval | null, sha256: Sha256): PresentedApproval {
+  const { request, evaluation } = ask;
+  if (request.approval === null) return "none";
+  if (approval === null || evaluation?.kind !== "findings") return ask.presented;
+  if (approval.status === "rejected" || approval.status === "cancelled" || approval.status === "expired" || approval.status === "consumed")
+    return approval.status;
+  if (request.inputs === undefined && request.inputsDigest !== null) return "mismatch";
+  const { policy, estimateMicroUsd } = evaluation.findings;
+  const asked = askedOf(sha256, request, estimateMicroUsd);
+  const isThis =
+    approval.policy.digest === policy.digest && approval.digest === actionDigest(sha256, book, request.run ?? book.currentRun, request.action, asked);
+  return isThis ? (approval.status === "approved" ? "granted" : "open") : "mismatch";
+}
+
+const unshown = (rule: string | null): No => ({
+  kind: "no",
+  stops: "action",
+  reason: {
+    code: "inputs_required",
+    message: "A person must approve this, and is shown the inputs: only their digest was sent.",
+    rule,
+    retryAfterMs: null,
+    hint: "Send the inputs instead of their digest.",
+  },
+});
 
 /**
  * Decides whether a pending reservation may have a new sum: the same gates, but what counts calls has already counted this one, and of the rules
@@ -126,6 +169,8 @@ export const batchRefused = (judgement: Judgement): Judgement => ({
   advice: judgement.advice,
   fund: judgement.fund,
   shorts: [],
+  usesApproval: false,
+  approval: null,
   reason: {
     code: "batch_refused",
     message: "Another decision of the same all-or-nothing batch was not allowed.",
@@ -164,7 +209,10 @@ export function conclude(turn: Turn, ask: Ask, judgement: Judgement, fingerprint
   const alerts = verdict === "allow" ? alertsOf(book, after, findings?.alerts ?? []) : [];
   rememberAlerts(turn, alerts);
   const rates = (findings?.rates ?? []).map((rate) => rateState(book, rate, run, now));
-  const approval = verdict === "hold" && findings !== null ? { id: approvalIdOf(turn, request.id), expiresAt: now + findings.holdTimeoutMs } : null;
+  const waits = verdict === "hold" && findings !== null ? (judgement.approval ?? newApproval(turn, ask, findings, run)) : null;
+  const used = judgement.usesApproval ? judgement.approval : null;
+  const named = waits ?? used;
+  const approval = named === null ? null : { id: named.id, expiresAt: named.expiresAt };
   const policy = findings?.policy ?? ask.lease.policy;
   const shown = shownRequest(turn.sha256, request, findings === null ? undefined : findings.redaction);
   const entry = record(
@@ -197,6 +245,9 @@ export function conclude(turn: Turn, ask: Ask, judgement: Judgement, fingerprint
     shown.payload,
   );
 
+  if (used !== null) consume(turn, used, request.id, ask.principal);
+  if (waits !== null && judgement.approval === null) openApproval(turn, waits, cardOf(turn, ask, judgement, waits, before), ask.principal);
+
   const decision: Decision = {
     id: request.id,
     session: book.session,
@@ -211,7 +262,7 @@ export function conclude(turn: Turn, ask: Ask, judgement: Judgement, fingerprint
     policy,
     warnings: judgement.warnings,
     advice: [...judgement.advice, ...alerts.map(alertAdvice)],
-    approval,
+    approval: waits === null ? null : approval,
     entry,
   };
   const state = verdict === "allow" ? "pending" : verdict === "deny" ? "denied" : "held";
@@ -260,8 +311,9 @@ function passed(question: Question, findings: Findings, gates: readonly { readon
   const advice: Advice[] = [];
   const reserve: Advice[] = [];
   const shorts: Short[] = [];
+  let usesApproval = false;
   for (const { asks } of gates) {
-    for (const { mode, no, short } of asks(question, findings)) {
+    for (const { mode, no, short, granted } of asks(question, findings)) {
       if (short !== undefined) {
         shorts.push(short);
         continue;
@@ -275,6 +327,10 @@ function passed(question: Question, findings: Findings, gates: readonly { readon
           });
           continue;
         }
+        if (granted === true) {
+          usesApproval = true;
+          continue;
+        }
         const answer = no.reason.code === "approval_required" ? held(no, warnings, advice) : denied(no, warnings, advice);
         return { ...answer, shorts };
       }
@@ -283,7 +339,7 @@ function passed(question: Question, findings: Findings, gates: readonly { readon
       if (mode === "warn") advice.push({ code: "rule_warns", message: no.reason.message, details: { reason: no.reason.code, rule: no.reason.rule } });
     }
   }
-  return { ...PERMITTED, warnings, advice: [...advice, ...reserve], fund: reserve.length === 0 ? "budgets" : "wind_down", shorts };
+  return { ...PERMITTED, warnings, advice: [...advice, ...reserve], fund: reserve.length === 0 ? "budgets" : "wind_down", shorts, usesApproval };
 }
 
 /** So many are written down: a policy of thousands of rules that only observe must not make a record that nobody can store. */
@@ -304,6 +360,8 @@ const PERMITTED: Judgement = {
   advice: [],
   fund: "budgets",
   shorts: [],
+  usesApproval: false,
+  approval: null,
   reason: { code: "permitted", message: "Every check passed.", rule: null, retryAfterMs: null, hint: null },
 };
 
@@ -323,6 +381,56 @@ const held = (no: No, warnings: readonly Reason[], advice: readonly Advice[]): J
   warnings,
   advice,
 });
+
+/** A new approval, of exactly what is asked. */
+function newApproval(turn: Turn, { request, principal }: Ask, findings: Findings, run: RunId): Approval {
+  const { book, now } = turn;
+  const { policy, chain, redaction, estimateMicroUsd, holdTimeoutMs: termMs } = findings;
+  const asked = askedOf(turn.sha256, request, estimateMicroUsd);
+  return {
+    id: approvalIdOf(turn, request.id),
+    decision: request.id,
+    run,
+    action: request.action,
+    status: "pending",
+    digest: actionDigest(turn.sha256, book, run, request.action, asked),
+    policy: { name: policy.name, version: policy.version, digest: policy.digest },
+    chain,
+    requester: { kind: principal.kind, subject: principal.subject },
+    redaction,
+    asked,
+    openedAt: now,
+    expiresAt: Math.min(book.expiresAt, now + termMs),
+    termMs,
+    answers: [],
+    edits: null,
+    seen: [],
+    answeredAt: null,
+    usedBy: null,
+  };
+}
+
+/** What people are shown beside the approval itself: redacted as the record is, but the inputs are shown even where none are kept. */
+function cardOf(turn: Turn, { request }: Ask, { reason }: Judgement, { redaction }: Approval, balances: readonly Balance[]): JsonValue {
+  const shown = shownRequest(turn.sha256, request, redaction);
+  const { rationale = null, resource = null, sources = [], tags = [], model = null } = shown.says;
+  const inputs = request.inputs === undefined ? null : redaction === null ? request.inputs : redactJson(request.inputs, redaction).value;
+  const card = {
+    resource,
+    inputs,
+    tags,
+    riskLevel: request.riskLevel,
+    reason: { code: reason.code, message: reason.message, rule: reason.rule },
+    rationale,
+    confidence: request.confidence,
+    sources,
+    parents: request.parents,
+    model,
+    balances,
+  };
+  // Plain data, made of parsed values: members that are absent are left out, as in any JSON text.
+  return JSON.parse(JSON.stringify(card)) as JsonValue;
+}
 
 /** An approval's id follows from its decision's, and from its session's: a client may have used the same decision id elsewhere. */
 const approvalIdOf = (turn: Turn, decision: DecisionId): ApprovalId =>

@@ -57,6 +57,8 @@ export type TenantWord = "unasked" | "heard" | "lost";
 export interface Objection {
   readonly mode: Mode;
   readonly no: No;
+  /** A person has approved exactly this: what stands against it here counts for nothing, and the approval is used up. */
+  readonly granted?: boolean | undefined;
   /** The tenant may know better, and must be asked before this counts. */
   readonly short?: Short | undefined;
 }
@@ -425,7 +427,7 @@ export function windsDown({ book, amountMicroUsd }: Question, { windDown }: Find
 function approvalGate(question: Question, findings: Findings): readonly Objection[] {
   const { presented } = question;
   const held: Objection[] = findings.hold === null ? [] : [{ mode: "enforce", no: approvalNo(findings.hold.rule, presented) }];
-  return [
+  const objections = [
     ...held,
     ...ruleGate(
       question,
@@ -434,15 +436,25 @@ function approvalGate(question: Question, findings: Findings): readonly Objectio
       ({ rule }) => approvalNo(rule, presented),
     ),
   ];
+  return presented === "granted" ? objections.map((objection) => ({ ...objection, granted: true })) : objections;
 }
 
 function approvalNo(rule: string, presented: PresentedApproval): No {
   switch (presented) {
     case "none":
+    case "granted":
       return no("approval_required", "action", "A person must approve this first.", rule, null, "Wait for the approval, then ask again with it.");
+    case "open":
+      return no("approval_required", "action", "Nobody has approved this yet.", rule, null, "Wait for the approval, then ask again with it.");
     case "expired":
       return no("approval_expired", "action", "The approval has expired.", rule, null, "Ask again without it to open a new one.");
-    case "open":
+    case "rejected":
+      return no("approval_rejected", "action", "A person rejected this.", rule, null, "Do not try this again; do something else.");
+    case "cancelled":
+      return no("approval_rejected", "action", "The request for approval was cancelled.", rule, null, "Ask again without it to open a new one.");
+    case "consumed":
+      return no("approval_consumed", "action", "The approval was used before.", rule, null, "Ask again without it to open a new one.");
+    case "mismatch":
     case "unknown":
       return no(
         "approval_mismatch",
@@ -538,8 +550,11 @@ export const POLICY_GATES = [
   { gate: "approval", asks: approvalGate },
 ] as const satisfies readonly { readonly gate: string; readonly asks: Gate }[];
 
-/** What the session knows of the approval that a request names. */
-export type PresentedApproval = "none" | "open" | "expired" | "unknown";
+/**
+ * What the session knows of the approval that a request names. `open`: nobody has answered yet; `granted`: it is approved, for exactly this, under the
+ * policy in force; `mismatch`: it is of something else.
+ */
+export type PresentedApproval = "none" | "open" | "granted" | "mismatch" | "rejected" | "cancelled" | "expired" | "consumed" | "unknown";
 
 /** Where a policy says this limit, as an RFC 6901 pointer. */
 export function budgetRule(limit: BudgetLimit): string {

@@ -1,3 +1,4 @@
+import { expireApproval, isOpen } from "./approvals.ts";
 import { apply, type Book, balancesOf, type Effect, type Matter, type Pending } from "./book.ts";
 import type { Balance, EntryMark, Reservation } from "./decision.ts";
 import type { Sha256 } from "./digest.ts";
@@ -31,6 +32,9 @@ export function openTurn(book: Book, clock: Instant, tools: Pick<Turn, "sha256" 
   const due = book.pending.takeExpired(now);
   if (now > book.clock) happen(turn, { kind: "clock", at: now });
   for (const pending of due) expire(turn, pending);
+  // What was closed in an earlier turn is in the store by now.
+  for (const [id, approval] of book.approvals) if (!isOpen(approval)) book.approvals.delete(id);
+  if (now >= book.nextApprovalExpiry) for (const one of [...book.approvals.values()]) if (one.expiresAt <= now) expireApproval(turn, one);
   return turn;
 }
 

@@ -1,10 +1,11 @@
+import type { Approval, ApprovalStatus, Approver, Verdictive } from "../core/approvals.ts";
 import type { BatchSemantics } from "../core/batch.ts";
 import type { BudgetWindow } from "../core/calendar.ts";
-import type { Decision, DecisionState, Settlement } from "../core/decision.ts";
+import type { Balance, Decision, DecisionState, Settlement } from "../core/decision.ts";
 import type { Digest, Sha256 } from "../core/digest.ts";
 import type { Payload } from "../core/entry.ts";
 import type { EventFilter, Place } from "../core/events.ts";
-import type { DecisionId, Id, IdPrefix, InterventionId, RunId, SessionId, TokenId } from "../core/ids.ts";
+import type { ApprovalId, DecisionId, DeliveryId, Id, IdPrefix, InterventionId, RunId, SessionId, TokenId, WebhookId } from "../core/ids.ts";
 import type { JsonValue } from "../core/json.ts";
 import type { MicroUsd } from "../core/money.ts";
 import type { InterventionKind, Order, Target } from "../core/orders.ts";
@@ -26,6 +27,7 @@ export interface Ports {
   readonly ledger: Ledger;
   readonly directory: Directory;
   readonly events: EventFeed;
+  readonly webhooks: Webhooks;
   readonly policies: PolicyCache;
   readonly prices: Prices;
   readonly identity: Identity;
@@ -85,6 +87,12 @@ export interface Sessions {
   topup(tenant: string, session: SessionId, call: TopupCall): Reply<TopupReply>;
   /** Waits up to `waitMs` while the decision is held. */
   readDecision(tenant: string, session: SessionId, principal: Principal, id: DecisionId, waitMs: number): Reply<DecisionRead>;
+  /** An approval as it stands; a person who reads it is on record as having seen it. */
+  readApproval(tenant: string, session: SessionId, principal: Principal, id: ApprovalId): Reply<ApprovalRead>;
+  /** Point of no return: an answer that is refused because of who or what it answers is on record too. */
+  answerApproval(tenant: string, session: SessionId, answering: AnswerApproval): Reply<Answered<ApprovalRead>>;
+  respondApproval(tenant: string, session: SessionId, principal: Principal, id: ApprovalId, response: string): Reply<Answered<ApprovalRead>>;
+  cancelApproval(tenant: string, session: SessionId, principal: Principal, id: ApprovalId, why: string | null): Reply<Answered<ApprovalRead>>;
   openRun(tenant: string, session: SessionId, principal: Principal, run: RunId): Reply<Answered<{ readonly id: RunId }>>;
   closeRun(tenant: string, session: SessionId, principal: Principal, run: RunId): Reply<{ readonly id: RunId }>;
   close(tenant: string, session: SessionId, principal: Principal): Reply<SessionRead>;
@@ -165,8 +173,64 @@ export interface TopupCall {
 
 export type TopupReply = { readonly kind: "decided"; readonly decision: Decision } | (PolicyMoved & { readonly request: Reconsidered });
 
+/** What people are shown of a request beside what its approval says. */
+export interface ApprovalCard {
+  readonly resource: ActionRequest["resource"];
+  readonly inputs: JsonValue;
+  readonly tags: readonly string[];
+  readonly riskLevel: ActionRequest["riskLevel"];
+  readonly reason: Pick<Decision["reason"], "code" | "message" | "rule">;
+  readonly rationale: string | null;
+  readonly confidence: number | null;
+  readonly sources: ActionRequest["sources"];
+  readonly parents: readonly DecisionId[];
+  readonly model: ActionRequest["model"];
+  readonly balances: readonly Balance[];
+}
+
+export interface ApprovalRead {
+  readonly session: SessionId;
+  readonly agent: string;
+  readonly approval: Approval;
+  readonly card: ApprovalCard;
+}
+
+export interface AnswerApproval {
+  readonly id: ApprovalId;
+  readonly by: Approver;
+  readonly said: Verdictive;
+}
+
+/** A session's approval as its tenant is told of it. */
+export type ApprovalTold = ApprovalRead & { readonly version: number };
+
+export interface ApprovalFilter {
+  readonly status?: ApprovalStatus | undefined;
+  readonly session?: string | undefined;
+  readonly agent?: string | undefined;
+}
+
+/** How people answered within a time. */
+export interface ApprovalSignals {
+  readonly approved: number;
+  readonly rejected: number;
+  /** In milliseconds, from asking to the answer; `null`: there was none. */
+  readonly medianMs: number | null;
+  readonly people: readonly {
+    readonly subject: string;
+    readonly answers: number;
+    readonly approved: number;
+    readonly medianMs: number;
+    readonly mostInAnHour: number;
+  }[];
+  readonly pending: number;
+  readonly oldestPendingAt: Instant | null;
+}
+
 export interface DecisionRead {
   readonly decision: Decision;
+  /** What became of the approval that a hold waits for. */
+  readonly approval: ApprovalStatus | null;
   readonly state: DecisionState;
   readonly postedMicroUsd: MicroUsd;
   readonly overrunMicroUsd: MicroUsd;
@@ -254,6 +318,17 @@ export interface Tenants {
    * Refuses with `not_found` a session of which the tenant knows nothing.
    */
   intervene(tenant: string, principal: Principal, intervention: Intervention): Reply<Answered<Intervened>>;
+
+  /** Which session asked for an approval, and whom the tenant has on file as its agent's owner; `not_found` where the tenant was told of none. */
+  findApproval(tenant: string, id: ApprovalId): Reply<{ readonly session: SessionId; readonly agent: string; readonly owner: string | null }>;
+  /** Approvals as the tenant was last told of them, newest first, with how many there are of each status. */
+  listApprovals(
+    tenant: string,
+    filter: ApprovalFilter,
+    page: PageQuery,
+  ): Reply<PageOf<ApprovalRead> & { readonly counts: { readonly [status in ApprovalStatus]: number } }>;
+  /** How people answered from one instant up to another. */
+  approvalSignals(tenant: string, from: Instant, to: Instant): Reply<ApprovalSignals>;
 
   /** The accounts of an agent and of the tenant as they stand now, whatever limits there are. */
   standing(tenant: string, agent: string): Reply<readonly AccountStanding[]>;
@@ -480,6 +555,95 @@ export interface Listening {
   /** Whose token lets them listen, and until when. */
   readonly token: Pick<Principal, "tokenId" | "issuer">;
   readonly expiresAt: Instant;
+}
+
+/** Where a tenant has events of its record sent to. `not_found` where it has no such webhook, or no such delivery. */
+export interface Webhooks {
+  /** Idempotent by its id. It is told what is recorded from now on. Refuses with `body_invalid` an address to which nothing is sent. */
+  create(tenant: string, principal: Principal, wish: WebhookWish): Reply<Answered<WebhookCreated>>;
+  list(tenant: string, page: PageQuery): Reply<PageOf<WebhookRow>>;
+  read(tenant: string, id: WebhookId): Reply<WebhookRow>;
+  /** Nothing more is sent, and what waits is forgotten. */
+  delete(tenant: string, principal: Principal, id: WebhookId): Reply<null>;
+  /** Signs with a new secret from now on, and for a day with the older ones too. Idempotent by its request. */
+  rotate(tenant: string, principal: Principal, rotation: WebhookRotation): Reply<Answered<WebhookRotated>>;
+  /** Sends again what waits, at once, whatever stopped it; and everything from a place on, where one is named. */
+  resume(tenant: string, principal: Principal, id: WebhookId, from: Place | null): Reply<WebhookRow>;
+  /** Newest first. */
+  listDeliveries(tenant: string, id: WebhookId, status: DeliveryStatus | null, page: PageQuery): Reply<PageOf<DeliveryRow>>;
+  /** Sends one delivery again, under its own id. */
+  redeliver(tenant: string, id: WebhookId, delivery: DeliveryId): Reply<DeliveryRow>;
+}
+
+export interface WebhookWish {
+  readonly id: WebhookId;
+  readonly url: string;
+  /** Names of events, or globs of them. */
+  readonly events: readonly string[];
+  /** `whsec_…`; `null`: one is made. */
+  readonly secret: string | null;
+  readonly fingerprint: string;
+}
+
+export interface WebhookCreated {
+  readonly id: WebhookId;
+  readonly url: string;
+  readonly events: readonly string[];
+  readonly secret: string;
+  readonly createdAt: Instant;
+  readonly createdBy: string;
+}
+
+export interface WebhookRow extends Omit<WebhookCreated, "secret"> {
+  /** Since when every attempt has failed; `null`: the last one did not. */
+  readonly failingSince: Instant | null;
+  /** `gone`: its receiver said so. `failing`: it has failed for days. Until a person resumes it nothing is sent. */
+  readonly disabled: { readonly at: Instant; readonly why: "gone" | "failing" } | null;
+  /** Until when a secret that was replaced still signs; `null`: none does. */
+  readonly oldSecretsUntil: Instant | null;
+}
+
+export interface WebhookRotation {
+  readonly webhook: WebhookId;
+  /** Names the request, so that the same one again rotates nothing. */
+  readonly request: string;
+  readonly secret: string | null;
+  readonly fingerprint: string;
+}
+
+export interface WebhookRotated {
+  readonly id: WebhookId;
+  readonly secret: string;
+  readonly createdAt: Instant;
+  readonly oldSecretsUntil: Instant;
+}
+
+/** `dead`: it was tried as often as it is tried, and waits for a person. */
+export type DeliveryStatus = "pending" | "delivered" | "dead";
+
+export interface DeliveryRow {
+  /** The `webhook-id` of every attempt. */
+  readonly id: DeliveryId;
+  readonly webhook: WebhookId;
+  readonly event: string;
+  readonly type: string;
+  readonly status: DeliveryStatus;
+  readonly attempts: number;
+  readonly createdAt: Instant;
+  /** When it is tried next; `null` unless it is pending. */
+  readonly nextAt: Instant | null;
+  readonly lastAt: Instant | null;
+  /** What the receiver answered last; `null`: nothing yet, or nothing at all. */
+  readonly lastStatus: number | null;
+  readonly lastError: string | null;
+}
+
+/** What was done to a webhook, for the tenant's own chain: each is recorded once, by its number. */
+export interface WebhookNote {
+  readonly seq: number;
+  /** `null`: the gateway itself did it. */
+  readonly principal: Principal | null;
+  readonly details: { readonly [key: string]: JsonValue };
 }
 
 export interface EntryBatch {

@@ -105,6 +105,9 @@ const balance = z.object({
 });
 const entryMark = z.object({ id: z.string(), seq: z.int(), hash: z.string() });
 
+const approvalStatus = z.enum(["pending", "info_requested", "approved", "rejected", "expired", "cancelled", "consumed"]);
+const resource = z.object({ type: z.string(), id: z.string() });
+
 export const decision = z.object({
   id: z.string(),
   session: z.string(),
@@ -121,7 +124,14 @@ export const decision = z.object({
   obligations: z.array(json),
   advice: z.array(json),
   warnings: z.array(reason),
-  approval: z.object({ id: z.string(), url: z.string().meta({ format: "uri" }), expires_at: time }).nullable(),
+  approval: z
+    .object({
+      id: z.string(),
+      url: z.string().meta({ format: "uri" }),
+      expires_at: time,
+      status: approvalStatus.exactOptional().meta({ description: "Of a decision that is read later." }),
+    })
+    .nullable(),
   superseded: z
     .object({ intervention: z.string(), kind: z.enum(["kill", "pause"]) })
     .exactOptional()
@@ -130,6 +140,76 @@ export const decision = z.object({
 });
 export const decisionBatch = z.object({ decisions: z.array(decision) });
 export const decisionNow = decision.extend({ state: decisionState, posted_usd: usd, overrun_usd: usd });
+
+export const approval = z.object({
+  id: z.string(),
+  status: approvalStatus,
+  decision_id: z.string(),
+  session: z.string(),
+  run: z.string(),
+  agent: z.string(),
+  action: z.string(),
+  resource: resource.nullable(),
+  inputs: json.meta({ description: "Redacted. `null`: none were sent, or it is over and the policy keeps none." }),
+  action_digest: z.string().meta({ description: "Names exactly what is asked for; whoever answers says it again." }),
+  estimate_usd: usd,
+  tags: z.array(z.string()),
+  risk_level: z.enum(["low", "medium", "high", "critical"]).nullable(),
+  policy: policyRef,
+  rule: z.string().nullable(),
+  reason: z.object({ code: reasonCode, message: z.string() }),
+  rationale: z.string().nullable(),
+  confidence: z.number().nullable(),
+  sources: z.array(z.object({ source: z.string(), version: z.string().optional() })),
+  parents: z.array(z.string()),
+  model: z.object({ provider: z.string().optional(), name: z.string(), version: z.string().optional() }).nullable(),
+  budgets: z.array(balance),
+  opened_at: time,
+  expires_at: time.meta({ description: "So long it waits for an answer; once approved, so long it may be used." }),
+  on_expiry: z.string(),
+  requester: z.object({ kind: z.enum(["agent", "human", "service"]), subject: z.string() }),
+  quorum: z.object({ needed: z.int(), approved: z.int() }),
+  approvers: z.array(z.object({ subjects: z.array(z.string()), scopes: z.array(z.string()), satisfied: z.boolean() })),
+  four_eyes: z.boolean(),
+  answers: z.array(
+    z.object({
+      subject: z.string(),
+      decision: z.enum(["approve", "reject", "request_info", "respond", "cancel"]),
+      note: z.string().nullable(),
+      at: time,
+    }),
+  ),
+  edits: z
+    .object({ inputs: json.optional(), resource: resource.optional(), estimate_usd: z.union([z.string(), z.number()]).optional() })
+    .nullable()
+    .meta({ description: "What people made of the request: to use the approval, the agent asks for exactly that." }),
+  seen: z.array(z.object({ subject: z.string(), at: time })),
+  answered_at: time.nullable(),
+  waited_ms: count.nullable(),
+  used_by: z.string().nullable(),
+});
+export const approvalPage = pageOf(approval).extend({
+  counts: z.object({ pending: count, info_requested: count, approved: count, rejected: count, expired: count, cancelled: count, consumed: count }),
+});
+export const approvalBatch = z.object({
+  items: z.array(
+    z.union([
+      z.object({ id: z.string(), approval }),
+      z.object({ id: z.string(), problem: z.object({ status: z.int(), code: z.string(), detail: z.string() }) }),
+    ]),
+  ),
+});
+export const approvalSignals = z.object({
+  from: time,
+  to: time,
+  approved: count,
+  rejected: count,
+  approve_ratio: z.number().nullable(),
+  median_seconds: z.number().nullable(),
+  people: z.array(z.object({ subject: z.string(), answers: count, approve_ratio: z.number(), median_seconds: z.number(), most_in_an_hour: count })),
+  pending: count,
+  oldest_pending_at: time.nullable(),
+});
 
 export const settlement = z.object({
   id: z.string(),

@@ -2,6 +2,7 @@ import type * as z from "zod";
 import type * as wire from "../../sdk/src/wire.ts";
 import type * as answers from "./answers.ts";
 import type * as requests from "./requests.ts";
+import type * as webhooks from "./webhook_shapes.ts";
 
 /**
  * Holds the schemas against the wire contract when the gateway is compiled: a member more, less, or of another type on either side does not build.
@@ -22,6 +23,8 @@ export type RequestsAreTheContract = AllEqual<{
   release: Equal<Asks<"release">, wire.ReleaseRequest>;
   extend: Equal<Asks<"extend">, wire.ExtendRequest>;
   topup: Equal<Asks<"topup">, wire.TopupRequest>;
+  approvalDecide: Equal<Asks<"approvalDecide">, wire.ApprovalDecideRequest>;
+  approvalBatch: Equal<Asks<"approvalBatch">, wire.ApprovalBatchRequest>;
   putEntity: Equal<Asks<"putEntity">, wire.PutEntityRequest>;
   simulate: Equal<Asks<"simulate">, wire.SimulateRequest>;
   intervene: Equal<Asks<"intervene">, wire.InterveneRequest>;
@@ -40,6 +43,10 @@ export type AnswersAreTheContract = AllEqual<{
   decision: Equal<Answers<"decision">, wire.Decision>;
   decisionNow: Equal<Answers<"decisionNow">, wire.DecisionNow>;
   decisionBatch: Equal<Answers<"decisionBatch">, wire.DecisionBatch>;
+  approval: Equal<Answers<"approval">, wire.Approval>;
+  approvalPage: Equal<Answers<"approvalPage">, wire.ApprovalPage>;
+  approvalBatch: Equal<Answers<"approvalBatch">, wire.ApprovalBatch>;
+  approvalSignals: Equal<Answers<"approvalSignals">, wire.ApprovalSignals>;
   settlement: Equal<Answers<"settlement">, wire.Settlement>;
   policyPut: Equal<Answers<"policyPut">, wire.PolicyPut>;
   policyPage: Equal<Answers<"policyPage">, wire.Page<wire.PolicySummary>>;
@@ -62,4 +69,18 @@ export type AnswersAreTheContract = AllEqual<{
   createdTenant: Equal<Answers<"createdTenant">, wire.CreatedTenant>;
   issuedToken: Equal<Answers<"issuedToken">, wire.IssuedToken>;
   tokenPage: Equal<Answers<"tokenPage">, wire.Page<wire.TokenSummary>>;
+}>;
+
+type Hooks<K extends keyof typeof webhooks> = (typeof webhooks)[K] extends z.ZodType ? z.input<(typeof webhooks)[K]> : never;
+
+export type WebhooksAreTheContract = AllEqual<{
+  createWebhook: Equal<Hooks<"createWebhook">, wire.CreateWebhookRequest>;
+  rotateWebhook: Equal<Hooks<"rotateWebhook">, wire.RotateWebhookRequest>;
+  resumeWebhook: Equal<Hooks<"resumeWebhook">, wire.ResumeWebhookRequest>;
+  createdWebhook: Equal<Hooks<"createdWebhook">, wire.CreatedWebhook>;
+  rotatedWebhook: Equal<Hooks<"rotatedWebhook">, wire.RotatedWebhook>;
+  webhook: Equal<Hooks<"webhook">, wire.Webhook>;
+  webhookPage: Equal<Hooks<"webhookPage">, wire.Page<wire.Webhook>>;
+  delivery: Equal<Hooks<"delivery">, wire.WebhookDelivery>;
+  deliveryPage: Equal<Hooks<"deliveryPage">, wire.Page<wire.WebhookDelivery>>;
 }>;

@@ -41,6 +41,56 @@ export const decision: wire.Decision = {
 
 export const decisionNow: wire.DecisionNow = { ...decision, state: "pending", posted_usd: "0", overrun_usd: "0" };
 
+export const approval: wire.Approval = {
+  id: EXAMPLE_IDS.apr,
+  status: "pending",
+  decision_id: EXAMPLE_IDS.dec,
+  session: EXAMPLE_IDS.ses,
+  run: EXAMPLE_IDS.run,
+  agent: "support-1",
+  action: "send_money",
+  resource: { type: "account", id: "acct_1" },
+  inputs: { to: "acct_1", amount: 30 },
+  action_digest: EXAMPLE_DIGEST,
+  estimate_usd: "30",
+  tags: ["payments"],
+  risk_level: "high",
+  policy,
+  rule: "/approvals/actions",
+  reason: { code: "approval_required", message: "A person must approve this first." },
+  rationale: "The invoice of order 17 is due.",
+  confidence: 0.9,
+  sources: [{ source: "crm", version: "7" }],
+  parents: [],
+  model: null,
+  budgets: [runBudget],
+  opened_at: AT,
+  expires_at: LATER,
+  on_expiry: "The action does not run.",
+  requester: { kind: "agent", subject: "support-1" },
+  quorum: { needed: 1, approved: 0 },
+  approvers: [{ subjects: ["ann", "bob"], scopes: [], satisfied: false }],
+  four_eyes: false,
+  answers: [],
+  edits: null,
+  seen: [{ subject: "ann", at: AT }],
+  answered_at: null,
+  waited_ms: null,
+  used_by: null,
+};
+
+export const approvalSignals: wire.ApprovalSignals = {
+  from: AT,
+  to: LATER,
+  approved: 3,
+  rejected: 1,
+  approve_ratio: 0.75,
+  median_seconds: 41.5,
+  people: [{ subject: "ann", answers: 4, approve_ratio: 0.75, median_seconds: 41.5, most_in_an_hour: 3 }],
+  pending: 1,
+  oldest_pending_at: AT,
+};
+
 export const settlement: wire.Settlement = {
   id: EXAMPLE_IDS.dec,
   state: "posted",

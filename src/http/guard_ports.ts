@@ -18,6 +18,7 @@ const LOST = {
   directory: refusal("authority_unavailable", "The directory cannot be reached. The same request may be sent again."),
   policies: refusal("authority_unavailable", "The policy in force cannot be fetched. The same request may be sent again."),
   events: refusal("ledger_unavailable", "The stream cannot be opened just now."),
+  webhooks: refusal("authority_unavailable", "The tenant's webhooks cannot be reached. The same request may be sent again."),
   ledger: refusal("ledger_unavailable", "The ledger cannot be reached. The same request may be sent again."),
 } as const;
 
@@ -33,6 +34,7 @@ export const guardPorts = (ports: Ports): Ports => ({
   policies: guarded("policies", ports.policies),
   ledger: guarded("ledger", ports.ledger),
   events: guarded("events", ports.events),
+  webhooks: guarded("webhooks", ports.webhooks),
 });
 
 function guarded<T extends object>(port: keyof typeof LOST, target: T): T {

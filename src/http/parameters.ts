@@ -23,8 +23,11 @@ export const PARAMETERS = {
   session: idParameter("ses", "The session's id."),
   run: idParameter("run", "The run's id."),
   decision: idParameter("dec", "The decision's id."),
+  approval: idParameter("apr", "The approval's id."),
   token: idParameter("tok", "The token's id."),
   entry: idParameter("ent", "The entry's id."),
+  webhook: idParameter("whk", "The webhook's id."),
+  delivery: idParameter("dlv", "The delivery's id: the `webhook-id` of its attempts."),
   name: {
     parse: (text: string) => (text.length <= 128 ? text : null),
     schema: z.string().min(1).max(128),

@@ -1,15 +1,18 @@
 import type * as wire from "../../sdk/src/wire.ts";
+import { type Edits, quorumOf } from "../core/approvals.ts";
 import type { Balance, Decision, Reason, Reservation, Settlement } from "../core/decision.ts";
 import type { Entry } from "../core/entry.ts";
 import { matchesGlob } from "../core/glob.ts";
 import { addUsd, formatUsd, lessUsd, type MicroUsd, minUsd, ZERO_USD } from "../core/money.ts";
 import type { PolicyLimits } from "../core/policy/compile.ts";
 import { ASSUMPTIONS, type RuleSums, type Sum } from "../core/policy/simulate.ts";
-import type { Issue } from "../core/refusals.ts";
+import type { Issue, Refusal } from "../core/refusals.ts";
+import type { Result } from "../core/result.ts";
 import { formatInstant, type Instant } from "../core/time.ts";
 import type * as flow from "../flow/ports.ts";
 import type { SessionNow } from "../flow/read_session.ts";
 import type { Simulated, Simulating } from "../flow/simulate.ts";
+import { PROBLEMS } from "./problems.ts";
 
 /** From the values of the core to the names of the wire. Nothing is decided here, and nothing is left out in silence. */
 
@@ -167,12 +170,99 @@ export const decision = (decided: Decision, origin: string, superseded: flow.Sup
   entry: decided.entry,
 });
 
-export const decisionNow = (read: flow.DecisionRead, origin: string): wire.DecisionNow => ({
-  ...decision(read.decision, origin, read.superseded),
-  state: read.state,
-  posted_usd: formatUsd(read.postedMicroUsd),
-  overrun_usd: formatUsd(read.overrunMicroUsd),
+export function decisionNow(read: flow.DecisionRead, origin: string): wire.DecisionNow {
+  const shown = decision(read.decision, origin, read.superseded);
+  const approval = shown.approval === null || read.approval === null ? shown.approval : { ...shown.approval, status: read.approval };
+  return {
+    ...shown,
+    approval,
+    state: read.state,
+    posted_usd: formatUsd(read.postedMicroUsd),
+    overrun_usd: formatUsd(read.overrunMicroUsd),
+  };
+}
+
+const ON_EXPIRY = "The action does not run.";
+
+export function approval({ session, agent, approval: one, card }: flow.ApprovalRead): wire.Approval {
+  const { approved, satisfied } = quorumOf(one);
+  return {
+    id: one.id,
+    status: one.status,
+    decision_id: one.decision,
+    session,
+    run: one.run,
+    agent,
+    action: one.action,
+    resource: card.resource,
+    inputs: card.inputs,
+    action_digest: one.digest,
+    estimate_usd: formatUsd(one.asked.estimateMicroUsd),
+    tags: card.tags,
+    risk_level: card.riskLevel,
+    policy: one.policy,
+    rule: card.reason.rule,
+    reason: { code: card.reason.code, message: card.reason.message },
+    rationale: card.rationale,
+    confidence: card.confidence,
+    sources: card.sources,
+    parents: card.parents,
+    model: card.model,
+    budgets: card.balances.map(balance),
+    opened_at: formatInstant(one.openedAt),
+    expires_at: formatInstant(one.expiresAt),
+    on_expiry: ON_EXPIRY,
+    requester: { kind: one.requester.kind, subject: one.requester.subject },
+    quorum: { needed: one.chain.needed, approved },
+    approvers: one.chain.groups.map(({ subjects, scopes }, place) => ({ subjects, scopes, satisfied: satisfied[place] ?? false })),
+    four_eyes: one.chain.fourEyes,
+    answers: one.answers.map(({ subject, decision, note, at }) => ({ subject, decision, note, at: formatInstant(at) })),
+    edits: one.edits === null ? null : editsOf(one.edits),
+    seen: one.seen.map(({ subject, at }) => ({ subject, at: formatInstant(at) })),
+    answered_at: one.answeredAt === null ? null : formatInstant(one.answeredAt),
+    waited_ms: one.answeredAt === null ? null : one.answeredAt - one.openedAt,
+    used_by: one.usedBy,
+  };
+}
+
+const editsOf = ({ inputs, resource, estimateMicroUsd }: Edits): wire.ApprovalEdits => ({
+  ...(inputs !== undefined && { inputs }),
+  ...(resource != null && { resource }),
+  ...(estimateMicroUsd !== undefined && { estimate_usd: formatUsd(estimateMicroUsd) }),
 });
+
+/** What became of one answer among many. */
+export const approvalTold = ({
+  id,
+  told,
+}: {
+  readonly id: string;
+  readonly told: Result<flow.ApprovalRead, Refusal>;
+}): wire.ApprovalBatch["items"][number] =>
+  told.ok
+    ? { id, approval: approval(told.value) }
+    : { id, problem: { status: PROBLEMS[told.error.code].status, code: told.error.code, detail: told.error.detail } };
+
+export const approvalSignals = (signals: flow.ApprovalSignals, from: Instant, to: Instant): wire.ApprovalSignals => {
+  const { approved, rejected, medianMs } = signals;
+  return {
+    from: formatInstant(from),
+    to: formatInstant(to),
+    approved,
+    rejected,
+    approve_ratio: approved + rejected === 0 ? null : approved / (approved + rejected),
+    median_seconds: medianMs === null ? null : medianMs / 1000,
+    people: signals.people.map((one) => ({
+      subject: one.subject,
+      answers: one.answers,
+      approve_ratio: one.approved / one.answers,
+      median_seconds: one.medianMs / 1000,
+      most_in_an_hour: one.mostInAnHour,
+    })),
+    pending: signals.pending,
+    oldest_pending_at: signals.oldestPendingAt === null ? null : formatInstant(signals.oldestPendingAt),
+  };
+};
 
 export const settlement = (settled: Settlement): wire.Settlement => ({
   id: settled.id,

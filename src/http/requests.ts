@@ -63,6 +63,44 @@ export const decision = z
     error: "stands in place of the inputs: send one of them, found both",
   });
 
+const APPROVAL_TEXT = z.string().min(1).max(8192);
+
+const approvalSaid = {
+  decision: z.enum(["approve", "reject", "request_info"]),
+  note: APPROVAL_TEXT.optional(),
+  action_digest: digest.meta({ description: "The one that was shown." }),
+};
+
+const approvalEdits = z
+  .strictObject({
+    inputs: json.optional(),
+    resource: z.strictObject({ type: oneLine(128), id: oneLine(512) }).optional(),
+    estimate_usd: usd.optional(),
+  })
+  .refine((edits) => Object.values(edits).some((edit) => edit !== undefined), { error: "wanted at least one of inputs, resource, estimate_usd" });
+
+export const approvalDecide = z
+  .strictObject({
+    ...approvalSaid,
+    edits: approvalEdits.optional().meta({ description: "What is approved instead of what was asked: the agent must then ask for exactly that." }),
+  })
+  .refine(({ decision, edits }) => edits === undefined || decision === "approve", {
+    path: ["edits"],
+    error: "only what is approved can be edited",
+  });
+
+export type ApprovalSaid = z.output<typeof approvalDecide>;
+
+export const approvalBatch = z.strictObject({
+  answers: z
+    .array(z.strictObject({ id: id("apr"), ...approvalSaid }))
+    .min(1)
+    .max(100),
+});
+
+export const approvalRespond = z.strictObject({ response: APPROVAL_TEXT });
+export const approvalCancel = z.strictObject({ note: APPROVAL_TEXT.optional() });
+
 const actionOrGlob = patterned(/^[A-Za-z0-9_\-.:/*]{1,128}$/, "an action's name, or a glob of names with *", 128);
 const TARGET_IDS = { tenant: tenantId, agent: subject, session: id("ses"), run: id("run"), action: actionOrGlob } as const;
 
@@ -203,6 +241,15 @@ const ledgerFilter = {
   ...period,
 };
 
+export const periodQuery = z.strictObject(period).superRefine(ordered);
+
+export const approvalsQuery = z.strictObject({
+  ...page,
+  status: z.enum(["pending", "info_requested", "approved", "rejected", "expired", "cancelled", "consumed"]).optional(),
+  session: id("ses").optional(),
+  agent: subject.optional(),
+});
+
 export const ledgerQuery = z.strictObject({ ...page, ...ledgerFilter }).superRefine(ordered);
 export const exportQuery = z.strictObject(ledgerFilter).superRefine(ordered);
 /** Names separated by commas. */
@@ -218,11 +265,11 @@ const namesOf = (pattern: RegExp, wanted: string) =>
       return z.NEVER;
     });
 
+/** An event's name, or a glob of such names. */
+export const EVENT_NAME = /^(\*|(decision|intervention|policy|session|token|budget|lease|approval|ledger|ingest)\.[a-z_*]+)$/;
+
 export const eventsQuery = z.strictObject({
-  types: namesOf(
-    /^(\*|(decision|intervention|policy|session|token|budget|lease|approval|ledger|ingest)\.[a-z_*]+)$/,
-    "names of events or globs of them, such as decision.deny,intervention.*",
-  )
+  types: namesOf(EVENT_NAME, "names of events or globs of them, such as decision.deny,intervention.*")
     .optional()
     .meta({ description: "Only these, by name or glob, separated by commas.", examples: ["intervention.*,decision.deny"] }),
   session: id("ses").optional(),

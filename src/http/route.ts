@@ -44,6 +44,7 @@ export interface Route {
 export type Tag =
   | "Sessions"
   | "Decisions"
+  | "Approvals"
   | "Policies"
   | "Entities"
   | "Events"
@@ -51,6 +52,7 @@ export type Tag =
   | "Ledger"
   | "Settings"
   | "Tenants and tokens"
+  | "Webhooks"
   | "Served";
 
 export type CallerWanted = "anyone" | "root" | "bearer" | "root or bearer";

@@ -1,4 +1,5 @@
 import type { Route } from "./route.ts";
+import { approvalRoutes } from "./routes/approvals.ts";
 import { decisionRoutes } from "./routes/decisions.ts";
 import { entityRoutes } from "./routes/entities.ts";
 import { eventRoutes } from "./routes/events.ts";
@@ -10,10 +11,12 @@ import { servedRoutes } from "./routes/served.ts";
 import { sessionRoutes } from "./routes/sessions.ts";
 import { settingsRoutes } from "./routes/settings.ts";
 import { tenantRoutes } from "./routes/tenants.ts";
+import { webhookRoutes } from "./routes/webhooks.ts";
 
 /** The table. The router tries routes in this order, so the hot path stands first, and a fixed path before one with a parameter in its place. */
 const api: readonly Route[] = [
   ...decisionRoutes,
+  ...approvalRoutes,
   ...sessionRoutes,
   ...policyRoutes,
   ...entityRoutes,
@@ -22,6 +25,7 @@ const api: readonly Route[] = [
   ...ledgerRoutes,
   ...settingsRoutes,
   ...issuerRoutes,
+  ...webhookRoutes,
   ...tenantRoutes,
 ];
 

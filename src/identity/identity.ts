@@ -1,5 +1,6 @@
 import { jwtVerify, SignJWT } from "jose";
 import { assert } from "../core/assert.ts";
+import { parsePublicUrl } from "../core/public_url.ts";
 import { type RefusalCode, refusal } from "../core/refusals.ts";
 import { err, ok, type Result } from "../core/result.ts";
 import type { Instant } from "../core/time.ts";
@@ -7,7 +8,7 @@ import type { Caller, Identity } from "../flow/ports.ts";
 import { AUDIENCE, claimsOf, parseClaims, TYPE } from "./claims.ts";
 import { ForeignTokens, issuerOf, type Registrations } from "./foreign.ts";
 import { ALGORITHM, type KeyRing, openKeyRing } from "./key_ring.ts";
-import { type Fetch, parseKeysUri, parsePublicKeys } from "./remote_keys.ts";
+import { type Fetch, parsePublicKeys } from "./remote_keys.ts";
 import { type RootKey, readRootKey } from "./root_key.ts";
 
 export interface IdentityEnv {
@@ -93,7 +94,7 @@ export function openIdentity(env: IdentityEnv, registrations: Registrations, fet
         err(refusal("body_invalid", `The issuer is not valid: ${pointer} ${message}.`, [{ pointer, message }]));
       if (issuer === env.TOKEN_ISSUER) return unfit("/issuer", "is this gateway's own");
       if ("uri" in keys) {
-        const uri = parseKeysUri(keys.uri, env.ALLOW_PRIVATE_ISSUERS === "true");
+        const uri = parsePublicUrl(keys.uri, env.ALLOW_PRIVATE_ISSUERS === "true");
         return uri.ok ? ok(null) : unfit("/jwks_uri", `${uri.error}; wanted an https URL under a public name, without a user`);
       }
       const set = parsePublicKeys(keys.set);

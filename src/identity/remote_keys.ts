@@ -1,4 +1,5 @@
 import { createLocalJWKSet, type JSONWebKeySet } from "jose";
+import { parsePublicUrl } from "../core/public_url.ts";
 import { err, ok, type Result } from "../core/result.ts";
 import type { Instant } from "../core/time.ts";
 
@@ -64,7 +65,7 @@ export class RemoteKeys {
   }
 
   async #load(uri: string): Promise<KeyFinder | null> {
-    if (!parseKeysUri(uri, this.#allowsPrivate).ok) return null;
+    if (!parsePublicUrl(uri, this.#allowsPrivate).ok) return null;
     try {
       const response = await this.#fetch(uri, {
         headers: { Accept: "application/jwk-set+json, application/json" },
@@ -89,30 +90,6 @@ export class RemoteKeys {
     }
     this.#kept.set(uri, kept);
   }
-}
-
-/** Whether keys may be fetched from an address: https, a name in public, no user, and no address of numbers. In development http and private names too. */
-export function parseKeysUri(uri: string, allowsPrivate: boolean): Result<URL, string> {
-  let url: URL;
-  try {
-    url = new URL(uri);
-  } catch {
-    return err("is not an absolute URL");
-  }
-  if (url.username !== "" || url.password !== "") return err("has a user in it");
-  if (url.protocol !== "https:" && !(allowsPrivate && url.protocol === "http:")) return err("is not https");
-  if (!allowsPrivate && isPrivate(url.hostname)) return err("is not a public name");
-  return ok(url);
-}
-
-/** Names that are resolved inside a network, and addresses of any kind: keys are published under names. URLs spell every form of an IPv4 address alike. */
-function isPrivate(host: string): boolean {
-  const name = host.toLowerCase().replace(/\.+$/, "");
-  if (name.startsWith("[") || /^\d+(\.\d+){3}$/.test(name)) return true;
-  if (!name.includes(".")) return true;
-  return ["localhost", "local", "internal", "intranet", "lan", "home", "corp", "arpa", "test", "invalid", "onion"].includes(
-    name.slice(name.lastIndexOf(".") + 1),
-  );
 }
 
 const MOST_KEYS = 16;

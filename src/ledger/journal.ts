@@ -24,6 +24,7 @@ export interface Progress {
 export class Journal {
   readonly #sql: SqlStorage;
   #hasTables = false;
+  #hasWatch = false;
 
   constructor(sql: SqlStorage) {
     this.#sql = sql;
@@ -107,25 +108,45 @@ export class Journal {
     this.#sql.exec("UPDATE progress SET shipped = ?, failures = 0", through + 1);
   }
 
+  /** Whether somebody wants to hear of what is new, also when nobody else is awake. */
+  isWatched(): boolean {
+    return this.#watchExists() && this.#sql.exec<{ webhooks: number }>("SELECT webhooks FROM watch").toArray()[0]?.webhooks === 1;
+  }
+
+  watch(isWatched: boolean): void {
+    if (this.isWatched() === isWatched) return;
+    this.#makeTables();
+    this.#sql.exec("UPDATE watch SET webhooks = ?", isWatched ? 1 : 0);
+  }
+
   noteFailure(): void {
     this.#sql.exec("UPDATE progress SET failures = failures + 1");
   }
 
   #tablesExist(): boolean {
-    this.#hasTables ||= this.#sql.exec("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'schema_version'").toArray().length > 0;
+    this.#hasTables ||= this.#has("schema_version");
     return this.#hasTables;
   }
 
+  #watchExists(): boolean {
+    this.#hasWatch ||= this.#has("watch");
+    return this.#hasWatch;
+  }
+
+  #has(table: string): boolean {
+    return this.#sql.exec("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?", table).toArray().length > 0;
+  }
+
+  /** Brings the tables to the newest version. What exists is remembered only by the next look: this transaction may still be rolled back. */
   #makeTables(): void {
-    if (this.#tablesExist()) return;
-    this.#sql.exec(TABLES);
-    // Remembered only by the next look: this transaction may still be rolled back.
+    if (!this.#tablesExist()) this.#sql.exec(TABLES);
+    if (!this.#watchExists()) this.#sql.exec(WATCH_TABLE);
   }
 }
 
 type WaitingRow = { idx: number; seq: number; hash: string; canonical: string; payload: string | null; octets: number };
 
-/** Version 1. A later version adds its steps here, and runs those that `schema_version` does not have yet. */
+/** Version 1. */
 const TABLES = `
 CREATE TABLE schema_version (version INTEGER PRIMARY KEY CHECK (version >= 1)) STRICT;
 INSERT INTO schema_version (version) VALUES (1);
@@ -152,4 +173,14 @@ CREATE TABLE waiting (
   canonical TEXT NOT NULL,
   payload TEXT CHECK (json_valid(payload))
 ) STRICT;
+`;
+
+/** Version 2. A later one is added in the same way. */
+const WATCH_TABLE = `
+CREATE TABLE watch (
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  webhooks INTEGER NOT NULL CHECK (webhooks IN (0, 1))
+) STRICT;
+INSERT INTO watch (one, webhooks) VALUES (1, 0);
+INSERT INTO schema_version (version) VALUES (2);
 `;

@@ -15,11 +15,12 @@ import type { FeedEntry } from "./tenant_feed.ts";
 /** What the ledger object needs of its surroundings. */
 export interface LedgerEnv {
   readonly DB: D1Database;
-  readonly FEEDS: DurableObjectNamespace<FeedNews>;
+  readonly FEEDS: DurableObjectNamespace<Newsreader>;
+  readonly WEBHOOKS: DurableObjectNamespace<Newsreader>;
 }
 
-/** Of the feed the ledger knows only that it wants to hear of news. */
-type FeedNews = Rpc.DurableObjectBranded & { news(): Promise<void> };
+/** Of the feed and of webhooks the ledger knows only that they want to hear of news. */
+type Newsreader = Rpc.DurableObjectBranded & { news(): Promise<void> };
 
 /** So long a burst is gathered before it is shipped. */
 const GATHER_MS = 100;
@@ -90,15 +91,26 @@ export class TenantLedger extends DurableObject<LedgerEnv> {
     if (outcome.forked) this.#report(batch.chain, first.seq, "from here or later it differs from the recorded chain");
     if (outcome.added > 0) {
       this.#shipSoon();
-      // Nobody waits for those who listen; should they not hear of it, they look by themselves.
-      if (Date.now() < this.#listenedUntil)
-        this.ctx.waitUntil(
-          this.env.FEEDS.getByName(this.#tenant())
-            .news()
-            .catch(() => undefined),
-        );
+      if (Date.now() < this.#listenedUntil) this.#tell(this.env.FEEDS);
+      if (this.#journal.isWatched()) this.#tell(this.env.WEBHOOKS);
     }
     return { acceptedThrough: outcome.through };
+  }
+
+  /** Nobody waits for those who are told; should they not hear of it, they look by themselves. */
+  #tell(readers: DurableObjectNamespace<Newsreader>): void {
+    this.ctx.waitUntil(
+      readers
+        .getByName(this.#tenant())
+        .news()
+        .catch(() => undefined),
+    );
+  }
+
+  /** From now on, also after a sleep, webhooks are told of what is new, or are not; answers the index that the next entry gets. */
+  watch(isWatched: boolean): number {
+    this.ctx.storage.transactionSync(() => this.#journal.watch(isWatched));
+    return this.#journal.progress().accepted;
   }
 
   /** Somebody listens until then, and is told of what is new; answers the index that the next entry gets. */

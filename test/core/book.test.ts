@@ -109,6 +109,8 @@ const request = (more: Partial<ActionRequest> = {}): ActionRequest => ({
   ...more,
 });
 
+const APPROVAL = "apr_00000000-0000-7000-8000-000000000001";
+
 const ask = (req: ActionRequest, says: Partial<Findings> = {}, more: Partial<Ask> = {}): Ask => ({
   request: req,
   principal: PRINCIPAL,
@@ -132,7 +134,7 @@ const report = (cost: number, more: Partial<CommitReport> = {}): CommitReport =>
 });
 
 const decideOn = (session: Session, now: number, a: Ask): Decision =>
-  session.turn(now, (turn) => conclude(turn, a, judge(turn.book, a, turn.now), "f"));
+  session.turn(now, (turn) => conclude(turn, a, judge(turn.book, a, turn.now, turn.sha256), "f"));
 
 const limit = (scope: "run" | "session", micro: number): BudgetLimit => ({ scope, limitMicroUsd: microUsdOf(micro) });
 const actionLimit = (pattern: string, micro: number): Extract<BudgetLimit, { scope: "action" }> => ({
@@ -168,9 +170,18 @@ describe("reasons", () => {
     ["action_budget_exceeded", () => all({}, { listed: true, concurrency: [], rates: [] })],
     ["run_budget_exceeded", () => all({}, { listed: true, concurrency: [], rates: [], budgets: [limit("run", 1), limit("session", 1)] })],
     ["session_budget_exceeded", () => all({}, { listed: true, concurrency: [], rates: [], budgets: [limit("session", 1)] })],
-    ["approval_expired", () => all({ presented: "expired" }, { listed: true, concurrency: [], rates: [], budgets: [] })],
-    ["approval_mismatch", () => all({ presented: "unknown" }, { listed: true, concurrency: [], rates: [], budgets: [] })],
-    ["approval_mismatch", () => all({ presented: "open" }, { listed: true, concurrency: [], rates: [], budgets: [] })],
+    ...(
+      [
+        ["approval_rejected", "rejected"],
+        ["approval_rejected", "cancelled"],
+        ["approval_expired", "expired"],
+        ["approval_mismatch", "unknown"],
+        ["approval_consumed", "consumed"],
+      ] as const
+    ).map(([code, presented]): [ReasonCode, () => Ask] => [
+      code,
+      () => all({ presented, request: request({ approval: APPROVAL }) }, { listed: true, concurrency: [], rates: [], budgets: [] }),
+    ]),
     ["approval_required", () => all({}, { listed: true, concurrency: [], rates: [], budgets: [] })],
     ["permitted", () => all({}, { listed: true, concurrency: [], rates: [], budgets: [], hold: null })],
   ];

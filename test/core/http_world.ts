@@ -7,12 +7,15 @@ import { err, ok } from "../../src/core/result.ts";
 import { SCOPES, type Scope } from "../../src/core/scopes.ts";
 import {
   type AccountRead,
+  type ApprovalRead,
   type Caller,
   DEFAULT_SETTINGS,
+  type DeliveryRow,
   type IssuerRow,
   type Ports,
   type SessionRead,
   type TokenRecord,
+  type WebhookRow,
 } from "../../src/flow/ports.ts";
 import { createApp } from "../../src/http/app.ts";
 import { EXAMPLE_DIGEST, EXAMPLE_IDS } from "../../src/http/fields.ts";
@@ -50,6 +53,45 @@ export const aDecision: Decision = {
   warnings: [],
   approval: { id: EXAMPLE_IDS.apr, expiresAt: AT + 1000 },
   entry: ENTRY,
+};
+
+const anApproval: ApprovalRead = {
+  session: EXAMPLE_IDS.ses,
+  agent: "ada",
+  approval: {
+    id: EXAMPLE_IDS.apr,
+    decision: EXAMPLE_IDS.dec,
+    run: EXAMPLE_IDS.run,
+    action: "send_email",
+    status: "pending",
+    digest: EXAMPLE_DIGEST as `sha-256:${string}`,
+    policy: POLICY,
+    chain: { needed: 2, groups: [{ subjects: ["ann"], scopes: [] }], fourEyes: true },
+    requester: { kind: "agent", subject: "ada" },
+    redaction: null,
+    asked: { resource: null, inputs: EXAMPLE_DIGEST as `sha-256:${string}`, estimateMicroUsd: ZERO_USD },
+    openedAt: AT,
+    expiresAt: AT + 1000,
+    termMs: 1000,
+    answers: [],
+    edits: { inputs: { to: "a@b.c" }, estimateMicroUsd: microUsdOf(5) },
+    seen: [],
+    answeredAt: null,
+    usedBy: null,
+  },
+  card: {
+    resource: { type: "mailbox", id: "m1" },
+    inputs: { to: "a@b.c" },
+    tags: [],
+    riskLevel: "high",
+    reason: { code: "approval_required", message: "A person must approve it first.", rule: "/approvals/actions" },
+    rationale: null,
+    confidence: null,
+    sources: [],
+    parents: [],
+    model: null,
+    balances: aDecision.budgets,
+  },
 };
 
 const aSettlement: Settlement = {
@@ -148,6 +190,31 @@ const anIssuer: IssuerRow = {
   updatedBy: "ops",
 };
 
+const aWebhook: WebhookRow = {
+  id: EXAMPLE_IDS.whk,
+  url: "https://hook.example/in",
+  events: ["approval.*"],
+  createdAt: AT,
+  createdBy: "ops",
+  failingSince: AT,
+  disabled: { at: AT, why: "gone" },
+  oldSecretsUntil: AT,
+};
+
+const aDelivery: DeliveryRow = {
+  id: EXAMPLE_IDS.dlv,
+  webhook: EXAMPLE_IDS.whk,
+  event: "17",
+  type: "approval.requested",
+  status: "pending",
+  attempts: 2,
+  createdAt: AT,
+  nextAt: AT,
+  lastAt: AT,
+  lastStatus: null,
+  lastError: "could not be reached",
+};
+
 export function portsOf(overrides: Overrides = {}): Ports {
   const settled = async () => answered(aSettlement);
   const ports: Ports = {
@@ -174,13 +241,29 @@ export function portsOf(overrides: Overrides = {}): Ports {
       release: settled,
       extend: settled,
       topup: async () => ok({ kind: "decided", decision: aDecision }),
-      readDecision: async () => ok({ decision: aDecision, state: "held", postedMicroUsd: ZERO_USD, overrunMicroUsd: ZERO_USD, superseded: null }),
+      readDecision: async () =>
+        ok({ decision: aDecision, approval: "pending", state: "held", postedMicroUsd: ZERO_USD, overrunMicroUsd: ZERO_USD, superseded: null }),
+      readApproval: async () => ok(anApproval),
+      answerApproval: async () => answered(anApproval),
+      respondApproval: async () => answered(anApproval),
+      cancelApproval: async () => answered(anApproval),
       openRun: async (_tenant, _session, _principal, run) => answered({ id: run }),
       closeRun: async (_tenant, _session, _principal, run) => ok({ id: run }),
       close: async () => ok({ ...aSession, state: "closed" }),
       read: async () => ok(aSession),
       renewLease: async () => ok(null),
       ship: async () => undefined,
+    },
+    webhooks: {
+      create: async (_tenant, principal, { id, url, events, secret }) =>
+        answered({ id, url, events, secret: secret ?? "whsec_", createdAt: AT, createdBy: principal.subject }),
+      list: async () => page(aWebhook),
+      read: async () => ok(aWebhook),
+      delete: async () => ok(null),
+      rotate: async (_tenant, _principal, { webhook }) => answered({ id: webhook, secret: "whsec_", createdAt: AT, oldSecretsUntil: AT }),
+      resume: async () => ok(aWebhook),
+      listDeliveries: async () => page(aDelivery),
+      redeliver: async () => ok(aDelivery),
     },
     tenants: {
       create: async ({ id }) => answered({ id }),
@@ -201,6 +284,10 @@ export function portsOf(overrides: Overrides = {}): Ports {
       readEntities: async (_tenant, refs) => ok({ revision: 1, properties: refs.map(() => anEntity.properties) }),
       intervene: async (_tenant, _principal, { id }) =>
         answered({ id, epoch: 3, acknowledged: [{ session: aSession.id, seq: 4, at: AT }], unanswered: [], inForceEverywhereBy: AT }),
+      findApproval: async () => ok({ session: aSession.id, agent: aSession.agent, owner: null }),
+      listApprovals: async () =>
+        ok({ ...page(anApproval).value, counts: { pending: 1, info_requested: 0, approved: 0, rejected: 0, expired: 0, cancelled: 0, consumed: 0 } }),
+      approvalSignals: async () => ok({ approved: 0, rejected: 0, medianMs: null, people: [], pending: 1, oldestPendingAt: AT }),
       standing: async () => ok([]),
       readSettings: async () => ok(DEFAULT_SETTINGS),
       putSettings: async (_tenant, _principal, settings) => ok(settings),

@@ -1,8 +1,9 @@
 import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import { describe, expect, it } from "vitest";
+import { parsePublicUrl } from "../../src/core/public_url.ts";
 import type { IssuerRow } from "../../src/flow/ports.ts";
 import { ForeignTokens, type Registrations } from "../../src/identity/foreign.ts";
-import { type Fetch, KEYS_COOLDOWN_MS, KEYS_FRESH_MS, KEYS_STALE_MS, parseKeysUri, RemoteKeys } from "../../src/identity/remote_keys.ts";
+import { type Fetch, KEYS_COOLDOWN_MS, KEYS_FRESH_MS, KEYS_STALE_MS, RemoteKeys } from "../../src/identity/remote_keys.ts";
 
 const NOW = Date.UTC(2026, 10, 23, 12);
 const ISSUER = "https://id.example.com";
@@ -135,7 +136,7 @@ describe("keys at an address", () => {
     ["file:///etc/passwd", false, false],
     ["keys", false, false],
   ])("%s: may be fetched in public %s, in development %s", (uri, inPublic, inDevelopment) => {
-    expect([parseKeysUri(uri, false).ok, parseKeysUri(uri, true).ok]).toEqual([inPublic, inDevelopment]);
+    expect([parsePublicUrl(uri, false).ok, parsePublicUrl(uri, true).ok]).toEqual([inPublic, inDevelopment]);
   });
 });
 

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { formatUsd, lessUsd, microUsdOf, parseUsd } from "../../src/core/money.ts";
+import { addUsd, formatUsd, lessUsd, microUsdOf, parseUsd } from "../../src/core/money.ts";
 
 const amount = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER }).map(microUsdOf);
 
@@ -26,6 +26,7 @@ describe("parseUsd() refuses", () => {
     ["0.0000001", "money_precision"],
     [0.0000001, "money_precision"],
     [1.2345678e-7, "money_precision"],
+    [1e-10, "money_precision"],
     [0.1 + 0.2, "money_precision"],
     ["", "money_invalid"],
     [" 1", "money_invalid"],
@@ -57,6 +58,26 @@ describe("parseUsd() refuses", () => {
   });
 });
 
+describe("parseUsd() says", () => {
+  it.each([
+    [true, "a USD amount is a decimal string or a number, found a value of type boolean"],
+    [null, "a USD amount is a decimal string or a number, found null"],
+    [[1], "a USD amount is a decimal string or a number, found an array"],
+    ["$1", 'a USD amount is digits with up to six decimals, like "0.05", found "$1"'],
+    [Number.NaN, 'a USD amount is digits with up to six decimals, like "0.05", found NaN'],
+    ["x".repeat(40), `a USD amount is digits with up to six decimals, like "0.05", found "${"x".repeat(40)}"`],
+    ["x".repeat(41), `a USD amount is digits with up to six decimals, like "0.05", found "${"x".repeat(40)}…"`],
+    ["0.0000001", 'a USD amount has at most six decimals, found "0.0000001"'],
+    [1e-7, "a USD amount has at most six decimals, found 1e-7"],
+    ["9007199254.740992", 'a USD amount is at most 9007199254.740991, found "9007199254.740992"'],
+    // Forty characters are read, one more are not.
+    ["1".repeat(40), `a USD amount is at most 9007199254.740991, found "${"1".repeat(40)}"`],
+    ["1".repeat(41), `a USD amount is digits with up to six decimals, like "0.05", found "${"1".repeat(40)}…"`],
+  ])("of %j: %s", (input, message) => {
+    expect(parseUsd(input)).toMatchObject({ ok: false, error: { message } });
+  });
+});
+
 it("formatting and reading give the same amount back", () => {
   fc.assert(
     fc.property(amount, (micro) => {
@@ -72,6 +93,23 @@ it("adding decimals is exact: a sum of cents is the sum of its parts", () => {
       expect(parsed.reduce((sum, part) => sum + part, 0)).toBe(micros.reduce((sum, part) => sum + part, 0));
     }),
   );
+});
+
+it.each([
+  [0, "0"],
+  [1, "0.000001"],
+  [10, "0.00001"],
+  [1_500_000, "1.5"],
+  [1_050_000, "1.05"],
+  [20_000_000, "20"],
+  [Number.MAX_SAFE_INTEGER, "9007199254.740991"],
+])("%i micro-USD are written %s, with no decimal that says nothing", (micro, text) => {
+  expect(formatUsd(microUsdOf(micro))).toBe(text);
+});
+
+it("addUsd() is the sum, and asserts that it can be told exactly", () => {
+  expect(addUsd(microUsdOf(1), microUsdOf(2))).toBe(3);
+  expect(() => addUsd(microUsdOf(Number.MAX_SAFE_INTEGER), microUsdOf(1))).toThrow("money is a non-negative safe integer");
 });
 
 it("lessUsd() never goes below zero", () => {

@@ -33,6 +33,7 @@ export const noFindings = (policy: PolicyRef): Findings => ({
   redaction: null,
   onExpiry: "post",
   compliance: null,
+  chain: { needed: 1, groups: [], fourEyes: false },
 });
 
 export const NOT_ASKED: Asked = {

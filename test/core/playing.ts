@@ -196,13 +196,13 @@ export class Playing {
 
   /** What would come out, with nothing done. */
   judge(request: ActionRequest, now: number): Judgement {
-    return judge(this.book, this.askOf(request, now), now);
+    return judge(this.book, this.askOf(request, now), now, sha256);
   }
 
   decide(request: ActionRequest, now: number): Decision {
     return this.turn(now, (turn) => {
       const ask = this.askOf(request, turn.now);
-      return conclude(turn, ask, judge(turn.book, ask, turn.now), "");
+      return conclude(turn, ask, judge(turn.book, ask, turn.now, turn.sha256), "");
     });
   }
 

@@ -524,7 +524,7 @@ describe("redaction", () => {
     const playing = new Playing("strict_mode: true");
     const decision = playing.turn(0, (turn) => {
       const asked = { ...playing.askOf(told(), 0), evaluation: null, lease: { fresh: true, policy: null, orders: [] } };
-      return conclude(turn, asked, judge(turn.book, asked, 0), "");
+      return conclude(turn, asked, judge(turn.book, asked, 0, turn.sha256), "");
     });
     expect(decision.reason.code).toBe("policy_missing");
     expect(raw(written(playing))).toEqual([]);

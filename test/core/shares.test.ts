@@ -194,6 +194,11 @@ describe("stretches of the calendar", () => {
     expect(stretchAt(window, Date.parse(at))).toEqual({ startsAt: Date.parse(from), endsAt: Date.parse(to) });
   });
 
+  it.each(["hour", "day"] as const)("%s: no instant is before 1970", (window) => {
+    expect(() => stretchAt(window, -1)).toThrow("no instant is before 1970");
+    expect(stretchAt(window, 0).startsAt).toBe(0);
+  });
+
   it("all time has no end", () => expect(stretchAt("total", T0)).toEqual({ startsAt: 0, endsAt: null }));
 });
 

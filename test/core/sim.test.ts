@@ -9,6 +9,7 @@ const SIMULATION = path.join(ROOT, "test/faults/sim/sim.ts");
 interface Said {
   readonly ok: boolean;
   readonly seed: number;
+  readonly steps?: number;
   readonly law?: string;
   readonly message?: string;
   readonly answers?: number;
@@ -36,5 +37,22 @@ describe("a world in which everything fails", () => {
     expect(said, `node test/faults/sim/sim.ts --seed ${seed}`).toMatchObject({ ok: true });
     expect(said.answers).toBeGreaterThan(100);
     expect(said.allowed).toBeGreaterThan(20);
+  });
+});
+
+describe("the observers of that world", () => {
+  it.each([
+    ["loses_writes", 1_000],
+    ["leaks_answers", 1_000],
+    ["forgets_alarms", 10_000],
+    ["loses_rows", 4_000],
+  ])("notice a platform that %s, within %i steps", { timeout: 120_000 }, async (treachery, most) => {
+    const said = await simulate("--seed", "3", "--steps", "2000", "--treachery", treachery);
+    expect(said, `node test/faults/sim/sim.ts --seed 3 --treachery ${treachery}`).toMatchObject({ ok: false, episode: 0 });
+    expect(said.steps).toBeLessThan(most);
+  });
+
+  it("say which treacheries there are when asked for another", { timeout: 60_000 }, async () => {
+    expect(await simulate("--treachery", "never_rolls_back")).toMatchObject({ ok: false, message: expect.stringContaining("loses_writes") });
   });
 });

@@ -12,6 +12,7 @@ import { parsePolicy } from "../../src/core/policy/parse.ts";
 import { MOST_ISSUES, MOST_POLICY_BYTES } from "../../src/core/policy/text.ts";
 import { SESSIONS_ASKED_BEFORE_A_READ } from "../../src/flow/read_ledger.ts";
 import { MOST_BODY_BYTES } from "../../src/http/body.ts";
+import { EXAMPLE_DIGEST, EXAMPLE_IDS } from "../../src/http/fields.ts";
 import { MOST_DEPTH } from "../../src/http/json.ts";
 import * as requests from "../../src/http/requests.ts";
 import { ROUTES } from "../../src/http/routes.ts";
@@ -29,6 +30,9 @@ const only = <T>(items: readonly T[]): T => {
   if (item === undefined || items.length !== 1) throw new Error(`${items.length} items; one is expected`);
   return item;
 };
+
+/** The first page's only block of commands in which this stands. */
+const blockWith = (text: string): string => only(blocks(read("README.md"), "bash").filter((block) => block.includes(text)));
 
 describe.each(PAGES)("%s", (page) => {
   const text = read(page);
@@ -244,6 +248,16 @@ const LIMITS: { readonly [what: string]: () => string } = {
     expect([hold(1), hold(30 * 86_400), hold(0.9), hold(30 * 86_400 + 1)]).toEqual([true, true, false, false]);
     return `${DEFAULT_APPROVAL_TIMEOUT_SECONDS} seconds by default, 1 second to 30 days`;
   },
+  "an approved request may be used": () => "as long again as a hold waits, and never after its session",
+  "answers to approvals in one request": () => {
+    const answer = { id: EXAMPLE_IDS.apr, decision: "reject", action_digest: EXAMPLE_DIGEST };
+    takes(requests.approvalBatch, { answers: Array(100).fill(answer) }, { answers: Array(101).fill(answer) });
+    return "100";
+  },
+  "closed approvals on the desk": () => {
+    expect(read("src/authority/desk_store.ts")).toContain("CLOSED_KEPT_MS = 30 * 24 * 3_600_000");
+    return "30 days; the record keeps them";
+  },
   "entries shipped to D1 in one statement": () => String(own(LEDGER, "MOST_ENTRIES")),
   "from an answer to D1": () => {
     expect(own(SESSION, "SHIP_DELAY_MS") + own(LEDGER, "GATHER_MS")).toBe(1100);
@@ -304,7 +318,7 @@ describe("the first page", () => {
   }, 60_000);
 
   it("the button of the first page stops the agent, says who obeys, and lets it go on", async () => {
-    const { output, status } = await run("bash", ["-c", only(blocks(read("README.md"), "bash"))], { GATE: at.url, OPERATOR_TOKEN: at.operator });
+    const { output, status } = await run("bash", ["-c", blockWith("button()")], { GATE: at.url, OPERATOR_TOKEN: at.operator });
     expect(status).toBe(0);
     const [killed, revived, listed] = output
       .trim()
@@ -313,6 +327,24 @@ describe("the first page", () => {
     expect(killed.evidence).toMatchObject({ acknowledged: [{ session: expect.stringMatching(/^ses_/) }], unanswered: [] });
     expect(revived.evidence).toMatchObject({ acknowledged: [{ session: killed.evidence.acknowledged[0].session }], unanswered: [] });
     expect(listed.items).toMatchObject([{ kind: "revive" }, { kind: "kill", note: "it mails the wrong people" }]);
+  }, 60_000);
+
+  it("what is held is found on the desk, and approved by who was shown it", async () => {
+    const opened = await ask(at.url, at.agent, "POST", "/v1/sessions", {});
+    const held = await ask(at.url, at.agent, "POST", `/v1/sessions/${opened.body.id}/decisions`, { action: "send_money", inputs: { to: "acct_1" } });
+    expect(held.body).toMatchObject({ verdict: "hold", reason: { code: "approval_required" } });
+    const { id } = held.body.approval;
+    const { action_digest: digest } = (await ask(at.url, at.operator, "GET", `/v1/approvals/${id}`)).body;
+    const env = { GATE: at.url, OPERATOR_TOKEN: at.operator, APPROVAL: id, DIGEST: digest };
+    const { output, status } = await run("bash", ["-c", blockWith("desk()")], env);
+    expect(status).toBe(0);
+    const [listed, shown, approved] = output
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+    expect(listed.items.map((one: { id: string }) => one.id)).toContain(id);
+    expect(shown).toMatchObject({ id, status: "pending", action: "send_money", inputs: { to: "acct_1" }, action_digest: digest });
+    expect(approved).toMatchObject({ id, status: "approved" });
   }, 60_000);
 
   it("its snippet compiles against the SDK as it stands", async () => {

@@ -44,7 +44,7 @@ function anonymous(answer: Answer, ...all: readonly Names[]): Answer {
 }
 
 const NEW_EACH_TIME =
-  /\b(ses|run|dec|apr|tok|ent|int)_[0-9a-f-]{36}|\d{4}-\d\d-\d\dT[\d:.]+Z|\b[0-9a-f]{64}\b|"(seq|epoch|version)":\d+|eyJ[\w-]+\.[\w-]+\.[\w-]+/g;
+  /\b(ses|run|dec|apr|tok|ent|int|whk|dlv)_[0-9a-f-]{36}|whsec_[\w+/]+=*|\d{4}-\d\d-\d\dT[\d:.]+Z|\b[0-9a-f]{64}\b|"(seq|epoch|version)":\d+|eyJ[\w-]+\.[\w-]+\.[\w-]+/g;
 
 /** What a problem document says, whether or not the answer is one. */
 const codeOf = ({ text }: Answer): string | undefined => /"code":"(\w+)"/.exec(text)?.[1];

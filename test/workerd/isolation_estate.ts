@@ -5,6 +5,7 @@ import { expect } from "vitest";
 import type * as wire from "../../sdk/src/wire.ts";
 import { type IdPrefix, idOf } from "../../src/core/ids.ts";
 import { SCOPES, SCOPES_NO_AGENT_HOLDS } from "../../src/core/scopes.ts";
+import { newReceiver } from "./receiver.ts";
 import { ports } from "./world.ts";
 
 /** An estate: a tenant with one of everything that a tenant can have, and all that was ever said about it to its own people. */
@@ -26,6 +27,8 @@ export interface Names {
   readonly policy: string;
   readonly type: string;
   readonly thing: string;
+  readonly webhook: string;
+  readonly delivery: string;
   readonly issuer: string;
   readonly issuerUrl: string;
   readonly audience: string;
@@ -166,6 +169,8 @@ export function ghostNames(): Names {
     approval: id("apr"),
     entry: id("ent"),
     token: id("tok"),
+    webhook: id("whk"),
+    delivery: id("dlv"),
     issuerUrl: `https://id-${hex(5)}.example`,
     audience: `agents/${tenant}`,
   };
@@ -176,7 +181,7 @@ const { privateKey, publicKey } = await generateKeyPair("ES256", { extractable: 
 export const PUBLIC_KEYS = { keys: [{ ...(await exportJWK(publicKey)), kid: "k", alg: "ES256", use: "sig" }] };
 
 /** Ids and digests as answers show them. A chain begins with a hash of zeros, which is everybody's. */
-const IDS = /\b(?:ses|run|dec|apr|tok|ent|int)_[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/g;
+const IDS = /\b(?:ses|run|dec|apr|tok|ent|int|whk|dlv)_[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/g;
 const DIGESTS = /\b(?!0{64})[0-9a-f]{64}\b/g;
 
 export const idsIn = (text: string): readonly string[] => text.match(IDS) ?? [];
@@ -242,8 +247,16 @@ export async function newEstate(chosen: Chosen = chosenNames()): Promise<Estate>
   const held = await decide(agent, mine.id, { ...about, action: "pay" });
   await decide(agent, mine.id, { ...about, action: "rm" });
   await decide(peer, theirs.id, { action: "look", inputs: { note: hush } });
+  const receiver = await newReceiver();
+  marks.add(receiver.url);
+  const hook = { url: receiver.url, events: ["intervention.pause"] };
+  const webhook = await made<wire.CreatedWebhook>(201, operator, { method: "POST", path: "/v1/webhooks", body: hook });
+  marks.add(webhook.secret);
   const pause = { target: { type: "action", id: "nothing" }, kind: "pause", reason: hush };
   await made(201, operator, { method: "POST", path: "/v1/interventions", body: pause });
+  const [arrival] = await receiver.arrivals(1);
+  // To the end of the attempt, so that nothing changes by itself afterwards.
+  await runInDurableObject(env.WEBHOOKS.getByName(tenant), (webhooks) => webhooks.work());
 
   const names: Names = {
     ...chosen,
@@ -256,6 +269,8 @@ export async function newEstate(chosen: Chosen = chosenNames()): Promise<Estate>
     approval: held.approval?.id ?? "",
     entry: posted.entry.id,
     token: spare.id,
+    webhook: webhook.id,
+    delivery: arrival?.headers["webhook-id"] ?? "",
     issuerUrl,
     audience,
   };
@@ -304,6 +319,8 @@ export async function stateOf({ names, peerSession, operator, agent, foreign }: 
     "/v1/entities",
     "/v1/issuers",
     "/v1/settings",
+    "/v1/webhooks",
+    `/v1/webhooks/${names.webhook}/deliveries`,
     "/v1/tokens",
     "/v1/ledger?limit=1000",
     "/v1/interventions?limit=1000",

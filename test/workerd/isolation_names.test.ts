@@ -72,6 +72,8 @@ describe("an id that the gateway makes", () => {
     ["pending", (of: Names): Asked => ["GET", `/v1/sessions/${of.session}/decisions/${of.pending}`]],
     ["entry", (of: Names): Asked => ["GET", `/v1/ledger/${of.entry}`]],
     ["token", (of: Names): Asked => ["DELETE", `/v1/tokens/${of.token}`]],
+    ["webhook", (of: Names): Asked => ["POST", `/v1/webhooks/${of.webhook}/resume`]],
+    ["delivery", (of: Names): Asked => ["POST", `/v1/webhooks/${of.webhook}/deliveries/${of.delivery}/redeliver`]],
   ] as const)("of the %s is nobody's when one digit is another, even to whose it is", async (name, asked) => {
     const estate = await newEstate();
     // A tenant without issuers knows every token that there is.
@@ -93,13 +95,15 @@ describe("an id that the gateway makes", () => {
 
 describe("an Idempotency-Key", () => {
   /** Every operation that makes something, asked in the same words whoever asks, but for a note. */
-  const KEYED: readonly (readonly [id: string, isForAgents: boolean, asked: (session: string, note: string) => Question])[] = [
+  const KEYED: readonly (readonly [id: string, isForAgents: boolean, asked: (session: string, note: string, of: Names) => Question])[] = [
     ["openSession", true, (_, note) => post("/v1/sessions", { labels: { note } })],
     ["openRun", true, (session) => post(`/v1/sessions/${session}/runs`)],
     ["decide", true, (session, note) => post(`/v1/sessions/${session}/decisions`, { action: "look", rationale: note })],
     ["decideBatch", true, (session, note) => post(`/v1/sessions/${session}/decisions/batch`, { decisions: [{ action: "look", rationale: note }] })],
     ["issueToken", false, (_, note) => post("/v1/tokens", { subject: note, kind: "human", scopes: [] })],
     ["intervene", false, (_, note) => post("/v1/interventions", { target: { type: "agent", id: "x" }, kind: "pause", reason: note })],
+    ["createWebhook", false, (_, note) => post("/v1/webhooks", { url: `https://hook.example/${encodeURIComponent(note)}`, events: ["ingest.*"] })],
+    ["rotateWebhook", false, (_session, _note, of) => post(`/v1/webhooks/${of.webhook}/rotate`)],
   ];
 
   it("is tried with everything that makes something for a tenant", () => {
@@ -128,15 +132,17 @@ describe("an Idempotency-Key", () => {
         const headers = { "Idempotency-Key": crypto.randomUUID() };
         const made: string[] = [];
         for (const [place, [sender, session]] of senders.entries()) {
-          const sent = { ...asked(session, noteOf(place)), headers };
+          const { names } = sender.tenant === mine.names.tenant ? mine : other;
+          const sent = { ...asked(session, noteOf(place), names), headers };
           const first = await ask(sender, sent);
           expect(first.status, first.text).toBeLessThan(300);
           expect(first.headers).not.toContain("idempotency-replayed");
           const again = await ask(sender, sent);
           expect(again.headers).toContain("idempotency-replayed: true");
           expect(again.text).toBe(first.text);
-          const answer: { id?: string; decisions?: readonly { id: string }[] } = JSON.parse(first.text);
-          made.push(answer.id ?? answer.decisions?.[0]?.id ?? "");
+          const answer: { id?: string; secret?: string; decisions?: readonly { id: string }[] } = JSON.parse(first.text);
+          // Of a webhook its secret is what is made.
+          made.push(answer.secret ?? answer.id ?? answer.decisions?.[0]?.id ?? "");
         }
         expect(new Set(made).size).toBe(senders.length);
       }

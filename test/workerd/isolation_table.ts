@@ -62,6 +62,7 @@ const decision = (of: Names): string => `${session(of)}/decisions/${of.pending}`
 const policy = (of: Names): string => `/v1/policies/${of.policy}`;
 const entity = (of: Names): string => `/v1/entities/${of.type}/${of.thing}`;
 const issuer = (of: Names): string => `/v1/issuers/${of.issuer}`;
+const webhook = (of: Names): string => `/v1/webhooks/${of.webhook}`;
 const SOCKET = { Upgrade: "websocket" };
 
 const stops = (way: string, target: (of: Names) => object, rest: Partial<Row> = {}): Row =>
@@ -232,6 +233,20 @@ export const ROWS: readonly Row[] = [
   }),
   governs("readIssuer", ["tokens:write"], { path: issuer, changes: false }),
   governs("deleteIssuer", ["tokens:write"], { path: issuer, status: 204 }),
+
+  governs("createWebhook", ["webhooks:write"], {
+    path: () => "/v1/webhooks",
+    body: (of) => ({ url: `${of.page}/in`, events: ["ingest.*"] }),
+    status: 201,
+    stranger: "own",
+  }),
+  governs("listWebhooks", ["webhooks:write"], { path: () => "/v1/webhooks", changes: false, stranger: "own" }),
+  governs("readWebhook", ["webhooks:write"], { path: webhook, changes: false }),
+  governs("deleteWebhook", ["webhooks:write"], { path: webhook, status: 204 }),
+  governs("rotateWebhook", ["webhooks:write"], { path: (of) => `${webhook(of)}/rotate`, status: 201 }),
+  governs("resumeWebhook", ["webhooks:write"], { path: (of) => `${webhook(of)}/resume`, body: () => ({ from: "0" }) }),
+  governs("listDeliveries", ["webhooks:write"], { path: (of) => `${webhook(of)}/deliveries?status=delivered`, changes: false }),
+  governs("redeliver", ["webhooks:write"], { path: (of) => `${webhook(of)}/deliveries/${of.delivery}/redeliver` }),
 
   row(
     "createTenant",

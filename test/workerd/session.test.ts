@@ -466,7 +466,7 @@ describe("approvals", () => {
     const session = await newSession(agent);
     const { id, approval } = await decideOne(agent, session, "wire");
     const withIt = async (named: typeof approval) => (await decideOne(agent, session, "wire", { approval: named?.id ?? null })).reason.code;
-    expect(await withIt(approval)).toBe("approval_mismatch");
+    expect(await withIt(approval)).toBe("approval_required");
     expect(await withIt({ id: "apr_00000000-0000-7000-8000-000000000000", expiresAt: 0 })).toBe("approval_mismatch");
     vi.setSystemTime(Date.now() + 60_000);
     expect(await withIt(approval)).toBe("approval_expired");

@@ -5,7 +5,7 @@ import type { RiskLevel } from "../request.ts";
 import { type ArgumentsSchema, compileSchema } from "./arguments.ts";
 import { allowlistsOf, DEFAULT_APPROVAL_TIMEOUT_SECONDS, millisecondsOf, type PolicyDocument, storedUsd } from "./document.ts";
 import { compileExpression, type Expression } from "./expressions.ts";
-import type { BudgetLimit, ConcurrencyLimit, Keep, Mode, Path, RateLimit, Reach, ReserveLimit, RetryLimit, SharedLimit } from "./findings.ts";
+import type { BudgetLimit, Chain, ConcurrencyLimit, Keep, Mode, Path, RateLimit, Reach, ReserveLimit, RetryLimit, SharedLimit } from "./findings.ts";
 import { parsePath } from "./paths.ts";
 import { byNarrowness, indexOf, PatternIndex } from "./patterns.ts";
 import { pointerOf } from "./text.ts";
@@ -24,6 +24,7 @@ export interface CompiledPolicy {
     readonly riskLevels: ReadonlySet<RiskLevel>;
     readonly thresholdMicroUsd: MicroUsd | null;
     readonly timeoutMs: number;
+    readonly chain: Chain;
   };
   /** What the policy says of an action by its name, in the order in which it is checked. */
   readonly ofAction: (action: string) => ActionFindings;
@@ -116,6 +117,11 @@ export function compilePolicy(document: PolicyDocument): CompiledPolicy {
       riskLevels: new Set(document.approvals?.risk_levels),
       thresholdMicroUsd: amountOf(document.approvals?.threshold_usd),
       timeoutMs: millisecondsOf(document.approvals?.timeout_seconds ?? DEFAULT_APPROVAL_TIMEOUT_SECONDS),
+      chain: {
+        needed: document.approvals?.quorum ?? 1,
+        groups: (document.approvals?.approvers ?? []).map(({ subjects = [], scopes = [] }) => ({ subjects, scopes })),
+        fourEyes: document.approvals?.four_eyes ?? false,
+      },
     },
     ofAction: (action) => {
       const known = remembered.get(action);

@@ -59,6 +59,8 @@ export type PolicyDocument = {
     readonly quorum?: number;
     /** Each of these groups must be satisfied. */
     readonly approvers?: readonly Approvers[];
+    /** Absent: the agent's owner may approve. */
+    readonly four_eyes?: true;
   };
   /** In the author's order, which decides only which rule is named. */
   readonly rules?: readonly Rule[];
@@ -207,6 +209,7 @@ export function normalise(written: WrittenPolicy): PolicyDocument {
         timeout_seconds: approvals.timeout_seconds,
         ...(approvals.quorum !== undefined && approvals.quorum > 1 && { quorum: approvals.quorum }),
         ...(approvers.length > 0 && { approvers }),
+        ...(approvals.four_eyes === true && { four_eyes: true as const }),
       },
     }),
     ...(hasItems(written.rules) && { rules: written.rules.map(normalRule) }),

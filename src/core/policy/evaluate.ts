@@ -75,6 +75,7 @@ export function evaluatePolicy(compiled: CompiledPolicy, ref: PolicyRef, asked: 
     alerts: compiled.alerts,
     hold: hold === null ? null : { rule: hold },
     holdTimeoutMs: compiled.holds.timeoutMs,
+    chain: compiled.holds.chain,
     keep: found.keep,
     topupPaths: found.topupPaths,
     scene: asksHistory(permits, rules, requirements) ? withoutInputs(scene) : null,

@@ -129,7 +129,7 @@ export function explain(asked: Asked): Explanation {
   const gates = gatesOf(question, ask, findings);
   const reached = new Set(gates.filter(({ outcome }) => outcome !== "not_asked").map(({ gate }) => gate));
   return {
-    judgement: judge(book, ask, around.now),
+    judgement: judge(book, ask, around.now, around.sha256),
     gates,
     rules: rulesOf(asked, sceneOf(asked), reached),
     requirements: requirementsOf(asked, question),

@@ -178,6 +178,16 @@ export interface WorkBudget {
 /** Some tens of milliseconds: what one call can make everybody else on the machine wait for. */
 export const workBudget = (): WorkBudget => ({ steps: 5_000_000 });
 
+/** Who must approve what is held. */
+export interface Chain {
+  /** How many different people. */
+  readonly needed: number;
+  /** Each of these must be among them: by who they are, or by a scope of their token. None: whoever may approve at all. */
+  readonly groups: readonly { readonly subjects: readonly string[]; readonly scopes: readonly string[] }[];
+  /** The agent's owner must not be. */
+  readonly fourEyes: boolean;
+}
+
 /** What an estimate rests on when a request names a model. */
 export interface Price {
   /** Whether the price data knows the model. */
@@ -228,6 +238,7 @@ export interface Findings {
   readonly hold: { readonly rule: string } | null;
   /** How long an approval is waited for, whatever asks for it. */
   readonly holdTimeoutMs: number;
+  readonly chain: Chain;
   readonly keep: Keep | null;
   /** Paths into the inputs that rules need again should more money be asked for later; `null` when no rule looks at the estimate. */
   readonly topupPaths: readonly Path[] | null;

@@ -315,6 +315,7 @@ function mergedApprovals(layers: readonly Layer[], settle: Settling): PolicyDocu
         sortedApprovers,
       ),
     ),
+    ...(layers.some(({ document }) => document.approvals?.four_eyes) && { four_eyes: true as const }),
   };
 }
 

@@ -71,7 +71,7 @@ export class Play {
     return this.#turn(now, (turn) => {
       const findings = this.evaluate(request, turn.now, false);
       const ask: Ask = { ...this.#asked(findings), request };
-      return { decision: conclude(turn, ask, judge(turn.book, ask, turn.now), ""), findings };
+      return { decision: conclude(turn, ask, judge(turn.book, ask, turn.now, turn.sha256), ""), findings };
     });
   }
 
@@ -80,7 +80,7 @@ export class Play {
     return this.#turn(now, (turn) => {
       const findings = this.evaluate(request, turn.now, false);
       const ask: Ask = { ...this.#asked(findings), request };
-      return { ask, findings, judgement: judge(turn.book, ask, turn.now) };
+      return { ask, findings, judgement: judge(turn.book, ask, turn.now, turn.sha256) };
     });
   }
 

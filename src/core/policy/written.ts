@@ -275,8 +275,11 @@ export function policySchema(bounds: Bounds) {
               approvers: oneOrMany(approver, "subjects or scopes", "groups", bounds.lists, 0)
                 .optional()
                 .meta({ description: "Who may approve. Of several groups each must be satisfied. Absent: whoever may approve at all." }),
+              four_eyes: z.boolean(wants("true or false")).optional().meta({
+                description: "Whether the agent's owner, the attribute owner of its entity, must not be among those who approve.",
+              }),
             },
-            wants("the members actions, tags, risk_levels, threshold_usd, timeout_seconds, quorum, approvers"),
+            wants("the members actions, tags, risk_levels, threshold_usd, timeout_seconds, quorum, approvers, four_eyes"),
           )
           .optional()
           .meta({ description: "When a person must answer before the action may run." }),
@@ -387,7 +390,7 @@ export const MEMBERS: { readonly [section: string]: readonly string[] } = {
   "/retries": ["threshold", "window_seconds"],
   "/requires": ["after", "within_seconds", "same", "where"],
   "/history": ["id", "forbid", "when", "mode", "stops"],
-  "/approvals": ["actions", "tags", "risk_levels", "threshold_usd", "timeout_seconds", "quorum", "approvers"],
+  "/approvals": ["actions", "tags", "risk_levels", "threshold_usd", "timeout_seconds", "quorum", "approvers", "four_eyes"],
   "/approvals/approvers": ["subjects", "scopes"],
   "/rules": ["id", "effect", "actions", "when", "mode", "stops"],
   "/redact": ["store_inputs", "store_outputs", "keys", "detect"],

@@ -26,7 +26,10 @@ export async function run(wish: RunWish): Promise<number> {
   const without = wish.without.filter((kind): kind is FaultKind => FAULT_KINDS.some((known) => known === kind));
   const treachery = TREACHERIES.find((known) => known === wish.treachery) ?? null;
   if (without.length !== wish.without.length || (wish.treachery !== null && treachery === null)) {
-    process.stderr.write("There is no such kind of fault. --help names them.\n");
+    const found = treachery === null && wish.treachery !== null ? `--treachery ${wish.treachery}` : `--without ${wish.without.join(",")}`;
+    const known = `The kinds of faults are ${FAULT_KINDS.join(", ")}; the treacheries ${TREACHERIES.join(", ")}.`;
+    if (wish.json) process.stdout.write(`${JSON.stringify({ ok: false, seed: wish.seed, message: `There is no ${found}. ${known}` })}\n`);
+    else process.stderr.write(`There is no ${found}. ${known}\n`);
     return 2;
   }
   // What objects say of outages is what this program makes them say.

@@ -12,7 +12,7 @@ The same seed takes the same steps. A seed that fails is tried smaller, and the 
   --episode N      only the Nth world of the seed, for so many steps under faults as --steps says
   --most N         at most N tenants, agents of each, sessions of each agent, and so on
   --without KINDS  of loss, duplicates, delays, crashes, outages, clocks, database, leaps
-  --treachery HOW  a platform that breaks its word: loses_writes or leaks_answers
+  --treachery HOW  a platform that breaks its word: loses_writes, leaks_answers, forgets_alarms or loses_rows
   --json           one line of JSON in the end, and nothing else
   --trace          every step
 `;

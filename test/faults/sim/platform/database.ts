@@ -6,6 +6,8 @@ import type { Party, World } from "./world.ts";
 
 type Value = string | number | null;
 
+/** How often it breaks its word, where it does. */
+const LOST = 0.25;
 const MIGRATIONS = path.resolve(import.meta.dirname, "../../../../migrations");
 
 /**
@@ -25,9 +27,13 @@ export class Database implements Party {
   readonly #network: Network;
   readonly #prepared = new Map<string, { readonly rows: StatementSync; readonly arrays: StatementSync }>();
 
-  constructor(world: World, network: Network) {
+  readonly #loses: boolean;
+
+  /** `loses`: it breaks its word, and says of some batches that it wrote them and did not. */
+  constructor(world: World, network: Network, loses: boolean) {
     this.#world = world;
     this.#network = network;
+    this.#loses = loses;
     for (const file of readdirSync(MIGRATIONS)
       .filter((name) => name.endsWith(".sql"))
       .sort())
@@ -49,7 +55,7 @@ export class Database implements Party {
       this.db.exec("BEGIN");
       try {
         const results = statements.map((statement) => this.all(statement.query, statement.values));
-        this.db.exec("COMMIT");
+        this.db.exec(this.#loses && this.#world.random.chance(LOST) ? "ROLLBACK" : "COMMIT");
         return results;
       } catch (fault) {
         this.db.exec("ROLLBACK");

@@ -26,9 +26,14 @@ export interface Watch {
   broke(host: ObjectHost, fault: unknown): void;
 }
 
-/** How the platform breaks its word, to see that this is noticed. */
-export const TREACHERIES = ["loses_writes", "leaks_answers"] as const;
+/**
+ * How the platform breaks its word, to see that this is noticed: what it called durable is gone after a fall; what an object sends leaves before what it
+ * wrote is durable; an alarm that was set never rings; D1 says that it wrote and did not.
+ */
+export const TREACHERIES = ["loses_writes", "leaks_answers", "forgets_alarms", "loses_rows"] as const;
 export type Treachery = (typeof TREACHERIES)[number];
+/** How often a fall comes instead of what was called durable. */
+const TREACHEROUS = 0.05;
 
 /**
  * One object and its storage. One event at a time; what it sends leaves once what it had written is durable; a crash undoes what is not and forgets
@@ -62,7 +67,7 @@ export class ObjectHost implements Party {
   constructor(kind: string, name: string, made: ObjectClass, env: object, world: World, network: Network, watch: Watch, treachery: Treachery | null) {
     this.name = `${kind} ${name}`;
     this.id = { name, toString: () => name };
-    this.storage = new Storage(treachery === "loses_writes" ? world.random : null);
+    this.storage = new Storage();
     this.#class = made;
     this.#env = env;
     this.#world = world;
@@ -195,6 +200,12 @@ export class ObjectHost implements Party {
   }
 
   #confirm(): void {
+    if (this.#treachery === "loses_writes" && this.#world.random.chance(TREACHEROUS)) {
+      // It lets go what it held back, as if all were well, and falls.
+      for (const send of this.#held.splice(0)) send();
+      this.crash();
+      return;
+    }
     this.storage.makeDurable();
     this.#planAlarm();
     this.#watch.durable(this);
@@ -252,6 +263,7 @@ export class ObjectHost implements Party {
   }
 
   #planRinging(inMs: number, at: number): void {
+    if (this.#treachery === "forgets_alarms") return;
     this.#world.plan(Math.max(inMs, this.#world.random.between(0, 20)), this, "hears its alarm", () => this.#ring(at));
   }
 

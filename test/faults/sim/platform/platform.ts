@@ -75,7 +75,7 @@ export class Platform {
   constructor(now: number, random: Random, faults: Faults, isolates: number, watch: Watch, treachery: Treachery | null) {
     this.world = new World(now, random);
     this.network = new Network(this.world, faults);
-    this.database = new Database(this.world, this.network);
+    this.database = new Database(this.world, this.network, treachery === "loses_rows");
     this.#watch = watch;
     this.#treachery = treachery;
     enter(this.world, this.network);

@@ -1,5 +1,4 @@
 import { DatabaseSync, type StatementSync } from "node:sqlite";
-import type { Random } from "../random.ts";
 
 type Row = Record<string, string | number | null>;
 type Value = string | number | null;
@@ -25,12 +24,6 @@ export class Storage {
   #durableAlarm: number | null = null;
   #isOpen = false;
   readonly #prepared = new Map<string, Prepared>();
-  /** A platform that does not keep its word, to see that it would be noticed: by this chance what is called durable is not. `null`: it keeps it. */
-  readonly #loses: Random | null;
-
-  constructor(loses: Random | null) {
-    this.#loses = loses;
-  }
 
   exec(query: string, ...bindings: Value[]): Cursor {
     // Several statements at once come without bindings, and are schemas.
@@ -67,10 +60,8 @@ export class Storage {
   /** What was written is there for good. */
   makeDurable(): void {
     this.isDirty = false;
-    if (this.#isOpen && !(this.#loses?.chance(0.2) ?? false)) {
-      this.db.exec("COMMIT");
-      this.#isOpen = false;
-    }
+    if (this.#isOpen) this.db.exec("COMMIT");
+    this.#isOpen = false;
     if (!this.isRinging || this.alarmAt !== null) this.#durableAlarm = this.alarmAt;
   }
 
