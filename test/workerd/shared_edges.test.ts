@@ -132,6 +132,20 @@ describe("a stretch of a shared budget", () => {
   });
 });
 
+it("an hour that only a clock far behind is in stays counted for a day: nobody gives its money out again", async () => {
+  at(NOON);
+  const { tenant, agent } = await newTenant("budgets: { tenant: { hour: 1 } }");
+  const behind = await newSession(agent);
+  const givenOfHours = () =>
+    runInDurableObject(tenantStub(tenant), (_, { storage }) =>
+      storage.sql.exec("SELECT starts_at FROM pools WHERE scope = 'tenant' AND span = 'hour' AND granted_micro_usd > 0 ORDER BY starts_at").toArray(),
+    );
+  expect(outcome(await pay(agent, behind, "0.1"))).toBe(ALLOWED);
+  at(NOON + 5 * 3_600_000);
+  expect(outcome(await pay(agent, await newSession(agent), "0.1"))).toBe(ALLOWED);
+  expect(await givenOfHours()).toEqual([{ starts_at: NOON }, { starts_at: NOON + 5 * 3_600_000 }]);
+});
+
 describe("a limit that comes later", () => {
   it("leaves a session that spent before it what is free", async () => {
     const { agent, put } = await newTenant("budgets: { session: 100 }");
