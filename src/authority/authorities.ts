@@ -23,7 +23,8 @@ export function openSessions(env: AuthorityEnv): Sessions {
     readApproval: (tenant, session, principal, id) => reach(() => at(tenant, session).readApproval(principal, id)),
     answerApproval: (tenant, session, answering) => reach(() => at(tenant, session).answerApproval(answering)),
     respondApproval: (tenant, session, principal, id, response) => reach(() => at(tenant, session).respondApproval(principal, id, response)),
-    cancelApproval: (tenant, session, principal, id, why) => reach(() => at(tenant, session).cancelApproval(principal, id, why)),
+    cancelApproval: (tenant, session, principal, id, mayApprove, why) =>
+      reach(() => at(tenant, session).cancelApproval(principal, id, mayApprove, why)),
     readDecision: (tenant, session, principal, id, waitMs) => reach(() => at(tenant, session).readDecision(principal, id, waitMs)),
     openRun: (tenant, session, principal, run) => reach(() => at(tenant, session).openRun(principal, run)),
     closeRun: (tenant, session, principal, run) => reach(() => at(tenant, session).closeRun(principal, run)),

@@ -1,4 +1,4 @@
-import type { ApprovalStatus } from "../core/approvals.ts";
+import { type ApprovalStatus, isOpen } from "../core/approvals.ts";
 import type { ApprovalId, SessionId } from "../core/ids.ts";
 import type { Refusal } from "../core/refusals.ts";
 import { ok, type Result } from "../core/result.ts";
@@ -33,6 +33,10 @@ export const DESK_TABLES = `
 
 /** What is closed stays on the desk so long; the ledger keeps it longer. */
 const CLOSED_KEPT_MS = 30 * 24 * 3_600_000;
+/** Of more than so many what is closed goes sooner. */
+const MOST_KEPT = 20_000;
+/** About so much text is read for one page: it crosses between objects in one message. */
+const MOST_PAGE_CHARACTERS = 2_000_000;
 
 /**
  * A tenant's view of what its people are asked. Its sessions have the word on every approval: this is where people find them, and nothing is decided
@@ -58,7 +62,7 @@ export class DeskStore {
       version,
       approval.openedAt,
       approval.expiresAt,
-      JSON.stringify({ approval, card }),
+      JSON.stringify(isOpen(approval) ? { approval, card } : { approval: { ...approval, edits: null }, card: { ...card, inputs: null } }),
     );
     for (const { subject, decision, at } of approval.answers) {
       if (decision !== "approve" && decision !== "reject") continue;
@@ -80,6 +84,11 @@ export class DeskStore {
       now - CLOSED_KEPT_MS,
     );
     this.#sql.exec("DELETE FROM approval_answers WHERE at < ?", now - CLOSED_KEPT_MS);
+    this.#sql.exec(
+      `DELETE FROM approvals WHERE status NOT IN ('pending', 'info_requested', 'approved')
+         AND opened_at <= (SELECT opened_at FROM approvals ORDER BY opened_at DESC LIMIT 1 OFFSET ?)`,
+      MOST_KEPT,
+    );
   }
 
   find(id: ApprovalId): { readonly session: SessionId; readonly agent: string } | null {
@@ -93,23 +102,29 @@ export class DeskStore {
     const cursor = parseCursor(page.cursor, CURSORS.time);
     if (!cursor.ok) return cursor;
     const [at, id] = cursor.value ?? [Number.MAX_SAFE_INTEGER, "~"];
-    const rows = this.#sql
-      .exec<DeskRow>(
-        `SELECT id, session, agent, opened_at, told, ${STATUS_NOW} AS status FROM approvals
+    const rows = this.#sql.exec<DeskRow>(
+      `SELECT id, session, agent, opened_at, told, ${STATUS_NOW} AS status FROM approvals
          WHERE (opened_at, id) < (?2, ?3) AND (?4 IS NULL OR ${STATUS_NOW} = ?4) AND (?5 IS NULL OR session = ?5) AND (?6 IS NULL OR agent = ?6)
          ORDER BY opened_at DESC, id DESC LIMIT ?7`,
-        now,
-        Number(at),
-        id,
-        status ?? null,
-        session ?? null,
-        agent ?? null,
-        page.limit + 1,
-      )
-      .toArray();
-    const shown = rows.slice(0, page.limit);
+      now,
+      Number(at),
+      id,
+      status ?? null,
+      session ?? null,
+      agent ?? null,
+      page.limit + 1,
+    );
+    const shown: DeskRow[] = [];
+    let characters = 0;
+    let isWhole = true;
+    for (const row of rows) {
+      characters += row.told.length;
+      isWhole = shown.length < page.limit && (shown.length === 0 || characters <= MOST_PAGE_CHARACTERS);
+      if (!isWhole) break;
+      shown.push(row);
+    }
     const last = shown.at(-1);
-    return ok({ items: shown.map(readOf), nextCursor: rows.length > page.limit && last !== undefined ? `${last.opened_at}.${last.id}` : null });
+    return ok({ items: shown.map(readOf), nextCursor: isWhole || last === undefined ? null : `${last.opened_at}.${last.id}` });
   }
 
   /** How many there are of each status, of whichever the list would show were no status asked for. */

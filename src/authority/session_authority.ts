@@ -73,8 +73,8 @@ const TELL_MS = 5_000;
 const MOST_ASKS = 4;
 /** So long a hold, or an answer to one, waits for the tenant's desk to know of it. */
 const DESK_PATIENCE_MS = 500;
-/** Approvals that the tenant is told of at once. */
-const MOST_TOLD = 50;
+/** About so much text of approvals the tenant is told at once. */
+const MOST_TOLD_CHARACTERS = 1_000_000;
 /** An entry that says that this session obeys is shipped sooner than others: somebody watches for it. */
 const OBEYED_DELAY_MS = 700;
 
@@ -265,8 +265,8 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     return this.#settleApproval(principal, id, (turn, approval) => respond(turn, approval, principal, response));
   }
 
-  cancelApproval(principal: Principal, id: ApprovalId, why: string | null): Reply<Answered<ApprovalRead>> {
-    return this.#settleApproval(principal, id, (turn, approval) => cancel(turn, approval, principal, why));
+  cancelApproval(principal: Principal, id: ApprovalId, mayApprove: boolean, why: string | null): Reply<Answered<ApprovalRead>> {
+    return this.#settleApproval(principal, id, (turn, approval) => cancel(turn, approval, principal, mayApprove, why));
   }
 
   async #settleApproval(principal: Principal, id: ApprovalId, step: (turn: Turn, approval: Approval) => Answering): Reply<Answered<ApprovalRead>> {
@@ -292,18 +292,41 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     await Promise.race([this.#tellDesk().catch(() => this.#wakeBy(Date.now() + SHIP_ALARM_MS)), scheduler.wait(DESK_PATIENCE_MS)]);
   }
 
+  /** Tells the tenant of every approval of which it has not heard; one that it does not take keeps none of the others from it. */
   async #tellDesk(): Promise<void> {
-    for (let untold = this.#untold(); untold.length > 0; untold = this.#untold()) {
+    let fault: unknown = null;
+    for (let untold = this.#untold(null); untold.length > 0; untold = this.#untold(untold.at(-1)?.approval.id ?? null)) {
+      const failed = await this.#tellDeskOf(untold);
+      if (failed === null) continue;
+      fault = failed;
+      if (untold.length > 1) for (const one of untold) await this.#tellDeskOf([one]);
+    }
+    if (fault !== null) throw fault;
+  }
+
+  /** Answers what went wrong, or `null`. */
+  async #tellDeskOf(untold: readonly ApprovalTold[]): Promise<unknown> {
+    try {
       await this.#tenant(this.#readBook().tenant).noteApprovals(untold);
       this.#store.setApprovalsTold(untold.map(({ approval, version }) => ({ id: approval.id, version })));
+      return null;
+    } catch (fault) {
+      return fault ?? new Error("the tenant did not take it");
     }
   }
 
-  #untold(): readonly ApprovalTold[] {
+  #untold(after: ApprovalId | null): readonly ApprovalTold[] {
     const { session, agent } = this.#readBook();
-    return this.#store
-      .untoldApprovals(MOST_TOLD)
-      .map((stored) => ({ session, agent, approval: stored.approval, card: stored.card, version: stored.version }));
+    return this.#store.untoldApprovals(after, MOST_TOLD_CHARACTERS).map((stored) => ({ session, agent, ...stored }));
+  }
+
+  /** Wakes who waits for news of these, after whoever read in this very turn has begun to wait. */
+  #wakeWatchers(changed: ReadonlySet<ApprovalId>): void {
+    if (changed.size === 0) return;
+    this.#wakeBy(Date.now() + SHIP_ALARM_MS);
+    setTimeout(() => {
+      for (const id of changed) for (const wake of this.#watchers.get(id) ?? []) wake();
+    });
   }
 
   openRun(principal: Principal, run: RunId): Reply<Answered<{ readonly id: RunId }>> {
@@ -393,7 +416,6 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       const expired = await this.#enqueue(() => ok(null), false);
       if (!expired.ok) return;
       await this.ship();
-      await this.#tellDesk();
       const isClosed = this.#readBook().closed;
       if (isClosed) await this.#tellTenant();
       if ((isClosed || this.#hasLapsed()) && holdsAnything(this.#readBook().shares)) {
@@ -401,6 +423,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
         const told = await this.#consult([], { givesBack: true, renews: false });
         if (told === "lost") throw new Error("the tenant could not be told what comes back");
       }
+      await this.#tellDesk();
       this.#alarmFailures = 0;
       this.#wakeBy(this.#dueAt());
       if (!this.#outbox.isEmpty()) this.#wakeBy(Date.now() + SHIP_ALARM_MS);
@@ -601,14 +624,14 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
           this.#store.write(turn);
           return { waiting, answer };
         });
+        const changed = this.#store.takeApprovalsChanged();
         this.#store.writeTotals(turn.book);
         // Nothing is decided any more once a session is over, so no rule looks back.
         this.#store.forgetKept(turn.book.closed ? Number.POSITIVE_INFINITY : turn.now);
-        return { answers: attempted, changed: this.#store.takeApprovalsChanged() };
+        return { answers: attempted, changed };
       });
       // Point of no return: money and record stand.
-      for (const id of changed) for (const resolve of this.#watchers.get(id) ?? []) resolve();
-      if (changed.size > 0) this.#wakeBy(Date.now() + SHIP_ALARM_MS);
+      this.#wakeWatchers(changed);
       for (const { waiting, answer } of answers) {
         if (typeof answer === "function") answer();
         else this.#thirsty.push({ waiting, shorts: answer });
@@ -744,7 +767,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
 
   #obey(lease: Lease, news: readonly OrderNews[]): void {
     try {
-      this.ctx.storage.transactionSync(() => {
+      const changed = this.ctx.storage.transactionSync(() => {
         const turn = openTurn(this.#readBook(), Date.now(), TOOLS);
         this.#store.writeLease(lease);
         for (const { order, event } of news) {
@@ -753,8 +776,11 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
           record(turn, "intervention", { details: { event, intervention, target: { type: target, id }, kind } }, null);
         }
         this.#store.write(turn);
+        const expired = this.#store.takeApprovalsChanged();
         this.#store.writeTotals(turn.book);
+        return expired;
       });
+      this.#wakeWatchers(changed);
     } catch (fault) {
       this.#book = null;
       this.#store.forgetUnwritten();

@@ -141,9 +141,13 @@ const STEPS: readonly SchemaStep[] = [
     FROM decisions_by_id ORDER BY json_extract(answer, '$.entry.seq');
   DROP TABLE decisions_by_id;
   CREATE INDEX pending ON decisions (expires_at) WHERE state = 'pending';
+  CREATE UNIQUE INDEX approvals ON decisions (approval) WHERE approval IS NOT NULL;
   CREATE INDEX trail ON decisions (action, at) WHERE at IS NOT NULL;
   CREATE INDEX failures ON decisions (action, ended_at) WHERE outcome = 'error';
   CREATE INDEX kept ON decisions (kept_until) WHERE kept IS NOT NULL;
+  `,
+  `
+  DROP INDEX approvals;
   CREATE TABLE approvals (
     id TEXT PRIMARY KEY,
     status TEXT NOT NULL CHECK (status IN ('pending', 'info_requested', 'approved', 'rejected', 'expired', 'cancelled', 'consumed')),
@@ -203,7 +207,7 @@ export class SessionStore {
   readonly #sealed: SealedEntry[] = [];
   /** What a turn was told to look up, as it stands in the table; `null`: it is not there. */
   readonly #looked = new Map<DecisionId, DecisionRow | null>();
-  #approvalsChanged = new Set<ApprovalId>();
+  readonly #approvalsChanged = new Set<ApprovalId>();
   readonly #hits = new Map<string, { readonly at: Instant; count: number; readonly keepMs: number }>();
 
   constructor(sql: SqlStorage, outbox: Outbox) {
@@ -373,12 +377,19 @@ export class SessionStore {
     return row === undefined ? null : approvalOfRow(row);
   }
 
-  /** Approvals of which the tenant has not confirmed the newest version, some at a time. */
-  untoldApprovals(most: number): readonly ApprovalStored[] {
-    return this.#sql
-      .exec<ApprovalRow>("SELECT approval, card, version FROM approvals WHERE told < version ORDER BY id LIMIT ?", most)
-      .toArray()
-      .map(approvalOfRow);
+  /** Approvals after this id of which the tenant has not confirmed the newest version: about so many characters of them, and always one. */
+  untoldApprovals(after: ApprovalId | null, characters: number): readonly ApprovalStored[] {
+    const untold: ApprovalStored[] = [];
+    let total = 0;
+    for (const row of this.#sql.exec<ApprovalRow>(
+      "SELECT approval, card, version FROM approvals WHERE told < version AND id > ? ORDER BY id",
+      after ?? "",
+    )) {
+      total += row.approval.length + row.card.length;
+      if (untold.length > 0 && total > characters) break;
+      untold.push(approvalOfRow(row));
+    }
+    return untold;
   }
 
   /** The tenant has these versions. */
@@ -388,8 +399,8 @@ export class SessionStore {
 
   /** Which approvals were written since this was last asked. */
   takeApprovalsChanged(): ReadonlySet<ApprovalId> {
-    const changed = this.#approvalsChanged;
-    if (changed.size > 0) this.#approvalsChanged = new Set();
+    const changed = new Set(this.#approvalsChanged);
+    this.#approvalsChanged.clear();
     return changed;
   }
 
@@ -544,6 +555,7 @@ export class SessionStore {
     this.#sealed.length = 0;
     this.#hits.clear();
     this.#looked.clear();
+    this.#approvalsChanged.clear();
   }
 
   /** A decision's JSON: what is stored, and what is answered to whoever asks again. */

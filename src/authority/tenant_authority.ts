@@ -264,12 +264,12 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
   }
 
   /** Which session asked, and whom the tenant has on file as the owner of its agent. */
-  findApproval(id: ApprovalId): Outcome<{ readonly session: SessionId; readonly agent: string; readonly owner: string | null }> {
+  findApproval(id: ApprovalId): Outcome<{ readonly session: SessionId; readonly agent: string; readonly owners: readonly string[] | null }> {
     return this.#known(() => {
       const found = this.#desk.find(id);
       if (found === null) return err(refusal("not_found", `There is no approval "${id}".`));
       const owner = this.#store.findEntity({ type: "agent", id: found.agent })?.properties.owner;
-      return ok({ ...found, owner: typeof owner === "string" ? owner : null });
+      return ok({ ...found, owners: namesIn(owner) });
     });
   }
 
@@ -1078,3 +1078,10 @@ const noSuchEntity = ({ type, id }: EntityRef): Refusal => refusal("not_found", 
 /** So many agents' merged policies are kept ready. */
 const MOST_EFFECTIVE = 8;
 const MOST_IN_FORCE = 1_000;
+
+/** An attribute that names people: one, several, or none; `null`: it is something else. */
+function namesIn(attribute: JsonValue | undefined): readonly string[] | null {
+  if (attribute === undefined) return [];
+  const names: readonly JsonValue[] = Array.isArray(attribute) ? attribute : [attribute];
+  return names.every((name) => typeof name === "string") ? names : null;
+}

@@ -11,4 +11,4 @@ for (const stream of [process.stdout, process.stderr]) {
     if (fault.code !== "EPIPE") throw fault;
   });
 }
-process.exitCode = await main(process.argv.slice(2), typedIn(process.env), terminalOf(process.stdout, process.stderr, process.env));
+process.exitCode = await main(process.argv.slice(2), typedIn(process.env), terminalOf(process.stdout, process.stderr, process.env, process.stdin));

@@ -1,8 +1,9 @@
-import type { Problem, Simulation, SimulationChanges, SimulationRule, SimulationSum } from "../../sdk/src/wire.ts";
+import type { Simulation, SimulationChanges, SimulationRule, SimulationSum } from "../../sdk/src/wire.ts";
 import { addUsd, formatUsd, type MicroUsd, parseUsd, ZERO_USD } from "../core/money.ts";
 import { formatInstant, parseInstant } from "../core/time.ts";
-import { type Command, type CommandLine, Stop, Usage } from "./command_line.ts";
-import { readSource, whyNot } from "./files.ts";
+import { type Command, type CommandLine, Usage } from "./command_line.ts";
+import { readSource } from "./files.ts";
+import { type Gateway, gatewayOf, gatewayOptions, noGateway } from "./gateway.ts";
 import { readPolicyFile } from "./policy_file.ts";
 import { count, pad, plain, type Terminal, wrapped } from "./terminal.ts";
 
@@ -12,8 +13,7 @@ export const options = {
   agent: { type: "string" },
   session: { type: "string" },
   replaces: { type: "string" },
-  url: { type: "string" },
-  token: { type: "string" },
+  ...gatewayOptions,
   "exit-code": { type: "boolean" },
 } as const satisfies Command["options"];
 
@@ -42,10 +42,7 @@ export async function run(line: CommandLine, directory: string, terminal: Termin
   const from = instantOf("from", line.text("from"));
   const to = instantOf("to", line.text("to"));
   if (from === undefined && !line.has("session")) throw new Usage("policy simulate wants --from, or --session", "simulate");
-  const url = urlOf(line.text("url") ?? process.env.AGENTSENTINEL_URL ?? "http://127.0.0.1:8787");
-  const token = line.text("token") ?? process.env.AGENTSENTINEL_TOKEN;
-  if (token === undefined || token === "")
-    throw new Usage("policy simulate wants a token: --token, or AGENTSENTINEL_TOKEN in the environment", "simulate");
+  const gateway = gatewayOf(line, "policy simulate", "simulate");
   const source = readSource(file, directory);
   if (readPolicyFile(source, terminal) === null) return false;
 
@@ -59,8 +56,8 @@ export async function run(line: CommandLine, directory: string, terminal: Termin
   };
   let whole: Simulation | null = null;
   for (let cursor: string | null = null, parts = 0; parts === 0 || cursor !== null; parts++) {
-    terminal.progress(whole === null ? `Asking ${url} …` : `${whole.sessions} sessions, ${whole.decisions} decisions so far …`);
-    const part: Simulation = await ask(url, token, cursor === null ? question : { ...question, cursor });
+    terminal.progress(whole === null ? `Asking ${gateway.url} …` : `${whole.sessions} sessions, ${whole.decisions} decisions so far …`);
+    const part: Simulation = await ask(gateway, cursor === null ? question : { ...question, cursor });
     whole = whole === null ? part : added(whole, part);
     cursor = part.next;
   }
@@ -93,51 +90,12 @@ function instantOf(flag: string, text: string | undefined): string | undefined {
   return formatInstant(at);
 }
 
-function urlOf(text: string): string {
-  const url = URL.parse(text);
-  if (url === null || (url.protocol !== "http:" && url.protocol !== "https:"))
-    throw new Usage(`--url is an http(s) address, found ${JSON.stringify(text)}`, "simulate");
-  return text.replace(/\/+$/, "");
+async function ask({ url, ask }: Gateway, question: object): Promise<Simulation> {
+  const answer = await ask("POST", "/v1/policies/simulate", question);
+  if (!("changed" in answer)) throw noGateway(url, "200", JSON.stringify(answer));
+  // The gateway holds its answers against this very contract when it is compiled.
+  return answer as unknown as Simulation;
 }
-
-async function ask(url: string, token: string, question: object): Promise<Simulation> {
-  let response: Response;
-  try {
-    response = await fetch(`${url}/v1/policies/simulate`, {
-      method: "POST",
-      headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
-      body: JSON.stringify(question),
-      redirect: "error",
-    });
-  } catch (fault) {
-    const cause = fault instanceof Error && fault.cause instanceof Error ? fault.cause : fault;
-    throw new Stop(`no answer from ${url}: ${plain(whyNot(cause))}`);
-  }
-  const text = await response.text();
-  const answer = parsed(text);
-  if (response.ok && isMapping(answer) && "changed" in answer) {
-    // The gateway holds its answers against this very contract when it is compiled.
-    return answer as unknown as Simulation;
-  }
-  if (isMapping(answer) && "detail" in answer) {
-    const { code, detail, issues = [] } = answer as unknown as Problem; // RFC 9457, as everything that the gateway refuses with
-    const told = issues.map(({ pointer, message }) => `\n  ${pointer} ${message}`).join("");
-    throw new Stop(
-      `the gateway refuses (${response.status} ${plain(String(code))}): ${plain(String(detail))}${plain(told).replaceAll("\\u000a", "\n")}`,
-    );
-  }
-  throw new Stop(`${url} answered ${response.status}, and it is no gateway's answer: ${plain(text.slice(0, 120))}`);
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
-}
-
-const isMapping = (value: unknown): value is { readonly [member: string]: unknown } => typeof value === "object" && value !== null;
 
 /** Two parts of one simulation together. */
 export function added(a: Simulation, b: Simulation): Simulation {

@@ -1,3 +1,5 @@
+import { createInterface } from "node:readline";
+
 /** Where a command writes, and how. */
 export interface Terminal {
   readonly out: (text: string) => void;
@@ -7,6 +9,8 @@ export interface Terminal {
   readonly columns: number;
   /** Draws over its own last line where standard error is a terminal, and else does nothing. An empty text takes the line away. */
   readonly progress: (text: string) => void;
+  /** Asks whoever sits there, on standard error, and gives the line that they type. `null`: nobody does. */
+  readonly ask: ((question: string) => Promise<string>) | null;
 }
 
 const CODES = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, blue: 34, magenta: 35, cyan: 36 } as const;
@@ -14,7 +18,12 @@ const CODES = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, blue: 34, magen
 type Paint = { readonly [colour in keyof typeof CODES]: (text: string) => string };
 
 /** Colour is for eyes only: where both sides are a terminal, unless NO_COLOR says otherwise (https://no-color.org). */
-export function terminalOf(stdout: NodeJS.WriteStream, stderr: NodeJS.WriteStream, environment: NodeJS.ProcessEnv): Terminal {
+export function terminalOf(
+  stdout: NodeJS.WriteStream,
+  stderr: NodeJS.WriteStream,
+  environment: NodeJS.ProcessEnv,
+  stdin?: NodeJS.ReadStream,
+): Terminal {
   const colour = stdout.isTTY === true && stderr.isTTY === true && !environment.NO_COLOR && environment.TERM !== "dumb";
   let drawn = false;
   const wipe = (): void => {
@@ -39,6 +48,21 @@ export function terminalOf(stdout: NodeJS.WriteStream, stderr: NodeJS.WriteStrea
       stderr.write(text.slice(0, Math.max(1, (stderr.columns || 80) - 1)));
       drawn = true;
     },
+    ask:
+      stdin?.isTTY === true && stderr.isTTY === true
+        ? async (question) => {
+            wipe();
+            const lines = createInterface({ input: stdin, output: stderr });
+            try {
+              return await new Promise<string>((resolve) => {
+                lines.once("close", () => resolve(""));
+                lines.question(question, resolve);
+              });
+            } finally {
+              lines.close();
+            }
+          }
+        : null,
   };
 }
 

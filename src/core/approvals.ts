@@ -52,7 +52,8 @@ export interface Approval {
  */
 export interface Asked {
   readonly resource: Digest | null;
-  readonly inputs: Digest;
+  /** `null`: none were sent. */
+  readonly inputs: Digest | null;
   readonly estimateMicroUsd: MicroUsd;
 }
 
@@ -71,6 +72,8 @@ export interface Answer {
   /** The digest that was named, and the one that was approved: they differ where the answer edits. `null`: no digest is named. */
   readonly named: Digest | null;
   readonly approved: Digest | null;
+  /** Of the edits that it makes: the same message, should it come again, is known by them. */
+  readonly edits: Digest | null;
   /** Which of the chain's groups the person is in. */
   readonly groups: readonly number[];
 }
@@ -83,11 +86,11 @@ export interface Verdictive {
   readonly edits: Edits | null;
 }
 
-/** Who answers. `owner`: whom the tenant has on file as the agent's owner, if anybody. */
+/** Who answers. `owners`: whom the tenant has on file as the agent's, which may be nobody; `null`: what is on file cannot be read as names. */
 export interface Approver {
   readonly principal: Principal;
   readonly scopes: readonly string[];
-  readonly owner: string | null;
+  readonly owners: readonly string[] | null;
 }
 
 export type Answering = Result<{ readonly approval: Approval; readonly replayed: boolean }, Refusal>;
@@ -95,10 +98,10 @@ export type Answering = Result<{ readonly approval: Approval; readonly replayed:
 /** Whether it may still be answered or used. */
 export const isOpen = ({ status }: Approval): boolean => status === "pending" || status === "info_requested" || status === "approved";
 
-/** What of a request an approval is bound to; inputs that were not sent are `null`. */
+/** What of a request an approval is bound to. */
 export const askedOf = (sha256: Sha256, { resource, inputs }: Pick<ActionRequest, "resource" | "inputs">, estimateMicroUsd: MicroUsd): Asked => ({
   resource: resourceDigest(sha256, resource),
-  inputs: digestOf(sha256, canonicalJson(inputs ?? null)),
+  inputs: inputs === undefined ? null : digestOf(sha256, canonicalJson(inputs)),
   estimateMicroUsd,
 });
 
@@ -176,10 +179,12 @@ export function answer(turn: Turn, approval: Approval, by: Approver, said: Verdi
     named: said.digest,
     approved: said.decision === "approve" ? digest : null,
     groups: groups ?? [],
+    edits: editsDigest(turn.sha256, said.edits),
   };
   const answers = [...approval.answers, given];
   switch (said.decision) {
     case "request_info": {
+      if (isFull(approval)) return turnedDown(turn, approval, principal, said.decision, FULL);
       const asking: Approval = { ...approval, status: "info_requested", answers };
       return told(turn, asking, "info_requested", principal, { note: given.note }, null);
     }
@@ -188,8 +193,10 @@ export function answer(turn: Turn, approval: Approval, by: Approver, said: Verdi
       return told(turn, rejected, "rejected", principal, { note: given.note, waited_ms: turn.now - approval.openedAt }, null);
     }
     case "approve": {
+      if (said.edits !== null && isFull(approval)) return turnedDown(turn, approval, principal, said.decision, FULL);
       const edits = said.edits === null ? approval.edits : { ...approval.edits, ...said.edits };
-      const counted: Approval = { ...approval, status: "pending", answers, edits, asked, digest };
+      // A question stands until it is answered, or enough have approved.
+      const counted: Approval = { ...approval, answers, edits, asked, digest };
       const { approved, satisfied } = quorumOf(counted);
       const isDone = approved >= approval.chain.needed && satisfied.every(Boolean);
       const approving: Approval = isDone
@@ -202,26 +209,40 @@ export function answer(turn: Turn, approval: Approval, by: Approver, said: Verdi
         edited: said.edits !== null,
         waited_ms: turn.now - approval.openedAt,
       };
-      const shown = said.edits?.inputs === undefined ? null : hidden(said.edits.inputs, approval.redaction);
+      const shown = said.edits?.inputs === undefined ? null : recorded(said.edits.inputs, approval.redaction);
       return told(turn, approving, isDone ? "approved" : "answered", principal, says, shown);
     }
   }
 }
 
-/** Takes the agent's answer to people who asked for more. */
+/** Takes the word of whoever asked, or of the agent, to people who asked for more. */
 export function respond(turn: Turn, approval: Approval, principal: Principal, response: string): Answering {
   const text = shownText(response, approval.redaction);
   const last = approval.answers.at(-1);
   if (last?.decision === "respond" && last.note === text && last.subject === principal.subject) return ok({ approval, replayed: true });
-  if (approval.status !== "pending" && approval.status !== "info_requested") {
-    return turnedDown(turn, approval, principal, "respond", refusal("approval_closed", `The approval is ${approval.status}.`));
+  if (!isAsker(turn.book, approval, principal)) {
+    return turnedDown(turn, approval, principal, "respond", refusal("scope_insufficient", "Whoever asked answers, or the agent."));
   }
+  if (approval.status !== "info_requested") {
+    const why = approval.status === "pending" ? "Nobody has asked for more." : `The approval is ${approval.status}.`;
+    return turnedDown(turn, approval, principal, "respond", refusal("approval_closed", why));
+  }
+  if (isFull(approval)) return turnedDown(turn, approval, principal, "respond", FULL);
   const answers: readonly Answer[] = [...approval.answers, bare(turn, principal, "respond", text)];
   return told(turn, { ...approval, status: "pending", answers }, "responded", principal, { note: text }, null);
 }
 
-/** Takes the request back, by its agent or by a person: also one that was approved and not used. */
-export function cancel(turn: Turn, approval: Approval, principal: Principal, why: string | null): Answering {
+/** Takes the request back: by its agent, by whoever asked, or by a person who may approve; also one that was approved and not used. */
+export function cancel(turn: Turn, approval: Approval, principal: Principal, mayApprove: boolean, why: string | null): Answering {
+  if (!isAsker(turn.book, approval, principal) && !(principal.kind === "human" && mayApprove)) {
+    return turnedDown(
+      turn,
+      approval,
+      principal,
+      "cancel",
+      refusal("scope_insufficient", "Whoever asked takes it back, or a person who may approve."),
+    );
+  }
   if (approval.status === "cancelled") return ok({ approval, replayed: true });
   if (!isOpen(approval)) return turnedDown(turn, approval, principal, "cancel", refusal("approval_closed", `The approval is ${approval.status}.`));
   const text = why === null ? null : shownText(why, approval.redaction);
@@ -274,9 +295,29 @@ const edited = (sha256: Sha256, asked: Asked, edits: Edits): Asked => ({
 /** An approval that is over: what people wrote into it was for the agent, and is kept as the record is. */
 function closed(approval: Approval, how: Partial<Approval> & Pick<Approval, "status">): Approval {
   const { edits, redaction } = approval;
-  const kept = edits?.inputs === undefined ? edits : { ...edits, inputs: hidden(edits.inputs, redaction) };
+  if (edits === null) return { ...approval, ...how };
+  const { inputs, resource, estimateMicroUsd } = edits;
+  const kept: Edits = {
+    ...(inputs !== undefined && { inputs: recorded(inputs, redaction) }),
+    ...(resource != null && { resource: { type: shownText(resource.type, redaction), id: shownText(resource.id, redaction) } }),
+    ...(estimateMicroUsd !== undefined && { estimateMicroUsd }),
+  };
   return { ...approval, ...how, edits: kept };
 }
+
+/** Whether so much was said to and fro that only a yes or a no is left to say: it must fit one row of every store. */
+const isFull = ({ answers }: Approval): boolean =>
+  answers.length >= MOST_ANSWERS || answers.reduce((sum, { note }) => sum + (note?.length ?? 0), 0) >= MOST_NOTES_CHARACTERS;
+
+const MOST_ANSWERS = 50;
+const MOST_NOTES_CHARACTERS = 50_000;
+const FULL = refusal("approval_closed", "Too much was said about this already: approve it as it is, reject it, or cancel it.");
+
+/** Who asked, or for whom it was asked. */
+const isAsker = (book: Book, { requester }: Approval, { kind, subject }: Principal): boolean =>
+  (kind === "agent" && subject === book.agent) || (kind === requester.kind && subject === requester.subject);
+
+const editsDigest = (sha256: Sha256, edits: Edits | null): Digest | null => (edits === null ? null : digestOf(sha256, canonicalJson(edits)));
 
 /** A person's name may appear so often; nobody's desk is that crowded. */
 const MOST_SEEN = 100;
@@ -288,11 +329,13 @@ function digestAfter(turn: Turn, { run, action }: Approval, asked: Asked): Diges
 }
 
 /** Why somebody must not answer, whatever the policy's groups say; `null`: nothing speaks against it. */
-function strangerOf(book: Book, { requester, chain }: Approval, { principal, owner }: Approver): Refusal | null {
+function strangerOf(book: Book, { requester, chain }: Approval, { principal, owners }: Approver): Refusal | null {
   if (principal.kind !== "human") return refusal("scope_insufficient", "Only a person answers an approval.");
   if (principal.subject === book.agent || principal.subject === requester.subject)
     return refusal("self_approval", "Whoever asks for an action does not approve it.");
-  if (chain.fourEyes && principal.subject === owner) return refusal("self_approval", "The policy wants somebody other than the agent's owner.");
+  if (chain.fourEyes && owners === null) return refusal("self_approval", "Who owns the agent cannot be read, and the policy wants somebody else.");
+  if (chain.fourEyes && owners?.includes(principal.subject))
+    return refusal("self_approval", "The policy wants somebody other than the agent's owner.");
   return null;
 }
 
@@ -313,8 +356,7 @@ function isSame(turn: Turn, approval: Approval, before: Answer, said: Verdictive
   const text = said.note === null ? null : shownText(said.note, approval.redaction);
   if (before.decision !== said.decision || before.named !== said.digest || before.note !== text) return false;
   if (said.decision !== "approve") return approval.answers.at(-1) === before || said.decision === "reject";
-  if (said.edits === null) return before.approved === before.named;
-  return before.approved === digestAfter(turn, approval, edited(turn.sha256, approval.asked, said.edits));
+  return before.edits === editsDigest(turn.sha256, said.edits);
 }
 
 const bare = (turn: Turn, { subject }: Principal, decision: Answer["decision"], text: string | null): Answer => ({
@@ -324,10 +366,18 @@ const bare = (turn: Turn, { subject }: Principal, decision: Answer["decision"], 
   at: turn.now,
   named: null,
   approved: null,
+  edits: null,
   groups: [],
 });
 
-const hidden = (value: JsonValue, redaction: Redaction | null): JsonValue => (redaction === null ? value : redactJson(value, redaction).value);
+/** What the record keeps of what a person wrote into a request: as of inputs; `null` where it keeps none, or where that is too large. */
+function recorded(value: JsonValue, redaction: Redaction | null): JsonValue {
+  const shown = redaction === null ? value : redactJson(value, redaction).value;
+  const isKept = (redaction?.storeInputs ?? "full") === "full" && canonicalJson(shown).length <= MOST_CHARACTERS;
+  return isKept ? shown : null;
+}
+
+const MOST_CHARACTERS = 500_000;
 
 function told(turn: Turn, approval: Approval, event: string, principal: Principal, says: Says, inputs: JsonValue | null): Answering {
   happen(turn, { kind: "approval", approval, card: null });

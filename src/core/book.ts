@@ -377,7 +377,7 @@ export function apply(book: Book, effect: Effect): void {
       return;
     case "approval":
       book.approvals.set(effect.approval.id, effect.approval);
-      book.nextApprovalExpiry = Math.min(Number.POSITIVE_INFINITY, ...[...book.approvals.values()].filter(isOpen).map(({ expiresAt }) => expiresAt));
+      if (isOpen(effect.approval)) book.nextApprovalExpiry = Math.min(book.nextApprovalExpiry, effect.approval.expiresAt);
       return;
     case "recorded":
       assert(effect.sealed.entry.seq === book.head.seq + 1 && effect.sealed.entry.prev_hash === book.head.hash, "an entry follows the one before it");

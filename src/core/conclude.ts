@@ -1,5 +1,5 @@
 import { alertAdvice, alertsOf, alertText, rememberAlerts } from "./alerts.ts";
-import { type Approval, actionDigest, askedOf, consume, openApproval } from "./approvals.ts";
+import { type Approval, actionDigest, askedOf, consume, isOpen, openApproval } from "./approvals.ts";
 import { assert } from "./assert.ts";
 import { type Book, balancesOf, type Fund, hitsOf, limitsFor, logOf, type Matter, sharedRate } from "./book.ts";
 import type { Advice, Balance, Decision, RateState, Reason, Reservation, Stops, Verdict } from "./decision.ts";
@@ -101,6 +101,8 @@ export function judge(book: Book, ask: Ask, now: Instant, sha256: Sha256): Judge
   // A person is shown the inputs; what cannot be shown cannot be approved.
   if (judgement.verdict === "hold" && request.inputsDigest !== null && request.inputs === undefined)
     return { ...denied(unshown(judgement.reason.rule), judgement.warnings, judgement.advice), shorts: judgement.shorts };
+  if (judgement.verdict === "hold" && presented !== "open" && openApprovals(book) >= MOST_OPEN_APPROVALS)
+    return { ...denied(crowded(judgement.reason.rule), judgement.warnings, judgement.advice), shorts: judgement.shorts };
   const isBound = judgement.usesApproval || (judgement.verdict === "hold" && presented === "open");
   return isBound ? { ...judgement, approval } : judgement;
 }
@@ -117,8 +119,29 @@ function presentedOf(book: Book, ask: Ask, approval: Approval | null, sha256: Sh
   const asked = askedOf(sha256, request, estimateMicroUsd);
   const isThis =
     approval.policy.digest === policy.digest && approval.digest === actionDigest(sha256, book, request.run ?? book.currentRun, request.action, asked);
-  return isThis ? (approval.status === "approved" ? "granted" : "open") : "mismatch";
+  // Whoever approved does not ask: somebody else must want it, also where it was edited.
+  const isOwn = approval.answers.some(({ decision, subject }) => decision === "approve" && subject === ask.principal.subject);
+  return isThis && !isOwn ? (approval.status === "approved" ? "granted" : "open") : "mismatch";
 }
+
+/** So many of one session may wait for people, or to be used, at once. */
+const MOST_OPEN_APPROVALS = 500;
+
+/** Those that were closed in this turn are still in the book: they are counted only where it matters. */
+const openApprovals = ({ approvals }: Book): number =>
+  approvals.size < MOST_OPEN_APPROVALS ? approvals.size : [...approvals.values()].filter(isOpen).length;
+
+const crowded = (rule: string | null): No => ({
+  kind: "no",
+  stops: "action",
+  reason: {
+    code: "approval_required",
+    message: `A person must approve this, and ${MOST_OPEN_APPROVALS} requests of this session wait for one already.`,
+    rule,
+    retryAfterMs: null,
+    hint: "Wait until some of them are answered, or cancel them.",
+  },
+});
 
 const unshown = (rule: string | null): No => ({
   kind: "no",

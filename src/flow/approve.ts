@@ -22,7 +22,7 @@ export async function answerApproval(
 ): Reply<Answered<ApprovalRead>> {
   const found = await ports.tenants.findApproval(principal.tenant, id);
   if (!found.ok) return found;
-  const by = { principal, scopes, owner: found.value.owner };
+  const by = { principal, scopes, owners: found.value.owners };
   return ports.sessions.answerApproval(principal.tenant, found.value.session, { id, by, said });
 }
 
@@ -48,10 +48,16 @@ export async function respondToApproval(ports: Ports, principal: Principal, id: 
   return told.ok ? ok(told.value.answer) : told;
 }
 
-export async function cancelApproval(ports: Ports, principal: Principal, id: ApprovalId, why: string | null): Reply<ApprovalRead> {
+export async function cancelApproval(
+  ports: Ports,
+  principal: Principal,
+  scopes: readonly Scope[],
+  id: ApprovalId,
+  why: string | null,
+): Reply<ApprovalRead> {
   const found = await ports.tenants.findApproval(principal.tenant, id);
   if (!found.ok) return found;
-  const told = await ports.sessions.cancelApproval(principal.tenant, found.value.session, principal, id, why);
+  const told = await ports.sessions.cancelApproval(principal.tenant, found.value.session, principal, id, scopes.includes("approvals:write"), why);
   return told.ok ? ok(told.value.answer) : told;
 }
 

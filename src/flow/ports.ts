@@ -92,7 +92,14 @@ export interface Sessions {
   /** Point of no return: an answer that is refused because of who or what it answers is on record too. */
   answerApproval(tenant: string, session: SessionId, answering: AnswerApproval): Reply<Answered<ApprovalRead>>;
   respondApproval(tenant: string, session: SessionId, principal: Principal, id: ApprovalId, response: string): Reply<Answered<ApprovalRead>>;
-  cancelApproval(tenant: string, session: SessionId, principal: Principal, id: ApprovalId, why: string | null): Reply<Answered<ApprovalRead>>;
+  cancelApproval(
+    tenant: string,
+    session: SessionId,
+    principal: Principal,
+    id: ApprovalId,
+    mayApprove: boolean,
+    why: string | null,
+  ): Reply<Answered<ApprovalRead>>;
   openRun(tenant: string, session: SessionId, principal: Principal, run: RunId): Reply<Answered<{ readonly id: RunId }>>;
   closeRun(tenant: string, session: SessionId, principal: Principal, run: RunId): Reply<{ readonly id: RunId }>;
   close(tenant: string, session: SessionId, principal: Principal): Reply<SessionRead>;
@@ -319,8 +326,11 @@ export interface Tenants {
    */
   intervene(tenant: string, principal: Principal, intervention: Intervention): Reply<Answered<Intervened>>;
 
-  /** Which session asked for an approval, and whom the tenant has on file as its agent's owner; `not_found` where the tenant was told of none. */
-  findApproval(tenant: string, id: ApprovalId): Reply<{ readonly session: SessionId; readonly agent: string; readonly owner: string | null }>;
+  /** Which session asked for an approval, and whom the tenant has on file as its agent's owners (`null`: something that is no names); `not_found` where the tenant was told of none. */
+  findApproval(
+    tenant: string,
+    id: ApprovalId,
+  ): Reply<{ readonly session: SessionId; readonly agent: string; readonly owners: readonly string[] | null }>;
   /** Approvals as the tenant was last told of them, newest first, with how many there are of each status. */
   listApprovals(
     tenant: string,

@@ -262,6 +262,8 @@ export class TenantWebhooks extends DurableObject<WebhooksEnv> {
     this.#hasNews = true;
     this.#reading ??= this.#readAll().finally(() => {
       this.#reading = null;
+      // What came after the last look and before this.
+      return this.#hasNews ? this.#read() : undefined;
     });
     return this.#reading;
   }

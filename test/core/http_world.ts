@@ -284,7 +284,7 @@ export function portsOf(overrides: Overrides = {}): Ports {
       readEntities: async (_tenant, refs) => ok({ revision: 1, properties: refs.map(() => anEntity.properties) }),
       intervene: async (_tenant, _principal, { id }) =>
         answered({ id, epoch: 3, acknowledged: [{ session: aSession.id, seq: 4, at: AT }], unanswered: [], inForceEverywhereBy: AT }),
-      findApproval: async () => ok({ session: aSession.id, agent: aSession.agent, owner: null }),
+      findApproval: async () => ok({ session: aSession.id, agent: aSession.agent, owners: [] }),
       listApprovals: async () =>
         ok({ ...page(anApproval).value, counts: { pending: 1, info_requested: 0, approved: 0, rejected: 0, expired: 0, cancelled: 0, consumed: 0 } }),
       approvalSignals: async () => ok({ approved: 0, rejected: 0, medianMs: null, people: [], pending: 1, oldestPendingAt: AT }),

@@ -175,6 +175,13 @@ describe("the action-bound approval protocol, with memory lost between every two
     const four = await hold();
     expect(refusalOf(await answer("olga", four, "approve"))).toBe("self_approval");
     got(await answer("ann", four, "approve"));
+    for (const [owner, who, wanted] of [
+      [["olga", "otto"], "otto", "self_approval"],
+      [{ name: "olga" }, "ann", "self_approval"],
+    ] as const) {
+      got(await ports.tenants.putEntity(tenant, operator, { type: "agent", id: agent.subject, properties: { owner } }));
+      expect(refusalOf(await answer(who, await hold(), "approve"))).toBe(wanted);
+    }
   });
 
   it("6: one no ends it, whatever was said before", async () => {
@@ -291,6 +298,42 @@ describe("the action-bound approval protocol, with memory lost between every two
 const SAID = { decision: "approve", note: null, digest: `sha-256:${"0".repeat(64)}`, edits: null } as const;
 
 describe("what people and agents say to each other", () => {
+  it("nobody answers for the agent, nor takes its request back, but who asked and people who may approve", async () => {
+    const { agent, operator, hold, answer, step } = await desk();
+    const id = await hold();
+    expect(refusalOf(await step(() => respondToApproval(ports, agent, id, "Unasked.")))).toBe("approval_closed");
+    got(await answer("ann", id, "request_info"));
+    const service: Principal = { ...operator, subject: "ci", kind: "service" };
+    for (const stranger of [service, operator]) {
+      expect(refusalOf(await step(() => respondToApproval(ports, stranger, id, "x")))).toBe("scope_insufficient");
+      expect(refusalOf(await step(() => cancelApproval(ports, stranger, ["decisions:write"], id, null)))).toBe("scope_insufficient");
+    }
+    got(await step(() => cancelApproval(ports, operator, ["approvals:write"], id, null)));
+  });
+
+  it("a question stands while others approve, until enough have", async () => {
+    const { hold, answer, read } = await desk(PAY.replace("timeout_seconds: 600", "timeout_seconds: 600, quorum: 2"));
+    const id = await hold();
+    got(await answer("ann", id, "request_info", { note: "Why?" }));
+    got(await answer("bob", id, "approve"));
+    expect((await read(id)).status).toBe("info_requested");
+    got(await answer("eve", id, "approve"));
+    expect((await read(id)).status).toBe("approved");
+  });
+
+  it("talk ends before a store is full, and then a person can still say yes or no", async () => {
+    const { agent, hold, answer, step } = await desk();
+    const id = await hold();
+    let refused = "";
+    for (let n = 0; n < 60 && refused === ""; n++) {
+      const asked = await answer("ann", id, "request_info", { note: `${n}${"\u0001".repeat(8_000)}` });
+      const told = asked.ok ? await step(() => respondToApproval(ports, agent, id, `${n}${"\u0001".repeat(8_000)}`)) : asked;
+      if (!told.ok) refused = told.error.code;
+    }
+    expect(refused).toBe("approval_closed");
+    got(await answer("bob", id, "reject"));
+  });
+
   it("more is asked for, the agent answers, and a person approves", async () => {
     const { agent, hold, answer, read, step, events } = await desk();
     const id = await hold();
@@ -324,11 +367,35 @@ describe("what people and agents say to each other", () => {
     expect(reasonOf(await ask({ approval: id, ...edits }))).toBe("allow");
   });
 
+  it("who approved, edited or not, does not use it: that is for somebody else to want", async () => {
+    const { session, hold, answer, person, step, ask } = await desk(PAY.replace("timeout_seconds: 600", "timeout_seconds: 600, four_eyes: true"));
+    const id = await hold();
+    const mine = { inputs: { to: "eve", amount: 100 }, resource: { type: "account", id: "eve" }, estimateMicroUsd: usd("100") };
+    got(await answer("eve", id, "approve", { edits: mine }));
+    expect(reasonOf(await step(() => decideOne(person("eve"), session, "pay", { ...mine, approval: id })))).toBe("approval_mismatch");
+    expect(reasonOf(await ask({ ...mine, approval: id }))).toBe("allow");
+  });
+
+  it("what a person wrote into it is kept as the record is, and not at all where that keeps nothing", async () => {
+    const { tenant, session, hold, answer, step, operator } = await desk(`${PAY}\nredact: { store_inputs: none, detect: [email] }`);
+    const id = await hold();
+    const edits = { inputs: { to: "CONFIDENTIAL-77" }, resource: { type: "account", id: "olga@example.com" } };
+    got(await answer("ann", id, "approve", { edits }));
+    got(await step(() => cancelApproval(ports, operator, ["approvals:write"], id, null)));
+    const page = got(await step(() => listEntries(ports, tenant, { session }, { limit: 100, cursor: null })));
+    const desked = got(await ports.tenants.listApprovals(tenant, {}, { limit: 10, cursor: null }));
+    const rows = await runInDurableObject(env.SESSIONS.getByName(sessionObjectName(tenant, session)), (_, state) =>
+      state.storage.sql.exec("SELECT * FROM approvals").toArray(),
+    );
+    const all = JSON.stringify([page, desked, rows]);
+    for (const secret of ["CONFIDENTIAL-77", "olga@example.com"]) expect(all).not.toContain(secret);
+  });
+
   it("a request is taken back, and then nobody can approve it", async () => {
     const { agent, ask, hold, answer, step } = await desk();
     const id = await hold();
-    got(await step(() => cancelApproval(ports, agent, id, "no longer")));
-    got(await step(() => cancelApproval(ports, agent, id, "no longer")));
+    got(await step(() => cancelApproval(ports, agent, [], id, "no longer")));
+    got(await step(() => cancelApproval(ports, agent, [], id, "no longer")));
     expect(refusalOf(await answer("ann", id, "approve"))).toBe("approval_closed");
     expect(reasonOf(await ask({ approval: id }))).toBe("approval_rejected");
   });
@@ -359,6 +426,16 @@ describe("what people and agents say to each other", () => {
     expect(await stored()).not.toContain('\\"to\\"');
     expect(got(await step(() => readApproval(ports, operator, id))).card.inputs).toBeNull();
   });
+});
+
+it("a session of before there were approvals is brought up to them when it wakes", async () => {
+  const { tenant, session, hold, read } = await desk();
+  await runInDurableObject(env.SESSIONS.getByName(sessionObjectName(tenant, session)), (_, { storage }) => {
+    storage.sql.exec("DROP TABLE approvals");
+    storage.sql.exec("CREATE UNIQUE INDEX approvals ON decisions (approval) WHERE approval IS NOT NULL");
+    storage.sql.exec("UPDATE schema_version SET version = 4");
+  });
+  expect((await read(await hold())).status).toBe("pending");
 });
 
 describe("the desk", () => {
@@ -399,6 +476,59 @@ describe("the desk", () => {
       { subject: "ann", answers: 3, approved: 2, medianMs: 3_000, mostInAnHour: 3 },
       { subject: "bob", answers: 1, approved: 1, medianMs: 2_000, mostInAnHour: 1 },
     ]);
+  });
+
+  it("shows pages that cross between objects whatever is asked, and none of what is over", async () => {
+    const { tenant, hold, answer } = await desk();
+    const big = Array.from({ length: 60_000 }, () => 0.5);
+    const ids: ApprovalId[] = [];
+    for (let n = 0; n < 12; n++) ids.push(await hold({ inputs: { n, big } }));
+    const seen: ApprovalId[] = [];
+    for (let cursor: string | null = null, more = true; more; ) {
+      const page: { items: readonly { approval: Approval }[]; nextCursor: string | null } = got(
+        await ports.tenants.listApprovals(tenant, {}, { limit: 1_000, cursor }),
+      );
+      seen.push(...page.items.map(({ approval }) => approval.id));
+      cursor = page.nextCursor;
+      more = cursor !== null;
+    }
+    expect(seen.sort()).toEqual([...ids].sort());
+    const [first] = ids;
+    if (first === undefined) throw new Error("there are twelve");
+    got(await answer("ann", first, "reject"));
+    const rejected = got(await ports.tenants.listApprovals(tenant, { status: "rejected" }, { limit: 10, cursor: null }));
+    expect(rejected.items.map(({ card }) => card.inputs)).toEqual([null]);
+  }, 60_000);
+
+  it("is not crowded without bound: a session waits for 500 answers at most", async () => {
+    const { agent, session, step, answer, ask } = await desk();
+    const waiting: Decision[] = [];
+    for (let batch = 0; batch < 5; batch++) {
+      const members = Array.from({ length: 100 }, () => asked("pay", ASKED));
+      waiting.push(...(await step(() => decideMany(agent, session, members, "independent"))));
+    }
+    expect(waiting.every(({ verdict }) => verdict === "hold")).toBe(true);
+    expect([(await ask()).verdict, (await ask()).reason.code]).toEqual(["deny", "approval_required"]);
+    got(await answer("ann", waiting[0]?.approval?.id ?? "apr_00000000-0000-7000-8000-000000000000", "reject"));
+    expect((await ask()).verdict).toBe("hold");
+    wait(600_000);
+    expect((await ask()).verdict).toBe("hold");
+  }, 60_000);
+
+  it("wakes whoever waits for the answer, also who began in the very turn that brought it", async () => {
+    vi.useRealTimers();
+    const { tenant, agent, session, hold, person, operator } = await desk();
+    const id = await hold();
+    const { approval } = got(await readApproval(ports, operator, id));
+    const said = { decision: "approve", note: null, digest: approval.digest, edits: null } as const;
+    const by = { principal: person("ann"), scopes: ["approvals:write"], owners: [] };
+    const began = Date.now();
+    const read = await runInDurableObject(env.SESSIONS.getByName(sessionObjectName(tenant, session)), async (object) => {
+      const [waited] = await Promise.all([object.readDecision(agent, approval.decision, 20_000), object.answerApproval({ id, by, said })]);
+      return waited;
+    });
+    expect(got(read)).toMatchObject({ approval: "approved" });
+    expect(Date.now() - began).toBeLessThan(10_000);
   });
 
   it("wakes whoever waits for the answer", async () => {

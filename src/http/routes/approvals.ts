@@ -1,5 +1,6 @@
 import type { JsonValue } from "../../core/json.ts";
-import { ok } from "../../core/result.ts";
+import { refusal } from "../../core/refusals.ts";
+import { err, ok } from "../../core/result.ts";
 import { answerApproval, answerMany, cancelApproval, readApproval, respondToApproval } from "../../flow/approve.ts";
 import * as answers from "../answers.ts";
 import * as examples from "../examples.ts";
@@ -9,6 +10,9 @@ import * as requests from "../requests.ts";
 import { answered, jsonAnswer, jsonBody, optionalBody, pageQuery, reply, route } from "../route.ts";
 
 const HOUR_MS = 3_600_000;
+/** So long the desk keeps answers. */
+const MOST_BACK_MS = 30 * 24 * HOUR_MS;
+const OUT_OF_REACH = "The query is not valid: it asks for a time of which the desk knows nothing.";
 
 const answerOf = ({ decision, note, action_digest, edits }: requests.ApprovalSaid) => ({
   decision,
@@ -32,7 +36,8 @@ export const approvalRoutes = [
     id: "listApprovals",
     tag: "Approvals",
     summary: "List what people are asked, newest first, with how many there are of each status",
-    description: "As sessions last told it, which is before the agent hears of a hold. A token of kind agent sees its own.",
+    description:
+      "As sessions last told it, which is before the agent hears of a hold. The inputs of what is over are shown where it is read alone; a page may have fewer than `limit` and not be the last. A token of kind agent sees its own.",
     caller: "bearer",
     scopes: ["approvals:read", "approvals:write"],
     query: requests.approvalsQuery,
@@ -68,7 +73,8 @@ export const approvalRoutes = [
     refuses: ["authority_unavailable"],
     answer: async ({ ports, principal, query, now }) => {
       const to = query.to ?? now;
-      const from = query.from ?? to - 24 * HOUR_MS;
+      const from = Math.max(query.from ?? to - 24 * HOUR_MS, now - MOST_BACK_MS);
+      if (from > to) return err(refusal("body_invalid", OUT_OF_REACH, [{ pointer: "/from", message: "is after to, or more than 30 days ago" }]));
       return reply(await ports.tenants.approvalSignals(principal.tenant, from, to), (signals) =>
         answered(200, present.approvalSignals(signals, from, to)),
       );
@@ -161,7 +167,9 @@ export const approvalRoutes = [
     body: optionalBody(requests.approvalCancel, { note: "No longer needed." }),
     answers: [jsonAnswer(200, "The approval as it stands now.", answers.approval, examples.approval)],
     refuses: ["not_found", "not_your_session", "approval_closed", "authority_unavailable"],
-    answer: async ({ ports, principal, parameters, body }) =>
-      reply(await cancelApproval(ports, principal, parameters.approval, body.note ?? null), (read) => answered(200, present.approval(read))),
+    answer: async ({ ports, principal, caller, parameters, body }) =>
+      reply(await cancelApproval(ports, principal, caller.scopes, parameters.approval, body.note ?? null), (read) =>
+        answered(200, present.approval(read)),
+      ),
   }),
 ];
