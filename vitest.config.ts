@@ -2,6 +2,7 @@ import path from "node:path";
 import { cloudflareTest, readD1Migrations } from "@cloudflare/vitest-plugin";
 import { exportJWK, generateKeyPair } from "jose";
 import { defineConfig } from "vitest/config";
+import { outside } from "./test/workerd/outside.ts";
 
 /** A test that hangs is ended; one on a busy machine is waited for. Speed is not what a test asserts. */
 const PATIENCE_MS = 60_000;
@@ -21,6 +22,7 @@ export default defineConfig(async () => {
               wrangler: { configPath: "./wrangler.toml" },
               miniflare: {
                 cf: false,
+                outboundService: outside,
                 bindings: { TEST_MIGRATIONS: migrations, ROOT_KEY: "test-root-key-of-32-characters-00", SIGNING_KEYS: signingKeys },
               },
             }),

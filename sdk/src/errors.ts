@@ -84,22 +84,25 @@ export abstract class AgentSentinelError extends Error {
   abstract override readonly name: AgentSentinelErrorName;
   abstract readonly code: string;
   /** Whether this run may go on: by doing something else, by waiting, or by asking a person. */
-  readonly recoverable: boolean;
+  declare readonly recoverable: boolean;
   /** The decision it reports, or `null` when there is none. */
-  readonly decision: DecisionAnswer | null;
+  declare readonly decision: DecisionAnswer | null;
   /** What can be done about it. */
-  readonly remediation: Remediation;
+  declare readonly remediation: Remediation;
 
   constructor(message: string, { recoverable, decision = null, remediation, cause }: ErrorFacts) {
     super(message, cause === undefined ? undefined : { cause });
-    this.recoverable = recoverable;
-    this.decision = decision;
-    this.remediation = remediation ?? decision?.reason.remediation ?? { retryAfterMs: null, hint: null };
+    Object.assign(this, { recoverable, decision, remediation: remediation ?? decision?.reason.remediation ?? { retryAfterMs: null, hint: null } });
+  }
+
+  /** Everything but the stack. What JSON makes of it is still told by `isAgentSentinelError`, and taken up by `resume`. */
+  toJSON(): object {
+    return { ...this, message: this.message };
   }
 }
 
 abstract class VerdictError<Name extends AgentSentinelErrorName> extends AgentSentinelError {
-  readonly code: ReasonOf<Name>;
+  declare readonly code: ReasonOf<Name>;
   declare readonly decision: DecisionAnswer;
 
   constructor(decision: DecisionAnswer) {
@@ -123,7 +126,7 @@ export class PolicyViolationError extends VerdictError<"PolicyViolationError"> {
 export class RateLimitError extends VerdictError<"RateLimitError"> {
   override readonly name = "RateLimitError";
   /** `null`: when another one ends, at a time that nobody knows. */
-  readonly retryAfterMs: number | null;
+  declare readonly retryAfterMs: number | null;
 
   constructor(decision: DecisionAnswer) {
     super(decision);
@@ -131,22 +134,26 @@ export class RateLimitError extends VerdictError<"RateLimitError"> {
   }
 }
 
-/** A person must approve it first. Afterwards the same request is made again with `approval: approvalId`. */
+/**
+ * A person must approve it first. `resume` of `@agentsentinel/sdk/approvals` takes it up with this error or with what JSON made of it, in any
+ * process and after any time.
+ */
 export class ApprovalRequiredError extends VerdictError<"ApprovalRequiredError"> {
   override readonly name = "ApprovalRequiredError";
-  readonly decisionId: string;
-  readonly approvalId: string;
+  declare readonly session: string;
+  declare readonly run: string;
+  declare readonly decisionId: string;
+  declare readonly approvalId: string;
   /** Where a person can answer. */
-  readonly url: string;
-  readonly expiresAt: string;
+  declare readonly url: string;
+  declare readonly expiresAt: string;
 
   constructor(decision: DecisionAnswer) {
     super(decision);
-    this.decisionId = decision.id;
+    const { session, run, id: decisionId, approval } = decision;
     // A hold without its approval does not get past the mapping.
-    this.approvalId = decision.approval?.id ?? "";
-    this.url = decision.approval?.url ?? "";
-    this.expiresAt = decision.approval?.expiresAt ?? "";
+    const { id: approvalId = "", url = "", expiresAt = "" } = approval ?? {};
+    Object.assign(this, { session, run, decisionId, approvalId, url, expiresAt });
   }
 }
 
@@ -159,7 +166,7 @@ export class ApprovalRejectedError extends VerdictError<"ApprovalRejectedError">
 export class AgentKilledError extends AgentSentinelError {
   override readonly name = "AgentKilledError";
   /** `superseded`: it had been allowed, and a kill or pause came into force before it started. */
-  readonly code: ReasonOf<"AgentKilledError"> | "superseded";
+  declare readonly code: ReasonOf<"AgentKilledError"> | "superseded";
 
   /** `decision`: none where a kill was not told by a decision, but by the session's state or the live stream. */
   constructor(message: string, code: AgentKilledError["code"], decision?: DecisionAnswer) {
@@ -172,7 +179,7 @@ export class AgentKilledError extends AgentSentinelError {
 export class GatewayUnavailableError extends AgentSentinelError {
   override readonly name = "GatewayUnavailableError";
   /** `authority_stale`: the gateway answered that its own authority has lapsed. */
-  readonly code: "gateway_unavailable" | "authority_stale";
+  declare readonly code: "gateway_unavailable" | "authority_stale";
 
   constructor(message: string, facts: Omit<ErrorFacts, "recoverable"> & { readonly code?: "authority_stale" } = {}) {
     super(message, { ...facts, recoverable: true });
@@ -201,17 +208,17 @@ export interface Refusal {
 export class GatewayRefusedError extends AgentSentinelError {
   override readonly name = "GatewayRefusedError";
   /** `null`: it never came to an HTTP answer. */
-  readonly status: number | null;
+  declare readonly status: number | null;
   /**
    * The gateway's own code (`scope_insufficient`, `body_invalid`, ...), or what only this side can see: `redirected` (a token is never
    * sent elsewhere), `answer_malformed` (no answer to what was asked), `token_unavailable` (`token` gave none), `obligation_unknown`
    * (it may run only under a condition that a guard cannot keep), `problem_malformed` (a refusal without a code).
    */
-  readonly code: string;
-  readonly detail: string;
+  declare readonly code: string;
+  declare readonly detail: string;
   /** Where the body was wrong. */
-  readonly issues: readonly RefusalIssue[];
-  readonly requestId: string | null;
+  declare readonly issues: readonly RefusalIssue[];
+  declare readonly requestId: string | null;
 
   /** `what` could not be done: `decide "send_email"`. */
   constructor(what: string, { status, code, detail, issues = [], requestId = null, retryAfterMs = null, cause }: Refusal) {
@@ -220,11 +227,7 @@ export class GatewayRefusedError extends AgentSentinelError {
       remediation: { retryAfterMs, hint: null },
       cause,
     });
-    this.status = status;
-    this.code = code;
-    this.detail = detail;
-    this.issues = issues;
-    this.requestId = requestId;
+    Object.assign(this, { status, code, detail, issues, requestId });
   }
 }
 

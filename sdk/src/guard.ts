@@ -4,6 +4,7 @@ import { shown, shownArguments } from "./plain.ts";
 import type { Running, Session, SessionContext } from "./session.ts";
 import { isStream, unsupportedStream, watched } from "./stream.ts";
 import type { ActionFacts, ActionRequest, CommitReport, DecisionAnswer, Json, Resource, UsdInput } from "./surface.ts";
+import { repeatAfter } from "./transport.ts";
 import { usdText } from "./usd.ts";
 
 /** How a function is guarded. None of it ever travels in the function's own arguments. */
@@ -31,6 +32,13 @@ export interface GuardOptions<Args extends readonly unknown[], Result> extends A
    * be over.
    */
   readonly onUnavailable?: "deny" | "allow" | undefined;
+  /**
+   * For a call that is made once: under which decision id, `dec_` and a UUID. Made again under it, it gets the same answer, and what may have been
+   * reserved is kept for that where no answer comes. Default: a new one for each call.
+   */
+  readonly id?: string | undefined;
+  /** Default: the session's current one when it is called. */
+  readonly run?: string | undefined;
   /** Stops the asking. What has started runs on, and its commit is always sent. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -69,10 +77,10 @@ export function guard<This, Args extends unknown[], Result>(
   async function guarded(this: This, ...args: Args): Promise<Awaited<Result>> {
     const { session, running } = post;
     const { now } = post.ambience;
-    const id = `dec_${post.newId()}`;
-    const request = { ...requestOf(options, args), id };
+    const { id = `dec_${post.newId()}`, run = session.run, action } = options;
+    const request = { ...requestOf(options, args), id, run };
     // In flight from before it is asked: a kill that is told while the answer travels stops it too.
-    const call: Running = { run: session.run, action: options.action, stop: new AbortController() };
+    const call: Running = { run, action, stop: new AbortController() };
     running.add(call);
     let allowed: boolean;
     try {
@@ -92,8 +100,7 @@ export function guard<This, Args extends unknown[], Result>(
     ): Promise<void> => {
       if (!running.delete(call) || !allowed) return;
       let report: CommitReport | null = null;
-      const failed = (error: unknown): void =>
-        observe(post.observers.onCommitFailed, { session: session.id, decisionId: id, action: options.action, report, error });
+      const failed = (error: unknown): void => observe(post.observers.onCommitFailed, { session: session.id, decisionId: id, action, report, error });
       try {
         report = { outcome: "success", costUsd: estimateUsd, durationMs: Math.max(0, Math.round(now() - startedAt)) };
         if ("error" in outcome) report = { ...report, outcome: "error", error: described(outcome.error) };
@@ -127,7 +134,7 @@ export function guard<This, Args extends unknown[], Result>(
       failed: (error) => settle({ error }),
     });
     if (stream !== null) return stream;
-    const unsupported = unsupportedStream(options.action);
+    const unsupported = unsupportedStream(action);
     await settle({ error: unsupported });
     throw unsupported;
   }
@@ -154,7 +161,7 @@ function requestOf<Args extends unknown[], Result>(options: Options<Args, Result
 /** `true`: allowed. `false`: not decided, and the guard says to run it all the same. Throws otherwise. */
 async function permitted<Args extends readonly unknown[], Result>(
   { session, observers, abandon }: Post,
-  { signal, onUnavailable }: GuardOptions<Args, Result>,
+  { signal, onUnavailable, id }: GuardOptions<Args, Result>,
   request: ActionRequest & { readonly id: string },
   call: Running,
 ): Promise<boolean> {
@@ -171,7 +178,7 @@ async function permitted<Args extends readonly unknown[], Result>(
       observe(observers.onUnguarded, { session: session.id, decisionId: request.id, action: request.action, error });
       return false;
     }
-    if (mayHaveReserved(error, signal)) abandon(request.id);
+    if (!id && mayHaveReserved(error, signal)) abandon(request.id);
     throw error;
   }
   const error = errorFor(decision) ?? unkept(decision);
@@ -190,11 +197,9 @@ function unkept({ action, obligations }: DecisionAnswer): GatewayRefusedError | 
   return new GatewayRefusedError(`run "${action}"`, { status: 200, code: "obligation_unknown", detail });
 }
 
-/** Whether the gateway may have said yes although this side heard none. */
+/** Whether the gateway may have said yes although this side heard none: also to an earlier try than the one that failed in the end. */
 const mayHaveReserved = (error: unknown, signal: AbortSignal | undefined): boolean =>
-  signal?.aborted === true ||
-  error instanceof GatewayUnavailableError ||
-  (error instanceof GatewayRefusedError && (error.code === "answer_malformed" || error.status === 500));
+  signal?.aborted || repeatAfter(error) !== null || (error instanceof GatewayRefusedError && error.code === "answer_malformed");
 
 /** What the caller's function gives, or what stands in for it when it throws or gives no such thing, which is told too. */
 function attempt<T>(make: () => T, otherwise: T, tell: (error: unknown) => void): T {

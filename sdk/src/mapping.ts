@@ -1,10 +1,8 @@
 import { knownReason } from "./errors.ts";
 import { flag, id, json, list, nullable, number, object, oneOf, type Read, ShapeFault, snake, text, texts } from "./read.ts";
 import type {
-  ActionRequest,
   Approval,
   Balance,
-  CommitReport,
   DecisionAnswer,
   DecisionNow,
   OpenedSession,
@@ -13,7 +11,6 @@ import type {
   Reservation,
   SessionBudget,
   SessionDetail,
-  SessionOptions,
   Settlement,
 } from "./surface.ts";
 import { usdText } from "./usd.ts";
@@ -28,28 +25,17 @@ type Snaked<T> = { [Key in keyof T as Snake<Key & string>]: T[Key] };
 
 // Out: a request as the gateway reads it. What lies below its members has the same names on both sides, or is the caller's own data.
 
-const wireNames = <T extends object>(request: T): Snaked<T> =>
+export const wireNames = <T extends object>(request: T): Snaked<T> =>
   // What `Snaked` says of the type, `snake` does to each name. What is named as money is money.
   Object.fromEntries(
     Object.entries(request).map(([key, value]) => [snake(key), value !== undefined && key.endsWith("Usd") ? usdText(value, key) : value]),
   ) as Snaked<T>;
 
-export const sessionBody: (options: SessionOptions) => wire.OpenSessionRequest = wireNames;
-
-export const decisionBody = (request: ActionRequest & { readonly id: string; readonly run: string }) =>
-  wireNames(request) satisfies wire.DecisionRequest;
-
-export const commitBody: (report: CommitReport) => wire.CommitRequest = wireNames;
-
-export const extendBody: (extension: { readonly ttlMs: number }) => wire.ExtendRequest = wireNames;
-
-export const topupBody: (topup: { readonly estimateUsd: wire.UsdInput }) => wire.TopupRequest = wireNames;
-
 // In: an answer, or a `ShapeFault` that names the member.
 
 const policyRef = object<wire.PolicyRef>({ name: text, version: number, digest: text });
 const reservation = object<Reservation>({ amountUsd: text, expiresAt: text });
-const approval = object<Approval>({ id: text, url: text, expiresAt: text });
+const approval = object<Approval>({ id: text, url: text, expiresAt: text, status: nullable(text) });
 const entryMark = object<wire.EntryMark>({ id: text, seq: number, hash: text });
 const rate = object<Rate>({ name: text, limit: number, remaining: number, resetMs: number });
 
@@ -111,8 +97,7 @@ const agreeing =
 
 export const decisionAnswer: Read<DecisionAnswer> = agreeing(object<DecisionAnswer>(answerShape));
 
-export const decisionAnswers: Read<readonly DecisionAnswer[]> = (value, at) =>
-  object<{ decisions: readonly DecisionAnswer[] }>({ decisions: list(decisionAnswer) })(value, at).decisions;
+export const decisionAnswers = object<{ decisions: readonly DecisionAnswer[] }>({ decisions: list(decisionAnswer) });
 
 const decisionState = oneOf("pending", "posted", "released", "expired", "denied", "held");
 

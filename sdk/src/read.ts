@@ -31,7 +31,8 @@ export const id = read("an id", (value): value is string => typeof value === "st
 export const json = read("present", (value): value is Json => value !== undefined);
 
 export const oneOf = <const T extends string>(...values: readonly T[]): Read<T> =>
-  read(`one of ${values.join(", ")}`, (value): value is T => values.some((known) => known === value));
+  // Whatever is in a list of `T` is one.
+  read(`one of ${values.join(", ")}`, (value): value is T => values.includes(value as T));
 
 /** A missing member counts as `null`. */
 export const nullable =

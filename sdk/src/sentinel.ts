@@ -1,10 +1,11 @@
 import { uuidv7 } from "./ids.ts";
 import { insides } from "./inside.ts";
-import { openedSession, sessionBody, sessionDetail } from "./mapping.ts";
+import { openedSession, sessionDetail, wireNames } from "./mapping.ts";
 import type { Observers } from "./observers.ts";
 import { assertId, Session } from "./session.ts";
 import type { CallOptions, SessionOptions } from "./surface.ts";
 import { createTransport, type Fetch } from "./transport.ts";
+import type * as wire from "./wire.ts";
 
 export interface SentinelOptions extends Observers {
   /** The gateway's address: `https://gate.example.com`, with a path when it is served below one. */
@@ -59,7 +60,7 @@ export function createSentinel(options: SentinelOptions): Sentinel {
         {
           what: "open a session",
           path: "/v1/sessions",
-          body: sessionBody(session),
+          body: wireNames(session) satisfies wire.OpenSessionRequest,
           idempotencyKey: newId(),
           read: openedSession,
         },

@@ -2,19 +2,8 @@ import type { Decision } from "./decision.ts";
 import { decisionOf } from "./decision.ts";
 import { AgentKilledError, errorFor } from "./errors.ts";
 import { type CallContext, type Guarded, type GuardOptions, guard } from "./guard.ts";
-import {
-  anything,
-  commitBody,
-  decisionAnswer,
-  decisionAnswers,
-  decisionBody,
-  decisionNow,
-  extendBody,
-  openedRun,
-  sessionDetail,
-  settlement,
-  topupBody,
-} from "./mapping.ts";
+import { insides } from "./inside.ts";
+import { anything, decisionAnswer, decisionAnswers, decisionNow, openedRun, sessionDetail, settlement, wireNames } from "./mapping.ts";
 import { type Observers, observe } from "./observers.ts";
 import { type Read, ShapeFault } from "./read.ts";
 import type {
@@ -31,6 +20,7 @@ import type {
   UsdInput,
 } from "./surface.ts";
 import type { Ambience, Ask, Call } from "./transport.ts";
+import type * as wire from "./wire.ts";
 
 /** What a signal stops: a run, or one guarded call of it. */
 export interface Work {
@@ -55,11 +45,11 @@ export interface SessionContext {
 
 /** One agent's session: what it asks for, spends and records. Made by `openSession` or `session`. */
 export class Session {
-  readonly id: string;
-  readonly agent: string;
+  declare readonly id: string;
+  declare readonly agent: string;
   /** The policy in force when it was opened or taken up. `null`: none, and everything is denied. */
-  readonly policy: PolicyRef | null;
-  readonly expiresAt: string;
+  declare readonly policy: PolicyRef | null;
+  declare readonly expiresAt: string;
   readonly #context: SessionContext;
   /** The runs that were not closed here, and the guarded calls in flight. */
   readonly #running = new Set<Running>();
@@ -68,12 +58,11 @@ export class Session {
   #stopped: Error | null = null;
 
   constructor(opened: OpenedSession, context: SessionContext) {
-    this.id = opened.id;
-    this.agent = opened.agent;
-    this.policy = opened.policy;
-    this.expiresAt = opened.expiresAt;
+    const { id, agent, policy, expiresAt } = opened;
+    Object.assign(this, { id, agent, policy, expiresAt });
     this.#current = this.#begun(opened.run);
     this.#context = context;
+    insides.set(this, context);
   }
 
   /** The current run: what is asked for without naming a run belongs to it. */
@@ -109,7 +98,7 @@ export class Session {
       `decide ${decisions.length} actions`,
       "/decisions/batch",
       (value, at) => {
-        const found = decisionAnswers(value, at);
+        const { decisions: found } = decisionAnswers(value, at);
         const ended = semantics === "stop_on_deny" && found.length < decisions.length && found.at(-1)?.verdict !== "allow";
         if (found.length !== decisions.length && !ended) throw new ShapeFault(`${at}/decisions`, "one answer for each request");
         return found.map((answer, place) => matched({ ...decisions[place], session: this.id }, answer, `${at}/decisions/${place}`));
@@ -122,7 +111,7 @@ export class Session {
 
   /** Says what an action cost, after it ran. Repeating it is harmless. */
   commit(decisionId: string, report: CommitReport, call?: CallOptions): Promise<Settlement> {
-    return this.#settle("commit", decisionId, call, { body: commitBody(report) });
+    return this.#settle("commit", decisionId, call, { body: wireNames(report) satisfies wire.CommitRequest });
   }
 
   /** Gives a reservation back whole, because the action did not run. */
@@ -132,19 +121,19 @@ export class Session {
 
   /** Keeps a reservation standing for `ttlMs` from now. */
   extend(decisionId: string, ttlMs: number, call?: CallOptions): Promise<Settlement> {
-    return this.#settle("extend", decisionId, call, { body: extendBody({ ttlMs }) });
+    return this.#settle("extend", decisionId, call, { body: wireNames({ ttlMs }) satisfies wire.ExtendRequest });
   }
 
   /** Asks for more while an action runs. `estimateUsd` is the new sum, not the difference; the answer may be a no, and then the old sum stands. */
   async topup(decisionId: string, estimateUsd: UsdInput, call?: CallOptions): Promise<Decision> {
     const read = answerTo({ id: decisionId, session: this.id }, decisionAnswer);
-    const body = topupBody({ estimateUsd });
+    const body = wireNames({ estimateUsd }) satisfies wire.TopupRequest;
     return this.#received(await this.#ask(`top up ${decisionId}`, `${decisionPath(decisionId)}/topup`, read, call, { body }));
   }
 
-  /** Where a decision and its money are now. */
-  readDecision(decisionId: string, call?: CallOptions): Promise<DecisionNow> {
-    return this.#look(`read ${decisionId}`, { id: decisionId, session: this.id }, call);
+  /** Where a decision and its money are now. With `waitMs`, at most 30 s, the answer is held back so long while a person is waited for. */
+  readDecision(decisionId: string, { waitMs, ...call }: CallOptions & { readonly waitMs?: number | undefined } = {}): Promise<DecisionNow> {
+    return this.#look(`read ${decisionId}`, { id: decisionId, session: this.id }, call, waitMs);
   }
 
   /** Opens the next run of this session and makes it the current one. */
@@ -226,7 +215,7 @@ export class Session {
   }
 
   #body(request: ActionRequest) {
-    return decisionBody({ ...request, id: request.id ?? `dec_${this.#context.newId()}`, run: request.run ?? this.run });
+    return wireNames({ ...request, id: request.id ?? `dec_${this.#context.newId()}`, run: request.run ?? this.run }) satisfies wire.DecisionRequest;
   }
 
   #ask<T>(what: string, path: string, read: Read<T>, { signal }: CallOptions = {}, more: Partial<Call<T>> = {}): Promise<T> {

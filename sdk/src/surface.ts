@@ -138,7 +138,10 @@ export interface Rate {
 export interface Approval {
   readonly id: string;
   readonly url: string;
+  /** Until then it waits for an answer; once it is approved, until then it may be used. */
   readonly expiresAt: string;
+  /** Where a decision is read later: `pending`, `info_requested`, `approved`, `rejected`, `expired`, `cancelled`, `consumed`. */
+  readonly status?: string | null;
 }
 
 /** What the gateway answered, as data. */

@@ -186,7 +186,7 @@ async function exchange<T>(
   });
   const { status } = response;
   if (status < 200 || (status >= 300 && status < 400)) {
-    throw new GatewayRefusedError(call.what, { status, code: "redirected", detail: "it points elsewhere, and a token is never sent elsewhere" });
+    throw new GatewayRefusedError(call.what, { status, code: "redirected", detail: "a token is never sent elsewhere" });
   }
   const streams = call.stream && status === 200;
   const text = streams ? "" : await response.text();

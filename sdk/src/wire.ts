@@ -791,6 +791,85 @@ export interface TokenSummary {
   readonly revoked_at: string | null;
 }
 
+// Webhooks
+
+export interface CreateWebhookRequest {
+  /** Where events are sent: https, under a public name. */
+  readonly url: string;
+  /** Names of events, or globs of them, such as `approval.*`. */
+  readonly events: readonly string[];
+  /** `whsec_` and the base64 of 24 to 64 bytes. Made, unless it is sent. */
+  readonly secret?: string | undefined;
+}
+
+/** A webhook as it was made, with the secret that is shown here and never again. */
+export interface CreatedWebhook {
+  readonly id: string;
+  readonly url: string;
+  readonly events: readonly string[];
+  readonly secret: string;
+  readonly created_at: string;
+  readonly created_by: string;
+}
+
+export interface Webhook {
+  readonly id: string;
+  readonly url: string;
+  readonly events: readonly string[];
+  readonly created_at: string;
+  readonly created_by: string;
+  /** Since when every attempt has failed; `null`: the last one did not. */
+  readonly failing_since: string | null;
+  /** Nothing is sent until it is resumed: its receiver answered 410 (`gone`), or has failed for five days (`failing`). */
+  readonly disabled: { readonly at: string; readonly why: "gone" | "failing" } | null;
+  /** Until then a secret that was replaced still signs. */
+  readonly old_secrets_until: string | null;
+}
+
+export interface RotateWebhookRequest {
+  readonly secret?: string | undefined;
+}
+
+export interface RotatedWebhook {
+  readonly id: string;
+  /** Shown here and never again. */
+  readonly secret: string;
+  readonly created_at: string;
+  readonly old_secrets_until: string;
+}
+
+export interface ResumeWebhookRequest {
+  /** The id of the event from which on everything is sent again, such as `17`. Absent: from where it stopped. */
+  readonly from?: string | undefined;
+}
+
+export type WebhookDeliveryStatus = "pending" | "delivered" | "dead";
+
+/** One event on its way to one receiver. */
+export interface WebhookDelivery {
+  /** The `webhook-id` of every attempt. */
+  readonly id: string;
+  readonly webhook: string;
+  readonly event: string;
+  readonly type: string;
+  readonly status: WebhookDeliveryStatus;
+  readonly attempts: number;
+  readonly created_at: string;
+  readonly next_attempt_at: string | null;
+  readonly last_attempt_at: string | null;
+  /** What the receiver answered last; `null`: nothing. */
+  readonly last_status: number | null;
+  readonly last_error: string | null;
+}
+
+/** What a webhook is sent: an event of the stream in the envelope of Standard Webhooks. */
+export interface WebhookPayload {
+  readonly type: string;
+  /** When it happened. */
+  readonly timestamp: string;
+  readonly data: LedgerEvent;
+}
+
 // Issuers and settings
 
 export interface PutIssuerRequest {

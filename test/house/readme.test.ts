@@ -10,6 +10,7 @@ import { AUTHOR_BOUNDS, DEFAULT_APPROVAL_TIMEOUT_SECONDS } from "../../src/core/
 import { checkExpression } from "../../src/core/policy/expressions.ts";
 import { parsePolicy } from "../../src/core/policy/parse.ts";
 import { MOST_ISSUES, MOST_POLICY_BYTES } from "../../src/core/policy/text.ts";
+import { MOST_ATTEMPTS, OLD_SECRET_SIGNS_MS, RETRY_DELAYS_MS } from "../../src/core/webhooks.ts";
 import { SESSIONS_ASKED_BEFORE_A_READ } from "../../src/flow/read_ledger.ts";
 import { MOST_BODY_BYTES } from "../../src/http/body.ts";
 import { EXAMPLE_DIGEST, EXAMPLE_IDS } from "../../src/http/fields.ts";
@@ -17,6 +18,7 @@ import { MOST_DEPTH } from "../../src/http/json.ts";
 import * as requests from "../../src/http/requests.ts";
 import { ROUTES } from "../../src/http/routes.ts";
 import * as throttle from "../../src/http/throttle.ts";
+import { createWebhook } from "../../src/http/webhook_shapes.ts";
 import { makeSigningKeys } from "../../src/local/keys.ts";
 import { ask, clear, npmStart, type Ready, ready, type Started } from "../local/gateway.ts";
 
@@ -84,7 +86,7 @@ it("every stored field of the objects is in migrations/README.md, and no other t
   const account = ["posted_micro_usd", "pending_micro_usd", "leased_micro_usd", "overrun_micro_usd"];
   const wrong: string[] = [];
   const stores = ["session", "tenant", "pool", "order", "issuer", "settings"].map((name) => `src/authority/${name}_store.ts`);
-  for (const file of [...stores, "src/authority/directory.ts", "src/authority/outbox.ts", "src/ledger/journal.ts"]) {
+  for (const file of [...stores, "src/authority/directory.ts", "src/authority/outbox.ts", "src/ledger/journal.ts", "src/webhooks/webhook_store.ts"]) {
     const section = text.split(/^### /m).find((part) => part.includes(`(\`${file}\`)`)) ?? "";
     const tables = [...read(file).matchAll(/CREATE TABLE (?:IF NOT EXISTS )?(\w+) \(([\s\S]*?)\) STRICT/g)];
     expect(tables.length, file).toBeGreaterThan(0);
@@ -124,6 +126,7 @@ const seconds = (ms: number) => `${ms / 1000} seconds`;
 const days = (ms: number) => `${ms / DAY_MS} day`;
 const SESSION = "src/authority/session_authority.ts";
 const LEDGER = "src/ledger/tenant_ledger.ts";
+const WEBHOOKS = "src/webhooks/tenant_webhooks.ts";
 const TENANT = "src/authority/tenant_authority.ts";
 const FEED = "src/ledger/tenant_feed.ts";
 const many = (length: number, of: unknown = "x") => Array.from({ length }, () => of);
@@ -212,6 +215,21 @@ const LIMITS: { readonly [what: string]: () => string } = {
   "requests of one token": () =>
     `${throttle.DEFAULT_LIMIT.requests} within ${seconds(throttle.DEFAULT_LIMIT.windowMs)}, unless the tenant's settings say otherwise`,
   "issuers of one tenant": () => String(own(TENANT, "MOST_ISSUERS")),
+  "webhooks of one tenant": () => {
+    const hook = (events: number) => ({ url: "https://hooks.example.com/", events: many(events, "decision.deny") });
+    takes(createWebhook, hook(32), hook(33));
+    return `${own(WEBHOOKS, "MOST_WEBHOOKS")}, each with 32 names or globs of events`;
+  },
+  "attempts to deliver an event to a webhook": () => {
+    expect(read("src/core/webhooks.ts")).toContain("const JITTER = 0.2;");
+    const span = (ms: number) => (ms < 60_000 ? `${ms / 1000} s` : ms < 3_600_000 ? `${ms / 60_000} min` : `${ms / 3_600_000} h`);
+    const each = seconds(own("src/webhooks/courier.ts", "TIMEOUT_MS"));
+    return `${MOST_ATTEMPTS}, each of ${each}, after ${RETRY_DELAYS_MS.map(span).join(", ")} and up to a fifth more`;
+  },
+  "attempts under way to one receiver": () => `${own(WEBHOOKS, "MOST_AT_ONCE")}, and 1 while it fails`,
+  "deliveries of one webhook that are listed": () =>
+    `${own(WEBHOOKS, "MOST_PENDING")} that wait, ${own(WEBHOOKS, "MOST_DELIVERED")} delivered; ${own(WEBHOOKS, "KEPT_MS") / DAY_MS} days after they ended`,
+  "secrets of one webhook that sign at once": () => `${own(WEBHOOKS, "MOST_SECRETS")}; a replaced one for ${OLD_SECRET_SIGNS_MS / 3_600_000} hours`,
   "`Idempotency-Key`": () => {
     expect(read("src/http/app.ts")).toContain("[\\x21-\\x7e]{1,255}");
     return "255 visible ASCII characters";

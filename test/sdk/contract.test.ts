@@ -4,7 +4,7 @@ import { errorFor, isAgentSentinelError, knownReason } from "../../sdk/src/error
 import { uuidv7 } from "../../sdk/src/ids.ts";
 import type * as surface from "../../sdk/src/index.ts";
 import type * as live from "../../sdk/src/live.ts";
-import { decisionAnswer, decisionBody } from "../../sdk/src/mapping.ts";
+import { decisionAnswer, wireNames } from "../../sdk/src/mapping.ts";
 import { shownArguments } from "../../sdk/src/plain.ts";
 import { usdText } from "../../sdk/src/usd.ts";
 import type * as wire from "../../sdk/src/wire.ts";
@@ -122,7 +122,7 @@ test("A request is spelled as the wire spells it.", () => {
     ttlMs: 5,
     inputs: { camelCase: 1 },
   } as const;
-  expect(decisionBody(request)).toEqual({
+  expect(wireNames(request)).toEqual({
     id: ID,
     run: RUN,
     action: "pay",

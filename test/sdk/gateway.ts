@@ -5,7 +5,15 @@ import type * as wire from "../../sdk/src/wire.ts";
 
 /** A gateway in miniature on loopback: the wire contract, a verdict for each action, and two ways to fail. */
 
-type Written = keyof wire.DecisionRequest | keyof wire.CommitRequest | keyof wire.OpenSessionRequest | "decisions" | "semantics" | "reason";
+type Written =
+  | keyof wire.DecisionRequest
+  | keyof wire.CommitRequest
+  | keyof wire.OpenSessionRequest
+  | "decisions"
+  | "semantics"
+  | "reason"
+  | "response"
+  | "note";
 
 export interface Seen {
   readonly method: string;
@@ -23,11 +31,17 @@ export interface FakeGateway extends AsyncDisposable {
   readonly seen: Seen[];
   /** Taken one for each request, the first first; then all goes well. */
   readonly fates: Fate[];
-  /** How an action is answered; `allow` when it says nothing. */
+  /** How an action is answered; `allow` when it says nothing. For one that is held `<action> approved` says how its use is. */
   readonly answers: Map<string, Partial<wire.Decision>>;
   /** What stands in its book. */
   readonly decisions: Map<string, wire.Decision & { state: wire.DecisionState; posted_usd: string; commits: number }>;
   readonly sessions: Map<string, string>;
+  /** What its holds wait for; a test answers by writing into them. */
+  readonly approvals: Map<string, FakeApproval>;
+  /** Called one for each wait for an answer, the first first, before it is looked at. */
+  readonly meanwhile: (() => void)[];
+  /** What whoever reads an approval, responds or cancels is refused with. */
+  readonly unread: Map<string, { readonly status: number; readonly body: unknown }>;
   /** Sessions that read as killed. */
   readonly killed: Set<string>;
   /** Who listens to its events. */
@@ -37,6 +51,20 @@ export interface FakeGateway extends AsyncDisposable {
   /** Breaks the connections of all who listen. */
   cut(): void;
   count(path: RegExp): number;
+}
+
+export interface FakeApproval {
+  status: wire.ApprovalStatus;
+  edits: wire.ApprovalEdits | null;
+  readonly answers: wire.ApprovalAnswer[];
+  used_by: string | null;
+  readonly decision_id: string;
+  readonly asked: wire.DecisionRequest;
+}
+
+/** A person answers what waits. */
+export function answer(gateway: FakeGateway, status: wire.ApprovalStatus, edits: wire.ApprovalEdits | null = null): void {
+  for (const approval of gateway.approvals.values()) Object.assign(approval, { status, edits });
 }
 
 export const TOKEN = "token-eyJhbGciOiJFZERTQSJ9";
@@ -49,6 +77,10 @@ export async function fakeGateway(): Promise<FakeGateway> {
   const answers: FakeGateway["answers"] = new Map();
   const decisions: FakeGateway["decisions"] = new Map();
   const sessions: FakeGateway["sessions"] = new Map();
+  const approvals: FakeGateway["approvals"] = new Map();
+  const meanwhile: FakeGateway["meanwhile"] = [];
+  const unread: FakeGateway["unread"] = new Map();
+  const bodies = new Map<string, string>();
   const killed: FakeGateway["killed"] = new Set();
   const listeners: FakeGateway["listeners"] = new Set();
   const record: wire.LedgerEvent[] = [];
@@ -71,6 +103,22 @@ export async function fakeGateway(): Promise<FakeGateway> {
       if (!sessions.has(key)) sessions.set(key, SESSION);
       return { status: 201, body: { id: SESSION, agent: body.agent ?? "subject", run: RUN, policy: POLICY, expires_at: LATER } };
     }
+    const [, approvalId = "", verb_] = /^\/v1\/approvals\/(\w+)(?:\/(\w+))?$/.exec(path) ?? [];
+    const approval = approvals.get(approvalId);
+    if (approval !== undefined) {
+      const refused = unread.get(approvalId);
+      if (refused !== undefined) return refused;
+      if (verb_ === "respond") {
+        approval.status = "pending";
+        approval.answers.push({ subject: "support-bot", decision: "respond", note: String(body.response), at: LATER });
+      }
+      if (verb_ === "cancel") {
+        approval.status = "cancelled";
+        approval.answers.push({ subject: "support-bot", decision: "cancel", note: body.note === undefined ? null : String(body.note), at: LATER });
+      }
+      const { asked: _, ...shown } = approval;
+      return { status: 200, body: { id: approvalId, expires_at: LATER, ...shown } };
+    }
     const [, session = "", rest = ""] = /^\/v1\/sessions\/([^/?]+)(.*)$/.exec(path) ?? [];
     if (rest === "" && method === "GET") {
       return { status: 200, body: { ...SESSION_DETAIL, id: session, state: killed.has(session) ? "killed" : "active" } };
@@ -78,7 +126,11 @@ export async function fakeGateway(): Promise<FakeGateway> {
     if (rest === "/runs") return { status: 201, body: { id: `run_01890000-0000-7000-8000-00000000000${++runs}` } };
     if (rest === "/close" || /^\/runs\/[^/]+\/close$/.test(rest)) return { status: 200, body: {} };
     // The SDK's own bodies; what they hold is what the tests look at.
-    if (rest === "/decisions") return { status: 200, body: decide(body as unknown as wire.DecisionRequest, session) };
+    if (rest === "/decisions") {
+      const known = bodies.get(String(body.id));
+      if (known !== undefined && known !== fingerprintOf(body)) return problem(409, "idempotency_mismatch");
+      return { status: 200, body: decide(body as unknown as wire.DecisionRequest, session) };
+    }
     if (rest === "/decisions/batch") {
       return { status: 200, body: { decisions: (body as unknown as wire.DecisionBatchRequest).decisions.map((each) => decide(each, session)) } };
     }
@@ -95,7 +147,11 @@ export async function fakeGateway(): Promise<FakeGateway> {
     } else if (verb === "release") {
       found.state = "released";
     } else if (verb === undefined) {
-      return { status: 200, body: { ...found, overrun_usd: "0" } };
+      if (path.includes("wait_ms=")) meanwhile.shift()?.();
+      const status = approvals.get(found.approval?.id ?? "")?.status;
+      if (found.approval === null || status === undefined) return { status: 200, body: { ...found, overrun_usd: "0" } };
+      const state = status === "expired" ? "expired" : status === "rejected" || status === "cancelled" ? "denied" : "held";
+      return { status: 200, body: { ...found, state, approval: { ...found.approval, status }, overrun_usd: "0" } };
     }
     const { state, posted_usd, reservation } = found;
     return { status: 200, body: { id, state, posted_usd, overrun_usd: "0", late: false, reservation, budgets: [], entry: ENTRY } };
@@ -105,7 +161,8 @@ export async function fakeGateway(): Promise<FakeGateway> {
     const id = request.id ?? "";
     const known = decisions.get(id);
     if (known !== undefined) return known;
-    const answer = { ...allowed(id, request), session, ...answers.get(request.action) };
+    bodies.set(id, fingerprintOf(request));
+    const answer = { ...allowed(id, request), session, ...judged(id, request) };
     decisions.set(id, {
       ...answer,
       state: answer.verdict === "allow" ? "pending" : answer.verdict === "hold" ? "held" : "denied",
@@ -113,6 +170,31 @@ export async function fakeGateway(): Promise<FakeGateway> {
       commits: 0,
     });
     return answer;
+  };
+
+  /** As the action is answered; a hold opens an approval, and an approval that is shown is used once and for just what it was given. */
+  const judged = (id: string, request: wire.DecisionRequest): Partial<wire.Decision> => {
+    const says = answers.get(request.action) ?? {};
+    if (says.verdict !== "hold") return says;
+    const shown = approvals.get(request.approval ?? "");
+    if (shown === undefined) {
+      const opened = `apr_${approvals.size + 1}`;
+      approvals.set(opened, { status: "pending", edits: null, answers: [], used_by: null, decision_id: id, asked: request });
+      return { ...says, approval: { id: opened, url: `https://gate.test/v1/approvals/${opened}`, expires_at: LATER } };
+    }
+    const { status, asked, edits } = shown;
+    const of = ({ action, run, resource, inputs, estimate_usd }: wire.DecisionRequest): string =>
+      JSON.stringify([action, run, resource ?? null, inputs ?? null, Number(estimate_usd ?? 0)]);
+    if (status === "pending" || status === "info_requested") {
+      return { ...says, approval: { id: String(request.approval), url: "https://gate.test/v1/approvals", expires_at: LATER } };
+    }
+    if (status === "consumed") return denied("approval_consumed", "The approval was used before.");
+    if (status === "expired") return denied("approval_expired", "Nobody has answered in time.");
+    if (status !== "approved") return denied("approval_rejected", "A person said no.");
+    if (of(request) !== of({ ...asked, ...edits })) return denied("approval_mismatch", "The approval was given for something else.");
+    shown.status = "consumed";
+    shown.used_by = id;
+    return answers.get(`${request.action} approved`) ?? {};
   };
 
   const server = createServer(async (request: IncomingMessage, response: ServerResponse) => {
@@ -139,6 +221,9 @@ export async function fakeGateway(): Promise<FakeGateway> {
     answers,
     decisions,
     sessions,
+    approvals,
+    meanwhile,
+    unread,
     killed,
     listeners,
     tell(event) {
@@ -156,6 +241,9 @@ export async function fakeGateway(): Promise<FakeGateway> {
     },
   };
 }
+
+/** Two bodies with the same members have the same one. */
+const fingerprintOf = (body: object): string => JSON.stringify(Object.entries(body).sort(([a], [b]) => (a < b ? -1 : 1)));
 
 const headersAreGood = ({ headers }: Pick<Seen, "headers">): boolean => headers.authorization === `Bearer ${TOKEN}`;
 

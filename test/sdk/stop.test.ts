@@ -88,9 +88,9 @@ describe("a no", () => {
 describe("an answer that a kill has superseded", () => {
   const answers: readonly [string, (session: Session, id: string) => Promise<unknown>][] = [
     ["read again", (session, id) => session.readDecision(id)],
-    ["asked for again under its id", (session, id) => session.decide({ id, action: "work" })],
+    ["asked for again under its id", (session, id) => session.decide({ id, action: "work", estimateUsd: "0.5", inputs: [] })],
     ["asked for again with others", (session, id) => session.decideAll([{ id, action: "work" }])],
-    ["waited for", async (session, id) => (await session.decide({ id, action: "work" })).wait()],
+    ["waited for", async (session, id) => (await session.decide({ id, action: "work", estimateUsd: "0.5", inputs: [] })).wait()],
   ];
 
   test.each(answers)("stops what it allowed, when %s, and nothing else while the session lives", async (_, ask) => {

@@ -7,7 +7,7 @@ import {
   isAgentSentinelError,
   type SentinelOptions,
 } from "../../sdk/src/index.ts";
-import { allowed, clientOf, denied, fakeGateway, fakeTime, held, json, openFake, problem, reason, SESSION, TOKEN } from "./gateway.ts";
+import { allowed, answer, clientOf, denied, fakeGateway, fakeTime, held, json, openFake, problem, reason, SESSION, TOKEN } from "./gateway.ts";
 
 const idOf = (init: Parameters<Fetch>[1]): string => JSON.parse(init.body ?? "{}").id;
 const asked = (init: Parameters<Fetch>[1]) => allowed(idOf(init), { action: "pay" });
@@ -219,19 +219,37 @@ describe("the token", () => {
 });
 
 describe("a decision", () => {
-  test("that is held waits in long polls until it is not, at a measured pace", async () => {
+  test.each(["info_requested", "approved", "rejected", "expired", "cancelled", "consumed"] as const)(
+    "that is held waits in long polls at a measured pace, and stops when it is %s",
+    async (status) => {
+      await using gateway = await fakeGateway();
+      gateway.answers.set("send", held());
+      const { session, time } = await openFake(gateway);
+      const decision = await session.decide({ action: "send" });
+      expect(() => decision.assertAllowed()).toThrow('Cannot run "send": a person must approve it first');
+      gateway.meanwhile.push(
+        () => undefined,
+        () => undefined,
+        () => answer(gateway, status),
+      );
+      expect((await decision.wait()).approval?.status).toBe(status);
+      expect(gateway.seen.slice(1).map((each) => each.path)).toEqual(Array(3).fill(`/v1/sessions/${SESSION}/decisions/${decision.id}?wait_ms=25000`));
+      expect([time.paused, time.live()]).toEqual([[1000, 1000], 0]);
+    },
+  );
+
+  test("that is held waits no longer than it was told to, and says how it stands", async () => {
     await using gateway = await fakeGateway();
     gateway.answers.set("send", held());
     const { session, time } = await openFake(gateway);
     const decision = await session.decide({ action: "send" });
-    expect(() => decision.assertAllowed()).toThrow('Cannot run "send": a person must approve it first');
-    let polls = 0;
-    const record = gateway.decisions.get(decision.id);
-    const states = ["held", "held", "expired"] as const;
-    if (record !== undefined) Object.defineProperty(record, "state", { enumerable: true, get: () => states[polls++] });
-    expect((await decision.wait()).state).toBe("expired");
-    expect(gateway.seen.slice(1).map((each) => each.path)).toEqual(Array(3).fill(`/v1/sessions/${SESSION}/decisions/${decision.id}?wait_ms=25000`));
-    expect(time.paused).toEqual([1000, 1000]);
+    expect(await decision.wait({ timeoutMs: 2500 })).toMatchObject({ state: "held", approval: { status: "pending" } });
+    const asked = gateway.seen.slice(1).map((each) => new URL(each.path, gateway.url).searchParams.get("wait_ms"));
+    expect([asked, time.live()]).toEqual([["2500", "1500", "500"], 0]);
+    const stop = new AbortController();
+    gateway.meanwhile.push(() => stop.abort("enough"));
+    await expect(decision.wait({ signal: stop.signal })).rejects.toBe("enough");
+    expect(time.live()).toBe(0);
   });
 
   test("can be committed, released, extended, topped up and read; a session can be read, taken up and closed", async () => {
