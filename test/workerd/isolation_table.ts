@@ -32,6 +32,8 @@ type Rest = Partial<Row> & Pick<Row, "path">;
 
 const READS_SESSIONS: readonly wire.Scope[] = ["sessions:write", "decisions:write", "ledger:read"];
 const READS_POLICIES: readonly wire.Scope[] = ["policies:read", "policies:write"];
+const APPROVES: readonly wire.Scope[] = ["approvals:read", "approvals:write"];
+const NOT_SHOWN = `sha-256:${"0".repeat(64)}`;
 const READS_NOES: readonly wire.Scope[] = ["interventions:write", "ledger:read", "events:read"];
 
 const row = (id: string, defaults: Partial<Row>, rest: Rest): Row => ({
@@ -59,6 +61,7 @@ const serves = (id: string, path: string): Row => row(id, { caller: "anyone", by
 
 const session = (of: Names): string => `/v1/sessions/${of.session}`;
 const decision = (of: Names): string => `${session(of)}/decisions/${of.pending}`;
+const approval = (of: Names): string => `/v1/approvals/${of.approval}`;
 const policy = (of: Names): string => `/v1/policies/${of.policy}`;
 const entity = (of: Names): string => `/v1/entities/${of.type}/${of.thing}`;
 const issuer = (of: Names): string => `/v1/issuers/${of.issuer}`;
@@ -111,6 +114,25 @@ export const ROWS: readonly Row[] = [
   asks("releaseDecision", { path: (of) => `${decision(of)}/release`, body: () => ({ reason: "not done" }) }),
   asks("extendDecision", { path: (of) => `${decision(of)}/extend`, body: () => ({ ttl_ms: 3_600_000 }) }),
   asks("topupDecision", { path: (of) => `${decision(of)}/topup`, body: () => ({ estimate_usd: "0.07" }) }),
+
+  lists("listApprovals", APPROVES, { path: () => "/v1/approvals" }),
+  lists("listApprovals", APPROVES, { way: "of an agent", path: (of) => `/v1/approvals?agent=${of.agent}`, peer: "not_your_session" }),
+  governs("readApprovalSignals", ["approvals:write"], { path: () => "/v1/approvals/signals", changes: false, stranger: "own" }),
+  // Each answer is told of by itself: a stranger's is `not_found`, and its owner's has a digest that was not shown, which goes on record.
+  governs("decideApprovals", ["approvals:write"], {
+    path: () => "/v1/approvals/decide",
+    body: (of) => ({ answers: [{ id: of.approval, decision: "reject", action_digest: NOT_SHOWN }] }),
+    stranger: "own",
+  }),
+  // That a person saw it is recorded.
+  row("readApproval", { scopes: APPROVES, by: "operator", changes: true }, { path: approval }),
+  governs("decideApproval", ["approvals:write"], {
+    path: (of) => `${approval(of)}/decide`,
+    body: () => ({ decision: "reject", action_digest: NOT_SHOWN }),
+    status: 422,
+  }),
+  asks("respondApproval", { path: (of) => `${approval(of)}/respond`, body: () => ({ response: "Nobody asked." }), status: 409 }),
+  row("cancelApproval", { scopes: ["decisions:write", "approvals:write"], changes: true }, { path: (of) => `${approval(of)}/cancel` }),
 
   moves("openSession", { path: () => "/v1/sessions", body: (of) => ({ agent: of.agent, labels: { team: "x" } }), status: 201, stranger: "own" }),
   lists("listSessions", READS_SESSIONS, { path: () => "/v1/sessions" }),
