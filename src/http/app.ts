@@ -313,7 +313,11 @@ const NO_BODY: ReadBody = { body: undefined, text: "", format: "json" };
 
 async function readBody(route: Route, request: Request): Promise<Result<ReadBody, Refusal>> {
   const wanted = route.body;
-  if (wanted === null) return ok(NO_BODY);
+  if (wanted === null) {
+    // Where nobody wants a body it is read all the same: what is left unread makes the runtime cut a long answer off.
+    if (request.body !== null) await readText(request, MOST_BODY_BYTES);
+    return ok(NO_BODY);
+  }
   const encoding = request.headers.get("Content-Encoding");
   if (encoding !== null && encoding.toLowerCase() !== "identity") {
     return err(refusal("media_type_unsupported", "The body must not be encoded: send it without Content-Encoding."));

@@ -1,5 +1,6 @@
 import { stringify } from "yaml";
 import type { Chance } from "./chance.ts";
+import { NOWHERE } from "./gateway.ts";
 import type { Surroundings } from "./generate.ts";
 import type { Operation } from "./operations.ts";
 import { policyTree, YAML_POLICIES } from "./policies.ts";
@@ -43,9 +44,25 @@ function knownFor(operation: Operation, path: { readonly [name: string]: string 
     if (name === "parents") return at.at(-1) === "parents" ? null : (pools.pick("decision", chance)?.[1] ?? null);
     if (name === "id" && isOfDecision && at.length <= 3 && !at.includes("resource"))
       return chance.isLucky(0.1) ? (pools.pick("decision", chance)?.[1] ?? null) : `dec_${chance.uuid()}`;
+    // What was last shown of it; another digest is refused.
+    if (name === "action_digest" && path.approval !== undefined) return pools.lastOf("digest", path.approval);
+    if (operation.id === "decideApprovals" && name === "id") return pools.pick("approval", chance)?.[0] ?? null;
+    if (operation.id === "createWebhook" && name === "url") return NOWHERE;
+    if (operation.id === "resumeWebhook" && name === "from") return chance.pick(["0", "1", "17", "17.1"]);
     if (name === "approval") return pools.pick("approval", chance)?.[0] ?? null;
     if (name === "action" && isOfDecision)
-      return chance.pick(["search", "db.read", "send_email", "send_email", "send_money", "rated.x", "browser.open", "delete_database", "a"]);
+      return chance.pick([
+        "search",
+        "db.read",
+        "send_email",
+        "send_email",
+        "send_money",
+        "send_money",
+        "rated.x",
+        "browser.open",
+        "delete_database",
+        "a",
+      ]);
     if (name === "cost_usd") return chance.isLucky(0.97) ? chance.pick(["0", "0.043", "0.000001", 0.1, 2]) : null;
     if (name === "estimate_usd") return chance.isLucky(0.8) ? chance.pick(["0", "0.05", "0.000001", 0.1, 1, "2.5"]) : null;
     if (name === "agent") return chance.pick(["bot", "bot", "bot-2"]);
@@ -85,11 +102,25 @@ function knownFor(operation: Operation, path: { readonly [name: string]: string 
 }
 
 /** Takes away what fits the schema and contradicts itself all the same: the document says it in words. */
-function repaired(operation: Operation, tree: Tree, chance: Chance, { tenant }: Surroundings): Tree {
+function repaired(operation: Operation, tree: Tree, chance: Chance, { tenant, pools }: Surroundings): Tree {
   if (!("members" in tree)) return tree;
   const has = (one: Tree, key: string): boolean => "members" in one && one.members.some(([name]) => name === `"${key}"`);
   const without = (one: Tree, key: string): Tree => ("members" in one ? { members: one.members.filter(([name]) => name !== `"${key}"`) } : one);
   if (operation.id === "decide") return has(tree, "inputs") ? without(tree, "inputs_digest") : tree;
+  if (operation.id === "decideApproval") {
+    return textAt(tree, "decision") === '"approve"' && textAt(tree, "edits") !== "{}" ? tree : without(tree, "edits");
+  }
+  if (operation.id === "decideApprovals") {
+    // Each is answered as it was last shown.
+    const shown = (one: Tree): Tree => {
+      const digest = pools.lastOf("digest", textAt(one, "id").slice(1, -1));
+      if (digest === null || !("members" in one)) return one;
+      return {
+        members: one.members.map(([name, value]): [string, Tree] => [name, name === '"action_digest"' ? { raw: JSON.stringify(digest) } : value]),
+      };
+    };
+    return { members: tree.members.map(([name, one]): [string, Tree] => [name, "items" in one ? { items: one.items.map(shown) } : one]) };
+  }
   if (operation.id === "decideBatch") {
     return {
       members: tree.members.map(([name, one]): [string, Tree] => [
@@ -105,4 +136,10 @@ function repaired(operation: Operation, tree: Tree, chance: Chance, { tenant }: 
   if (operation.id === "simulatePolicy") return without(without(tree, "to"), chance.isLucky(0.5) ? "cursor" : "from");
   if (operation.id === "issueToken" && !has(tree, "tenant")) return { members: [...tree.members, ['"tenant"', { raw: JSON.stringify(tenant.id) }]] };
   return tree;
+}
+
+/** The text of a member; empty where there is none. */
+function textAt(tree: Tree, key: string): string {
+  const found = "members" in tree ? tree.members.find(([name]) => name === `"${key}"`) : undefined;
+  return found === undefined ? "" : textOf(found[1]);
 }

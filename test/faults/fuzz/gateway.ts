@@ -73,14 +73,16 @@ export async function ask(
   return text === "" ? null : JSON.parse(text);
 }
 
-const AGENT_SCOPES = ["sessions:write", "decisions:write", "ledger:read", "policies:read", "events:read"];
-const ALL_SCOPES = [...AGENT_SCOPES, "policies:write", "interventions:write", "tokens:write"];
+const AGENT_SCOPES = ["sessions:write", "decisions:write", "ledger:read", "policies:read", "events:read", "approvals:read"];
+const ALL_SCOPES = [...AGENT_SCOPES, "policies:write", "interventions:write", "tokens:write", "approvals:write", "webhooks:write"];
 
 /** What a lane of the fuzzer works in: a tenant of its own, which no other lane can change, so that a lane's answers depend on its seed alone. */
 export interface Tenant {
   readonly id: string;
   readonly tokens: { readonly [T in TokenName]: string };
   readonly tokenIds: readonly string[];
+  /** What the stranger's tenant has, by the name that paths have for it. */
+  readonly foreign: { readonly [parameter: string]: string };
 }
 
 export type TokenName = "operator" | "agent" | "otherAgent" | "service" | "scopeless" | "stranger" | "revoked" | "expired";
@@ -121,5 +123,17 @@ export async function openTenant(gateway: Gateway): Promise<Tenant> {
     expired: await issue(id, "bot", "agent", AGENT_SCOPES, 1000),
   };
   await ask(gateway, operator, "PUT", "/v1/policies/base", 201, POLICY, "application/yaml");
-  return { id, tokens, tokenIds: ids };
+  return { id, tokens, tokenIds: ids, foreign: await openForeign(gateway, tokens.stranger) };
 }
+
+/** Something of each kind that only the stranger may see. */
+async function openForeign(gateway: Gateway, stranger: string): Promise<Tenant["foreign"]> {
+  await ask(gateway, stranger, "PUT", "/v1/policies/base", 201, POLICY, "application/yaml");
+  const { id: session, run } = await ask(gateway, stranger, "POST", "/v1/sessions", 201, { agent: "bot" });
+  const held = await ask(gateway, stranger, "POST", `/v1/sessions/${session}/decisions`, 200, { action: "send_money", inputs: { to: "x" } });
+  const webhook = await ask(gateway, stranger, "POST", "/v1/webhooks", 201, { url: NOWHERE, events: ["approval.*"] });
+  return { session, run, decision: held.id, approval: held.approval.id, webhook: webhook.id };
+}
+
+/** This machine's own closed port: nobody outside is ever asked by a test. */
+export const NOWHERE = "http://127.0.0.1:9/hook";

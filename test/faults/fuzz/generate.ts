@@ -2,7 +2,7 @@ import { bodyFor } from "./bodies.ts";
 import type { Chance } from "./chance.ts";
 import type { Tenant } from "./gateway.ts";
 import type { Operation, Parameter } from "./operations.ts";
-import type { Pools } from "./pools.ts";
+import type { PoolName, Pools } from "./pools.ts";
 import { spoilRequest } from "./spoil.ts";
 import { anyText, fitting, type Schema } from "./values.ts";
 import type { Sent } from "./wire.ts";
@@ -58,7 +58,7 @@ export interface Draft {
   framing: "length" | "chunked";
 }
 
-function pathValues(operation: Operation, isValid: boolean, chance: Chance, { pools }: Surroundings): { readonly [name: string]: string } {
+function pathValues(operation: Operation, isValid: boolean, chance: Chance, { pools, tenant }: Surroundings): { readonly [name: string]: string } {
   const names = operation.parameters.filter((parameter) => parameter.in === "path").map(({ name }) => name);
   const values: { [name: string]: string } = {};
   const take = (pool: Parameters<Pools["pick"]>[0], ...into: readonly string[]): void => {
@@ -71,6 +71,9 @@ function pathValues(operation: Operation, isValid: boolean, chance: Chance, { po
   else if (names.includes("run")) take("run", "session", "run");
   else if (names.includes("session")) take("session", "session");
   if (names.includes("entry")) take("entry", "entry");
+  if (names.includes("approval")) take(answerable(operation, chance, pools), "approval");
+  if (names.includes("delivery")) take("delivery", "webhook", "delivery");
+  else if (names.includes("webhook")) take("webhook", "webhook");
   if (names.includes("token")) take("token", "token");
   if (names.includes("version")) take("version", "name", "version");
   else if (names.includes("name") && operation.path.includes("/issuers/")) {
@@ -91,6 +94,8 @@ function pathValues(operation: Operation, isValid: boolean, chance: Chance, { po
     const name = chance.pick(names);
     values[name] = chance.pick([
       `${PREFIX[name] ?? "x"}_${chance.uuid()}`,
+      tenant.foreign[name] ?? "",
+      tenant.foreign[name] ?? "",
       anyText(chance),
       "..",
       ".",
@@ -106,10 +111,25 @@ function pathValues(operation: Operation, isValid: boolean, chance: Chance, { po
   return values;
 }
 
+/** Mostly what can be answered. */
+function answerable({ id }: Operation, chance: Chance, pools: Pools): PoolName {
+  const pool = id === "respondApproval" ? "questioned" : "waiting";
+  return pools.last(pool) !== null && chance.isLucky(id === "readApproval" ? 0.4 : 0.8) ? pool : "approval";
+}
+
 /** With the root key these say whose. */
 const NAMES_TENANT = new Set(["listTokens", "revokeToken"]);
 const SETTLES = new Set(["commitDecision", "releaseDecision", "extendDecision", "topupDecision"]);
-const PREFIX: { readonly [name: string]: string } = { session: "ses", run: "run", decision: "dec", entry: "ent", token: "tok" };
+const PREFIX: { readonly [name: string]: string } = {
+  session: "ses",
+  run: "run",
+  decision: "dec",
+  entry: "ent",
+  token: "tok",
+  approval: "apr",
+  webhook: "whk",
+  delivery: "dlv",
+};
 
 type Pairs = [name: string, value: string][];
 
@@ -184,7 +204,10 @@ function tokenFor(operation: Operation, chance: Chance, { tenant, rootKey }: Sur
     ["sessions:write", "decisions:write", "ledger:read", "policies:read", "events:read"].includes(scope),
   );
   // Sessions are an agent's own: most of what happens in them happens with its token.
-  if (isForAgents && operation.path.startsWith("/v1/sessions")) return chance.isLucky(0.85) ? tokens.agent : tokens.service;
+  const isAgents = operation.path.startsWith("/v1/sessions") || operation.id === "respondApproval";
+  if (isForAgents && isAgents) return chance.isLucky(0.85) ? tokens.agent : tokens.service;
+  // Only a person answers an approval.
+  if (operation.id === "decideApproval" && chance.isLucky(0.8)) return tokens.operator;
   return chance.pick([tokens.operator, tokens.operator, tokens.service, ...(isForAgents ? [tokens.agent] : [])]);
 }
 

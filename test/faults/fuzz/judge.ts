@@ -25,6 +25,8 @@ export interface Fault {
 export interface Judge {
   /** Every fault of an outcome; none: it is as the document says. */
   of(sent: Sent, outcome: Outcome): readonly Fault[];
+  /** From now on nobody but the owner is answered well about these. */
+  keepApart(ids: readonly string[], owner: string): void;
   /** Whether a body is one that the document accepts. */
   accepts(schema: Schema, value: unknown): boolean;
 }
@@ -142,7 +144,19 @@ export function createJudge(document: OpenApi, operations: readonly Operation[],
     return faults;
   };
 
+  const owners = new Map<string, string>();
+  /** Whoever asks about what another tenant has learns nothing but that there is no such thing. */
+  const strangerFaults = ({ target, headers }: Sent, { status }: Answer, where: string): Fault[] => {
+    const path = tryDecode(target.split("?", 1)[0] ?? "");
+    const owner = status < 400 ? [...owners].find(([id]) => path.includes(id))?.[1] : undefined;
+    const isOwners = owner === undefined || headers.some(([, value]) => value.includes(owner));
+    return isOwners ? [] : [{ kind: "leak", where, what: "what another tenant has" }];
+  };
+
   return {
+    keepApart(ids, owner) {
+      for (const id of ids) owners.set(id, owner);
+    },
     accepts: (schema, value) => validatorsOf(schema).closed(value) === true,
     of(sent, outcome) {
       const place = placeOf(operations, sent.target);
@@ -161,7 +175,7 @@ export function createJudge(document: OpenApi, operations: readonly Operation[],
       }
       const { status } = outcome;
       const at = `${where} ${status}`;
-      const faults = [...headerFaults(sent, outcome, at), ...leakFaults(sent, outcome, at)];
+      const faults = [...headerFaults(sent, outcome, at), ...leakFaults(sent, outcome, at), ...strangerFaults(sent, outcome, at)];
       if (status >= 500 && status !== 503) return [{ kind: "5xx", where: at, what: outcome.body.toString("utf8").slice(0, 500) }, ...faults];
       if (status >= 400) faults.push(...problemFaults(sent, outcome, at));
       // A path that is read in more than one way may be none, too.

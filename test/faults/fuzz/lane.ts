@@ -72,8 +72,9 @@ export async function runLane(fuzz: Fuzz, lane: number, turns: number): Promise<
   connection.close();
 }
 
-export async function openWorld({ gateway, operations, schemas, policySchema }: Fuzz): Promise<Surroundings> {
+export async function openWorld({ gateway, operations, schemas, policySchema, judge }: Fuzz): Promise<Surroundings> {
   const tenant = await openTenant(gateway);
+  judge.keepApart(Object.values(tenant.foreign), tenant.tokens.stranger);
   const pools = new Pools();
   pools.add("policy", "base");
   pools.add("version", "base", "1");
@@ -105,10 +106,14 @@ const OFTEN: { readonly [operation: string]: number } = {
   putPolicy: 2,
   putEntity: 2,
   putIssuer: 2,
+  readApproval: 4,
+  decideApproval: 3,
 };
 /** These end what others need, or say the same every time. */
 const SELDOM = new Set([
   "closeSession",
+  "cancelApproval",
+  "deleteWebhook",
   "deletePolicy",
   "createTenant",
   "readOpenApi",
@@ -126,6 +131,9 @@ const SELDOM = new Set([
 const NEEDS: readonly (readonly [part: string, maker: string, pool: PoolName, but: string | null])[] = [
   ["{decision}", "decide", "pending", null],
   ["{session}", "openSession", "session", null],
+  ["{approval}", "decide", "approval", null],
+  ["{delivery}", "listDeliveries", "delivery", null],
+  ["{webhook}", "createWebhook", "webhook", null],
   ["{entry}", "listEntries", "entry", null],
   ["{token}", "issueToken", "token", null],
   ["/issuers/{name}", "putIssuer", "issuer", "PUT"],
@@ -140,7 +148,8 @@ function operationFor({ operations }: Fuzz, { pools }: Surroundings, chance: Cha
     const [, maker, pool] = NEEDS.find(([part, , , but]) => operation.path.includes(part) && operation.method !== but) ?? [];
     if (pool !== undefined && pools.last(pool) === null && chance.isLucky(0.95)) {
       const makes = operations.find(({ id }) => id === maker);
-      if (makes === undefined || (makes.path.includes("{session}") && pools.last("session") === null)) continue;
+      const needs = NEEDS.find(([part]) => makes?.path.includes(part))?.[2];
+      if (makes === undefined || (needs !== undefined && needs !== pool && pools.last(needs) === null)) continue;
       return makes;
     }
     if (SELDOM.has(operation.id) && !chance.isLucky(0.35)) continue;
@@ -224,7 +233,7 @@ async function tell(
 /** Puts names in the place of what is another at every run: tokens, and ids that the gateway made. */
 function namesOf({ tenant, rootKey, pools }: { readonly tenant: Tenant; readonly rootKey: string; readonly pools: Pools }): (text: string) => string {
   const tokens = Object.entries(tenant.tokens).map(([name, token]) => [token, `{{token ${name}}}`] as const);
-  const ids = pools.names().flatMap(([text, name]) => (/^(ses|run|dec|ent|tok|apr)_/.test(text) ? [[text, `{{${name}}}`] as const] : []));
+  const ids = pools.names().flatMap(([text, name]) => (/^(ses|run|dec|ent|tok|apr|whk|dlv)_/.test(text) ? [[text, `{{${name}}}`] as const] : []));
   const all = [...tokens, [rootKey, "{{root key}}"] as const, ...ids, [tenant.id, "{{tenant}}"] as const];
   return (text) => all.reduce((shorter, [from, to]) => shorter.replaceAll(from, to), text);
 }

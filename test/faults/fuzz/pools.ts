@@ -38,6 +38,11 @@ export class Pools {
     return own.length === 0 ? null : (chance.pick(own).at(-1) ?? null);
   }
 
+  /** The latest of a kind that belongs to something. */
+  lastOf(pool: PoolName, owner: string): string | null {
+    return (this.#kept.get(pool) ?? []).findLast(([first]) => first === owner)?.at(-1) ?? null;
+  }
+
   last(pool: PoolName): readonly string[] | null {
     return this.#kept.get(pool)?.at(-1) ?? null;
   }
@@ -62,8 +67,19 @@ export type PoolName =
   | "entity"
   | "issuer"
   | "approval"
+  | "waiting"
+  | "questioned"
+  | "digest"
+  | "webhook"
+  | "delivery"
   | "etag"
   | `cursor ${string}`;
+
+/** Which approvals can still be answered, and which the agent is asked about. */
+const OPEN_APPROVALS: readonly (readonly [PoolName, readonly string[]])[] = [
+  ["waiting", ["pending", "info_requested"]],
+  ["questioned", ["info_requested"]],
+];
 
 type Members = { readonly [name: string]: unknown };
 
@@ -85,12 +101,39 @@ export function learn(
     pools.add("decision", one.session, one.id);
     if (one.verdict === "allow") pools.add("pending", one.session, one.id);
     pools.add("approval", membersOf(one.approval).id);
+    pools.add("waiting", membersOf(one.approval).id);
     pools.add("entry", membersOf(one.entry).id);
   };
   if (etag !== undefined) pools.add("etag", etag);
   if (typeof body.next_cursor === "string") pools.add(`cursor ${operation.id}`, body.next_cursor);
   if (typeof body.next === "string") pools.add(`cursor ${operation.id}`, body.next);
+  const asked = (one: Members): void => {
+    pools.add("approval", one.id);
+    pools.add("digest", one.id, one.action_digest);
+    for (const [pool, statuses] of OPEN_APPROVALS) {
+      if (statuses.includes(String(one.status))) pools.add(pool, one.id);
+      else pools.drop(pool, String(one.id));
+    }
+  };
   switch (operation.id) {
+    case "readApproval":
+    case "decideApproval":
+    case "respondApproval":
+    case "cancelApproval":
+      asked(body);
+      break;
+    case "listApprovals":
+      for (const one of itemsOf(body.items).slice(0, 5)) asked(one);
+      break;
+    case "createWebhook":
+      pools.add("webhook", body.id);
+      break;
+    case "listDeliveries":
+      for (const { id } of itemsOf(body.items).slice(0, 5)) pools.add("delivery", path.webhook, id);
+      break;
+    case "deleteWebhook":
+      if (path.webhook !== undefined) pools.drop("webhook", path.webhook);
+      break;
     case "openSession":
       pools.add("session", body.id);
       pools.add("run", body.id, body.run);

@@ -1,7 +1,8 @@
 import { Agent, Seat } from "./actors/agent.ts";
 import { Listener } from "./actors/listener.ts";
 import { Operator } from "./actors/operator.ts";
-import { publish } from "./actors/policies.ts";
+import { Person } from "./actors/person.ts";
+import { PEOPLE, publish } from "./actors/policies.ts";
 import { Reader } from "./actors/reader.ts";
 import { drawFaults, type FaultKind, type Faults, NO_FAULTS } from "./faults.ts";
 import { Answers } from "./oracle/answers.ts";
@@ -63,9 +64,12 @@ export async function live(wish: EpisodeWish): Promise<EpisodeResult> {
   const seats: Seat[] = [];
   const operators: Operator[] = [];
   const readers: Reader[] = [];
+  const people: Person[] = [];
   const listeners: Listener[] = [];
   const tightness = random.pick([0.3, 1, 1, 5]);
   const isBusy = random.chance(0.3);
+  // In some worlds nobody is asked, in some people are asked all the time.
+  const asks = random.pick([0, 0.3, 1, 1, 1]);
   for (const { id, agents: ofTenant } of names) {
     const tenant = oracle.tenants.get(id);
     if (tenant === undefined) throw new Error("every tenant is watched");
@@ -73,12 +77,15 @@ export async function live(wish: EpisodeWish): Promise<EpisodeResult> {
     for (const agent of agents) {
       for (let n = random.between(1, at(4)); n > 0; n--) seats.push(new Seat(`${id} ${agent.name} seat ${n}`, agent, answers, platform, oracle));
     }
-    operators.push(new Operator(`${id} operator`, tenant, agents, isBusy ? 400 : random.pick([3_000, 20_000]), tightness, platform, oracle));
+    const restMs = isBusy ? 400 : random.pick([3_000, 20_000]);
+    operators.push(new Operator(`${id} operator`, tenant, agents, { restMs, tightness, asks }, platform, oracle));
     if (at(2) > 1) readers.push(new Reader(`${id} reader`, tenant, random.pick([1_000, 10_000]), platform, oracle));
+    if (asks > 0)
+      for (const subject of PEOPLE) people.push(new Person(`${id} ${subject}`, tenant, subject, random.pick([30, 100, 500]), platform, oracle));
     if (random.chance(0.5))
       listeners.push(new Listener(`${id} listener`, tenant, random.chance(0.5) ? {} : { types: ["decision.*", "intervention.*"] }, platform, oracle));
   }
-  const actors = [...seats, ...operators, ...readers, ...listeners];
+  const actors = [...seats, ...operators, ...readers, ...people, ...listeners];
   const verdict = (): boolean => oracle.violation !== null;
 
   /** Lets time pass until a promise is kept, or somebody has found a promise broken. */
@@ -121,7 +128,7 @@ export async function live(wish: EpisodeWish): Promise<EpisodeResult> {
 
     // Nothing goes wrong any more, and nobody asks for anything new: everything comes to rest.
     platform.network.heal(NO_FAULTS);
-    for (const actor of [...seats, ...operators, ...readers]) actor.isStopped = true;
+    for (const actor of [...seats, ...operators, ...readers, ...people]) actor.isStopped = true;
     await passUntil(world.now + 5 * MINUTE_MS + trouble.standstillMs());
     for (let waited = 0; waited < 12 && !verdict(); waited++) {
       if (unrest(oracle, platform, listeners) === null) break;
@@ -199,6 +206,9 @@ export async function live(wish: EpisodeWish): Promise<EpisodeResult> {
     counts: {
       decisions: sum(oracle, (session) => session.decisions.size),
       allowed: sum(oracle, (session) => session.allowed.length),
+      asked_of_people: sum(oracle, ({ approvals }) => approvals.asked.size),
+      approved: sum(oracle, ({ approvals }) => [...approvals.asked.values()].filter(({ statuses }) => statuses.has("approved")).length),
+      used: sum(oracle, ({ approvals }) => [...approvals.asked.values()].filter(({ usedBy }) => usedBy !== null).length),
       sessions: sum(oracle, () => 1),
       entries: [...oracle.tenants.values()].reduce((all, { ledger }) => all + ledger.placed.length, 0),
       answers: answers.heard,

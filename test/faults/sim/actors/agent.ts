@@ -1,10 +1,11 @@
 import type { Decision, Settlement } from "../../../../src/core/decision.ts";
-import type { DecisionId, RunId, SessionId, TokenId } from "../../../../src/core/ids.ts";
+import type { ApprovalId, DecisionId, RunId, SessionId, TokenId } from "../../../../src/core/ids.ts";
 import { idOf } from "../../../../src/core/ids.ts";
 import { microUsdOf } from "../../../../src/core/money.ts";
 import type { Refusal } from "../../../../src/core/refusals.ts";
 import type { CommitReport, Principal } from "../../../../src/core/request.ts";
 import type { Result } from "../../../../src/core/result.ts";
+import { cancelApproval, readApproval, respondToApproval } from "../../../../src/flow/approve.ts";
 import { type AskedAction, decide } from "../../../../src/flow/decide.ts";
 import { fingerprintOf } from "../../../../src/flow/idempotency.ts";
 import { openRun } from "../../../../src/flow/open_run.ts";
@@ -36,9 +37,16 @@ interface Known {
   readonly questions: Question[];
   /** What was allowed and is not settled, as far as this agent knows. */
   readonly open: Decision[];
+  readonly held: Held[];
   /** What this agent has reported. */
   readonly reports: { readonly id: DecisionId; readonly report: CommitReport }[];
   readonly opening: { readonly key: string; readonly budgetMicroUsd: number | null; readonly ttlMs: number };
+}
+
+/** What waits for a person, as it was asked. */
+interface Held {
+  readonly approval: ApprovalId;
+  readonly asked: AskedAction;
 }
 
 /** What the seats of one agent share: its name, its token, its sessions. */
@@ -69,6 +77,8 @@ const DOES = {
   batch: 8,
   again: 10,
   otherwise: 2,
+  use: 20,
+  talk: 4,
   commit: 30,
   commitAgain: 5,
   commitOtherwise: 1,
@@ -120,7 +130,8 @@ export class Seat extends Actor {
 
   async #act(session: Known): Promise<void> {
     const { random } = this.world;
-    const does = random.weighted(DOES);
+    // Who waits for many people does little else.
+    const does = session.held.length > 1 && random.chance(0.7) ? "use" : random.weighted(DOES);
     switch (does) {
       case "decide":
         return this.#ask(session, this.#question(session, 1));
@@ -138,6 +149,10 @@ export class Seat extends Actor {
         return;
       case "otherwise":
         return this.#askOtherwise(session);
+      case "use":
+        return this.#use(session);
+      case "talk":
+        return this.#talk(session);
       case "commit":
         return this.#commit(session);
       case "commitAgain":
@@ -187,7 +202,7 @@ export class Seat extends Actor {
     if (opened === null || !opened.ok) return;
     const { id, run } = opened.value.answer;
     if (this.agent.sessions.some((one) => one.id === id)) return;
-    this.agent.sessions.push({ id, isClosed: false, runs: [run], questions: [], open: [], reports: [], opening });
+    this.agent.sessions.push({ id, isClosed: false, runs: [run], questions: [], open: [], held: [], reports: [], opening });
     if (this.agent.sessions.length > 40) this.agent.sessions.shift();
   }
 
@@ -267,6 +282,94 @@ export class Seat extends Actor {
       if (answer.verdict === "allow" && superseded === null && !session.open.some(({ id }) => id === answer.id)) session.open.push(answer);
     }
     if (session.open.length > 30) session.open.splice(0, 10);
+    for (const [place, { verdict, approval, run }] of answers.entries()) {
+      const one = asked[place];
+      if (verdict !== "hold" || approval === null || one === undefined || session.held.some((held) => held.approval === approval.id)) continue;
+      session.held.push({ approval: approval.id, asked: { ...one, run } });
+    }
+    if (session.held.length > 20) session.held.splice(0, 10);
+  }
+
+  /** Asks again for what people were asked about: mostly once they have answered; now and then for something else, or twice at once. */
+  async #use(session: Known): Promise<void> {
+    const { random } = this.world;
+    if (session.held.length === 0) return this.#ask(session, this.#question(session, 1));
+    const held = random.pick(session.held);
+    for (let looks = random.between(1, 6); looks > 0; looks--) {
+      const asked = random.chance(0.95) ? await this.#asAnswered(session, held) : held.asked;
+      if (asked !== null) return this.#askAgain(session, held, asked);
+      if (this.isStopped || !session.held.includes(held)) return;
+      await this.pause(random.between(50, 600));
+    }
+  }
+
+  async #askAgain(session: Known, held: Held, asked: AskedAction): Promise<void> {
+    const { random } = this.world;
+    const again = (more: Partial<AskedAction> = {}): AskedAction => {
+      const id = idOf("dec", this.world.now, this.#bytes());
+      return { ...asked, id, approval: held.approval, ...more };
+    };
+    const question = (...all: readonly AskedAction[]): Question => ({
+      asked: all,
+      isBatch: all.length > 1,
+      semantics: all.length > 1 ? random.pick(["independent", "all_or_nothing", "stop_on_deny"]) : "independent",
+      key: null,
+      token: this.agent.token,
+    });
+    switch (random.weighted({ asApproved: 10, twice: 3, batch: 1.5, amount: 1, inputs: 1, action: 0.5, run: 0.5, session: 0.5 })) {
+      case "asApproved":
+        return this.#ask(session, question(again()));
+      case "twice":
+        await Promise.all([this.#ask(session, question(again())), this.#ask(session, question(again()))]);
+        return;
+      case "batch":
+        return this.#ask(session, question(again(), again()));
+      case "amount":
+        return this.#ask(session, question(again({ estimateMicroUsd: microUsdOf((asked.estimateMicroUsd ?? 0) + 1) })));
+      case "inputs":
+        return this.#ask(session, question(again({ inputs: { n: random.between(0, 9) } })));
+      case "action":
+        return this.#ask(session, question(again({ action: random.pick(ACTIONS) })));
+      case "run":
+        return this.#ask(session, question(again({ run: random.pick(session.runs) })));
+      case "session":
+        return this.#ask(random.pick(this.agent.sessions), question(again({ run: null })));
+    }
+  }
+
+  /** What people made of something: `null` where it is not worth asking again yet, or at all. */
+  async #asAnswered(session: Known, held: Held): Promise<AskedAction | null> {
+    const { random } = this.world;
+    const read = await this.ask("read approval", (ports) => readApproval(ports, this.#principal(), held.approval), 2);
+    if (read?.ok !== true) return held.asked;
+    const { status, edits } = read.value.approval;
+    this.oracle.check(() => this.agent.tenant.sessions.get(session.id)?.approvals.heard(read.value, null));
+    // Some do not wait, and some try what is over.
+    if (status === "pending" || status === "info_requested") return random.chance(0.1) ? held.asked : null;
+    if (status !== "approved") {
+      const place = session.held.indexOf(held);
+      if (place >= 0) session.held.splice(place, 1);
+      if (random.chance(0.7)) return null;
+    }
+    if (edits === null || random.chance(0.2)) return held.asked;
+    const { asked } = held;
+    return { ...asked, estimateMicroUsd: edits.estimateMicroUsd ?? asked.estimateMicroUsd, inputs: edits.inputs ?? asked.inputs };
+  }
+
+  /** Answers people who want to know more, or takes back what it asked for. */
+  async #talk(session: Known): Promise<void> {
+    const { random } = this.world;
+    const held = session.held.at(-1);
+    if (held === undefined) return;
+    const principal = this.#principal();
+    const isResponse = random.chance(0.8);
+    const text = random.pick(["It is needed.", "Number 17."]);
+    const told = await this.ask(isResponse ? "respond" : "take back", (ports) =>
+      isResponse ? respondToApproval(ports, principal, held.approval, text) : cancelApproval(ports, principal, [], held.approval, null),
+    );
+    if (told?.ok !== true) return;
+    const said = isResponse ? { subject: this.agent.name, decision: "respond", digest: null } : null;
+    this.oracle.check(() => this.agent.tenant.sessions.get(session.id)?.approvals.heard(told.value, said));
   }
 
   /** Another body under an id that was asked before. */
@@ -401,8 +504,8 @@ export class Seat extends Actor {
     );
     const first = this.#answers.knows(session.id, id);
     if (read?.ok !== true || first === null) return;
-    // Where its money is may change, and nothing else.
-    const strip = (decision: Decision): string => JSON.stringify({ ...decision, reservation: null });
+    // Where its money is may change, and until when its approval is worth anything; nothing else.
+    const strip = (decision: Decision): string => JSON.stringify({ ...decision, reservation: null, approval: decision.approval?.id ?? null });
     this.oracle.check(() =>
       demand(strip(read.value.decision) === strip(first), "what is read is what was answered", () => ({ read: read.value.decision, first })),
     );
@@ -420,6 +523,7 @@ export class Seat extends Actor {
         runs: [run],
         questions: [],
         open: [],
+        held: [],
         reports: [],
         opening: { key: "", budgetMicroUsd: null, ttlMs: 1 },
       };

@@ -22,16 +22,26 @@ export class Operator extends Actor {
   /** How often it does something, in milliseconds between. */
   readonly #restMs: number;
   readonly #tightness: number;
+  /** How often its policies want people to be asked. */
+  readonly #asks: number;
   #keys = 0;
   #versions = 0;
   #last: { readonly key: string; readonly wish: Parameters<typeof intervene>[2]; readonly evidence: string } | null = null;
 
-  constructor(name: string, tenant: TenantModel, agents: readonly Agent[], restMs: number, tightness: number, platform: Platform, oracle: Oracle) {
+  constructor(
+    name: string,
+    tenant: TenantModel,
+    agents: readonly Agent[],
+    how: { readonly restMs: number; readonly tightness: number; readonly asks: number },
+    platform: Platform,
+    oracle: Oracle,
+  ) {
     super(name, platform, oracle);
     this.#tenant = tenant;
     this.#agents = agents;
-    this.#restMs = restMs;
-    this.#tightness = tightness;
+    this.#restMs = how.restMs;
+    this.#tightness = how.tightness;
+    this.#asks = how.asks;
   }
 
   /** Makes the tenant, its agents' tokens and its first policy: nothing goes on before that is done. */
@@ -39,7 +49,7 @@ export class Operator extends Actor {
     await this.insist("create", (ports) => createTenant(ports, { id: this.#tenant.id, name: null }, null));
     for (const agent of this.#agents) await this.#issue(agent);
     await this.#record(WATCHER, "watcher", "service", ["events:read"]);
-    await this.#put("main", "tenant", null, drawPolicy(this.world.random, this.#tightness));
+    await this.#put("main", "tenant", null, drawPolicy(this.world.random, this.#tightness, this.#asks));
   }
 
   protected async live(): Promise<void> {
@@ -55,10 +65,10 @@ export class Operator extends Actor {
     const { random } = this.world;
     switch (random.weighted(DOES)) {
       case "put":
-        return this.#put("main", "tenant", null, drawPolicy(random, this.#tightness * random.pick([0.3, 1, 1, 3])));
+        return this.#put("main", "tenant", null, drawPolicy(random, this.#tightness * random.pick([0.3, 1, 1, 3]), this.#asks));
       case "forAgent": {
         const { name } = random.pick(this.#agents);
-        return this.#put(`of-${name}`, "agent", name, drawPolicy(random, this.#tightness));
+        return this.#put(`of-${name}`, "agent", name, drawPolicy(random, this.#tightness, this.#asks));
       }
       case "rollback": {
         if (this.#versions === 0) return;

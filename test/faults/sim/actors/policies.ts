@@ -5,6 +5,8 @@ import { parsePolicy } from "../../../../src/core/policy/parse.ts";
 import type { Random } from "../random.ts";
 
 export const ACTIONS = ["mail.send", "mail.read", "db.read", "db.write", "pay"] as const;
+/** Who answers approvals. */
+export const PEOPLE: readonly string[] = ["ann", "bob", "eve"];
 const PATTERNS = ["mail.*", "*.read", "pay", "*", "db.write"] as const;
 
 /** How much money a world is about: limits are some times this, estimates are parts of it. */
@@ -16,8 +18,8 @@ export interface Published {
   readonly digest: ReturnType<typeof policyDigest>;
 }
 
-/** A policy of limits of every kind, now tight, now loose. */
-export function drawPolicy(random: Random, tightness: number): Published {
+/** A policy of limits of every kind, now tight, now loose; with a probability of `asks` it wants people to approve some of it. */
+export function drawPolicy(random: Random, tightness: number, asks: number): Published {
   const usd = (micro: number): string => (micro / 1_000_000).toFixed(6);
   const some = (least: number, most: number): string =>
     usd(random.between(Math.floor(least * SCALE_MICRO_USD * tightness), Math.floor(most * SCALE_MICRO_USD * tightness)));
@@ -53,7 +55,16 @@ export function drawPolicy(random: Random, tightness: number): Published {
   }
   if (random.chance(0.3)) policy.concurrency = { [random.pick(PATTERNS)]: random.between(1, 4) };
   if (random.chance(0.2)) policy.denied_actions = [random.pick(ACTIONS)];
-  if (random.chance(0.1)) policy.approvals = { actions: [random.pick(ACTIONS)], timeout_seconds: random.between(1, 60) };
+  if (random.chance(asks)) {
+    const quorum = random.pick([1, 1, 2]);
+    policy.approvals = {
+      actions: random.chance(0.3) ? ["*"] : [random.pick(PATTERNS), random.pick(ACTIONS)],
+      timeout_seconds: random.chance(0.5) ? random.between(1, 8) : random.between(10, 120),
+      ...(random.chance(0.3) && { threshold_usd: some(0.05, 0.5) }),
+      ...(quorum > 1 && { quorum }),
+      ...(random.chance(0.2) && { approvers: [{ subjects: [random.pick(PEOPLE)] }, { subjects: PEOPLE.slice(1) }] }),
+    };
+  }
   if (Object.keys(policy).length === 1) policy.budgets = { tenant: { total: some(0.5, 6) } };
   return publish(JSON.stringify(policy));
 }

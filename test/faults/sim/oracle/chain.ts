@@ -40,9 +40,9 @@ export class Chain {
   }
 
   /** Takes the entries that have become durable since the last look, one after another. */
-  *take(host: ObjectHost): Generator<{ readonly entry: Entry; readonly canonical: string }> {
-    for (const { seq, canonical, hash } of host.storage.look<OutboxRow>(
-      "SELECT seq, canonical, hash FROM outbox WHERE seq > ? ORDER BY seq",
+  *take(host: ObjectHost): Generator<{ readonly entry: Entry; readonly payload: string | null }> {
+    for (const { seq, canonical, hash, payload } of host.storage.look<OutboxRow>(
+      "SELECT seq, canonical, hash, payload FROM outbox WHERE seq > ? ORDER BY seq",
       this.seq,
     )) {
       // Sealed by the gateway: whatever else it should be is demanded here.
@@ -52,7 +52,7 @@ export class Chain {
       demand(entry.prev_hash === this.head, "an entry names the hash of the one before it", details);
       demand(createHash("sha256").update(canonical).digest("hex") === hash, "an entry's hash is that of its text", details);
       this.hashes.push(hash);
-      yield { entry, canonical };
+      yield { entry, payload };
     }
   }
 
@@ -80,4 +80,5 @@ interface OutboxRow {
   readonly seq: number;
   readonly canonical: string;
   readonly hash: string;
+  readonly payload: string | null;
 }

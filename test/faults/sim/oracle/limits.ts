@@ -12,6 +12,14 @@ export interface Limits {
   readonly rates: readonly Rate[];
   readonly concurrency: readonly { readonly pattern: string; readonly max: number }[];
   readonly postsOnExpiry: boolean;
+  /** What a person must approve first: by its action, and above an estimate. */
+  readonly holds: readonly string[];
+  readonly holdsAbove: number | null;
+  /** How long an approval waits, and how long it may be used. */
+  readonly holdMs: number;
+  readonly quorum: number;
+  /** Somebody of each must be among those who approve. */
+  readonly groups: readonly (readonly string[])[];
 }
 
 export interface Rate {
@@ -22,7 +30,7 @@ export interface Rate {
 }
 
 export function readLimits(document: PolicyDocument): Limits {
-  const { budgets } = document;
+  const { approvals, budgets } = document;
   const optional = (text: string | undefined): number | null => (text === undefined ? null : usd(text));
   return {
     denied: document.denied_actions ?? [],
@@ -45,6 +53,11 @@ export function readLimits(document: PolicyDocument): Limits {
     ),
     concurrency: Object.entries(document.concurrency ?? {}).map(([pattern, max]) => ({ pattern, max })),
     postsOnExpiry: budgets?.on_expiry !== "release",
+    holds: approvals?.actions ?? [],
+    holdsAbove: optional(approvals?.threshold_usd),
+    holdMs: (approvals?.timeout_seconds ?? 0) * 1000,
+    quorum: approvals?.quorum ?? 1,
+    groups: (approvals?.approvers ?? []).map(({ subjects }) => subjects ?? []),
   };
 }
 

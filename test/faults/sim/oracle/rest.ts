@@ -36,6 +36,8 @@ export function unrest(
           details: { session: session.id, decision: pending.id, expiresAt: pending.expiresAt, now: platform.world.now },
         };
     }
+    const waiting = unanswered(tenant);
+    if (waiting !== null) return waiting;
     const held = unreturned(tenant, platform);
     const wrong = misbelieved(tenant, platform);
     if (wrong.length > 0) return { law: "a tenant learns in the end what each session has spent", details: wrong };
@@ -44,6 +46,27 @@ export function unrest(
   const late = listeners.find((listener) => !listener.hasAll());
   return late === undefined ? null : { law: "a listener is told everything", details: { listener: late.name, heard: late.heard } };
 }
+
+/** An approval that neither ended nor ran out, or of which the tenant's desk says something else than its session. */
+function unanswered(tenant: TenantModel): { readonly law: string; readonly details: object } | null {
+  const { storage } = tenant.host;
+  const rows = storage.hasTable("approvals")
+    ? storage.look<{ id: string; session: string; status: string }>("SELECT id, session, status FROM approvals")
+    : [];
+  const desk = new Map(rows.map(({ id, session, status }) => [`${session} ${id}`, status]));
+  let known = 0;
+  for (const session of tenant.sessions.values()) {
+    for (const [id, { status, expiresAt }] of session.approvals.asked) {
+      known++;
+      const details = { session: session.id, id, status, expiresAt, desk: desk.get(`${session.id} ${id}`) ?? null };
+      if (["pending", "info_requested", "approved"].includes(status)) return { law: "what nobody answers or uses runs out", details };
+      if (details.desk !== status) return { law: SAYS_THE_SAME, details };
+    }
+  }
+  return known === desk.size ? null : { law: SAYS_THE_SAME, details: { tenant: tenant.id, known, desk: desk.size } };
+}
+
+const SAYS_THE_SAME = "a desk says of every approval what its session says";
 
 /** What a tenant believes that a session has spent, in stretches that go on, and is not so. */
 function misbelieved(tenant: TenantModel, platform: Platform): readonly object[] {

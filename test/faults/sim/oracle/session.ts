@@ -3,6 +3,7 @@ import type { Entry } from "../../../../src/core/entry.ts";
 import { parseInstant } from "../../../../src/core/time.ts";
 import type { Lease } from "../../../../src/flow/ports.ts";
 import type { ObjectHost } from "../platform/objects.ts";
+import { Approvals } from "./approvals.ts";
 import { Chain } from "./chain.ts";
 import { fits, type Limits, usd } from "./limits.ts";
 import { type Contributor, stretchesOf } from "./shared.ts";
@@ -54,6 +55,7 @@ export class SessionModel {
   readonly decisions = new Map<string, Seen>();
   readonly runs = new Map<string, Sides & { isClosed: boolean }>();
   readonly actions = new Map<string, Sides>();
+  readonly approvals = new Approvals(this);
   readonly total: Sides = { posted: 0, pending: 0, overrun: 0 };
   #budget: number | null = null;
   #prevented = 0;
@@ -83,8 +85,8 @@ export class SessionModel {
     if (!storage.hasTable("session")) return;
     let hasAllowed = false;
     const leaseText = storage.look<{ lease: string }>("SELECT lease FROM lease")[0]?.lease ?? "";
-    for (const { entry } of this.chain.take(this.host)) {
-      this.#take(entry);
+    for (const { entry, payload } of this.chain.take(this.host)) {
+      this.#take(entry, payload);
       hasAllowed ||= entry.kind === "decision" && entry.verdict === "allow";
     }
     const [row] = storage.look<SessionRow>("SELECT * FROM session");
@@ -92,6 +94,8 @@ export class SessionModel {
     this.chain.demandHead(row.seq, row.head_hash);
     this.#demandBook(row);
     this.#demandRows();
+    this.approvals.demandWhole();
+    this.approvals.demandRows();
     if (row.shares !== this.#sharesText) {
       this.#sharesText = row.shares;
       if (row.shares !== null) this.#demandShares(JSON.parse(row.shares) as StoredShares);
@@ -123,11 +127,12 @@ export class SessionModel {
     this.tenant.ledger.demandHas(this.id, shipped);
   }
 
-  #take(entry: Entry): void {
+  #take(entry: Entry, payload: string | null): void {
     const at = parseInstant(entry.timestamp);
     if (at === null) throw new Violation("an entry has an instant", entry.timestamp);
     demand(at >= this.#clock, "a session's clock never goes back", () => ({ session: this.id, seq: entry.seq, at, clock: this.#clock }));
     this.#clock = at;
+    if (entry.kind !== "approval") this.approvals.demandWhole();
     switch (entry.kind) {
       case "session":
         this.#takeSession(entry);
@@ -135,7 +140,7 @@ export class SessionModel {
       case "decision":
         if (entry.step === "topup") this.#takeTopup(entry, at);
         else if (entry.step === "extend") this.#takeExtension(entry);
-        else this.#takeDecision(entry, at);
+        else this.#takeDecision(entry, payload, at);
         return;
       case "commit":
       case "release":
@@ -144,6 +149,10 @@ export class SessionModel {
         return;
       case "intervention":
         this.#takeOrder(entry);
+        return;
+      case "approval":
+        this.tenant.demandToken(entry.principal?.token_id ?? "", this.chain.writtenAt(entry.seq), this, entry.seq);
+        this.approvals.take(entry, at);
         return;
       default:
         throw new Violation("a session records only what sessions do", entry.kind);
@@ -174,7 +183,7 @@ export class SessionModel {
     if (run_id !== null) this.#touched.runs.add(run);
   }
 
-  #takeDecision(entry: Entry, at: number): void {
+  #takeDecision(entry: Entry, payload: string | null, at: number): void {
     const { decision_id, verdict, run_id, action, seq } = entry;
     if (decision_id === null || verdict === null || run_id === null || action === null) throw new Violation("a decision says what it decides", entry);
     const known = this.decisions.get(decision_id);
@@ -183,7 +192,8 @@ export class SessionModel {
     if (verdict === "deny") this.#prevented += usd(entry.estimate_usd);
     const writtenAt = this.chain.writtenAt(seq);
     this.tenant.demandToken(entry.principal?.token_id ?? "", writtenAt, this, seq);
-    const limits = verdict === "allow" ? this.#limitsOf(entry, writtenAt) : NO_LIMITS;
+    const limits = verdict === "deny" ? NO_LIMITS : this.#limitsOf(entry, writtenAt);
+    if (verdict !== "deny") this.approvals.decided(entry, inputsIn(payload), limits, at);
     const seen: Seen = {
       id: decision_id,
       agent: this.agent,
@@ -218,7 +228,10 @@ export class SessionModel {
     const sum = usd(entry.reservation?.amount_usd ?? null);
     const isMore = sum > seen.reserved;
     // To give some of it back needs nobody's leave.
-    if (isMore) seen.limits = this.#limitsOf(entry, this.chain.writtenAt(entry.seq));
+    if (isMore) {
+      seen.limits = this.#limitsOf(entry, this.chain.writtenAt(entry.seq));
+      this.approvals.toppedUp(entry, seen.limits, seen.action, sum);
+    }
     let left = sum;
     const pieces: Seen["pieces"] = [];
     for (const piece of seen.pieces) {
@@ -303,9 +316,9 @@ export class SessionModel {
     else if (this.#obeyed.get(key) === intervention) this.#obeyed.delete(key);
   }
 
-  /** The policy that allowed something is one that was in force within a lease's term, and is known. */
+  /** The policy that allowed or held something is one that was in force within a lease's term, and is known. */
   #limitsOf({ policy, seq }: Entry, writtenAt: number): Limits {
-    if (policy === null) throw new Violation("nothing is allowed without a policy", { session: this.id, seq });
+    if (policy === null) throw new Violation("nothing is allowed or held without a policy", { session: this.id, seq });
     return this.tenant.policies.limitsInForce(this.agent, policy.digest, writtenAt, this.host.setBackMs, this.id, seq);
   }
 
@@ -497,7 +510,24 @@ export function isAbout(key: string, subject: { readonly [target: string]: strin
   return target === "action" ? fits(id, subject.action ?? "") : subject[target] === id;
 }
 
-const NO_LIMITS: Limits = { denied: [], session: null, run: null, actions: [], shared: [], rates: [], concurrency: [], postsOnExpiry: true };
+/** What lies beside an entry, as the gateway printed it. */
+const inputsIn = (payload: string | null): unknown => (payload === null ? undefined : (JSON.parse(payload) as { readonly inputs?: unknown }).inputs);
+
+const NO_LIMITS: Limits = {
+  denied: [],
+  session: null,
+  run: null,
+  actions: [],
+  shared: [],
+  rates: [],
+  concurrency: [],
+  postsOnExpiry: true,
+  holds: [],
+  holdsAbove: null,
+  holdMs: 0,
+  quorum: 1,
+  groups: [],
+};
 
 const isSame = (sides: Sides | undefined, row: SidesRow | undefined): boolean =>
   sides !== undefined &&
