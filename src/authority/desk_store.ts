@@ -33,6 +33,7 @@ export const DESK_TABLES = `
 
 /** What is closed stays on the desk so long; the ledger keeps it longer. */
 const CLOSED_KEPT_MS = 30 * 24 * 3_600_000;
+const NOTED_BETWEEN_CLEARING = 256;
 /** Of more than so many what is closed goes sooner. */
 const MOST_KEPT = 20_000;
 /** About so much text is read for one page: it crosses between objects in one message. */
@@ -44,6 +45,8 @@ const MOST_PAGE_CHARACTERS = 2_000_000;
  */
 export class DeskStore {
   readonly #sql: SqlStorage;
+  /** How often sessions have told something since this memory began. */
+  #noted = 0;
 
   constructor(sql: SqlStorage) {
     this.#sql = sql;
@@ -77,8 +80,9 @@ export class DeskStore {
     }
   }
 
-  /** Clears what was closed long ago. */
+  /** Clears what was closed long ago: the first time after waking, and then now and then. */
   clear(now: Instant): void {
+    if (++this.#noted % NOTED_BETWEEN_CLEARING !== 1) return;
     this.#sql.exec(
       "DELETE FROM approvals WHERE opened_at < ?1 AND expires_at < ?1 AND status NOT IN ('pending', 'info_requested', 'approved')",
       now - CLOSED_KEPT_MS,

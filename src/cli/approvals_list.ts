@@ -1,4 +1,5 @@
-import type { Approval, ApprovalPage, ApprovalStatus } from "../../sdk/src/wire.ts";
+import type { Approval, ApprovalPage } from "../../sdk/src/wire.ts";
+import { APPROVAL_STATUSES } from "../core/approvals.ts";
 import { type Command, type CommandLine, Usage } from "./command_line.ts";
 import { type Gateway, gatewayOf, gatewayOptions, noGateway } from "./gateway.ts";
 import { pad, plain, type Terminal } from "./terminal.ts";
@@ -11,21 +12,11 @@ export const options = {
   ...gatewayOptions,
 } as const satisfies Command["options"];
 
-const STATUSES = [
-  "pending",
-  "info_requested",
-  "approved",
-  "rejected",
-  "expired",
-  "cancelled",
-  "consumed",
-] as const satisfies readonly ApprovalStatus[];
-
 export const help = `Usage: agentsentinel approvals list [--status STATUS] [--agent ID] [--session ID] [--limit N] [--url URL] [--token TOKEN] [--json]
 
 What people are asked, the newest first, and how many there are of each status.
 
-  --status STATUS  ${STATUSES.join(", ")},
+  --status STATUS  ${APPROVAL_STATUSES.join(", ")},
                    or all (pending)
   --agent ID       only what this agent asks
   --session ID     only what was asked in this session
@@ -43,8 +34,8 @@ const PAGE = 100;
 export async function run(line: CommandLine, _directory: string, terminal: Terminal): Promise<boolean> {
   if (line.positionals.length > 0) throw new Usage("approvals list takes options only; one approval is told by approvals show", "list");
   const status = line.text("status") ?? "pending";
-  if (status !== "all" && !STATUSES.some((known) => known === status))
-    throw new Usage(`--status is one of ${STATUSES.join(", ")} or all, found ${JSON.stringify(status)}`, "list");
+  if (status !== "all" && !APPROVAL_STATUSES.some((known) => known === status))
+    throw new Usage(`--status is one of ${APPROVAL_STATUSES.join(", ")} or all, found ${JSON.stringify(status)}`, "list");
   const limit = Number(line.text("limit") ?? 50);
   if (!Number.isInteger(limit) || limit < 1 || limit > MOST) throw new Usage(`--limit is a whole number from 1 to ${MOST}`, "list");
   const gateway = gatewayOf(line, "approvals list", "list");
@@ -102,7 +93,7 @@ export function inWords(
   const lines =
     items.length === 0 ? ["Nothing waits here."] : [paint.bold(cut(lineOf(heads), columns)), ...rows.map((row) => cut(lineOf(row), columns))];
   if (more) lines.push(paint.dim("There is more: --limit."));
-  const told = STATUSES.filter((status) => counts[status] > 0).map((status) => `${counts[status]} ${status.replace("_", " ")}`);
+  const told = APPROVAL_STATUSES.filter((status) => counts[status] > 0).map((status) => `${counts[status]} ${status.replace("_", " ")}`);
   return `${lines.join("\n")}\n\n${paint.dim(told.length === 0 ? "None was ever asked." : told.join(", "))}\n`;
 }
 

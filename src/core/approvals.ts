@@ -4,15 +4,18 @@ import type { ApprovalId, DecisionId, RunId } from "./ids.ts";
 import { canonicalJson, type JsonValue } from "./json.ts";
 import { formatUsd, type MicroUsd } from "./money.ts";
 import type { Chain, PolicyRef } from "./policy/findings.ts";
-import { type Redaction, redactJson } from "./redact.ts";
+import type { Redaction } from "./redact.ts";
 import { type Refusal, refusal } from "./refusals.ts";
 import type { ActionRequest, Principal } from "./request.ts";
 import { err, ok, type Result } from "./result.ts";
-import { shownText } from "./shown.ts";
+import { recordedInputs, shownText } from "./shown.ts";
 import { formatInstant, type Instant } from "./time.ts";
 import { happen, record, signature, type Turn } from "./turn.ts";
 
-export type ApprovalStatus = "pending" | "info_requested" | "approved" | "rejected" | "expired" | "cancelled" | "consumed";
+/** What may become of an approval. The first three may still change. */
+export const APPROVAL_STATUSES = ["pending", "info_requested", "approved", "rejected", "expired", "cancelled", "consumed"] as const;
+
+export type ApprovalStatus = (typeof APPROVAL_STATUSES)[number];
 
 /**
  * What a hold waits for: people's answers to exactly one request. Who may answer and how many must is what the policy said when it was asked.
@@ -79,7 +82,7 @@ export interface Answer {
 }
 
 /** What a person says. */
-export interface Verdictive {
+export interface PersonsAnswer {
   readonly decision: "approve" | "reject" | "request_info";
   readonly note: string | null;
   readonly digest: Digest;
@@ -151,7 +154,7 @@ export function openApproval(turn: Turn, approval: Approval, card: JsonValue, pr
  * answer by the same person, or any answer to what is closed, is refused (`approval_closed`) and goes on record. Refuses whoever asked
  * (`self_approval`), whoever is not among the approvers (`scope_insufficient`), and a digest that is not the one to be approved (`body_invalid`).
  */
-export function answer(turn: Turn, approval: Approval, by: Approver, said: Verdictive): Answering {
+export function answer(turn: Turn, approval: Approval, by: Approver, said: PersonsAnswer): Answering {
   const { principal } = by;
   const groups = groupsOf(approval.chain, by);
   const refused = strangerOf(turn.book, approval, by) ?? (groups === null ? NOT_AMONG : null);
@@ -209,7 +212,7 @@ export function answer(turn: Turn, approval: Approval, by: Approver, said: Verdi
         edited: said.edits !== null,
         waited_ms: turn.now - approval.openedAt,
       };
-      const shown = said.edits?.inputs === undefined ? null : recorded(said.edits.inputs, approval.redaction);
+      const shown = said.edits?.inputs === undefined ? null : recordedInputs(said.edits.inputs, approval.redaction);
       return told(turn, approving, isDone ? "approved" : "answered", principal, says, shown);
     }
   }
@@ -265,7 +268,9 @@ export function noteSeen(turn: Turn, approval: Approval, principal: Principal): 
 export function consume(turn: Turn, approval: Approval, by: DecisionId, principal: Principal): void {
   const used = closed(approval, { status: "consumed", usedBy: by });
   happen(turn, { kind: "approval", approval: used, card: null });
-  const approvers = new Set(approval.answers.filter(({ decision }) => decision === "approve").map(({ subject }) => subject));
+  // Who approved something that was edited since has not approved this.
+  const approving = approval.answers.filter(({ decision, approved }) => decision === "approve" && approved === approval.digest);
+  const approvers = new Set(approving.map(({ subject }) => subject));
   note(turn, used, "consumed", principal, { used_by: by, approved_by: [...approvers] });
 }
 
@@ -298,7 +303,7 @@ function closed(approval: Approval, how: Partial<Approval> & Pick<Approval, "sta
   if (edits === null) return { ...approval, ...how };
   const { inputs, resource, estimateMicroUsd } = edits;
   const kept: Edits = {
-    ...(inputs !== undefined && { inputs: recorded(inputs, redaction) }),
+    ...(inputs !== undefined && { inputs: recordedInputs(inputs, redaction) }),
     ...(resource != null && { resource: { type: shownText(resource.type, redaction), id: shownText(resource.id, redaction) } }),
     ...(estimateMicroUsd !== undefined && { estimateMicroUsd }),
   };
@@ -352,7 +357,7 @@ const isCounted = ({ digest, status }: Approval, { decision, approved }: Answer)
   decision !== "approve" || approved === digest || status === "approved" || status === "consumed";
 
 /** Whether an answer is the one that was given before: what is sent twice is taken once. */
-function isSame(turn: Turn, approval: Approval, before: Answer, said: Verdictive): boolean {
+function isSame(turn: Turn, approval: Approval, before: Answer, said: PersonsAnswer): boolean {
   const text = said.note === null ? null : shownText(said.note, approval.redaction);
   if (before.decision !== said.decision || before.named !== said.digest || before.note !== text) return false;
   if (said.decision !== "approve") return approval.answers.at(-1) === before || said.decision === "reject";
@@ -369,15 +374,6 @@ const bare = (turn: Turn, { subject }: Principal, decision: Answer["decision"], 
   edits: null,
   groups: [],
 });
-
-/** What the record keeps of what a person wrote into a request: as of inputs; `null` where it keeps none, or where that is too large. */
-function recorded(value: JsonValue, redaction: Redaction | null): JsonValue {
-  const shown = redaction === null ? value : redactJson(value, redaction).value;
-  const isKept = (redaction?.storeInputs ?? "full") === "full" && canonicalJson(shown).length <= MOST_CHARACTERS;
-  return isKept ? shown : null;
-}
-
-const MOST_CHARACTERS = 500_000;
 
 function told(turn: Turn, approval: Approval, event: string, principal: Principal, says: Says, inputs: JsonValue | null): Answering {
   happen(turn, { kind: "approval", approval, card: null });

@@ -52,6 +52,12 @@ export function shownReport(sha256: Sha256, report: CommitReport, redaction: Red
   };
 }
 
+/** What the record keeps of inputs that a person wrote: as of those that an agent sends; `null` where it keeps none, or only their digest. */
+export function recordedInputs(inputs: JsonValue, redaction: Redaction | null): JsonValue {
+  const shown = redaction === null ? inputs : redactJson(inputs, redaction).value;
+  return keepingOf(redaction?.storeInputs, shown) === "full" ? shown : null;
+}
+
 /** A caller's own words as the record shows them. */
 export const shownText = (text: string, redaction: Redaction | null): string => (redaction === null ? text : redactText(text, redaction).text);
 

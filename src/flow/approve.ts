@@ -1,4 +1,4 @@
-import type { ApprovalStatus, Verdictive } from "../core/approvals.ts";
+import type { PersonsAnswer } from "../core/approvals.ts";
 import type { ApprovalId } from "../core/ids.ts";
 import type { Refusal } from "../core/refusals.ts";
 import type { Principal } from "../core/request.ts";
@@ -18,7 +18,7 @@ export async function answerApproval(
   principal: Principal,
   scopes: readonly Scope[],
   id: ApprovalId,
-  said: Verdictive,
+  said: PersonsAnswer,
 ): Reply<Answered<ApprovalRead>> {
   const found = await ports.tenants.findApproval(principal.tenant, id);
   if (!found.ok) return found;
@@ -31,7 +31,7 @@ export async function answerMany(
   ports: Ports,
   principal: Principal,
   scopes: readonly Scope[],
-  answers: readonly (Verdictive & { readonly id: ApprovalId })[],
+  answers: readonly (PersonsAnswer & { readonly id: ApprovalId })[],
 ): Promise<readonly { readonly id: ApprovalId; readonly told: Result<ApprovalRead, Refusal> }[]> {
   const told: { id: ApprovalId; told: Result<ApprovalRead, Refusal> }[] = [];
   for (const { id, ...said } of answers) {
@@ -60,13 +60,3 @@ export async function cancelApproval(
   const told = await ports.sessions.cancelApproval(principal.tenant, found.value.session, principal, id, scopes.includes("approvals:write"), why);
   return told.ok ? ok(told.value.answer) : told;
 }
-
-export const APPROVAL_STATUSES = [
-  "pending",
-  "info_requested",
-  "approved",
-  "rejected",
-  "expired",
-  "cancelled",
-  "consumed",
-] as const satisfies readonly ApprovalStatus[];

@@ -1,4 +1,4 @@
-import type { Approval, ApprovalStatus, Approver, Verdictive } from "../core/approvals.ts";
+import type { Approval, ApprovalStatus, Approver, PersonsAnswer } from "../core/approvals.ts";
 import type { BatchSemantics } from "../core/batch.ts";
 import type { BudgetWindow } from "../core/calendar.ts";
 import type { Balance, Decision, DecisionState, Settlement } from "../core/decision.ts";
@@ -205,7 +205,7 @@ export interface ApprovalRead {
 export interface AnswerApproval {
   readonly id: ApprovalId;
   readonly by: Approver;
-  readonly said: Verdictive;
+  readonly said: PersonsAnswer;
 }
 
 /** A session's approval as its tenant is told of it. */

@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { APPROVAL_STATUSES } from "../core/approvals.ts";
 import { BUDGET_WINDOWS } from "../core/calendar.ts";
 import { REASONS, SENTENCES } from "../core/reasons.ts";
 import { REFUSALS } from "../core/refusals.ts";
@@ -105,7 +106,7 @@ const balance = z.object({
 });
 const entryMark = z.object({ id: z.string(), seq: z.int(), hash: z.string() });
 
-const approvalStatus = z.enum(["pending", "info_requested", "approved", "rejected", "expired", "cancelled", "consumed"]);
+const approvalStatus = z.enum(APPROVAL_STATUSES);
 const resource = z.object({ type: z.string(), id: z.string() });
 
 export const decision = z.object({

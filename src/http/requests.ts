@@ -1,5 +1,6 @@
 import * as z from "zod";
 import type { BatchSemantics, RiskLevel, SimulateRequest } from "../../sdk/src/wire.ts";
+import { APPROVAL_STATUSES } from "../core/approvals.ts";
 import { INTERVENTION_KINDS, TARGETS } from "../core/orders.ts";
 import { ACTION_NAME, RISK_LEVELS } from "../core/request.ts";
 import { SCOPES } from "../core/scopes.ts";
@@ -245,7 +246,7 @@ export const periodQuery = z.strictObject(period).superRefine(ordered);
 
 export const approvalsQuery = z.strictObject({
   ...page,
-  status: z.enum(["pending", "info_requested", "approved", "rejected", "expired", "cancelled", "consumed"]).optional(),
+  status: z.enum(APPROVAL_STATUSES).optional(),
   session: id("ses").optional(),
   agent: subject.optional(),
 });

@@ -1,16 +1,14 @@
 import { type Book, type Effect, emptyBook, type Opening } from "../../src/core/book.ts";
 import { type Ask, conclude, type Judgement, judge } from "../../src/core/conclude.ts";
 import type { Decision } from "../../src/core/decision.ts";
-import type { SealedEntry } from "../../src/core/entry.ts";
 import { type DecisionId, idFromDigest, type RunId } from "../../src/core/ids.ts";
-import type { JsonValue } from "../../src/core/json.ts";
 import { microUsdOf, ZERO_USD } from "../../src/core/money.ts";
 import type { Findings } from "../../src/core/policy/findings.ts";
 import type { ActionRequest, CommitReport } from "../../src/core/request.ts";
-import { commit, type DecisionRecord, extend, type Reconsidered, reconsidered, release, topup } from "../../src/core/settle.ts";
+import { commit, type DecisionRecord, type Reconsidered, reconsidered, release, topup } from "../../src/core/settle.ts";
 import { Trail } from "../../src/core/trail.ts";
 import { happen, openTurn, type Turn } from "../../src/core/turn.ts";
-import { ENDLESS, NO_CONDITIONS, noFindings } from "./nothing.ts";
+import { ENDLESS, NO_CONDITIONS, NOT_ASKED, noFindings } from "./nothing.ts";
 import { sha256 } from "./sha256.ts";
 
 export const RUN: RunId = "run_00000000-0000-7000-8000-000000000001";
@@ -37,12 +35,9 @@ export interface Put {
   readonly around?: Partial<Ask>;
 }
 
-/** A session to which findings are put as they are, without a policy that would say them, and which shows all that it wrote. */
+/** A session to which findings are put as they are, without a policy that would say them,. */
 export class Sitting {
   readonly book: Book;
-  readonly entries: SealedEntry[] = [];
-  readonly effects: Effect[] = [];
-  readonly cards: JsonValue[] = [];
   readonly #records = new Map<DecisionId, DecisionRecord>();
   #ids = 0;
   #entries = 0;
@@ -62,16 +57,11 @@ export class Sitting {
 
   ask({ request = {}, costs = 0, finds = {}, around = {} }: Put = {}): Ask {
     const asked: ActionRequest = {
+      ...NOT_ASKED,
       id: idFromDigest("dec", sha256(`d${this.#ids++}`)),
       run: null,
       action: "pay",
-      resource: null,
       estimateMicroUsd: microUsdOf(costs),
-      price: null,
-      tags: [],
-      riskLevel: null,
-      inputs: undefined,
-      inputsDigest: null,
       rationale: null,
       confidence: null,
       sources: [],
@@ -122,10 +112,6 @@ export class Sitting {
     return this.turn(now, (turn) => release(turn, this.record(id), PRINCIPAL, reason, fingerprint));
   }
 
-  extend(id: DecisionId, ttlMs: number, now = 0) {
-    return this.turn(now, (turn) => extend(turn, this.record(id), PRINCIPAL, ttlMs));
-  }
-
   topup(id: DecisionId, costs: number, now = 0, put: Omit<Put, "costs"> = {}) {
     const again: Reconsidered = reconsidered(this.record(id));
     const ask = this.ask({ ...put, costs, request: { id, action: again.action, run: again.run, ...put.request } });
@@ -140,9 +126,6 @@ export class Sitting {
 
   #keep(effects: readonly Effect[]): void {
     for (const effect of effects) {
-      this.effects.push(effect);
-      if (effect.kind === "recorded") this.entries.push(effect.sealed);
-      if (effect.kind === "approval" && effect.card !== null) this.cards.push(effect.card);
       if (effect.kind === "decided") {
         const { decision, state, matter, pieces } = effect.decided;
         const nothing = { postedMicroUsd: ZERO_USD, overrunMicroUsd: ZERO_USD, told: null };

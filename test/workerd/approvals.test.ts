@@ -367,6 +367,18 @@ describe("what people and agents say to each other", () => {
     expect(reasonOf(await ask({ approval: id, ...edits }))).toBe("allow");
   });
 
+  it("the record names who approved what was used, and not who approved what it was before", async () => {
+    const { tenant, session, ask, hold, answer, step } = await desk(PAY.replace("timeout_seconds: 600", "timeout_seconds: 600, quorum: 2"));
+    const id = await hold();
+    const edits = { estimateMicroUsd: usd("5") };
+    got(await answer("ann", id, "approve"));
+    got(await answer("bob", id, "approve", { edits }));
+    got(await answer("eve", id, "approve"));
+    expect(reasonOf(await ask({ approval: id, ...edits }))).toBe("allow");
+    const page = got(await step(() => listEntries(ports, tenant, { session, kind: "approval" }, { limit: 1, cursor: null })));
+    expect(JSON.parse(page.items[0]?.canonical ?? "{}").details).toMatchObject({ event: "consumed", approved_by: ["bob", "eve"] });
+  });
+
   it("who approved, edited or not, does not use it: that is for somebody else to want", async () => {
     const { session, hold, answer, person, step, ask } = await desk(PAY.replace("timeout_seconds: 600", "timeout_seconds: 600, four_eyes: true"));
     const id = await hold();
