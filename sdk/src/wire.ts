@@ -328,6 +328,19 @@ export interface ApprovalPage extends Page<Approval> {
   readonly counts: { readonly [status in ApprovalStatus]: number };
 }
 
+export interface LinkApprovalRequest {
+  /** Who answers by it. */
+  readonly subject: string;
+  readonly ttl_ms?: number | undefined;
+}
+
+/** Opens a page on which one person answers one approval, once. */
+export interface ApprovalLink {
+  readonly url: string;
+  readonly subject: string;
+  readonly expires_at: string;
+}
+
 export interface ApprovalDecideRequest {
   readonly decision: "approve" | "reject" | "request_info";
   readonly note?: string | undefined;
@@ -786,6 +799,8 @@ export interface TokenSummary {
   readonly subject: string;
   readonly kind: TokenKind;
   readonly scopes: readonly Scope[];
+  /** Of a link: the approval that it is for. */
+  readonly approval: string | null;
   readonly issued_at: string;
   readonly expires_at: string;
   readonly revoked_at: string | null;
@@ -904,6 +919,8 @@ export interface Settings {
   readonly retention_days: number;
   readonly default_policy: string | null;
   readonly throttle: { readonly requests: number; readonly window_ms: number } | null;
+  /** Whether an approval can be answered by a one-time link. */
+  readonly approval_links: boolean;
 }
 
 /** What is left out takes its default. */
@@ -912,4 +929,5 @@ export interface PutSettingsRequest {
   readonly retention_days?: number | undefined;
   readonly default_policy?: string | null | undefined;
   readonly throttle?: { readonly requests: number; readonly window_ms: number } | null | undefined;
+  readonly approval_links?: boolean | undefined;
 }

@@ -101,6 +101,14 @@ export class DeskStore {
     return row === undefined ? null : { session: row.session as SessionId, agent: row.agent };
   }
 
+  /** How an approval stands now, and until when; `null`: the tenant was told of none. */
+  standing(id: ApprovalId, now: Instant): { readonly status: ApprovalStatus; readonly expiresAt: Instant } | null {
+    const row = this.#sql
+      .exec<{ status: string; expires_at: number }>(`SELECT ${STATUS_NOW} AS status, expires_at FROM approvals WHERE id = ?2`, now, id)
+      .toArray()[0];
+    return row === undefined ? null : { status: row.status as ApprovalStatus, expiresAt: row.expires_at };
+  }
+
   /** Newest first. What has run out by `now` counts as expired, whether or not its session has said so yet. */
   list({ status, session, agent }: ApprovalFilter, page: PageQuery, now: Instant): Result<PageOf<ApprovalRead>, Refusal> {
     const cursor = parseCursor(page.cursor, CURSORS.time);

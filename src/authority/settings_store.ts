@@ -15,6 +15,9 @@ export const SETTINGS_TABLES = `
   ) STRICT;
 `;
 
+/** Since links can answer approvals. */
+export const SETTINGS_LINKS = "ALTER TABLE settings ADD COLUMN approval_links INTEGER NOT NULL DEFAULT 0 CHECK (approval_links IN (0, 1));";
+
 /** What a tenant's object keeps of its settings. Every write is inside the caller's transaction. */
 export class SettingsStore {
   readonly #sql: SqlStorage;
@@ -35,19 +38,23 @@ export class SettingsStore {
         row.throttle_requests === null || row.throttle_window_ms === null
           ? null
           : { requests: row.throttle_requests, windowMs: row.throttle_window_ms },
+      approvalLinks: row.approval_links === 1,
     };
   }
 
-  write({ corsOrigins, retentionDays, defaultPolicy, throttle }: Settings, now: Instant): void {
+  write({ corsOrigins, retentionDays, defaultPolicy, throttle, approvalLinks }: Settings, now: Instant): void {
     this.#sql.exec(
-      `INSERT INTO settings (one, cors_origins, retention_days, default_policy, throttle_requests, throttle_window_ms, updated_at) VALUES (1, ?, ?, ?, ?, ?, ?)
+      `INSERT INTO settings (one, cors_origins, retention_days, default_policy, throttle_requests, throttle_window_ms, approval_links, updated_at)
+       VALUES (1, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (one) DO UPDATE SET cors_origins = excluded.cors_origins, retention_days = excluded.retention_days, default_policy = excluded.default_policy,
-         throttle_requests = excluded.throttle_requests, throttle_window_ms = excluded.throttle_window_ms, updated_at = excluded.updated_at`,
+         throttle_requests = excluded.throttle_requests, throttle_window_ms = excluded.throttle_window_ms,
+         approval_links = excluded.approval_links, updated_at = excluded.updated_at`,
       JSON.stringify(corsOrigins),
       retentionDays,
       defaultPolicy,
       throttle?.requests ?? null,
       throttle?.windowMs ?? null,
+      approvalLinks ? 1 : 0,
       now,
     );
   }
@@ -59,4 +66,5 @@ type SettingsRow = {
   default_policy: string | null;
   throttle_requests: number | null;
   throttle_window_ms: number | null;
+  approval_links: number;
 };

@@ -1,6 +1,6 @@
 import { DurableObject } from "cloudflare:workers";
 import { alertText, millionthsOf, reached } from "../core/alerts.ts";
-import type { ApprovalStatus } from "../core/approvals.ts";
+import { type ApprovalStatus, NO_LINKS } from "../core/approvals.ts";
 import { assert } from "../core/assert.ts";
 import { BUDGET_WINDOWS, type BudgetWindow, stretchAt } from "../core/calendar.ts";
 import type { Digest } from "../core/digest.ts";
@@ -267,7 +267,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
   findApproval(id: ApprovalId): Outcome<{ readonly session: SessionId; readonly agent: string; readonly owners: readonly string[] | null }> {
     return this.#known(() => {
       const found = this.#desk.find(id);
-      if (found === null) return err(refusal("not_found", `There is no approval "${id}".`));
+      if (found === null) return err(noSuchApproval(id));
       const owner = this.#store.findEntity({ type: "agent", id: found.agent })?.properties.owner;
       return ok({ ...found, owners: namesIn(owner) });
     });
@@ -533,6 +533,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
         retention_days: settings.retentionDays,
         default_policy: defaultPolicy,
         throttle: settings.throttle === null ? null : { requests: settings.throttle.requests, window_ms: settings.throttle.windowMs },
+        approval_links: settings.approvalLinks,
       });
       const isMoved = known.defaultPolicy !== defaultPolicy;
       if (isMoved) this.#changed();
@@ -609,14 +610,19 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
 
   // Tokens
 
-  recordToken(principal: Principal | null, token: TokenRecord, fingerprint: string): Outcome<Answered<TokenRecord>> {
-    return this.#known((): Outcome<Answered<TokenRecord>> => {
-      const known = this.#store.findToken(token.id);
+  recordToken(principal: Principal | null, wanted: TokenRecord, fingerprint: string): Outcome<Answered<TokenRecord>> {
+    return this.#known((now): Outcome<Answered<TokenRecord>> => {
+      const { approval } = wanted;
+      if (approval !== undefined && !this.#settings.read().approvalLinks) return err(NO_LINKS);
+      const known = this.#store.findToken(wanted.id);
       if (known !== null) {
         if (known.fingerprint !== fingerprint) return err(refusal("idempotency_mismatch", "The Idempotency-Key was used before with another body."));
-        const { id, subject, kind, scopes, issuedAt, expiresAt } = known;
-        return ok({ answer: { id, subject, kind, scopes, issuedAt, expiresAt }, replayed: true });
+        const { fingerprint: _fingerprint, revokedAt: _revokedAt, ...recorded } = known;
+        return ok({ answer: recorded, replayed: true });
       }
+      const bounded = approval === undefined ? ok(wanted) : this.#withinApproval(wanted, approval, now);
+      if (!bounded.ok) return bounded;
+      const token = bounded.value;
       this.#store.writeToken(token, fingerprint);
       this.#record("token", principal, {
         event: "issued",
@@ -625,9 +631,18 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
         kind: token.kind,
         scopes: token.scopes,
         expires_at: formatInstant(token.expiresAt),
+        ...(approval !== undefined && { approval }),
       });
       return ok({ answer: token, replayed: false });
     });
+  }
+
+  /** A link's token, which is worth nothing once its approval can no longer be answered. */
+  #withinApproval(token: TokenRecord, approval: ApprovalId, now: Instant): Outcome<TokenRecord> {
+    const found = this.#desk.standing(approval, now);
+    if (found === null) return err(noSuchApproval(approval));
+    if (found.status !== "pending" && found.status !== "info_requested") return err(refusal("approval_closed", `The approval is ${found.status}.`));
+    return ok({ ...token, expiresAt: Math.min(token.expiresAt, found.expiresAt) });
   }
 
   listTokens(page: PageQuery): Outcome<PageOf<TokenRow>> {
@@ -1070,6 +1085,8 @@ const TOO_MANY_ISSUERS = refusal("body_invalid", `A tenant registers at most ${M
 ]);
 
 const noSuchIssuer = (name: string): Refusal => refusal("not_found", `There is no issuer "${name}".`);
+
+const noSuchApproval = (id: ApprovalId): Refusal => refusal("not_found", `There is no approval "${id}".`);
 
 const noSuchTenant = (): Refusal => refusal("not_found", "There is no such tenant.");
 

@@ -1,6 +1,6 @@
 import type { Digest } from "../core/digest.ts";
 import { CHAIN_START, type ChainHead, type SealedEntry } from "../core/entry.ts";
-import type { SessionId, TokenId } from "../core/ids.ts";
+import type { ApprovalId, SessionId, TokenId } from "../core/ids.ts";
 import { canonicalJson, type JsonValue } from "../core/json.ts";
 import type { Refusal } from "../core/refusals.ts";
 import { ok, type Result } from "../core/result.ts";
@@ -25,7 +25,7 @@ import { ISSUER_TABLES } from "./issuer_store.ts";
 import { ORDER_TABLES } from "./order_store.ts";
 import { OUTBOX_TABLE, type Outbox } from "./outbox.ts";
 import { POOL_TABLES } from "./pool_store.ts";
-import { SETTINGS_TABLES } from "./settings_store.ts";
+import { SETTINGS_LINKS, SETTINGS_TABLES } from "./settings_store.ts";
 import { bringTables, type SchemaStep } from "./tables.ts";
 
 /** The tables of one tenant's object. `migrations/README.md` says what each field is for. */
@@ -114,6 +114,7 @@ const STEPS: readonly SchemaStep[] = [
     heard INTEGER NOT NULL CHECK (heard >= 0)
   ) STRICT;
   `,
+  `${SETTINGS_LINKS} ALTER TABLE tokens ADD COLUMN approval TEXT;`,
 ];
 
 /** A tenant's own row. */
@@ -434,7 +435,7 @@ export class TenantStore {
 
   writeToken(token: TokenRecord, fingerprint: string): void {
     this.#sql.exec(
-      "INSERT INTO tokens (id, fingerprint, subject, kind, scopes, issued_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+      "INSERT INTO tokens (id, fingerprint, subject, kind, scopes, issued_at, expires_at, approval) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
       token.id,
       fingerprint,
       token.subject,
@@ -442,6 +443,7 @@ export class TenantStore {
       token.scopes.join(" "),
       token.issuedAt,
       token.expiresAt,
+      token.approval ?? null,
     );
   }
 
@@ -513,6 +515,7 @@ type TokenStored = {
   issued_at: number;
   expires_at: number;
   revoked_at: number | null;
+  approval: string | null;
 };
 
 const policyRowOf = (row: PolicyStored): PolicyRow => ({
@@ -551,6 +554,7 @@ const tokenRowOf = (row: TokenStored): TokenRow => ({
   issuedAt: row.issued_at,
   expiresAt: row.expires_at,
   revokedAt: row.revoked_at,
+  ...(row.approval !== null && { approval: row.approval as ApprovalId }),
 });
 
 /** Cuts one row more than was asked for into a page and the cursor of the next. */

@@ -96,6 +96,9 @@ export interface Approver {
   readonly owners: readonly string[] | null;
 }
 
+/** Said when a link is made, and again when it is used: what the settings allowed then they may not allow now. */
+export const NO_LINKS = refusal("scope_insufficient", "The tenant's settings do not let approvals be answered by links.");
+
 export type Answering = Result<{ readonly approval: Approval; readonly replayed: boolean }, Refusal>;
 
 /** Whether it may still be answered or used. */

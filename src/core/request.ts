@@ -44,6 +44,8 @@ export interface Principal {
   readonly kind: "agent" | "human" | "service";
   /** Which registration of an issuer of the tenant's own vouched for it, as `name#version`; absent for this gateway's own tokens. */
   readonly issuer?: string | undefined;
+  /** Of a link: the one approval that it reads and answers, and nothing else. Only tokens that this gateway made ever have one. */
+  readonly only?: ApprovalId | undefined;
 }
 
 /** What a caller reports after acting. */

@@ -1,4 +1,4 @@
-import type { PersonsAnswer } from "../core/approvals.ts";
+import { NO_LINKS, type PersonsAnswer } from "../core/approvals.ts";
 import type { ApprovalId } from "../core/ids.ts";
 import type { Refusal } from "../core/refusals.ts";
 import type { Principal } from "../core/request.ts";
@@ -8,11 +8,13 @@ import type { Answered, ApprovalRead, Ports, Reply } from "./ports.ts";
 
 /** An approval as its session has it: a person who reads it has seen it, and that is on record. */
 export async function readApproval(ports: Ports, principal: Principal, id: ApprovalId): Reply<ApprovalRead> {
+  const stands = await linkStands(ports, principal);
+  if (!stands.ok) return stands;
   const found = await ports.tenants.findApproval(principal.tenant, id);
   return found.ok ? ports.sessions.readApproval(principal.tenant, found.value.session, principal, id) : found;
 }
 
-/** Takes a person's answer to its session, which alone says what it is worth. */
+/** Takes a person's answer to its session, which alone says what it is worth. A yes or a no that was taken is the end of the link it came by. */
 export async function answerApproval(
   ports: Ports,
   principal: Principal,
@@ -20,10 +22,24 @@ export async function answerApproval(
   id: ApprovalId,
   said: PersonsAnswer,
 ): Reply<Answered<ApprovalRead>> {
+  const stands = await linkStands(ports, principal);
+  if (!stands.ok) return stands;
   const found = await ports.tenants.findApproval(principal.tenant, id);
   if (!found.ok) return found;
   const by = { principal, scopes, owners: found.value.owners };
-  return ports.sessions.answerApproval(principal.tenant, found.value.session, { id, by, said });
+  const told = await ports.sessions.answerApproval(principal.tenant, found.value.session, { id, by, said });
+  if (!told.ok || principal.only === undefined || said.decision === "request_info") return told;
+  // Also of an answer that was taken before: that time the tenant may not have been reached.
+  const ended = await ports.tenants.revokeToken(principal.tenant, principal, principal.tokenId);
+  return ended.ok ? told : ended;
+}
+
+/** Whether the tenant still lets a link be used. Asked at every use, of the tenant itself: nothing that is remembered lets a link live on. */
+async function linkStands(ports: Ports, { tenant, only }: Principal): Reply<null> {
+  if (only === undefined) return ok(null);
+  const settings = await ports.tenants.readSettings(tenant);
+  if (!settings.ok) return settings;
+  return settings.value.approvalLinks ? ok(null) : err(NO_LINKS);
 }
 
 /** Takes answers to many approvals, each by itself: one that is refused stands in nobody's way. In the order asked. */

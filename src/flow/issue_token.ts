@@ -1,3 +1,4 @@
+import type { ApprovalId } from "../core/ids.ts";
 import { refusal } from "../core/refusals.ts";
 import type { Principal } from "../core/request.ts";
 import { err, ok } from "../core/result.ts";
@@ -12,6 +13,8 @@ export interface TokenWish {
   readonly kind: Principal["kind"];
   readonly scopes: readonly Scope[];
   readonly ttlMs: number;
+  /** Makes it the token of a link, for this approval alone. */
+  readonly approval?: ApprovalId | undefined;
 }
 
 /**
@@ -43,12 +46,14 @@ export async function issueToken(
   const principal = caller.kind === "bearer" ? caller.principal : null;
   const maker = { tenant: wish.tenant, kind: principal?.kind ?? ("root" as const), subject: principal?.subject ?? "root" };
   const wanted: TokenRecord = {
-    id: idFor(ports, "tok", maker, key, "token"),
+    // One key sent for a token and for a link names two.
+    id: idFor(ports, "tok", maker, key, wish.approval === undefined ? "token" : "link"),
     subject: wish.subject,
     kind: wish.kind,
     scopes: wish.scopes,
     issuedAt: now,
     expiresAt: now + wish.ttlMs,
+    ...(wish.approval !== undefined && { approval: wish.approval }),
   };
   const recorded = await ports.tenants.recordToken(wish.tenant, principal, wanted, fingerprintOf(ports, wish));
   if (!recorded.ok) return recorded;

@@ -353,6 +353,10 @@ export interface Tenants {
   readIssuer(tenant: string, name: string): Reply<IssuerRow>;
   listIssuers(tenant: string, page: PageQuery): Reply<PageOf<IssuerRow>>;
 
+  /**
+   * Idempotent by its id. A link's token ends with its approval at the latest; refuses one that the settings do not allow (`scope_insufficient`), or of an
+   * approval that nobody can answer any more (`approval_closed`).
+   */
   recordToken(tenant: string, principal: Principal | null, token: TokenRecord, fingerprint: string): Reply<Answered<TokenRecord>>;
   listTokens(tenant: string, page: PageQuery): Reply<PageOf<TokenRow>>;
   revokeToken(tenant: string, principal: Principal | null, id: TokenId): Reply<null>;
@@ -404,9 +408,11 @@ export interface Settings {
   readonly defaultPolicy: string | null;
   /** How many requests each of the tenant's tokens may make at once, which come back evenly within the window; `null`: the gateway's own limit. */
   readonly throttle: { readonly requests: number; readonly windowMs: number } | null;
+  /** Whether an approval can be answered by a one-time link. */
+  readonly approvalLinks: boolean;
 }
 
-export const DEFAULT_SETTINGS: Settings = { corsOrigins: [], retentionDays: 183, defaultPolicy: null, throttle: null };
+export const DEFAULT_SETTINGS: Settings = { corsOrigins: [], retentionDays: 183, defaultPolicy: null, throttle: null, approvalLinks: false };
 
 /** How an issuer of a tenant's own is to be believed. */
 export interface IssuerWish {
@@ -535,6 +541,8 @@ export interface TokenRecord {
   readonly scopes: readonly Scope[];
   readonly issuedAt: Instant;
   readonly expiresAt: Instant;
+  /** Of a link: the one approval that it is for. */
+  readonly approval?: ApprovalId | undefined;
 }
 
 export interface TokenRow extends TokenRecord {

@@ -7,11 +7,12 @@ import type { Route } from "./route.ts";
 
 /**
  * Lets in who may use a route: first who it is (401), then whether it comes too often (429), then whether the token was revoked (401), then what it may
- * do (403). Who comes too often is turned away before any object is asked.
+ * do (403). Who comes too often is turned away before any object is asked. A link is let in to its one approval, whatever its scopes would open.
  * `null` on a route for anyone, where nobody is asked.
  */
 export async function admit(
   route: Route,
+  segments: Readonly<Record<string, string>>,
   authorization: string | null,
   ports: Ports,
   now: Instant,
@@ -32,8 +33,12 @@ export async function admit(
     return err(refusal("token_revoked", "The token was revoked."));
   }
   if (route.caller === "root") return err(refusal("scope_insufficient", "This needs the root key."));
+  const { only } = caller.principal;
+  if (only !== undefined && !(route.admitsLinks && segments.approval === only)) return err(ONE_APPROVAL);
   if (!route.scopes.some((scope) => caller.scopes.includes(scope))) {
     return err(refusal("scope_insufficient", `The token lacks the scope ${route.scopes.join(" or ")}.`));
   }
   return ok(caller);
 }
+
+const ONE_APPROVAL = refusal("scope_insufficient", "A link is for one approval alone: it reads that one and answers it, and nothing else.");

@@ -419,6 +419,12 @@ export const no = z.object({
 });
 export const noPage = pageOf(no);
 
+export const approvalLink = z.object({
+  url: z.string().meta({ description: "Shown once. What stands behind `#` is never sent to a server." }),
+  subject: z.string(),
+  expires_at: time,
+});
+
 export const createdTenant = z.object({ id: z.string() });
 export const issuedToken = z.object({ id: z.string(), token: z.string().meta({ description: "Shown once." }), expires_at: time });
 export const tokenSummary = z.object({
@@ -429,6 +435,7 @@ export const tokenSummary = z.object({
   issued_at: time,
   expires_at: time,
   revoked_at: time.nullable(),
+  approval: z.string().nullable().meta({ description: "Of a link: the approval that it is for." }),
 });
 export const tokenPage = pageOf(tokenSummary);
 
@@ -450,6 +457,7 @@ export const settings = z.object({
   retention_days: z.int(),
   default_policy: z.string().nullable(),
   throttle: z.object({ requests: z.int(), window_ms: z.int() }).nullable(),
+  approval_links: z.boolean(),
 });
 
 export const protectedResource = z.object({

@@ -141,7 +141,7 @@ async function reach(
   seen: Seen,
 ): Promise<Result<Answer, TurnedAway>> {
   const ports = world.ports();
-  const caller = await admit(route, request.headers.get("Authorization"), ports, world.now, (principal) => {
+  const caller = await admit(route, segments, request.headers.get("Authorization"), ports, world.now, (principal) => {
     seen.tenant = principal.tenant;
     seen.throttled = world.memory.admit(principal, ports, world.now, world.background);
     return seen.throttled.isLet ? null : TOO_MANY;

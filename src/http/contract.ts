@@ -25,6 +25,7 @@ export type RequestsAreTheContract = AllEqual<{
   topup: Equal<Asks<"topup">, wire.TopupRequest>;
   approvalDecide: Equal<Asks<"approvalDecide">, wire.ApprovalDecideRequest>;
   approvalBatch: Equal<Asks<"approvalBatch">, wire.ApprovalBatchRequest>;
+  linkApproval: Equal<Asks<"linkApproval">, wire.LinkApprovalRequest>;
   putEntity: Equal<Asks<"putEntity">, wire.PutEntityRequest>;
   simulate: Equal<Asks<"simulate">, wire.SimulateRequest>;
   intervene: Equal<Asks<"intervene">, wire.InterveneRequest>;
@@ -47,6 +48,7 @@ export type AnswersAreTheContract = AllEqual<{
   approvalPage: Equal<Answers<"approvalPage">, wire.ApprovalPage>;
   approvalBatch: Equal<Answers<"approvalBatch">, wire.ApprovalBatch>;
   approvalSignals: Equal<Answers<"approvalSignals">, wire.ApprovalSignals>;
+  approvalLink: Equal<Answers<"approvalLink">, wire.ApprovalLink>;
   settlement: Equal<Answers<"settlement">, wire.Settlement>;
   policyPut: Equal<Answers<"policyPut">, wire.PolicyPut>;
   policyPage: Equal<Answers<"policyPage">, wire.Page<wire.PolicySummary>>;

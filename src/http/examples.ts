@@ -79,6 +79,8 @@ export const approval: wire.Approval = {
   used_by: null,
 };
 
+export const approvalLink: wire.ApprovalLink = { url: "https://gate.example/approve#eyJhbGciOiJFZERTQSJ9.…", subject: "ann", expires_at: LATER };
+
 export const approvalSignals: wire.ApprovalSignals = {
   from: AT,
   to: LATER,
@@ -169,6 +171,7 @@ export const settings: wire.Settings = {
   retention_days: 400,
   default_policy: "support-bots",
   throttle: { requests: 600, window_ms: 60_000 },
+  approval_links: true,
 };
 
 export const openedSession: wire.OpenedSession = { id: EXAMPLE_IDS.ses, agent: "support-1", run: EXAMPLE_IDS.run, policy, expires_at: AT };
@@ -285,6 +288,7 @@ export const tokenSummary: wire.TokenSummary = {
   issued_at: AT,
   expires_at: LATER,
   revoked_at: null,
+  approval: null,
 };
 
 export const issuedToken: wire.IssuedToken = { id: EXAMPLE_IDS.tok, token: "eyJhbGciOiJFZERTQSJ9.…", expires_at: LATER };

@@ -330,6 +330,7 @@ export const settings = (chosen: flow.Settings): wire.Settings => ({
   retention_days: chosen.retentionDays,
   default_policy: chosen.defaultPolicy,
   throttle: chosen.throttle === null ? null : { requests: chosen.throttle.requests, window_ms: chosen.throttle.windowMs },
+  approval_links: chosen.approvalLinks,
 });
 
 export const policySummary = (row: flow.PolicyRow): wire.PolicySummary => ({
@@ -440,6 +441,16 @@ export const issuedToken = (issued: { readonly record: flow.TokenRecord; readonl
   expires_at: formatInstant(issued.record.expiresAt),
 });
 
+/** A browser sends nobody what stands behind `#`: so the token is in no server's log, and in no address that is passed on. */
+export const approvalLink = (
+  { record, token }: { readonly record: flow.TokenRecord; readonly token: string },
+  origin: string,
+): wire.ApprovalLink => ({
+  url: `${origin}/approve#${token}`,
+  subject: record.subject,
+  expires_at: formatInstant(record.expiresAt),
+});
+
 export const tokenSummary = (row: flow.TokenRow): wire.TokenSummary => ({
   id: row.id,
   subject: row.subject,
@@ -448,4 +459,5 @@ export const tokenSummary = (row: flow.TokenRow): wire.TokenSummary => ({
   issued_at: formatInstant(row.issuedAt),
   expires_at: formatInstant(row.expiresAt),
   revoked_at: row.revokedAt === null ? null : formatInstant(row.revokedAt),
+  approval: row.approval ?? null,
 });

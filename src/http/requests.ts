@@ -6,7 +6,7 @@ import { ACTION_NAME, RISK_LEVELS } from "../core/request.ts";
 import { SCOPES } from "../core/scopes.ts";
 import type { NoKind } from "../flow/ports.ts";
 import { LONGEST_SESSION_MS } from "../flow/simulate.ts";
-import { attributes, DAY_MS, digest, id, instant, json, labels, oneLine, patterned, SECOND_MS, usage, usd, whole } from "./fields.ts";
+import { attributes, DAY_MS, digest, HOUR_MS, id, instant, json, labels, oneLine, patterned, SECOND_MS, usage, usd, whole } from "./fields.ts";
 import { found } from "./issues.ts";
 
 /** What requests may say. These schemas parse every body and query, and the OpenAPI document is made from them. */
@@ -120,6 +120,7 @@ export const intervene = z.strictObject({
 export const DECISION_TTL_MS = 300_000;
 export const SESSION_TTL_MS = DAY_MS;
 export const TOKEN_TTL_MS = DAY_MS;
+export const LINK_TTL_MS = HOUR_MS;
 
 export const decisionBatch = z.strictObject({
   decisions: z.array(decision).min(1).max(100),
@@ -163,6 +164,13 @@ export const issueToken = z.strictObject({
   ttl_ms: whole(SECOND_MS, 366 * DAY_MS)
     .optional()
     .meta({ description: "1 second to 366 days.", default: DAY_MS }),
+});
+
+export const linkApproval = z.strictObject({
+  subject: subject.meta({ description: "Whose link it is: who answers by it answers as this person." }),
+  ttl_ms: whole(SECOND_MS, DAY_MS)
+    .optional()
+    .meta({ description: "1 second to 24 hours, and never longer than the approval waits.", default: LINK_TTL_MS }),
 });
 
 // Queries. Numbers and booleans are read from their text before the schema sees them (query.ts).
@@ -367,6 +375,10 @@ export const putSettings = z.strictObject({
         "How many requests each of the tenant's tokens may make at once; they come back evenly within the window. null: the gateway's own limit.",
       default: null,
     }),
+  approval_links: z.boolean().optional().meta({
+    description: "Whether an approval can be answered by a one-time link. Links that were made before are refused where it is not said.",
+    default: false,
+  }),
 });
 
 /** A policy's name, of which a path shows the same. */

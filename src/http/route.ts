@@ -29,6 +29,8 @@ export interface Route {
   readonly scopes: readonly Scope[];
   /** Who refuses a revoked token: the tenant, asked before the answer is sought, or the session, from its lease. */
   readonly revocation: "tenant" | "session";
+  /** Whether a link may use it, for the approval that its path names. */
+  readonly admitsLinks: boolean;
   readonly query: z.ZodObject;
   readonly body: BodyWanted | null;
   /** Whether the operation makes something, so that an `Idempotency-Key` counts. */
@@ -138,7 +140,7 @@ type Typed<P extends `/${string}`, W extends CallerWanted, Q extends z.ZodObject
 
 type RouteSpec<P extends `/${string}`, W extends CallerWanted, Q extends z.ZodObject, B extends BodyWanted | null> = Omit<
   Route,
-  "path" | "caller" | "query" | "body" | "scopes" | "revocation" | "documented" | "creates" | "changesSettings" | "refuses" | "answer"
+  "path" | "caller" | "query" | "body" | "scopes" | "revocation" | "admitsLinks" | "documented" | "creates" | "changesSettings" | "refuses" | "answer"
 > & {
   readonly path: P;
   readonly caller: W;
@@ -146,6 +148,7 @@ type RouteSpec<P extends `/${string}`, W extends CallerWanted, Q extends z.ZodOb
   readonly body: B;
   readonly scopes?: readonly Scope[];
   readonly revocation?: Route["revocation"];
+  readonly admitsLinks?: boolean;
   readonly documented?: boolean;
   readonly creates?: boolean;
   readonly changesSettings?: boolean;
@@ -160,6 +163,7 @@ export function route<const P extends `/${string}`, const W extends CallerWanted
   return {
     scopes: [],
     revocation: "tenant",
+    admitsLinks: false,
     documented: true,
     creates: false,
     changesSettings: false,

@@ -1,4 +1,4 @@
-import { isId } from "../core/ids.ts";
+import { type ApprovalId, isId } from "../core/ids.ts";
 import type { Principal } from "../core/request.ts";
 import { err, ok, type Result } from "../core/result.ts";
 import { SCOPES, SCOPES_NO_AGENT_HOLDS, type Scope } from "../core/scopes.ts";
@@ -27,6 +27,7 @@ export function claimsOf(issuer: string, tenant: string, record: TokenRecord) {
     iat: issued,
     nbf: issued,
     exp: Math.floor(record.expiresAt / 1000),
+    ...(record.approval !== undefined && { apr: record.approval }),
   };
 }
 
@@ -57,13 +58,20 @@ export function parseClaims(payload: unknown): Result<{ readonly caller: Extract
   const notBefore = claims.has("nbf") ? secondsOf(claims.get("nbf")) : 0;
   if (notBefore === null) return err("`nbf` is not a whole number of seconds");
 
-  return ok({ caller: { kind: "bearer", principal: { tokenId, tenant, subject, kind }, scopes: scopesOf(scope, kind), expiresAt }, notBefore });
+  const only = claims.has("apr") ? approvalOf(claims.get("apr")) : undefined;
+  // A restriction that cannot be read must not fall away.
+  if (only === null) return err("`apr` is not an approval's id");
+
+  const principal: Principal = { tokenId, tenant, subject, kind, ...(only !== undefined && { only }) };
+  return ok({ caller: { kind: "bearer", principal, scopes: scopesOf(scope, kind), expiresAt }, notBefore });
 }
 
 function scopesOf(claimed: string, kind: Principal["kind"]): readonly Scope[] {
   const names = claimed.split(" ");
   return SCOPES.filter((scope) => names.includes(scope) && !(kind === "agent" && SCOPES_NO_AGENT_HOLDS.includes(scope)));
 }
+
+const approvalOf = (claim: unknown): ApprovalId | null => (typeof claim === "string" && isId("apr", claim) ? claim : null);
 
 function secondsOf(claim: unknown): Instant | null {
   if (typeof claim !== "number" || !Number.isSafeInteger(claim) || claim < 0) return null;

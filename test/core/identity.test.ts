@@ -37,6 +37,8 @@ const record: TokenRecord = {
   expiresAt: NOW + 60_000,
 };
 
+const APPROVAL = "apr_01890000-0000-7000-8000-000000000002";
+
 const claims = {
   iss: ISSUER,
   aud: "agentsentinel",
@@ -98,6 +100,15 @@ describe("a token of ours", () => {
     const token = kind === "root" ? `${ROOT_KEY}-root` : forge({});
     const answers = await Promise.all(Array.from({ length: 50 }, () => fresh.authenticate(`Bearer ${token}`, NOW)));
     expect(new Set(answers.map((answer) => answer.ok && answer.value.kind))).toEqual(new Set([kind]));
+  });
+});
+
+describe("a link", () => {
+  it("is for the one approval that was signed, and no other token is for any", async () => {
+    const linked = await bearer(await identity.sign("acme", { ...record, kind: "human", approval: APPROVAL }));
+    expect(linked).toMatchObject({ ok: true, value: { principal: { only: APPROVAL } } });
+    const plain = await bearer(await identity.sign("acme", record));
+    expect(plain.ok && plain.value.kind === "bearer" && "only" in plain.value.principal).toBe(false);
   });
 });
 
@@ -191,6 +202,10 @@ describe("what is not a token of ours is refused", () => {
     ["an empty sub", forge({ sub: "" })],
     ["a sub that is too long", forge({ sub: "a".repeat(256) })],
     ["a jti of another kind", forge({ jti: record.id.replace("tok_", "ses_") })],
+    ["an apr that is no approval's id", forge({ apr: record.id })],
+    ["an apr that is empty", forge({ apr: "" })],
+    ["an apr that is nothing", forge({ apr: null })],
+    ["approvals in a list", forge({ apr: [APPROVAL] })],
     ["scopes in a list", forge({ scope: ["policies:write"] })],
     ["an exp that is a text", forge({ exp: "9999999999" })],
     ["an exp that is not whole", forge({ exp: SECONDS + 60.5 })],

@@ -187,6 +187,14 @@ describe("who registered an issuer", () => {
     expect(await tenantOf({ jti: "4", aud: "agents/acme" })).toBe("acme");
   });
 
+  it("makes no links: what its tokens say of an approval is nothing to this gateway", async () => {
+    const tokens = new ForeignTokens(registered(row(inline(first))), new Address().fetch, false);
+    const token = await sign(first, { apr: "apr_01890000-0000-7000-8000-000000000002" });
+    const answer = await tokens.authenticate(token, ISSUER, NOW);
+    expect(answer.ok && "only" in answer.value.principal).toBe(false);
+    expect(answer.ok).toBe(true);
+  });
+
   it("is asked at most a hundred times a second for names that nobody knows", async () => {
     const registrations = registered();
     const tokens = new ForeignTokens(registrations, new Address().fetch, false);

@@ -267,13 +267,16 @@ describe("policies", () => {
 });
 
 describe("what is served to anyone", () => {
-  it.each(["/healthz", "/openapi.json", "/.well-known/jwks.json", "/v1/policy-schema.json", "/docs", "/docs/problems", "/"])("%s", async (path) => {
-    const response = await send("GET", path);
-    expect(response.status).toBe(200);
-    expect((await response.text()).length).toBeGreaterThan(10);
-    expect((await send("HEAD", path)).status).toBe(200);
-    expect(await code(405, send("POST", path))).toBe("method_not_allowed");
-  });
+  it.each(["/healthz", "/openapi.json", "/.well-known/jwks.json", "/v1/policy-schema.json", "/docs", "/docs/problems", "/approve", "/"])(
+    "%s",
+    async (path) => {
+      const response = await send("GET", path);
+      expect(response.status).toBe(200);
+      expect((await response.text()).length).toBeGreaterThan(10);
+      expect((await send("HEAD", path)).status).toBe(200);
+      expect(await code(405, send("POST", path))).toBe("method_not_allowed");
+    },
+  );
 
   it("refers on its pages only to what it serves", async () => {
     const links = new Set<string>();

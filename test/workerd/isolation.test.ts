@@ -105,7 +105,7 @@ async function ownersOf(row: Row, mine: Estate): Promise<readonly Sender[]> {
   if (row.by === "anyone") return [{ tenant: mine.names.tenant, authorization: null }];
   const of = (scope: wire.Scope) => (row.by === "agent" && AGENT_SCOPES.includes(scope) ? "agent" : "operator");
   const scopes = row.changes ? row.scopes.slice(0, 1) : row.scopes;
-  return Promise.all(scopes.map((scope) => mine.tokenWith(of(scope), [scope])));
+  return Promise.all(scopes.map((scope) => mine.tokenWith(of(scope), [scope, ...(row.gives ?? [])])));
 }
 
 /** Everybody of another tenant, with this one's names, and with each of them among their own: told what they would be told of what is not there. */

@@ -231,7 +231,7 @@ export async function newEstate(chosen: Chosen = chosenNames()): Promise<Estate>
     put(`/v1/entities/agent/${chosen.agent}`, { properties: { note: hush } }),
     put(`/v1/issuers/${chosen.issuer}`, { issuer: issuerUrl, audience, jwks: PUBLIC_KEYS }),
     put("/v1/issuers/login", { issuer: issuerUrl, audience, jwks: PUBLIC_KEYS }),
-    put("/v1/settings", { cors_origins: [chosen.page], retention_days: 999 }, 200),
+    put("/v1/settings", { cors_origins: [chosen.page], retention_days: 999, approval_links: true }, 200),
   ]);
 
   const open = (by: Sender, note: string) =>

@@ -101,6 +101,7 @@ describe("an Idempotency-Key", () => {
     ["decide", true, (session, note) => post(`/v1/sessions/${session}/decisions`, { action: "look", rationale: note })],
     ["decideBatch", true, (session, note) => post(`/v1/sessions/${session}/decisions/batch`, { decisions: [{ action: "look", rationale: note }] })],
     ["issueToken", false, (_, note) => post("/v1/tokens", { subject: note, kind: "human", scopes: [] })],
+    ["linkApproval", false, (_session, note, of) => post(`/v1/approvals/${of.approval}/links`, { subject: note })],
     ["intervene", false, (_, note) => post("/v1/interventions", { target: { type: "agent", id: "x" }, kind: "pause", reason: note })],
     ["createWebhook", false, (_, note) => post("/v1/webhooks", { url: `https://hook.example/${encodeURIComponent(note)}`, events: ["ingest.*"] })],
     ["rotateWebhook", false, (_session, _note, of) => post(`/v1/webhooks/${of.webhook}/rotate`)],
@@ -140,9 +141,9 @@ describe("an Idempotency-Key", () => {
           const again = await ask(sender, sent);
           expect(again.headers).toContain("idempotency-replayed: true");
           expect(again.text).toBe(first.text);
-          const answer: { id?: string; secret?: string; decisions?: readonly { id: string }[] } = JSON.parse(first.text);
-          // Of a webhook its secret is what is made.
-          made.push(answer.secret ?? answer.id ?? answer.decisions?.[0]?.id ?? "");
+          const answer: { id?: string; url?: string; secret?: string; decisions?: readonly { id: string }[] } = JSON.parse(first.text);
+          // Of a webhook its secret is what is made, and of a link its address.
+          made.push(answer.secret ?? answer.url ?? answer.id ?? answer.decisions?.[0]?.id ?? "");
         }
         expect(new Set(made).size).toBe(senders.length);
       }

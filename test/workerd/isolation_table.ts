@@ -11,6 +11,8 @@ export interface Row {
   readonly caller: "anyone" | "root" | "bearer" | "root or bearer";
   /** Any one of these scopes is enough. */
   readonly scopes: readonly wire.Scope[];
+  /** What its maker must hold as well, since it gives that away. */
+  readonly gives?: readonly wire.Scope[];
   /** The path and what is sent, with the names of one estate. */
   readonly path: (of: Names) => string;
   readonly body?: (of: Names) => unknown;
@@ -132,6 +134,12 @@ export const ROWS: readonly Row[] = [
     status: 422,
   }),
   asks("respondApproval", { path: (of) => `${approval(of)}/respond`, body: () => ({ response: "Nobody asked." }), status: 409 }),
+  governs("linkApproval", ["tokens:write"], {
+    gives: APPROVES,
+    path: (of) => `${approval(of)}/links`,
+    body: () => ({ subject: "ann" }),
+    status: 201,
+  }),
   row("cancelApproval", { scopes: ["decisions:write", "approvals:write"], changes: true }, { path: (of) => `${approval(of)}/cancel` }),
 
   moves("openSession", { path: () => "/v1/sessions", body: (of) => ({ agent: of.agent, labels: { team: "x" } }), status: 201, stranger: "own" }),
@@ -316,6 +324,7 @@ export const ROWS: readonly Row[] = [
   serves("readProtectedResource", "/.well-known/oauth-protected-resource"),
   serves("readLanding", "/"),
   serves("readDocs", "/docs"),
+  serves("readApprovePage", "/approve"),
   serves("readProblems", "/docs/problems"),
 ];
 

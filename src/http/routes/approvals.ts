@@ -2,12 +2,13 @@ import type { JsonValue } from "../../core/json.ts";
 import { refusal } from "../../core/refusals.ts";
 import { err, ok } from "../../core/result.ts";
 import { answerApproval, answerMany, cancelApproval, readApproval, respondToApproval } from "../../flow/approve.ts";
+import { linkApproval } from "../../flow/link_approval.ts";
 import * as answers from "../answers.ts";
 import * as examples from "../examples.ts";
 import { agentToRead } from "../own.ts";
 import * as present from "../present.ts";
 import * as requests from "../requests.ts";
-import { answered, jsonAnswer, jsonBody, optionalBody, pageQuery, reply, route } from "../route.ts";
+import { answered, jsonAnswer, jsonBody, optionalBody, pageQuery, replay, reply, route } from "../route.ts";
 
 const HOUR_MS = 3_600_000;
 /** So long the desk keeps answers. */
@@ -111,6 +112,7 @@ export const approvalRoutes = [
     tag: "Approvals",
     summary: "Read an approval: exactly what is to be approved, and what became of it",
     description: "That a person was shown it is recorded, once for each person.",
+    admitsLinks: true,
     caller: "bearer",
     scopes: ["approvals:read", "approvals:write"],
     query: requests.noQuery,
@@ -128,6 +130,7 @@ export const approvalRoutes = [
     summary: "Answer an approval: approve, reject, or ask for more",
     description:
       "By a person, who is neither the one who asked nor the agent, for exactly what `action_digest` names. With `edits` the person approves something else than was asked: the agent must then ask for that. The same answer again changes nothing; another one is refused.",
+    admitsLinks: true,
     caller: "bearer",
     scopes: ["approvals:write"],
     query: requests.noQuery,
@@ -138,6 +141,28 @@ export const approvalRoutes = [
       reply(await answerApproval(ports, principal, caller.scopes, parameters.approval, answerOf(body)), ({ answer }) =>
         answered(200, present.approval(answer)),
       ),
+  }),
+  route({
+    method: "POST",
+    path: "/v1/approvals/{approval}/links",
+    id: "linkApproval",
+    tag: "Approvals",
+    summary: "Make a link by which one person answers one approval, once",
+    description:
+      "Only where the tenant's settings allow links (`approval_links`). It opens a page that shows what is asked; whoever has it answers as `subject`, so send it to nobody else. It ends with an answer that was taken, with the approval, or after `ttl_ms`. As with tokens, only scopes that the maker holds are given away: `approvals:read` and `approvals:write`.",
+    caller: "bearer",
+    scopes: ["tokens:write"],
+    query: requests.noQuery,
+    body: jsonBody(requests.linkApproval, { subject: "ann", ttl_ms: 3_600_000 }),
+    creates: true,
+    answers: [jsonAnswer(201, "The link.", answers.approvalLink, examples.approvalLink)],
+    refuses: ["not_found", "approval_closed", "authority_unavailable"],
+    answer: async ({ ports, caller, parameters, body, key, now, origin }) => {
+      const wish = { approval: parameters.approval, subject: body.subject, ttlMs: body.ttl_ms ?? requests.LINK_TTL_MS };
+      return reply(await linkApproval(ports, caller, wish, key, now), ({ answer, replayed }) =>
+        answered(201, present.approvalLink(answer, origin), replay(replayed)),
+      );
+    },
   }),
   route({
     method: "POST",

@@ -70,6 +70,10 @@ export const eventRoutes = [
     answer: async ({ ports, principal, caller, headers, query }) => {
       if (headers.get("Upgrade")?.toLowerCase() !== "websocket")
         return err(refusal("body_malformed", "Here a WebSocket is opened: send `Upgrade: websocket`."));
+      // What the runtime would refuse in words of its own. Inside the platform neither header travels, so their absence says nothing.
+      const version = headers.get("Sec-WebSocket-Version");
+      if (version !== null && (version !== "13" || !headers.has("Sec-WebSocket-Key")))
+        return err(refusal("body_malformed", "Send `Sec-WebSocket-Version: 13` and a `Sec-WebSocket-Key`, each once (RFC 6455)."));
       const listening = listeningOf(caller, headers, query);
       if (!listening.ok) return listening;
       return reply(await ports.events.listen(principal.tenant, listening.value), (socket) => ({ status: 101, body: { socket } }));

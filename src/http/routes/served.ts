@@ -1,6 +1,7 @@
 import { ok } from "../../core/result.ts";
 import { SCOPES } from "../../core/scopes.ts";
 import * as answers from "../answers.ts";
+import { type ApprovePage, approvePage } from "../approve_page.ts";
 import { docsPage, LANDING_PAGE, PAGE_HEADERS, PROBLEMS_PAGE } from "../docs.ts";
 import { openApiDocument } from "../openapi.ts";
 import * as requests from "../requests.ts";
@@ -24,6 +25,7 @@ const protectedResource = (origin: string) => ({
 /** What is served to anyone: health, keys, and the description of all `others`, among which these routes are themselves. */
 export function servedRoutes(others: readonly Route[]): readonly Route[] {
   let openApiText: string | null = null;
+  let approve: ApprovePage | null = null;
   const page = (path: `/${string}`, id: string, summary: string, text: string) =>
     route({
       ...OPEN,
@@ -113,6 +115,18 @@ export function servedRoutes(others: readonly Route[]): readonly Route[] {
           body: { text: docsPage([...others, ...routes]), type: "text/html; charset=utf-8" },
           headers: PAGE_HEADERS,
         }),
+    }),
+    route({
+      ...OPEN,
+      path: "/approve",
+      id: "readApprovePage",
+      summary: "Where a one-time link leads: what is asked, and the three answers",
+      documented: false,
+      answers: [html("The page.")],
+      answer: async ({ ports }) => {
+        approve ??= approvePage(ports.sha256);
+        return ok({ status: 200, body: { text: approve.text, type: "text/html; charset=utf-8" }, headers: approve.headers });
+      },
     }),
     page("/docs/problems", "readProblems", "What problems and reasons mean", PROBLEMS_PAGE),
   ];

@@ -27,7 +27,7 @@ export const settingsRoutes = [
     tag: "Settings",
     summary: "Choose",
     description:
-      "Takes the place of all settings: what is left out takes its default. A default policy is in force at the next decision; the limit on requests and the origins are known to every part of the gateway within 30 seconds.",
+      "Takes the place of all settings: what is left out takes its default. A default policy is in force at the next decision, and links that are no longer allowed are refused at once; the limit on requests and the origins are known to every part of the gateway within 30 seconds.",
     changesSettings: true,
     caller: "bearer",
     scopes: ["policies:write"],
@@ -41,6 +41,7 @@ export const settingsRoutes = [
         retentionDays: body.retention_days ?? requests.LEAST_RETENTION_DAYS,
         defaultPolicy: body.default_policy ?? null,
         throttle: body.throttle == null ? null : { requests: body.throttle.requests, windowMs: body.throttle.window_ms },
+        approvalLinks: body.approval_links ?? false,
       });
       return reply(put, (found) => answered(200, present.settings(found)));
     },

@@ -70,7 +70,7 @@ export function operationsOf(document: OpenApi): readonly Operation[] {
 }
 
 /** Pages for people are served and not documented as operations. */
-const PAGES = ["/", "/docs", "/docs/problems"];
+const PAGES = ["/", "/docs", "/docs/problems", "/approve"];
 
 export interface Place {
   /** Of the path, whatever the method. */

@@ -55,6 +55,18 @@ export const ROWS: readonly Row[] = [
     body: JSON.stringify("x".repeat(100_000)),
     wanted: { status: 200 },
   },
+  {
+    name: "a WebSocket of a version twice: the runtime had refused it in words of its own",
+    method: "GET",
+    target: "/v1/events/ws",
+    token: "service",
+    headers: [
+      ["Upgrade", "websocket"],
+      ["Sec-WebSocket-Version", "13"],
+      ["Sec-WebSocket-Version", "13"],
+    ],
+    wanted: { status: 400, code: "body_malformed" },
+  },
 ];
 
 /** What a row's answer showed: its faults by the document, and that it was another than the wanted one. */

@@ -1,0 +1,279 @@
+import type { Sha256 } from "../core/digest.ts";
+
+/** The page on which one person answers one approval by a link. The same for everybody: what it shows it asks for with the token behind `#`. */
+export interface ApprovePage {
+  readonly text: string;
+  readonly headers: { readonly [name: string]: string };
+}
+
+/**
+ * The page and what it may do, which its browser keeps: run this one script, be styled by this one sheet, ask this gateway, and nothing else. Texts of
+ * agents are shown as text only: the browser is told to refuse any other way (Trusted Types).
+ */
+export function approvePage(sha256: Sha256): ApprovePage {
+  const policy = [
+    "default-src 'none'",
+    `script-src '${sourceOf(sha256, SCRIPT)}'`,
+    `style-src '${sourceOf(sha256, STYLE)}'`,
+    "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+    "require-trusted-types-for 'script'",
+    "trusted-types 'none'",
+  ];
+  return {
+    text: PAGE,
+    headers: {
+      "Content-Security-Policy": policy.join("; "),
+      "Referrer-Policy": "no-referrer",
+      "Cross-Origin-Opener-Policy": "same-origin",
+      "Cache-Control": "no-cache",
+    },
+  };
+}
+
+/** How a Content-Security-Policy names a text: by its SHA-256 in base64. */
+function sourceOf(sha256: Sha256, text: string): string {
+  const bytes = (sha256(text).match(/../g) ?? []).map((byte) => Number.parseInt(byte, 16));
+  return `sha256-${btoa(String.fromCharCode(...bytes))}`;
+}
+
+const STYLE = `
+:root { color-scheme: light dark; --ink: light-dark(#1c2127, #dfe4ea); --quiet: light-dark(#5b6570, #98a3af); --line: light-dark(#c9d0d8, #3a434d); --ground: light-dark(#ffffff, #14181d); --raised: light-dark(#f5f7f9, #1b2027); --yes: light-dark(#1a7040, #6cca8f); --no: light-dark(#b3261e, #ff9b93); }
+* { box-sizing: border-box; }
+body { margin: 0; font: 17px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground); }
+main { max-width: 40rem; margin: 0 auto; padding: 1.25rem 1rem 4rem; }
+h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 1rem; }
+[hidden] { display: none !important; }
+#state { padding: .75rem 1rem; border: 1px solid var(--line); border-radius: .5rem; background: var(--raised); overflow-wrap: anywhere; }
+dl { margin: 1.25rem 0; }
+dt { font-size: .85rem; color: var(--quiet); }
+dd { margin: 0 0 .9rem; overflow-wrap: anywhere; white-space: pre-wrap; unicode-bidi: isolate; }
+dd.code { font: .9rem/1.5 ui-monospace, SFMono-Regular, Menlo, monospace; padding: .6rem .75rem; background: var(--raised); border-radius: .4rem; max-height: 24rem; overflow: auto; }
+label { display: block; margin: 1rem 0 .35rem; }
+label.looked { display: flex; gap: .6rem; align-items: baseline; }
+input { width: 1.1rem; height: 1.1rem; flex: none; }
+textarea { width: 100%; min-height: 5rem; padding: .6rem; font: inherit; color: inherit; background: var(--ground); border: 1px solid var(--line); border-radius: .4rem; }
+.choices { display: grid; gap: .75rem; margin-top: 1.25rem; }
+button { font: inherit; font-weight: 600; min-height: 3rem; padding: .6rem 1rem; color: var(--ink); background: var(--raised); border: 2px solid var(--line); border-radius: .5rem; cursor: pointer; }
+button:disabled { opacity: .5; cursor: not-allowed; }
+#approve { border-color: var(--yes); }
+#reject { border-color: var(--no); }
+@media (min-width: 34rem) { .choices { grid-template-columns: 1fr 1fr 1fr; } }
+`;
+
+/** Runs in the browser as it stands here, so it keeps to what browsers have had for long. Every text that it shows goes through \`textContent\`. */
+const SCRIPT = String.raw`
+"use strict";
+(() => {
+  const at = (id) => document.getElementById(id);
+  let token = location.hash.slice(1);
+  let shown = null;
+
+  const approvalOf = (jwt) => {
+    try {
+      const claims = JSON.parse(atob(jwt.split(".")[1].replaceAll("-", "+").replaceAll("_", "/")));
+      return typeof claims.apr === "string" ? claims.apr : null;
+    } catch {
+      return null;
+    }
+  };
+  const id = approvalOf(token);
+
+  const say = (text) => { at("state").textContent = text; };
+  const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
+  // Characters that nobody sees could make one text look like another.
+  const plain = (text) => String(text).replace(HIDDEN, (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"));
+  const json = (value) => JSON.stringify(value, null, 2);
+  const when = (instant) => new Date(instant).toLocaleString() + " (" + instant + ")";
+  const usd = (amount) => amount + " USD";
+  const named = (resource) => resource.type + " " + resource.id;
+
+  const balance = ({ scope, name, limit_usd, remaining_usd, window }) =>
+    [scope, name, window].filter(Boolean).join(" ") + ": " + (remaining_usd === null || remaining_usd === undefined ? "no limit" : usd(remaining_usd) + " left of " + usd(limit_usd));
+
+  const edited = ({ inputs, resource, estimate_usd }) =>
+    [
+      ...(inputs === undefined ? [] : ["Inputs: " + json(inputs)]),
+      ...(resource === undefined ? [] : ["Resource: " + named(resource)]),
+      ...(estimate_usd === undefined ? [] : ["Amount: " + usd(estimate_usd)]),
+    ].join("\n");
+
+  const answered = ({ subject, decision, note, at: instant }) => subject + ": " + decision + (note === null ? "" : " \u201c" + note + "\u201d") + ", " + when(instant);
+
+  const facts = (a) => [
+    ["Agent", a.agent],
+    ["Wants to", a.action],
+    ["On", a.resource === null ? null : named(a.resource)],
+    ["With these inputs", a.inputs === null ? "none are shown" : json(a.inputs), "code"],
+    ["A person changed this: it is what you approve", a.edits === null ? null : edited(a.edits), "code"],
+    ["It may cost", usd(a.estimate_usd)],
+    ["Why it waits for you", a.reason.message],
+    ["Rule", a.rule],
+    ["Risk", a.risk_level],
+    ["The agent says why", a.rationale],
+    ["How sure the agent says it is", a.confidence],
+    ["The agent names as its sources", a.sources.length === 0 ? null : a.sources.map((s) => [s.source, s.version].filter(Boolean).join(" ")).join("\n")],
+    ["Balances when it was asked", a.budgets.length === 0 ? null : a.budgets.map(balance).join("\n")],
+    ["Who has approved", a.quorum.approved + " of " + a.quorum.needed],
+    ["Four eyes", a.four_eyes ? "the agent's owner must not approve" : null],
+    ["Said so far", a.answers.length === 0 ? null : a.answers.map(answered).join("\n")],
+    ["Asked", when(a.opened_at) + " by " + a.requester.kind + " " + a.requester.subject],
+    ["Can be answered until", when(a.expires_at)],
+    ["If nobody answers", a.on_expiry],
+    ["Policy", a.policy.name + " version " + a.policy.version],
+    ["What exactly you answer for", a.action_digest, "code"],
+  ];
+
+  const show = (approval) => {
+    shown = approval;
+    at("facts").replaceChildren(
+      ...facts(approval).filter(([, value]) => value !== null && value !== undefined).flatMap(([name, value, kind]) => {
+        const term = document.createElement("dt");
+        const detail = document.createElement("dd");
+        term.textContent = name;
+        detail.textContent = plain(value);
+        if (kind !== undefined) detail.className = kind;
+        return [term, detail];
+      }),
+    );
+    at("asked").hidden = false;
+    const isOpen = approval.status === "pending" || approval.status === "info_requested";
+    offer(isOpen);
+    return isOpen;
+  };
+
+  const offer = (isOffered) => {
+    at("answer").hidden = !isOffered;
+    at("looked").checked = false;
+    enable(isOffered);
+  };
+  const enable = (isEnabled) => {
+    at("reject").disabled = at("request_info").disabled = !isEnabled;
+    // There is no yes before a person has said that they looked.
+    at("approve").disabled = !isEnabled || !at("looked").checked;
+  };
+
+  const over = (why) => {
+    offer(false);
+    at("again").hidden = true;
+    say("This is over. " + why);
+  };
+
+  const ENDED = {
+    token_expired: "The link's time has run out. Nothing was answered by it just now.",
+    token_revoked: "The link was used already, or taken back.",
+    token_invalid: "The link is not whole, or was not made here. Open it exactly as it was sent.",
+  };
+
+  const refused = (problem) => {
+    const detail = plain(problem.detail || "The gateway refused it.");
+    if (ENDED[problem.code] !== undefined) over(ENDED[problem.code]);
+    else if (problem.status === 429 || problem.status >= 500) later(detail);
+    else if (problem.code === "approval_closed" || problem.code === "not_found" || problem.code === "scope_insufficient") over(detail);
+    else {
+      say("It was not taken. " + detail);
+      at("again").hidden = false;
+    }
+  };
+  const later = (detail) => {
+    say("No answer came. " + detail + " Look again: if your answer was taken, it stands.");
+    at("again").hidden = false;
+    enable(shown !== null);
+  };
+
+  const ask = async (method, path, body) => {
+    const headers = { Authorization: "Bearer " + token };
+    if (body !== undefined) headers["Content-Type"] = "application/json";
+    const init = { method, headers, cache: "no-store", credentials: "omit", redirect: "error" };
+    const response = await fetch("/v1/approvals/" + id + path, body === undefined ? init : { ...init, body: JSON.stringify(body) });
+    const told = await response.json();
+    return response.ok ? { approval: told } : { problem: told };
+  };
+
+  const look = async () => {
+    at("again").hidden = true;
+    say("Asking what it is about \u2026");
+    try {
+      const { approval, problem } = await ask("GET", "");
+      if (problem !== undefined) return refused(problem);
+      if (show(approval)) say("Nothing has been answered by you yet. Read it to the end, then choose.");
+      else over("It is " + approval.status + ".");
+    } catch {
+      later("The gateway could not be reached.");
+    }
+  };
+
+  const DONE = { approve: "You approved it.", reject: "You rejected it: the action will not run." };
+
+  const answer = async (decision) => {
+    const note = at("note").value.trim();
+    if (decision === "request_info" && note === "") {
+      say("Write into the note what you want to know.");
+      at("note").focus();
+      return;
+    }
+    enable(false);
+    say("Sending your answer \u2026");
+    try {
+      const { approval, problem } = await ask("POST", "/decide", { decision, action_digest: shown.action_digest, ...(note === "" ? {} : { note }) });
+      if (problem !== undefined) {
+        enable(true);
+        return refused(problem);
+      }
+      show(approval);
+      at("note").value = "";
+      if (decision === "request_info") {
+        say("Your question is on record, and the agent can answer it. This link goes on: look again later.");
+        at("again").hidden = false;
+        return;
+      }
+      token = "";
+      history.replaceState(null, "", location.pathname);
+      const { needed, approved } = approval.quorum;
+      over(DONE[decision] + (decision === "approve" && approved < needed ? " " + (needed - approved) + " more must approve." : ""));
+    } catch {
+      later("The gateway could not be reached.");
+    }
+  };
+
+  for (const decision of ["approve", "reject", "request_info"]) at(decision).addEventListener("click", () => answer(decision));
+  at("looked").addEventListener("change", () => enable(true));
+  at("again").addEventListener("click", () => look());
+  addEventListener("hashchange", () => location.reload());
+  if (id === null) over("There is no link in this address. Open it exactly as it was sent.");
+  else look();
+})();
+`;
+
+const PAGE = `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex">
+<title>AgentSentinel: an agent asks you</title>
+<style>${STYLE}</style>
+</head>
+<body>
+<main>
+<h1>An agent asks before it acts</h1>
+<p id="state" role="status">This page needs scripts to show what is asked.</p>
+<section id="asked" aria-label="What is asked" hidden><dl id="facts"></dl></section>
+<section id="answer" aria-label="Your answer" hidden>
+<label for="note">A note, for the record and the agent</label>
+<textarea id="note" maxlength="8192" autocomplete="off"></textarea>
+<label class="looked"><input id="looked" type="checkbox" autocomplete="off">I have read what is asked, and may approve it</label>
+<div class="choices">
+<button id="reject" type="button" disabled>Reject</button>
+<button id="request_info" type="button" disabled>Ask for more</button>
+<button id="approve" type="button" disabled>Approve</button>
+</div>
+</section>
+<p><button id="again" type="button" hidden>Look again</button></p>
+</main>
+<script>${SCRIPT}</script>
+</body>
+</html>
+`;

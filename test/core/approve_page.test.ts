@@ -1,0 +1,185 @@
+import { createHash } from "node:crypto";
+import { runInNewContext } from "node:vm";
+import { describe, expect, it } from "vitest";
+import type * as wire from "../../sdk/src/wire.ts";
+import * as examples from "../../src/http/examples.ts";
+import { appOver } from "./http_world.ts";
+
+const response = await appOver()("/approve");
+const page = await response.text();
+const between = (tag: string): string => new RegExp(`<${tag}>([\\s\\S]*?)</${tag}>`).exec(page)?.[1] ?? "";
+const policy = new Map((response.headers.get("Content-Security-Policy") ?? "").split("; ").map((one) => [one.split(" ", 1)[0] ?? "", one]));
+
+describe("the page of a link", () => {
+  it("may run its one script and be styled by its one sheet, and get nothing from elsewhere", () => {
+    expect([response.status, response.headers.get("Content-Type")]).toEqual([200, "text/html; charset=utf-8"]);
+    const hashOf = (text: string) => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
+    expect(policy.get("default-src")).toBe("default-src 'none'");
+    expect(policy.get("script-src")).toBe(`script-src ${hashOf(between("script"))}`);
+    expect(policy.get("style-src")).toBe(`style-src ${hashOf(between("style"))}`);
+    expect(policy.get("connect-src")).toBe("connect-src 'self'");
+    expect(policy.get("frame-ancestors")).toBe("frame-ancestors 'none'");
+    expect(response.headers.get("Referrer-Policy")).toBe("no-referrer");
+    expect(page.match(/<script/g)).toHaveLength(1);
+    // Neither would be run or applied, and none is wanted.
+    expect(page).not.toMatch(/\son\w+=|\sstyle=|(src|href|action)=|innerHTML|insertAdjacent|document\.write/);
+  });
+});
+
+/** As much of a browser as the script uses: elements with a text and no way to give them markup. */
+class Element {
+  textContent = "";
+  hidden = false;
+  disabled = false;
+  checked = false;
+  value = "";
+  className = "";
+  children: readonly Element[] = [];
+  readonly #heard = new Map<string, () => unknown>();
+  addEventListener(event: string, listener: () => unknown): void {
+    this.#heard.set(event, listener);
+  }
+  replaceChildren(...children: readonly Element[]): void {
+    this.children = children;
+  }
+  focus(): void {}
+  /** Waits for what comes of it. A button that is disabled hears nothing. */
+  async hear(event: string): Promise<void> {
+    if (!this.disabled) await this.#heard.get(event)?.();
+    for (let n = 0; n < 20; n++) await Promise.resolve();
+  }
+}
+
+const claims = (content: object): string => `x.${Buffer.from(JSON.stringify(content)).toString("base64url")}.y`;
+const TOKEN = claims({ apr: examples.approval.id });
+
+interface Sent {
+  readonly url: string;
+  readonly method: string;
+  readonly authorization: string;
+  readonly body: unknown;
+}
+
+/** The page opened in a browser, with what the gateway answers, in order. `null`: it cannot be reached. */
+async function opened(answers: readonly ({ readonly status: number; readonly body: unknown } | null)[], token = TOKEN) {
+  const elements = new Map([...page.matchAll(/<(\w+)[^>]*\bid="(\w+)"[^>]*>/g)].map(([tag, , id = ""]) => [id, born(tag)] as const));
+  const waiting = [...answers];
+  const sent: Sent[] = [];
+  const address: string[] = [];
+  runInNewContext(between("script"), {
+    document: { getElementById: (id: string) => elements.get(id), createElement: () => new Element() },
+    location: { hash: token === "" ? "" : `#${token}`, pathname: "/approve", reload: () => undefined },
+    history: { replaceState: (_state: unknown, _title: string, url: string) => address.push(url) },
+    addEventListener: () => undefined,
+    atob,
+    fetch: async (url: string, init: { method: string; headers: Record<string, string>; body?: string }) => {
+      sent.push({
+        url,
+        method: init.method,
+        authorization: init.headers.Authorization ?? "",
+        body: init.body === undefined ? null : JSON.parse(init.body),
+      });
+      const next = waiting.shift();
+      if (next == null) throw new TypeError("fetch failed");
+      return { ok: next.status < 300, status: next.status, json: async () => next.body };
+    },
+  });
+  const at = (id: string): Element => {
+    const found = elements.get(id);
+    if (found === undefined) throw new Error(`the page has no ${id}`);
+    return found;
+  };
+  await at("state").hear("nothing");
+  const facts = (): string =>
+    at("facts")
+      .children.map(({ textContent }) => textContent)
+      .join("\n");
+  const look = async (): Promise<void> => {
+    at("looked").checked = true;
+    await at("looked").hear("change");
+  };
+  return { at, sent, address, facts, look, state: () => at("state").textContent };
+}
+
+function born(tag: string): Element {
+  const element = new Element();
+  element.hidden = / hidden/.test(tag);
+  element.disabled = / disabled/.test(tag);
+  return element;
+}
+
+const ok = (body: wire.Approval) => ({ status: 200, body });
+const problem = (status: number, code: string, detail = "No.") => ({ status, body: { status, code, detail } });
+const PENDING = examples.approval;
+
+describe("a person with a link", () => {
+  it("sees all that is asked, as text", async () => {
+    const rationale = "<img src=x onerror=alert(1)> \u202egnihton";
+    const { facts, sent, at } = await opened([ok({ ...PENDING, rationale })]);
+    expect(sent).toEqual([{ url: `/v1/approvals/${PENDING.id}`, method: "GET", authorization: `Bearer ${TOKEN}`, body: null }]);
+    const { agent, action, rule, reason, expires_at, action_digest, estimate_usd } = PENDING;
+    for (const said of [agent, action, "account acct_1", '"amount": 30', `${estimate_usd} USD`, rule, reason.message, expires_at, action_digest])
+      expect(facts()).toContain(said);
+    expect(facts()).toContain("USD left of");
+    // What cannot be seen is shown by its number.
+    expect(facts()).toContain("<img src=x onerror=alert(1)> \\u202egnihton");
+    expect(at("asked").hidden).toBe(false);
+  });
+
+  it("cannot approve before they say that they looked, and approves what was shown", async () => {
+    const { at, sent, look, state, address } = await opened([
+      ok(PENDING),
+      ok({ ...PENDING, status: "approved", quorum: { needed: 1, approved: 1 } }),
+    ]);
+    expect([at("approve").disabled, at("reject").disabled, at("request_info").disabled]).toEqual([true, false, false]);
+    await at("approve").hear("click");
+    expect(sent).toHaveLength(1);
+    await look();
+    at("note").value = " fine ";
+    await at("approve").hear("click");
+    expect(sent[1]).toMatchObject({
+      url: `/v1/approvals/${PENDING.id}/decide`,
+      method: "POST",
+      body: { decision: "approve", action_digest: PENDING.action_digest, note: "fine" },
+    });
+    expect(state()).toBe("This is over. You approved it.");
+    expect([at("answer").hidden, at("approve").disabled, address]).toEqual([true, true, ["/approve"]]);
+  });
+
+  it("says what they want to know, and can answer later", async () => {
+    const { at, sent, state } = await opened([ok(PENDING), ok({ ...PENDING, status: "info_requested" })]);
+    await at("request_info").hear("click");
+    expect([sent.length, state()]).toEqual([1, "Write into the note what you want to know."]);
+    at("note").value = "Which invoice?";
+    await at("request_info").hear("click");
+    expect(sent[1]?.body).toEqual({ decision: "request_info", action_digest: PENDING.action_digest, note: "Which invoice?" });
+    expect([at("answer").hidden, at("reject").disabled, at("again").hidden]).toEqual([false, false, false]);
+  });
+
+  it.each([
+    ["is missing", "", null, "There is no link in this address"],
+    ["is for nothing", claims({ sub: "ann" }), null, "There is no link in this address"],
+    ["has ended", TOKEN, problem(401, "token_expired"), "time has run out"],
+    ["was used", TOKEN, problem(401, "token_revoked"), "used already"],
+    ["was changed", TOKEN, problem(401, "token_invalid"), "not whole"],
+    ["is not allowed any more", TOKEN, problem(403, "scope_insufficient", "Links are off."), "Links are off."],
+    ["is about what is answered", TOKEN, ok({ ...PENDING, status: "rejected" }), "It is rejected."],
+  ] as const)("is told that it is over when the link %s", async (_, token, answer, says) => {
+    const { at, state } = await opened(answer === null ? [] : [answer], token);
+    expect(state()).toContain("This is over.");
+    expect(state()).toContain(says);
+    expect([at("answer").hidden, at("approve").disabled, at("reject").disabled]).toEqual([true, true, true]);
+  });
+
+  it("can send the same answer again when none came back", async () => {
+    const done = ok({ ...PENDING, status: "rejected" });
+    const { at, sent, state } = await opened([ok(PENDING), null, problem(503, "authority_unavailable"), done]);
+    await at("reject").hear("click");
+    expect(state()).toContain("No answer came.");
+    await at("reject").hear("click");
+    expect(state()).toContain("No answer came.");
+    await at("reject").hear("click");
+    expect(sent.slice(1).map(({ body }) => body)).toEqual(Array(3).fill({ decision: "reject", action_digest: PENDING.action_digest }));
+    expect(state()).toContain("You rejected it");
+  });
+});
