@@ -88,8 +88,11 @@ export interface ActionRequest extends ActionFacts {
 }
 
 export interface CommitReport {
-  /** What it really cost. A number is rounded up to whole micro-dollars; a string is sent as written. */
-  readonly costUsd: UsdInput;
+  /**
+   * What it really cost. A number is rounded up to whole micro-dollars; a string is sent as written. Left out where `usage` is told, the gateway reckons
+   * it from that; where nobody knows the price, it is what was reserved.
+   */
+  readonly costUsd?: UsdInput | undefined;
   readonly outcome: "success" | "error";
   readonly durationMs?: number | undefined;
   readonly outputs?: Json | undefined;

@@ -413,7 +413,8 @@ export interface Usage {
 }
 
 export interface CommitRequest {
-  readonly cost_usd: UsdInput;
+  /** Left out only where the usage is told. */
+  readonly cost_usd?: UsdInput | undefined;
   readonly outcome: "success" | "error";
   readonly duration_ms?: number | undefined;
   readonly outputs?: Json | undefined;

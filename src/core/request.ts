@@ -50,7 +50,10 @@ export interface Principal {
 
 /** What a caller reports after acting. */
 export interface CommitReport {
-  readonly costMicroUsd: MicroUsd;
+  /** `null`: nobody knows; what was reserved for it is posted. */
+  readonly costMicroUsd: MicroUsd | null;
+  /** Where the gateway reckoned the cost from the usage, or could not: what it went by. Absent: the caller stated the cost. */
+  readonly price?: Price | undefined;
   readonly outcome: "success" | "error";
   readonly durationMs: number | null;
   /** `undefined`: not sent. */

@@ -61,10 +61,10 @@ export function commit(turn: Turn, decided: DecisionRecord, principal: Principal
   if (decided.state === "posted") return again(decided, fingerprint, "The decision was committed before, with a different report.");
 
   const late = decided.state !== "pending";
-  if (spentOf(turn.book.total) + spentOf(turn.book.windDown) + report.costMicroUsd > Number.MAX_SAFE_INTEGER) {
+  const costMicroUsd = report.costMicroUsd ?? reservation.amountMicroUsd;
+  if (spentOf(turn.book.total) + spentOf(turn.book.windDown) + costMicroUsd > Number.MAX_SAFE_INTEGER) {
     return err(refusal("money_precision", "The session's sum would be beyond 9007199254.740991 USD and could not be told exactly."));
   }
-  const { costMicroUsd } = report;
   // A late report takes what is still free, up to what it once had; what nobody kept for it is an overrun.
   const covered = late
     ? addUsd(decided.postedMicroUsd, minUsd(lessUsd(reservation.amountMicroUsd, decided.postedMicroUsd), tightest(turn.book, matter)))
@@ -82,7 +82,7 @@ export function commit(turn: Turn, decided: DecisionRecord, principal: Principal
       late,
       kind: "commit",
       fingerprint,
-      says: { ...shown.says, outcome: report.outcome, duration_ms: report.durationMs, principal: signature(principal) },
+      says: { ...shown.says, outcome: report.outcome, duration_ms: report.durationMs, price: report.price ?? null, principal: signature(principal) },
       payload: shown.payload,
       became: report.outcome,
       outputs: keepParts(report.outputs, matter.keepOutputs),

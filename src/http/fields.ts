@@ -200,7 +200,8 @@ export const usage = (z.unknown() as z.ZodType<{ readonly [key: string]: JsonVal
     }
   })
   .meta({
-    description: "What a model reports of its own use. Members beyond the named ones are recorded as they are.",
+    description:
+      "What a model reports of its own use. Members beyond the named ones are recorded as they are. Where the cost is left out it is reckoned from `model`, `provider`, `input_tokens` (cached ones included), `output_tokens`, `cache_read_tokens` and `cache_write_tokens`.",
     type: "object",
     maxProperties: 64,
     properties: {

@@ -130,14 +130,22 @@ export const decisionBatch = z.strictObject({
   }),
 });
 
-export const commit = z.strictObject({
-  cost_usd: usd.meta({ description: "What it cost. Always recorded, beyond the reservation too." }),
-  outcome: z.enum(["success", "error"]),
-  duration_ms: whole(0, 366 * DAY_MS).optional(),
-  outputs: json.optional().meta({ description: "What the action returned. Any JSON, within the limit of the body." }),
-  error: z.string().max(8192).optional(),
-  usage: usage.optional(),
-});
+export const commit = z
+  .strictObject({
+    cost_usd: usd.optional().meta({
+      description:
+        "What it cost. Always recorded, beyond the reservation too. Left out, it is reckoned from the usage; where nobody knows the price, it is what was reserved.",
+    }),
+    outcome: z.enum(["success", "error"]),
+    duration_ms: whole(0, 366 * DAY_MS).optional(),
+    outputs: json.optional().meta({ description: "What the action returned. Any JSON, within the limit of the body." }),
+    error: z.string().max(8192).optional(),
+    usage: usage.optional(),
+  })
+  .refine(({ cost_usd, usage: used }) => cost_usd !== undefined || used !== undefined, {
+    path: ["cost_usd"],
+    error: "is left out only where the usage is told, found neither",
+  });
 
 export const release = z.strictObject({ reason: z.string().max(1024).optional() });
 

@@ -165,7 +165,7 @@ async function recheck(gateway: Life, asked: Asked): Promise<void> {
   await settle(gateway, asked, asked.commit.body);
   const after: DecisionNow = (await read(gateway, asked)).body;
   expect(after.state).toBe("posted");
-  expect(micro(after.posted_usd)).toBe(micro(asked.commit.body.cost_usd));
+  expect(micro(after.posted_usd)).toBe(micro(asked.commit.body.cost_usd ?? ""));
 }
 
 /** The states that a decision may be in, by what its client was told last. */
@@ -200,7 +200,7 @@ async function audit(gateway: Life, journal: readonly Asked[], earlier: string):
     const committed = asked.flatMap(({ body, commit: told }) => (told === null ? [] : [{ id: body.id, ...told }]));
     expect(marksIn(chain, "commit"), session).toEqual(sortedMarks(committed.map(({ id, answer }) => [id, answer?.entry])));
 
-    const posted = committed.reduce((sum, { body }) => sum + micro(body.cost_usd), 0);
+    const posted = committed.reduce((sum, { body }) => sum + micro(body.cost_usd ?? ""), 0);
     const { pending } = verifyMoney(chain);
     for (const rate of RATES) verifyRate(chain, rate);
     expect(chain.reduce((sum, entry) => sum + micro(entry.cost_usd) - micro(entry.corrected_usd), 0)).toBe(posted);

@@ -1,6 +1,6 @@
 import type * as z from "zod";
+import { commit } from "../../flow/commit.ts";
 import { type AskedAction, decide } from "../../flow/decide.ts";
-import { fingerprintOf } from "../../flow/idempotency.ts";
 import type { ExpectedUsage } from "../../flow/ports.ts";
 import { topup } from "../../flow/topup.ts";
 import * as answers from "../answers.ts";
@@ -117,9 +117,9 @@ export const decisionRoutes = [
     body: jsonBody(requests.commit, { cost_usd: "0.043", outcome: "success", duration_ms: 412 }),
     answers: [jsonAnswer(200, "The cost is posted.", answers.settlement, examples.settlement)],
     refuses: ["not_found", "not_your_session", "token_revoked", "decision_settled", "authority_unavailable"],
-    answer: async ({ ports, principal, parameters, body }) => {
-      const report = {
-        costMicroUsd: body.cost_usd,
+    answer: async ({ ports, principal, parameters, body, now }) => {
+      const reported = {
+        costMicroUsd: body.cost_usd ?? null,
         outcome: body.outcome,
         durationMs: body.duration_ms ?? null,
         outputs: body.outputs,
@@ -127,7 +127,7 @@ export const decisionRoutes = [
         usage: body.usage ?? null,
       };
       const { session, decision } = parameters;
-      const told = await ports.sessions.commit(principal.tenant, session, principal, decision, report, fingerprintOf(ports, report));
+      const told = await commit(ports, principal, session, decision, reported, now);
       return reply(told, ({ answer, replayed }) => answered(200, present.settlement(answer), replay(replayed)));
     },
   }),
