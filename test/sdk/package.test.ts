@@ -1,10 +1,11 @@
 import { spawnSync } from "node:child_process";
-import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
-import { expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { install, type Packed, pack } from "./runtimes/package.ts";
 
 const sdk = path.join(import.meta.dirname, "../../sdk");
 const root = path.dirname(sdk);
@@ -16,18 +17,21 @@ const bundle = async (text: string) => {
     minify: true,
     format: "esm",
     platform: "neutral",
+    absWorkingDir: root,
     write: false,
     metafile: true,
   });
-  return { text: outputFiles[0]?.text ?? "", inputs: Object.values(metafile.inputs) };
+  const files = Object.keys(metafile.inputs).filter((file) => file !== "<stdin>");
+  return { text: outputFiles[0]?.text ?? "", inputs: Object.values(metafile.inputs), files };
 };
 
 test("The core entry is at most 8 KB minified and compressed, imports nothing, and looks at no runtime.", async () => {
-  const { text, inputs } = await bundle('export * from "./src/index.ts";');
+  const { text, inputs, files } = await bundle('export * from "./src/index.ts";');
   expect(gzipSync(text, { level: 9 }).length).toBeLessThanOrEqual(8 * 1024);
   expect(inputs.flatMap((each) => each.imports.filter((found) => found.external))).toEqual([]);
-  for (const file of readdirSync(path.join(sdk, "src"))) {
-    expect(readFileSync(path.join(sdk, "src", file), "utf8"), file).not.toMatch(
+  expect(files.length).toBeGreaterThanOrEqual(15);
+  for (const file of files) {
+    expect(readFileSync(path.join(root, file), "utf8"), file).not.toMatch(
       /\bprocess\.|\bDeno\b|\bBun\b|\bnavigator\b|\bglobalThis\b|\brequire\(|from "(?!\.\/)/,
     );
   }
@@ -47,35 +51,110 @@ test("The approvals entry adds at most 2 KB to the core, minified and compressed
   expect(both.inputs.flatMap((each) => each.imports.filter((found) => found.external))).toEqual([]);
 });
 
-test("What is built has each exported entry and its types, and who uses all of them needs no newer library than ES2022.", async () => {
-  await inFolder(async (folder) => {
-    const dist = path.join(folder, "node_modules/@agentsentinel/sdk/dist");
-    expect(tsc("-p", path.join(sdk, "tsconfig.build.json"), "--outDir", dist)).toEqual(["", 0]);
-    copyFileSync(path.join(sdk, "package.json"), path.join(dist, "../package.json"));
-    const user = `
+/** Every entry is used as its README says, by name and by type. */
+const USER = `
 import { createSentinel, type Session } from "@agentsentinel/sdk";
 import { guard, type Held, resume } from "@agentsentinel/sdk/approvals";
+import * as fetching from "@agentsentinel/sdk/fetch";
 import { follow, tail, type Following, type LiveEvent } from "@agentsentinel/sdk/live";
+import { createLocalSentinel, CostTracker, guardedAction, Ledger, type LedgerStore, LocalEngine, PolicyEngine } from "@agentsentinel/sdk/local";
 const sentinel = createSentinel({ url: "https://gate.test", token: "t" });
 export const started: [(session: Session) => Following, () => AsyncIterable<LiveEvent>] = [(session) => follow(sentinel, session), () => tail(sentinel)];
 export const held: [(session: Session) => () => Promise<number>, () => Promise<Held>] = [
   (session) => guard(session, { action: "a", onHold: "wait" }, () => 1),
   () => resume(sentinel, "ses_1/dec_1"),
 ];
+class Tools {
+  @guardedAction({ name: "search", costUsd: 0.01 })
+  search(query: string): number {
+    return query.length;
+  }
+}
+export const local = (ledger: LedgerStore): number => createLocalSentinel({ policy: "version: 1", ledger }).guard({ action: "a" }, (n: number) => n)(1);
+export const found: number = new Tools().search("x") + CostTracker.getRunTotal() + Ledger.verify().lines;
+export const verdict: "allow" | "deny" | "hold" = new LocalEngine().decide({ action: "a" }).verdict;
+PolicyEngine.configure({ runBudget: 1 });
+export const entries: object = fetching;
 `;
-    writeFileSync(path.join(folder, "user.mts"), user);
-    expect(
-      tsc("--ignoreConfig", "--strict", "--noEmit", "--target", "es2022", "--lib", "es2022,dom", "--module", "node20", path.join(folder, "user.mts")),
-    ).toEqual(["", 0]);
-    const run =
-      'import { createSentinel } from "@agentsentinel/sdk"; import * as live from "@agentsentinel/sdk/live"; import * as approvals from "@agentsentinel/sdk/approvals";';
-    writeFileSync(
-      path.join(folder, "run.mjs"),
-      `${run} await using f = live.follow(createSentinel({ url: "http://127.0.0.1:9", token: "t" })); console.log(Object.keys({ ...approvals, ...live }).join());`,
+
+describe("The package as it is published", () => {
+  let folder = "";
+  let project = "";
+  let packed: Packed;
+
+  beforeAll(async () => {
+    folder = mkdtempSync(path.join(tmpdir(), "agentsentinel-sdk-"));
+    packed = await pack(folder);
+    project = path.join(folder, "project");
+    install(packed, project);
+    writeFileSync(path.join(project, "user.ts"), USER);
+  }, 120_000);
+
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  test("depends on nothing, and has its licence, those of what is bundled in it, and every entry with its types", () => {
+    const at = path.join(project, "node_modules/@agentsentinel/sdk");
+    const { dependencies = {}, exports } = JSON.parse(readFileSync(path.join(at, "package.json"), "utf8"));
+    expect(dependencies).toEqual({});
+    expect(readdirSync(path.join(project, "node_modules/@agentsentinel"))).toEqual(["sdk"]);
+    expect(Object.keys(exports)).toEqual([".", "./approvals", "./live", "./local", "./fetch", "./package.json"]);
+    const files: readonly string[] = Object.values<string | { types: string; default: string }>(exports).flatMap((entry) =>
+      typeof entry === "string" ? [entry] : [entry.types, entry.default],
     );
-    expect(spawnSync(process.execPath, [path.join(folder, "run.mjs")], { encoding: "utf8" }).stdout).toBe("guard,resume,follow,tail\n");
+    expect(files.filter((file) => !existsSync(path.join(at, file)))).toEqual([]);
+    expect(readFileSync(path.join(at, "LICENSE"), "utf8")).toBe(readFileSync(path.join(root, "LICENSE"), "utf8"));
+    const notices = readFileSync(path.join(at, "dist/THIRD_PARTY_NOTICES.txt"), "utf8");
+    for (const library of ["@marcbachmann/cel-js", "fastest-levenshtein", "re2js", "yaml", "zod"]) expect(notices).toContain(`${library} `);
   });
-}, 60_000);
+
+  // Of Node's two ways to be resolved one knows extensions, the other does not ask for any. No library newer than ES2022 is needed.
+  test.each([
+    ["node16", "node16"],
+    ["node20", "node16"],
+    ["esnext", "bundler"],
+  ])("compiles for who uses all of it with module %s and moduleResolution %s, libraries checked", (module, moduleResolution) => {
+    const options = ["--strict", "--noEmit", "--target", "es2022", "--lib", "es2022,dom,esnext.disposable", "--skipLibCheck", "false", "--types", ""];
+    const how = ["--module", module, ...(module === "node20" ? [] : ["--moduleResolution", moduleResolution])];
+    expect(tsc("--ignoreConfig", ...options, ...how, path.join(project, "user.ts"))).toEqual(["", 0]);
+  });
+
+  test("runs: every entry can be imported, and an error's class is one class in all of them", () => {
+    const run = `
+import * as core from "@agentsentinel/sdk";
+import * as approvals from "@agentsentinel/sdk/approvals";
+import * as fetching from "@agentsentinel/sdk/fetch";
+import * as live from "@agentsentinel/sdk/live";
+import * as local from "@agentsentinel/sdk/local";
+const following = live.follow(core.createSentinel({ url: "http://127.0.0.1:9", token: "t" }));
+local.PolicyEngine.configure({ deniedActions: ["drop"] });
+const drop = local.guardedAction({ name: "drop" })(() => 1);
+const policy = "rules: [{ effect: permit, actions: [pick], when: inputs.to.matches('^a') }]";
+const pick = local.createLocalSentinel({ policy }).guard({ action: "pick" }, ({ to }) => to);
+try { drop(); } catch (error) { console.log(error instanceof core.PolicyViolationError, error.code); }
+try { pick({ to: "b" }); } catch (error) { console.log(error instanceof core.AgentSentinelError, error.code); }
+console.log(pick({ to: "a" }), Object.keys({ ...approvals, ...live }).join(), Object.keys(fetching).length > 0, [...local.Ledger.read()].length, local.Ledger.verify().ok);
+await following[Symbol.asyncDispose]();
+`;
+    writeFileSync(path.join(project, "run.mjs"), run);
+    const { stdout, stderr } = spawnSync(process.execPath, ["run.mjs"], {
+      cwd: project,
+      encoding: "utf8",
+      env: { ...process.env, AGENT_SENTINEL_HOME: folder },
+      timeout: 20_000,
+    });
+    expect(`${stdout}${stderr}`).toBe("true action_denied\ntrue action_not_allowed\na guard,resume,follow,tail true 1 true\n");
+  });
+
+  test("has nothing that publint or arethetypeswrong find wrong", () => {
+    const bin = (name: string, ...args: readonly string[]) => {
+      const { status, stdout, stderr } = spawnSync(path.join(root, "node_modules/.bin", name), args, { cwd: folder, encoding: "utf8" });
+      return { status, said: `${stdout}${stderr}` };
+    };
+    expect(bin("publint", packed.tarball, "--strict")).toMatchObject({ status: 0, said: expect.stringContaining("All good") });
+    // It says so by its status; what it prints besides is about who has only CommonJS.
+    expect(bin("attw", packed.tarball, "--profile", "esm-only", "--no-definitely-typed")).toMatchObject({ status: 0 });
+  });
+});
 
 const tsc = (...args: string[]) => {
   const { stdout, status } = spawnSync(process.execPath, [path.join(root, "node_modules/typescript/bin/tsc"), ...args], { encoding: "utf8" });

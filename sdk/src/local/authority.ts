@@ -1,0 +1,264 @@
+import { assert } from "../../../src/core/assert.ts";
+import { decideAll } from "../../../src/core/batch.ts";
+import { type Book, type Effect, emptyBook, type Settled } from "../../../src/core/book.ts";
+import type { Ask } from "../../../src/core/conclude.ts";
+import type { Decision } from "../../../src/core/decision.ts";
+import type { ApprovalId, DecisionId, RunId, SessionId } from "../../../src/core/ids.ts";
+import { type MicroUsd, ZERO_USD } from "../../../src/core/money.ts";
+import { circumstancesOf } from "../../../src/core/policy/circumstances.ts";
+import { type Asked, evaluatePolicy } from "../../../src/core/policy/evaluate.ts";
+import { ExpressionMemory } from "../../../src/core/policy/expressions.ts";
+import { workBudget } from "../../../src/core/policy/findings.ts";
+import { type Refusal, refusal } from "../../../src/core/refusals.ts";
+import type { ActionRequest, CommitReport, Principal } from "../../../src/core/request.ts";
+import { err, ok, type Result } from "../../../src/core/result.ts";
+import { commit, type DecisionRecord, extend, NOT_ASKED_AGAIN, reconsidered, release, type Told, topup } from "../../../src/core/settle.ts";
+import { standAlone } from "../../../src/core/shares.ts";
+import type { Instant } from "../../../src/core/time.ts";
+import { Trail } from "../../../src/core/trail.ts";
+import { happen, openTurn, type Turn } from "../../../src/core/turn.ts";
+import { Generations } from "./generations.ts";
+import type { LocalPolicy } from "./policy_source.ts";
+import { sha256 } from "./sha256.ts";
+import { TraceMemory } from "./trace_memory.ts";
+import { fastUuid } from "./uuid.ts";
+
+/** So many decisions that are over are remembered, at least, for whoever asks or tells again under their ids. */
+const LEAST_OVER = 2_048;
+
+/** No session of a process runs out by itself: a hundred years. */
+const LIFE_MS = 100 * 365 * 86_400_000;
+
+export interface AuthorityOptions {
+  readonly tenant: string;
+  readonly session: SessionId;
+  readonly agent: string;
+  readonly run: RunId;
+  readonly now: () => Instant;
+  /** A cap of the session's own, which can only tighten the policy's. */
+  readonly budgetMicroUsd: MicroUsd | null;
+}
+
+/**
+ * The authority of one session, in this process's memory: the gateway's own evaluation, gates and book, turn by turn, without waiting. What the
+ * gateway's session object does with storage and a lease, this does without: its policy is in force until another takes its place, and what agents
+ * and tenants share is this session's alone. Should a law of the core ever break here, nothing is allowed any more.
+ */
+export class Authority {
+  readonly book: Book;
+  /** How many calls of each action were reported, by name. */
+  readonly reported = new Map<string, number>();
+  #policy: LocalPolicy | null = null;
+  #broken: unknown = null;
+  readonly #now: () => Instant;
+  readonly #principal: Principal;
+  readonly #traces = new TraceMemory();
+  readonly #conditions = new ExpressionMemory();
+  /** What is not settled yet. */
+  readonly #pending = new Map<DecisionId, Remembered>();
+  readonly #over = new Generations<DecisionId, Remembered>(LEAST_OVER);
+
+  constructor({ now, run, ...about }: AuthorityOptions) {
+    const openedAt = now();
+    this.#now = now;
+    this.#principal = { tokenId: "tok_local", tenant: about.tenant, subject: about.agent, kind: "agent" };
+    this.book = emptyBook({ ...about, run, openedAt, expiresAt: openedAt + LIFE_MS }, new Trail(this.#traces));
+    this.openRun(run);
+  }
+
+  /** What is in force. `null`: nothing, and everything is denied. */
+  get policy(): LocalPolicy | null {
+    return this.#policy;
+  }
+
+  /** Puts another policy in force, whole, from the next decision on. What was spent stays spent. */
+  use(policy: LocalPolicy | null): void {
+    this.#policy = policy;
+  }
+
+  /** Decides a request, or gives the recorded answer to its id. Refuses a known id with another request, and a run that was never opened. */
+  decide(request: ActionRequest): Result<Decision, Refusal> {
+    return this.#turn((turn) => {
+      const known = this.#find(request.id);
+      if (known !== undefined) return asBefore(known, request);
+      if (request.run !== null && !turn.book.runs.has(request.run))
+        return err(refusal("body_invalid", `There is no run "${request.run}" in this session.`));
+      const ask: Ask = { ...this.#askOf(request, turn.now, false), request };
+      const decided = decideAll(turn, [{ ask, fingerprint: "", prior: null }], "independent");
+      const answer = decided.kind === "decided" ? decided.answers[0]?.answer : undefined;
+      assert(answer !== undefined, "a session that shares with nobody has nobody to ask");
+      this.#keep(turn, request);
+      return ok(answer);
+    });
+  }
+
+  /** Takes the caller's word for what an action cost. */
+  commit(id: DecisionId, report: CommitReport, fingerprint: string): Told {
+    return this.#settle(id, (turn, record) => commit(turn, record, this.#principal, report, fingerprint));
+  }
+
+  /** Gives a reservation back. */
+  release(id: DecisionId, reason: string | null): Told {
+    return this.#settle(id, (turn, record) => release(turn, record, this.#principal, reason, "release"));
+  }
+
+  /** Lets a reservation stand until `ttlMs` from now. */
+  extend(id: DecisionId, ttlMs: number): Told {
+    return this.#settle(id, (turn, record) => extend(turn, record, this.#principal, ttlMs));
+  }
+
+  /** Asks for a new sum while an action runs. */
+  topup(id: DecisionId, estimateMicroUsd: MicroUsd): Result<Decision, Refusal> {
+    return this.#turn((turn) => {
+      const known = this.#find(id);
+      if (known === undefined) return err(noSuch(id));
+      const request = { ...NOT_ASKED_AGAIN, ...reconsidered(known.record), estimateMicroUsd };
+      const done = topup(turn, known.record, { ...this.#askOf(request, turn.now, true), request });
+      if (!done.ok) return done;
+      assert(!("shorts" in done.value), "a session that shares with nobody has nobody to ask");
+      this.#keep(turn, null);
+      return ok(done.value);
+    });
+  }
+
+  openRun(run: RunId): void {
+    this.#turn((turn) => happen(turn, { kind: "run_opened", run }));
+  }
+
+  closeRun(run: RunId): void {
+    this.#turn((turn) => {
+      if (turn.book.runs.get(run)?.closed === false) happen(turn, { kind: "run_closed", run });
+    });
+  }
+
+  /** Nothing is decided any more. What runs may still be reported. */
+  close(): void {
+    this.#turn((turn) => {
+      if (!turn.book.closed) happen(turn, { kind: "session_closed" });
+    });
+  }
+
+  /** Lets time pass: what has run out by now is posted. */
+  pass(): void {
+    this.#turn(() => undefined);
+  }
+
+  /** How a decision stands; `null` when it is not known, or not any more. */
+  read(id: DecisionId): DecisionRecord | null {
+    return this.#find(id)?.record ?? null;
+  }
+
+  #settle(id: DecisionId, step: (turn: Turn, record: DecisionRecord) => Told): Told {
+    return this.#turn((turn) => {
+      const known = this.#find(id);
+      if (known === undefined) return err(noSuch(id));
+      const told = step(turn, known.record);
+      this.#keep(turn, null);
+      return told;
+    });
+  }
+
+  #askOf(request: Asked & Pick<ActionRequest, Looked>, now: Instant, isTopup: boolean): Omit<Ask, "request"> {
+    const policy = this.#policy;
+    const budget = workBudget();
+    const common = { principal: this.#principal, presented: NONE, conditions: this.#conditions, budget, tenant: "heard" } as const;
+    if (policy === null) return { ...common, evaluation: null, lease: UNLEASED };
+    const { tenant, session, agent } = this.book;
+    const around = circumstancesOf({
+      tenant,
+      session,
+      agent,
+      principal: this.#principal,
+      request,
+      stored: nothingStored,
+      now,
+      isTopup,
+      sha256,
+      budget,
+    });
+    const findings = evaluatePolicy(policy.compiled, policy.ref, request, around);
+    standAlone(this.book.shares, findings, now);
+    return { ...common, evaluation: { kind: "findings", findings }, lease: { fresh: true, policy: policy.ref, orders: [] } };
+  }
+
+  #turn<T>(act: (turn: Turn) => T): T {
+    if (this.#broken !== null) throw this.#broken;
+    try {
+      const turn = openTurn(this.book, this.#now(), TOOLS);
+      // What has run out by now has its new state before anything is asked about it.
+      this.#keep(turn, null);
+      return act(turn);
+    } catch (fault) {
+      // The book may be half changed, and there is no store to read it from again.
+      this.#broken = fault;
+      throw fault;
+    }
+  }
+
+  /** Takes up what happened in a turn so far. `request`: the one that was decided. */
+  #keep(turn: Turn, request: ActionRequest | null): void {
+    const looksBack = this.#policy?.looksBack === true;
+    for (const effect of turn.effects) {
+      this.#traces.keep(effect, looksBack);
+      this.#remember(effect, request);
+    }
+    turn.effects.length = 0;
+  }
+
+  #remember(effect: Effect, request: ActionRequest | null): void {
+    if (effect.kind === "decided") {
+      const { decision, state, matter, pieces } = effect.decided;
+      const { reservation } = decision;
+      const record: DecisionRecord = {
+        decision,
+        state,
+        reservation,
+        matter,
+        pieces,
+        postedMicroUsd: ZERO_USD,
+        overrunMicroUsd: ZERO_USD,
+        told: null,
+      };
+      if (state === "pending") this.#pending.set(decision.id, { record, request });
+      else this.#over.set(decision.id, { record, request });
+    } else if (effect.kind === "settled") this.#isOver(effect.settled);
+    else if (effect.kind === "changed") {
+      const known = this.#pending.get(effect.id);
+      if (known !== undefined) known.record = { ...known.record, reservation: effect.reservation, pieces: effect.pieces };
+    }
+  }
+
+  #isOver({ id, action, state, postedMicroUsd, overrunMicroUsd, pieces, told }: Settled): void {
+    if (state === "posted" && told !== null) this.reported.set(action, (this.reported.get(action) ?? 0) + 1);
+    const known = this.#find(id);
+    if (known === undefined) return;
+    known.record = { ...known.record, state, postedMicroUsd, overrunMicroUsd, pieces, told };
+    if (this.#pending.delete(id)) this.#over.set(id, known);
+  }
+
+  #find(id: DecisionId): Remembered | undefined {
+    return this.#pending.get(id) ?? this.#over.get(id);
+  }
+}
+
+/** A decision, and the request that it answers. */
+interface Remembered {
+  record: DecisionRecord;
+  readonly request: ActionRequest | null;
+}
+
+type Looked = "resource" | "riskLevel" | "confidence" | "rationale" | "sources" | "model";
+
+const NONE = "none";
+const UNLEASED: Ask["lease"] = { fresh: true, policy: null, orders: [] };
+const nothingStored = () => ({});
+
+/** The core's own entries are not kept here: the local ledger has lines of its own. Their ids are made all the same, for what refers to them. */
+const TOOLS = { sha256, fresh: () => ({ entryId: `ent_${fastUuid(Date.now())}` as const, salt: "" }) };
+
+function asBefore({ record, request }: Remembered, again: ActionRequest): Result<Decision, Refusal> {
+  const isSame = request !== null && JSON.stringify(request) === JSON.stringify(again);
+  return isSame ? ok(record.decision) : err(refusal("idempotency_mismatch", `The decision "${again.id}" was asked before with another request.`));
+}
+
+const noSuch = (id: DecisionId | ApprovalId): Refusal => refusal("not_found", `There is no decision "${id}" in this session.`);

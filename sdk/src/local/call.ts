@@ -1,0 +1,235 @@
+import type { Decision } from "../../../src/core/decision.ts";
+import type { DecisionId, RunId } from "../../../src/core/ids.ts";
+import type { JsonValue } from "../../../src/core/json.ts";
+import type { MicroUsd } from "../../../src/core/money.ts";
+import type { ActionRequest, CommitReport } from "../../../src/core/request.ts";
+import { observe } from "../observers.ts";
+import { shown, shownArguments } from "../plain.ts";
+import { isStream } from "../stream.ts";
+import type { DecisionAnswer, Json, UsdInput } from "../surface.ts";
+import { decisionAnswer } from "./answer.ts";
+import type { Desk } from "./desk.ts";
+import type { Frame } from "./frames.ts";
+import { argumentsOf, lossyDigest } from "./payload.ts";
+import { following, isThenable } from "./promises.ts";
+import type { Told } from "./records.ts";
+import { type Facts, microUsd, requestOf, resourceOf } from "./request.ts";
+import { watchedStream } from "./streams.ts";
+import type { LocalCallContext, LocalGuardOptions } from "./types.ts";
+
+/** A guard's options, checked once; what of them is a function of the arguments is asked at each call. */
+export interface Guarding {
+  readonly facts: Facts;
+  readonly options: LocalGuardOptions<readonly unknown[], unknown>;
+  /** `null`: it is a function of the arguments. */
+  readonly fixedMicroUsd: MicroUsd | null;
+}
+
+/** One guarded call that was allowed. It runs in a frame of its own, and its first end is its end. */
+export class Call {
+  readonly #desk: Desk;
+  readonly #guarding: Guarding;
+  readonly #frame: Frame;
+  readonly #startedAt: number;
+  #told: Told;
+  #isOver = false;
+
+  /** Asks whether a call may run. Throws the typed error when the answer is no, or cannot be put on record. `as`: what was asked already. */
+  constructor(desk: Desk, guarding: Guarding, args: readonly unknown[], as?: AskedAlready) {
+    const { facts, options } = guarding;
+    options.signal?.throwIfAborted();
+    const outer = desk.frame();
+    const request = as?.request ?? askedIn(desk, guarding, args, outer);
+    const told = desk.decide(request, (decision) => ({
+      tags: facts.tags,
+      agent: desk.authority.book.agent,
+      inputs: desk.records === null ? null : desk.recorder.inputs(toldOf(options, args)),
+      parents: request.parents,
+      estimateMicroUsd: request.estimateMicroUsd,
+      decision: as?.decision ?? decision,
+      ...(as?.unguarded && { unguarded: true }),
+    }));
+    const no = desk.errorOf(told.decision);
+    if (no !== null) throw no;
+    this.#desk = desk;
+    this.#guarding = guarding;
+    this.#told = told;
+    this.#frame = { scope: outer.scope, parents: [told.decision.id] };
+    this.#startedAt = desk.now();
+  }
+
+  /**
+   * What the recording gave for this call, where there is one; it throws what the call threw then, and that the call is not on record. `null`: it is to
+   * be run.
+   */
+  replayed(args: readonly unknown[]): { readonly value: unknown } | null {
+    const { replay, recorder } = this.#desk;
+    const { options, facts } = this.#guarding;
+    const { value: inputs } = this.#told.inputs ?? recorder.inputs(toldOf(options, args));
+    const found = replay?.next({ action: facts.action, inputs }) ?? null;
+    if (found === null || (found.kind === "diverged" && found.mayRun)) return null;
+    if (found.kind === "output") return { value: found.value };
+    throw found.error;
+  }
+
+  /** Runs something as part of this call. */
+  within<Args extends unknown[], Result>(act: (...args: Args) => Result, ...args: Args): Result {
+    return this.#desk.contexts.run(this.#frame, act, ...args);
+  }
+
+  context(): LocalCallContext {
+    const { decision } = this.#told;
+    return {
+      decisionId: decision.id,
+      run: decision.run,
+      signal: this.#desk.signalOf(decision.run),
+      topUp: (estimateUsd) => this.#topUp(estimateUsd),
+      call: (fn, ...args) => this.within(fn, ...args),
+    };
+  }
+
+  /** What the function gave, as it is handed on: a stream is over when it has been read, everything else when it is there. */
+  gave<Result>(result: Result): Result {
+    if (!isThenable(result)) return this.#came(result);
+    // What follows a promise is a promise of the same kind: see `following`.
+    return following(
+      result as PromiseLike<unknown>,
+      (value) => this.#came(value),
+      (error) => this.failed(error),
+    ) as Result;
+  }
+
+  failed(error: unknown): void {
+    this.#end("error", this.#told.estimateMicroUsd, undefined, error);
+  }
+
+  #came<Result>(result: Result): Result {
+    if (typeof result !== "object" || result === null || !isStream(result)) {
+      this.#succeeded(result);
+      return result;
+    }
+    try {
+      const end = {
+        ended: () => this.#succeeded(result),
+        cancelled: () => this.#end("success", this.#told.estimateMicroUsd, result, undefined),
+        failed: (error: unknown) => this.failed(error),
+      };
+      return watchedStream(result, end, (step) => this.within(step), this.#told.decision.action) ?? result;
+    } catch (error) {
+      this.failed(error);
+      throw error;
+    }
+  }
+
+  #succeeded(result: unknown): void {
+    if (this.#isOver) return;
+    const { actualUsd, outputs } = this.#guarding.options;
+    const estimate = this.#told.estimateMicroUsd;
+    // `actualUsd` and `outputs` take what the function gives, by the type of `guard`.
+    const given = result as never;
+    const cost = actualUsd === undefined ? estimate : this.#attempt(() => microUsd(actualUsd(given), "actualUsd"), estimate);
+    const kept = outputs === undefined ? result : this.#attempt<unknown>(() => outputs(given), undefined);
+    this.#end("success", cost, kept, undefined);
+  }
+
+  /** Ends the call, once. Never throws: the action has run, and nothing said about it afterwards may replace what it gave or threw. */
+  #end(outcome: "success" | "error", costMicroUsd: MicroUsd, result: unknown, error: unknown): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    const { authority, records, recorder } = this.#desk;
+    const told = this.#told;
+    const durationMs = Math.max(0, Math.round(this.#desk.now() - this.#startedAt));
+    const report: CommitReport = {
+      costMicroUsd,
+      outcome,
+      durationMs,
+      outputs: authority.policy?.looksBack === true && outcome === "success" ? (plain(result) as JsonValue | undefined) : undefined,
+      error: null,
+      usage: null,
+    };
+    try {
+      authority.commit(told.decision.id, report, "");
+    } catch (fault) {
+      // The authority allows nothing any more. What ran is on record all the same.
+      this.#tellOptionFailed(fault);
+    }
+    records?.ended(told, outcome, costMicroUsd, durationMs, recorder.outputs(outcome === "error" ? error : result));
+  }
+
+  #topUp(estimateUsd: UsdInput): DecisionAnswer {
+    const told = this.#desk.topup(this.#told, estimateUsd);
+    const no = this.#desk.errorOf(told.decision);
+    if (no !== null) throw no;
+    this.#told = { ...this.#told, estimateMicroUsd: told.estimateMicroUsd };
+    return decisionAnswer(told.decision);
+  }
+
+  /** What a guard's option gives, or what stands in for it when it throws. */
+  #attempt<T>(make: () => T, otherwise: T): T {
+    try {
+      return make();
+    } catch (error) {
+      this.#tellOptionFailed(error);
+      return otherwise;
+    }
+  }
+
+  #tellOptionFailed(error: unknown): void {
+    const { id, action } = this.#told.decision;
+    observe(this.#desk.observers.onOptionFailed, { decisionId: id, action, error });
+  }
+}
+
+/** A request that was decided before under the same id, and as what that goes on record. */
+export interface AskedAlready {
+  readonly request: ActionRequest;
+  readonly decision: Decision;
+  /** The gateway could not be asked. */
+  readonly unguarded: boolean;
+}
+
+const askedIn = (desk: Desk, guarding: Guarding, args: readonly unknown[], { scope, parents }: Frame): ActionRequest =>
+  asked(guarding, args, {
+    id: desk.newDecisionId(),
+    // An id of another form is no run of this session, and is refused as that.
+    run: (guarding.options.run ?? scope.run.id) as RunId,
+    parents,
+    looks: desk.authority.policy?.looksAtInputs === true,
+  });
+
+/** The request of one call. `looks`: some rule may want what it is called with. */
+export function asked(
+  { facts, options, fixedMicroUsd }: Guarding,
+  args: readonly unknown[],
+  { id, run, parents, looks }: { readonly id: DecisionId; readonly run: RunId; readonly parents: readonly DecisionId[]; readonly looks: boolean },
+): ActionRequest {
+  const { resource, costUsd } = options;
+  const inputs = looks ? shownOf(options, args) : undefined;
+  return requestOf(facts, {
+    id,
+    run,
+    estimateMicroUsd: fixedMicroUsd ?? (typeof costUsd === "function" ? microUsd(costUsd(...args), "costUsd") : null),
+    resource: resource === undefined ? null : resourceOf(typeof resource === "function" ? resource(...args) : resource, facts.action),
+    inputs,
+    // Known by a digest alone: a rule that needs the inputs denies, and the same call again is the same.
+    inputsDigest: looks && inputs === undefined && options.inputs === undefined && args.length > 0 ? lossyDigest(args) : null,
+    parents,
+  });
+}
+
+const shownOf = ({ inputs }: Guarding["options"], args: readonly unknown[]): JsonValue | undefined =>
+  // Plain JSON data, by the check.
+  (inputs === undefined ? shownArguments(args) : plain(inputs(...args))) as JsonValue | undefined;
+
+/** What a call is known by on record. */
+export const toldOf = ({ inputs }: Guarding["options"], args: readonly unknown[]): unknown =>
+  inputs === undefined ? argumentsOf(args) : inputs(...args);
+
+/** A value as rules see it. A proxy's trap may throw: then it is no plain data. */
+function plain(value: unknown): Json | undefined {
+  try {
+    return shown(value);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,110 @@
+import type { DecisionId, RunId } from "../../../src/core/ids.ts";
+import { isId } from "../../../src/core/ids.ts";
+import type { ActionRequest, CommitReport, DecisionAnswer, PolicyRef, Settlement, UsdInput } from "../surface.ts";
+import { decisionAnswer, settlementOf } from "./answer.ts";
+import { answered } from "./answered.ts";
+import { Authority } from "./authority.ts";
+import { readLocalPolicy } from "./policy_source.ts";
+import { microUsd, readReport, readRequest } from "./request.ts";
+import { fastUuid } from "./uuid.ts";
+
+export interface LocalEngineOptions {
+  /** What is allowed: the text of a policy (YAML or JSON), or its document. Without one everything is denied with `policy_missing`. */
+  readonly policy?: string | object | null | undefined;
+  /** Whose session it is. Default `"local"`. */
+  readonly agent?: string | undefined;
+  /** A cap on what the session may spend, which can only tighten the policy's. */
+  readonly budgetUsd?: UsdInput | undefined;
+  /** Milliseconds since 1970. Default `Date.now`. The engine's clock never goes back. */
+  readonly now?: (() => number) | undefined;
+  /** Makes the UUIDs of ids that callers do not make. */
+  readonly newId?: (() => string) | undefined;
+}
+
+/**
+ * One session decided in this process, at once and in memory, by the gateway's own code: the same verdicts, reasons and balances. What agents and
+ * tenants share at a gateway is this session's alone here, prices of models are not known, and nobody can approve what is held. Refuses what the
+ * gateway refuses with a `GatewayRefusedError` of the same code.
+ */
+export class LocalEngine {
+  readonly session: string;
+  readonly agent: string;
+  readonly #authority: Authority;
+  readonly #newId: () => string;
+  #versions = 0;
+
+  constructor({ policy = null, agent = "local", budgetUsd, now = Date.now, newId }: LocalEngineOptions = {}) {
+    this.#newId = newId ?? (() => fastUuid(now()));
+    const session = `ses_${this.#newId()}` as const;
+    this.session = session;
+    this.agent = agent;
+    const budgetMicroUsd = budgetUsd === undefined ? null : microUsd(budgetUsd, "budgetUsd");
+    this.#authority = new Authority({ tenant: "local", session, agent, run: `run_${this.#newId()}`, now, budgetMicroUsd });
+    if (policy !== null) this.use(policy);
+  }
+
+  /** The current run: what is asked for without naming one belongs to it. */
+  get run(): string {
+    return this.#authority.book.currentRun;
+  }
+
+  /** The policy in force. `null`: none, and everything is denied. */
+  get policy(): PolicyRef | null {
+    return this.#authority.policy?.ref ?? null;
+  }
+
+  /**
+   * Puts a policy in force, whole, from the next decision on; `null` takes it away, and then everything is denied. What was spent stays spent. One
+   * with a mistake is refused (`policy_invalid`), and what was in force stays.
+   */
+  use(policy: string | object | null): PolicyRef | null {
+    const read = policy === null ? null : readLocalPolicy(policy, this.#versions + 1, "use the policy");
+    if (read !== null) this.#versions++;
+    this.#authority.use(read);
+    return read?.ref ?? null;
+  }
+
+  /** Decides whether an action may run, and reserves its estimate if so. A no is an answer, not an error. The same id always gets the same answer. */
+  decide(request: ActionRequest): DecisionAnswer {
+    const { id = `dec_${this.#newId()}` } = request;
+    return decisionAnswer(answered(`decide "${request.action}"`, this.#authority.decide(readRequest(request, id, []))));
+  }
+
+  /** Takes the caller's word for what an action cost. Repeating it is harmless; above the reservation it is an overrun. */
+  commit(decisionId: string, report: CommitReport): Settlement {
+    return settled(`commit ${decisionId}`, this.#authority.commit(asDecision(decisionId), readReport(report), JSON.stringify(report)));
+  }
+
+  /** Gives a reservation back whole, because the action did not run. */
+  release(decisionId: string, { reason }: { readonly reason?: string | undefined } = {}): Settlement {
+    return settled(`release ${decisionId}`, this.#authority.release(asDecision(decisionId), reason ?? null));
+  }
+
+  /** Keeps a reservation standing for `ttlMs` from now. */
+  extend(decisionId: string, ttlMs: number): Settlement {
+    return settled(`extend ${decisionId}`, this.#authority.extend(asDecision(decisionId), ttlMs));
+  }
+
+  /** Asks for more while an action runs. `estimateUsd` is the new sum; the answer may be a no, and then the old sum stands. */
+  topup(decisionId: string, estimateUsd: UsdInput): DecisionAnswer {
+    const wanted = microUsd(estimateUsd, "estimateUsd");
+    return decisionAnswer(answered(`top up ${decisionId}`, this.#authority.topup(asDecision(decisionId), wanted)));
+  }
+
+  /** Opens the next run and makes it the current one. What the session has spent stays spent. */
+  startRun(): string {
+    const run: RunId = `run_${this.#newId()}`;
+    this.#authority.openRun(run);
+    return run;
+  }
+
+  /** Closes a run: what is asked for in it from now on is denied. */
+  closeRun(run: string): void {
+    if (isId("run", run)) this.#authority.closeRun(run);
+  }
+}
+
+const settled = (what: string, told: ReturnType<Authority["commit"]>): Settlement => settlementOf(answered(what, told).settlement);
+
+/** An id of another form is simply not known. */
+const asDecision = (id: string): DecisionId => (isId("dec", id) ? id : "dec_");

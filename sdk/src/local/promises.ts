@@ -1,0 +1,40 @@
+/** Whether a result comes later. */
+export const isThenable = (value: unknown): value is PromiseLike<unknown> =>
+  (typeof value === "object" || typeof value === "function") && value !== null && typeof Reflect.get(value, "then") === "function";
+
+/**
+ * What comes of a promise once it is known, as a promise of the same kind: `kept` may exchange the value for one of its own type, `failed` is told of a
+ * rejection, which passes unchanged. A promise with members of its own (a client's that can give the raw response) keeps them, and is not begun
+ * before somebody waits for it if it is one that begins then.
+ */
+export function following<Result>(
+  promise: PromiseLike<Result>,
+  kept: (value: Result) => Result,
+  failed: (error: unknown) => void,
+): PromiseLike<Result> {
+  const rethrown = (error: unknown): never => {
+    failed(error);
+    throw error;
+  };
+  if (Object.getPrototypeOf(promise) === Promise.prototype && Object.keys(promise).length === 0) return promise.then(kept, rethrown);
+  let followed: Promise<Result> | null = null;
+  // Once, whoever waits how often.
+  const follow = (): Promise<Result> => {
+    followed ??= Promise.resolve(promise.then(kept, rethrown));
+    return followed;
+  };
+  const ours: { readonly [member: PropertyKey]: unknown } = {
+    // biome-ignore lint/suspicious/noThenProperty: it stands for the promise that it follows.
+    then: (...args: Parameters<Promise<Result>["then"]>) => follow().then(...args),
+    catch: (...args: Parameters<Promise<Result>["catch"]>) => follow().catch(...args),
+    finally: (...args: Parameters<Promise<Result>["finally"]>) => follow().finally(...args),
+  };
+  return new Proxy(promise, {
+    get(target, member) {
+      if (Object.hasOwn(ours, member)) return ours[member];
+      const value: unknown = Reflect.get(target, member, target);
+      // Its methods look at members that only itself has.
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+}

@@ -1,0 +1,142 @@
+import { type DecisionId, isId } from "../../../src/core/ids.ts";
+import type { AgentSentinelError } from "../errors.ts";
+import type { ActionRequest, CommitReport, DecisionAnswer, PolicyRef, Settlement } from "../surface.ts";
+import { decisionAnswer, settlementOf } from "./answer.ts";
+import { answered } from "./answered.ts";
+import { costsOf } from "./costs.ts";
+import { Desk } from "./desk.ts";
+import { Generations } from "./generations.ts";
+import { guard } from "./guard.ts";
+import type { Ledger } from "./ledger/ledger.ts";
+import { following, isThenable } from "./promises.ts";
+import type { Told } from "./records.ts";
+import { readReport, readRequest } from "./request.ts";
+import type { AnyFunction, CostSnapshot, LocalGuardOptions, LocalRun, LocalSentinel, LocalSentinelOptions } from "./types.ts";
+
+/**
+ * An agent's authority in this process: it decides at once, by the gateway's own code and in memory, and writes down what it decided. For tests,
+ * scripts and work without a network. Each one has a session of its own; nothing of it is shared with another.
+ *
+ * Without a `policy` everything is denied (`policy_missing`). What a policy holds for a person is held, and nobody can approve it here.
+ */
+export const createLocalSentinel = (options: LocalSentinelOptions = {}): LocalSentinel => new Sentinel(new Desk(options));
+
+/** So many decisions that were asked for without a guard are remembered, at least, for the line that says how they ended. */
+const LEAST_OPEN = 2_048;
+
+class Sentinel implements LocalSentinel {
+  readonly session: string;
+  readonly agent: string;
+  readonly #desk: Desk;
+  readonly #open = new Generations<DecisionId, Told>(LEAST_OPEN);
+
+  constructor(desk: Desk) {
+    this.#desk = desk;
+    this.session = desk.authority.book.session;
+    this.agent = desk.authority.book.agent;
+  }
+
+  get policy(): PolicyRef | null {
+    return this.#desk.authority.policy?.ref ?? null;
+  }
+
+  get currentRun(): LocalRun {
+    return this.#desk.frame().scope.run;
+  }
+
+  get ledger(): Ledger | null {
+    return this.#desk.ledger;
+  }
+
+  get stopped(): AgentSentinelError | null {
+    return this.#desk.stopped;
+  }
+
+  use(policy: string | object | null): PolicyRef | null {
+    this.#desk.use(policy, "use the policy");
+    return this.policy;
+  }
+
+  decide(request: ActionRequest): DecisionAnswer {
+    const desk = this.#desk;
+    const { scope, parents } = desk.frame();
+    const read = readRequest({ ...request, run: request.run ?? scope.run.id }, request.id ?? desk.newDecisionId(), parents);
+    const known = this.#open.get(read.id);
+    const told = desk.decide(read, (decision) => ({
+      tags: read.tags,
+      agent: this.agent,
+      inputs: desk.recorder.inputs(request.inputs ?? null),
+      parents: read.parents,
+      estimateMicroUsd: read.estimateMicroUsd,
+      decision,
+    }));
+    desk.errorOf(told.decision);
+    if (known === undefined && told.decision.verdict === "allow") this.#open.set(told.decision.id, told);
+    return decisionAnswer(told.decision);
+  }
+
+  commit(decisionId: string, report: CommitReport): Settlement {
+    const { authority, records, recorder } = this.#desk;
+    const id = asDecision(decisionId);
+    const read = readReport(report);
+    const { settlement, replayed } = answered(`commit ${decisionId}`, authority.commit(id, read, JSON.stringify(report)));
+    const told = this.#forget(id);
+    if (told !== undefined && !replayed) {
+      const outputs = report.outputs === undefined && report.error !== undefined ? report.error : (report.outputs ?? null);
+      records?.ended(told, report.outcome, settlement.postedMicroUsd, report.durationMs ?? 0, recorder.outputs(outputs));
+    }
+    return settlementOf(settlement);
+  }
+
+  release(decisionId: string, { reason }: { readonly reason?: string | undefined } = {}): Settlement {
+    const { authority } = this.#desk;
+    const id = asDecision(decisionId);
+    const { settlement } = answered(`release ${decisionId}`, authority.release(id, reason ?? null));
+    // It did not run: the decision's own line has said all there is to say, and nothing was spent.
+    this.#forget(id);
+    return settlementOf(settlement);
+  }
+
+  guard<This, Args extends unknown[], Result>(
+    options: LocalGuardOptions<Args, Result>,
+    fn: (this: This, ...args: never) => Result,
+  ): (this: This, ...args: Args) => Result;
+  guard<Guarded extends AnyFunction>(options: LocalGuardOptions<Parameters<Guarded>, ReturnType<Guarded>>, fn: Guarded): Guarded;
+  guard(options: LocalGuardOptions<readonly unknown[], unknown>, fn: AnyFunction): AnyFunction {
+    return guard(() => this.#desk, options, fn);
+  }
+
+  startRun(): LocalRun {
+    return this.#desk.openRun(this.#desk.frame().scope);
+  }
+
+  run<Result>(act: (run: LocalRun) => Result): Result {
+    const run = this.#desk.openRun(null);
+    let result: Result;
+    try {
+      result = this.#desk.within(run, act, run);
+    } catch (error) {
+      run.close();
+      throw error;
+    }
+    const closed = <T>(value: T): T => {
+      run.close();
+      return value;
+    };
+    // What follows a promise is a promise of the same kind: see `following`.
+    return isThenable(result) ? (following(result as PromiseLike<unknown>, closed, closed) as Result) : closed(result);
+  }
+
+  costs(): CostSnapshot {
+    return costsOf(this.#desk.authority, this.#desk.frame().scope.run.id);
+  }
+
+  #forget(id: DecisionId): Told | undefined {
+    const told = this.#open.get(id);
+    this.#open.delete(id);
+    return told;
+  }
+}
+
+/** An id of another form is simply not known. */
+const asDecision = (id: string): DecisionId => (isId("dec", id) ? id : "dec_");

@@ -1,0 +1,308 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Fetch, UsdInput } from "../../sdk/src/index.ts";
+import { createHybridSentinel, createMemoryStore, type HybridOptions, type LedgerStore } from "../../sdk/src/local.ts";
+import { makeSigningKeys } from "../../src/local/keys.ts";
+import { ask, CAN_SEE_PROCESSES, clear, nothingLeft, npmStart, type Ready, ready, type Started } from "../local/gateway.ts";
+
+/** What befalls what is sent: it arrives; it does not; it does, and the answer gets lost. */
+type Fate = "arrives" | "is lost" | "is answered, and the answer is lost";
+
+/** A way to the gateway that can be cut, and counts what is sent. */
+function line() {
+  const way = { fate: "arrives" as Fate, decisions: 0, policies: [] as number[] };
+  const send: Fetch = async (url, init) => {
+    if (url.endsWith("/decisions")) way.decisions++;
+    if (way.fate === "is lost") throw new TypeError("no route to host");
+    const response = await fetch(url, init);
+    if (url.includes("/policies/effective")) way.policies.push(response.status);
+    if (way.fate === "arrives") return response;
+    await response.text();
+    throw new TypeError("connection reset");
+  };
+  return { way, send };
+}
+
+const POLICY = "version: 1\nname: mine\nbudgets: { session: 1, actions: { pay: 0.5 } }\ndenied_actions: [drop]\napprovals: { actions: [wire] }\n";
+
+describe.skipIf(!CAN_SEE_PROCESSES)("a hybrid sentinel on a real gateway", { timeout: 60_000 }, () => {
+  const home = mkdtempSync(path.join(tmpdir(), "agentsentinel-hybrid-"));
+  let started: Started;
+  let gateway: Ready;
+  let clock = Date.now();
+
+  beforeAll(async () => {
+    started = npmStart(["--port", "0", "--persist-to", path.join(home, "state")], {
+      ROOT_KEY: "a-root-key-for-these-tests",
+      SIGNING_KEYS: makeSigningKeys(),
+    });
+    gateway = await ready(started);
+  }, 120_000);
+  afterAll(async () => {
+    clear(started);
+    await nothingLeft(started);
+    rmSync(home, { recursive: true, force: true });
+  });
+
+  const root = (method: string, route: string, body?: object | string) => ask(gateway.url, "a-root-key-for-these-tests", method, route, body);
+  let tenants = 0;
+
+  /** A tenant with a policy, and an agent's hybrid session in it. */
+  async function opened(policy: string | null = POLICY, options: Partial<HybridOptions> = {}) {
+    const tenant = `hybrid-${++tenants}`;
+    expect((await root("POST", "/v1/tenants", { id: tenant })).status).toBe(201);
+    const token = async (subject: string, kind: string, scopes: string[]): Promise<string> =>
+      (await root("POST", "/v1/tokens", { tenant, subject, kind, scopes })).body.token;
+    const operator = await token("ops", "human", ["policies:read", "policies:write", "ledger:read"]);
+    const publish = async (text: string) => {
+      const { status, body } = await ask(gateway.url, operator, "PUT", "/v1/policies/mine", text);
+      expect([200, 201], JSON.stringify(body)).toContain(status);
+    };
+    if (policy !== null) await publish(policy);
+    const { way, send } = line();
+    const ledger: LedgerStore = options.ledger ?? createMemoryStore();
+    const told: unknown[] = [];
+    const sentinel = createHybridSentinel({
+      url: gateway.url,
+      token: await token("bot", "agent", ["sessions:write", "decisions:write", "policies:read"]),
+      fetch: send,
+      retries: 0,
+      now: () => clock,
+      ledger,
+      onUnguarded: (event) => told.push(event.action),
+      ...options,
+    });
+    const hybrid = await sentinel.openSession();
+    const ran: string[] = [];
+    const guarded = (action: string, costUsd: UsdInput = 0, onUnavailable: "deny" | "allow" = "deny") =>
+      hybrid.guard({ action, costUsd, onUnavailable }, (what: string) => {
+        ran.push(what);
+        return `did ${what}`;
+      });
+    const balance = async (scope: string) => (await hybrid.session.read()).budgets.find((budget) => budget.scope === scope);
+    return { hybrid, way, ledger, ran, told, guarded, publish, balance, operator, tenant };
+  }
+
+  const lines = (ledger: LedgerStore) =>
+    ledger.after(0, 100).map(({ kind, action, outcome, cost_usd, reason, unguarded }) => ({ kind, action, outcome, cost_usd, reason, unguarded }));
+
+  it("asks the gateway, whose record has what was allowed, and needs none here", async () => {
+    const { guarded, way, ran, ledger, balance } = await opened();
+    expect(await guarded("pay", "0.2")("one")).toBe("did one");
+    expect([way.decisions, ran, lines(ledger)]).toEqual([1, ["one"], []]);
+    expect((await balance("session"))?.postedUsd).toBe("0.2");
+  });
+
+  it("asks nobody about what is certain to be denied, and has it on record", async () => {
+    const { guarded, way, ran, ledger } = await opened();
+    await expect(guarded("drop")("x")).rejects.toMatchObject({ name: "PolicyViolationError", code: "action_denied" });
+    expect(await guarded("pay", "0.4")("one")).toBe("did one");
+    await expect(guarded("pay", "0.2")("two")).rejects.toMatchObject({ name: "BudgetExceededError", code: "action_budget_exceeded" });
+    expect([way.decisions, ran]).toEqual([1, ["one"]]);
+    expect(lines(ledger)).toEqual([
+      { kind: "decision", action: "drop", outcome: "denied", cost_usd: 0, reason: "action_denied" },
+      { kind: "decision", action: "pay", outcome: "denied", cost_usd: 0, reason: "action_budget_exceeded" },
+    ]);
+  });
+
+  it("takes the gateway's no for an answer, gives back what it had reserved, and learns the policy that it was given under", async () => {
+    const { hybrid, guarded, publish, ran, way } = await opened();
+    await publish(`${POLICY}allowed_actions: [read]\n`);
+    clock += 2_000;
+    await expect(guarded("pay", "0.5")("one")).rejects.toMatchObject({ name: "PolicyViolationError", code: "action_not_allowed" });
+    await expect.poll(() => hybrid.policy?.version).toBe(2);
+    await publish(POLICY.replace("drop", "dropped"));
+    clock += 31_000;
+    // The policy here still forbids it, and is older than it may get: it is asked for before anything is denied by it.
+    expect(await guarded("drop")("two")).toBe("did two");
+    expect(await guarded("pay", "0.5")("three")).toBe("did three");
+    expect(ran).toEqual(["two", "three"]);
+    expect(way.policies.filter((status) => status === 200)).toHaveLength(3);
+    clock += 31_000;
+    await guarded("drop")("four");
+    await expect.poll(() => way.policies.at(-1)).toBe(304);
+  });
+
+  it("a floor is only ever tightened: what it denies or holds does not run, whatever the gateway allows", async () => {
+    const floor =
+      "version: 1\nbudgets: { session: 0.3 }\nrules:\n  - { id: no-mail, effect: forbid, actions: [mail] }\napprovals: { actions: [fax] }\n";
+    const { guarded, way, ran } = await opened(POLICY, { floor });
+    await expect(guarded("mail")("x")).rejects.toMatchObject({ code: "rule_forbids" });
+    await expect(guarded("fax")("x")).rejects.toMatchObject({ name: "ApprovalRequiredError" });
+    expect(way.decisions).toBe(0);
+    expect(await guarded("pay", "0.2")("one")).toBe("did one");
+    await expect(guarded("pay", "0.2")("two")).rejects.toMatchObject({ code: "session_budget_exceeded" });
+    await expect(guarded("drop")("x")).rejects.toMatchObject({ code: "action_denied" });
+    expect(ran).toEqual(["one"]);
+    expect(() => createHybridSentinel({ url: gateway.url, token: "t", floor: "budgets: {" })).toThrow(/policy_invalid|not valid|cannot/i);
+  });
+
+  it("asks the gateway about what only a person may allow, here and now", async () => {
+    const { guarded, way, ran, ledger } = await opened();
+    await expect(guarded("wire")("x")).rejects.toMatchObject({ name: "ApprovalRequiredError", approvalId: expect.stringMatching(/^apr_/) });
+    expect([way.decisions, ran, lines(ledger)]).toEqual([1, [], []]);
+  });
+
+  describe("without a gateway", () => {
+    it("runs nothing, unless it was written down that it may", async () => {
+      const { guarded, way, ran, ledger } = await opened();
+      way.fate = "is lost";
+      await expect(guarded("pay", "0.1")("one")).rejects.toMatchObject({ name: "GatewayUnavailableError" });
+      expect([ran, lines(ledger)]).toEqual([[], []]);
+      // Nothing was kept for it: all of the budget is there.
+      way.fate = "arrives";
+      expect(await guarded("pay", "0.5")("two")).toBe("did two");
+    });
+
+    it("what may run runs within what is known here, and is on record as that", async () => {
+      const { guarded, way, ran, told, ledger, hybrid } = await opened();
+      expect(await guarded("pay", "0.1")("before")).toBe("did before");
+      way.fate = "is lost";
+      const pay = guarded("pay", "0.2", "allow");
+      expect([await pay("one"), await pay("two")]).toEqual(["did one", "did two"]);
+      await expect(pay("three")).rejects.toMatchObject({ name: "BudgetExceededError" });
+      await expect(guarded("drop", 0, "allow")("x")).rejects.toMatchObject({ code: "action_denied" });
+      await expect(guarded("wire", 0, "allow")("x")).rejects.toMatchObject({ name: "ApprovalRequiredError" });
+      expect([ran, told]).toEqual([
+        ["before", "one", "two"],
+        ["pay", "pay"],
+      ]);
+      const ranHere = { action: "pay", reason: "permitted", unguarded: true };
+      expect(lines(ledger)).toEqual([
+        { kind: "decision", outcome: "allowed", cost_usd: 0, ...ranHere },
+        { kind: "outcome", outcome: "success", cost_usd: 0.2, ...ranHere },
+        { kind: "decision", outcome: "allowed", cost_usd: 0, ...ranHere },
+        { kind: "outcome", outcome: "success", cost_usd: 0.2, ...ranHere },
+        { kind: "decision", action: "pay", outcome: "denied", cost_usd: 0, reason: "action_budget_exceeded" },
+        { kind: "decision", action: "drop", outcome: "denied", cost_usd: 0, reason: "action_denied" },
+        { kind: "decision", action: "wire", outcome: "held", cost_usd: 0, reason: "approval_required" },
+      ]);
+      expect(ledger.after(0, 1)[0]).toMatchObject({
+        session_id: hybrid.session.id,
+        run_id: hybrid.session.run,
+        policy: { name: "mine", version: 1 },
+      });
+    });
+
+    it("what the gateway had allowed before its answer got lost is on record under the same id", async () => {
+      const { guarded, way, ledger, hybrid } = await opened();
+      way.fate = "is answered, and the answer is lost";
+      expect(await guarded("pay", "0.2", "allow")("one")).toBe("did one");
+      way.fate = "arrives";
+      const id = ledger.after(0, 1)[0]?.decision_id ?? "";
+      expect(await hybrid.session.readDecision(id)).toMatchObject({ verdict: "allow", state: "pending", action: "pay" });
+    });
+
+    it("an error of the function is its own, and its estimate is charged", async () => {
+      const { hybrid, way, ledger } = await opened();
+      way.fate = "is lost";
+      const broken = new RangeError("mine");
+      const fail = hybrid.guard({ action: "pay", costUsd: "0.1", onUnavailable: "allow" }, (): string => {
+        throw broken;
+      });
+      await expect(fail()).rejects.toBe(broken);
+      expect(lines(ledger).map(({ outcome, cost_usd }) => [outcome, cost_usd])).toEqual([
+        ["allowed", 0],
+        ["error", 0.1],
+      ]);
+    });
+
+    it("a stream is charged when it has been read", async () => {
+      const { hybrid, way, ledger } = await opened();
+      way.fate = "is lost";
+      const count = hybrid.guard({ action: "pay", costUsd: "0.3", actualUsd: () => "0.1", onUnavailable: "allow" }, async function* (to: number) {
+        for (let n = 0; n < to; n++) yield n;
+      });
+      const read: number[] = [];
+      for await (const n of await count(3)) read.push(n);
+      expect(read).toEqual([0, 1, 2]);
+      expect(lines(ledger).map(({ outcome, cost_usd }) => [outcome, cost_usd])).toEqual([
+        ["allowed", 0],
+        ["success", 0.1],
+      ]);
+    });
+
+    it("nothing runs that cannot be put on record", async () => {
+      const full: LedgerStore = {
+        append() {
+          throw new Error("no space left");
+        },
+        after: () => [],
+        onAppend: () => () => undefined,
+        flush: async () => undefined,
+        close: () => undefined,
+      };
+      const { guarded, way, ran } = await opened(POLICY, { ledger: full });
+      way.fate = "is lost";
+      await expect(guarded("pay", "0.1", "allow")("one")).rejects.toThrow(/not on record does not run/);
+      expect(ran).toEqual([]);
+      // What the gateway allows is on the gateway's record.
+      way.fate = "arrives";
+      expect(await guarded("pay", "0.5")("two")).toBe("did two");
+    });
+
+    it("a gateway that said it has no policy left nothing that may run", async () => {
+      const { hybrid, guarded, way } = await opened(null);
+      expect(hybrid.policy).toBeNull();
+      way.fate = "is lost";
+      await expect(guarded("pay", 0, "allow")("one")).rejects.toMatchObject({ code: "policy_missing" });
+    });
+
+    it("what cannot be read as a policy changes nothing", async () => {
+      const faults: unknown[] = [];
+      const { way, send } = line();
+      let answer: string | null = null;
+      const { hybrid, guarded } = await opened(POLICY, {
+        fetch: async (url, init) => (answer !== null && url.includes("/policies/effective") ? new Response(answer) : send(url, init)),
+        onPolicyFault: (error) => faults.push(error),
+      });
+      const bad = [
+        "",
+        "{}",
+        "[]",
+        "null",
+        '{"policy":null,"document":{}}',
+        '{"policy":{"name":"x","version":1,"digest":"y"},"document":{}}',
+        "{".repeat(10_000),
+      ];
+      const good = { name: "x", version: 1, digest: "sha-256:0" };
+      bad.push(
+        JSON.stringify({ policy: good, document: null }),
+        JSON.stringify({ policy: good, document: { version: 1, budgets: { session: -1 } } }),
+      );
+      for (answer of bad) await expect(hybrid.refresh(), answer).rejects.toMatchObject({ name: "GatewayRefusedError" });
+      expect([faults.length, hybrid.policy?.name]).toEqual([bad.length, "mine"]);
+      way.fate = "is lost";
+      await expect(guarded("drop", 0, "allow")("x")).rejects.toMatchObject({ code: "action_denied" });
+    });
+  });
+
+  it("the tenant's and the agent's policy count together here too", async () => {
+    const { hybrid, guarded, way, operator } = await opened();
+    const own = "version: 1\nallowed_actions: [pay, read, 'drop*']\nbudgets: { run: 0.4 }\n";
+    expect((await ask(gateway.url, operator, "PUT", "/v1/policies/own?scope=agent&target=bot", own)).status).toBe(201);
+    expect(await hybrid.refresh()).toBe(true);
+    await expect(guarded("send")("x")).rejects.toMatchObject({ code: "action_not_allowed" });
+    await expect(guarded("drop")("x")).rejects.toMatchObject({ code: "action_denied" });
+    await expect(guarded("pay", "0.45")("x")).rejects.toMatchObject({ code: "run_budget_exceeded" });
+    expect(way.decisions).toBe(0);
+  });
+
+  it("a call's cost, its run, its lineage and its signal are the gateway's and this process's alike", async () => {
+    const { hybrid, guarded, balance, tenant, operator } = await opened();
+    await hybrid.session.startRun();
+    const inner = guarded("pay", "0.1");
+    const outer = hybrid.guard({ action: "read", costUsd: "0.2", actualUsd: () => "0.05", context: true }, async ({ signal }, what: string) => {
+      expect(signal.aborted).toBe(false);
+      return inner(what);
+    });
+    expect([outer.length, await outer("one")]).toEqual([1, "did one"]);
+    expect((await balance("session"))?.postedUsd).toBe("0.15");
+    const read = async () => (await ask(gateway.url, operator, "GET", "/v1/ledger?kind=decision")).body.items;
+    const entries = await expect.poll(read, { timeout: 20_000 }).toHaveLength(2).then(read);
+    const of = (action: string) => entries.find((entry: { action: string }) => entry.action === action);
+    expect(of("pay")).toMatchObject({ parents: [of("read").decision_id], run_id: hybrid.session.run, tenant_id: tenant });
+  });
+});
