@@ -33,8 +33,8 @@ export interface CommandLine {
 export interface Command {
   readonly help: string;
   readonly options: { readonly [name: string]: Option };
-  /** Whether all is good: the exit code is 0, else 1. */
-  readonly run: (line: CommandLine, directory: string, terminal: Terminal) => boolean | Promise<boolean>;
+  /** Whether all is good: the exit code is 0, else 1. A number is the exit code itself, where there is more to tell than that. */
+  readonly run: (line: CommandLine, directory: string, terminal: Terminal) => boolean | Promise<boolean | number>;
 }
 
 /** Reads what follows a sub-command. An option that is not known, or has no value where it needs one, is a {@link Usage} mistake. */

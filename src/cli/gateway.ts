@@ -6,52 +6,109 @@ import { plain } from "./terminal.ts";
 /** What a command that asks a gateway takes beside its own options. */
 export const gatewayOptions = { url: { type: "string" }, token: { type: "string" } } as const satisfies Command["options"];
 
-/** One request to the gateway that was named, and its answer. Anything but a success is a {@link Stop}. */
-export type AskGateway = (method: "GET" | "POST", path: string, body?: object) => Promise<{ readonly [member: string]: unknown }>;
+/**
+ * One request to the gateway that was named, and its answer. Anything but a success is a {@link Stop}. `again`: it was asked before, or may be, with
+ * this as its `Idempotency-Key`, and is given up after so long.
+ */
+export type AskGateway = (
+  method: "GET" | "POST",
+  path: string,
+  body?: object,
+  again?: { readonly key: string; readonly patienceMs: number },
+) => Promise<{ readonly [member: string]: unknown }>;
 
 export interface Gateway {
   readonly url: string;
+  readonly token: string;
   readonly ask: AskGateway;
+  /** What its clock showed when it last answered, less what ours shows; `0` where it does not tell. */
+  readonly aheadMs: () => number;
 }
+
+/** Nobody knows whether the gateway did it. */
+export class NoAnswer extends Stop {}
+
+/** Where a gateway is expected when nobody says. */
+export const DEFAULT_URL = "http://127.0.0.1:8787";
 
 /** The gateway that the options or the environment name. `command`: who asks, for what is said when no token is given. */
 export function gatewayOf(line: CommandLine, command: string, about: string): Gateway {
-  const url = urlOf(line.text("url") ?? process.env.AGENTSENTINEL_URL ?? "http://127.0.0.1:8787", about);
+  const url = urlOf(line.text("url") ?? process.env.AGENTSENTINEL_URL ?? DEFAULT_URL, about);
   const token = line.text("token") ?? process.env.AGENTSENTINEL_TOKEN;
   if (token === undefined || token === "") throw new Usage(`${command} wants a token: --token, or AGENTSENTINEL_TOKEN in the environment`, about);
-  return { url, ask: (method, path, body) => ask(url, token, method, path, body) };
+  // What `fetch` says of a bad header would quote it.
+  if (!/^[\x21-\x7e]+$/.test(token))
+    throw new Usage("the token has blanks, line ends or other odd characters in it; copy it again, as one word", about);
+  let aheadMs = 0;
+  return {
+    url,
+    token,
+    aheadMs: () => aheadMs,
+    async ask(method, path, body, again) {
+      const { response, text } = await exchange(url, token, method, path, body, again);
+      aheadMs = (clockOf(response) ?? Date.now()) - Date.now();
+      return answerOf(url, response, text);
+    },
+  };
 }
 
-function urlOf(text: string, about: string): string {
+/** What a server's clock showed when it answered, cut to whole seconds; `null` where it does not tell. */
+export function clockOf({ headers }: Response): number | null {
+  const at = Date.parse(headers.get("date") ?? "");
+  return Number.isNaN(at) ? null : at;
+}
+
+export function urlOf(text: string, about: string): string {
   const url = URL.parse(text);
   if (url === null || (url.protocol !== "http:" && url.protocol !== "https:"))
     throw new Usage(`--url is an http(s) address, found ${JSON.stringify(text)}`, about);
   return text.replace(/\/+$/, "");
 }
 
-async function ask(url: string, token: string, method: string, path: string, body: object | undefined): ReturnType<AskGateway> {
-  let response: Response;
-  let text: string;
+async function exchange(
+  url: string,
+  token: string,
+  method: string,
+  path: string,
+  body: object | undefined,
+  again: { readonly key: string; readonly patienceMs: number } | undefined,
+): Promise<{ readonly response: Response; readonly text: string }> {
   try {
-    response = await fetch(`${url}${path}`, {
+    const response = await fetch(`${url}${path}`, {
       method,
-      headers: { authorization: `Bearer ${token}`, ...(body !== undefined && { "content-type": "application/json" }) },
+      headers: {
+        authorization: `Bearer ${token}`,
+        ...(body !== undefined && { "content-type": "application/json" }),
+        ...(again !== undefined && { "idempotency-key": again.key }),
+      },
       body: body === undefined ? null : JSON.stringify(body),
       redirect: "error",
+      signal: again === undefined ? null : AbortSignal.timeout(again.patienceMs),
     });
-    text = await response.text();
+    return { response, text: await response.text() };
   } catch (fault) {
-    const cause = fault instanceof Error && fault.cause instanceof Error ? fault.cause : fault;
-    throw new Stop(`no answer from ${url}: ${plain(whyNot(cause))}`);
+    throw new NoAnswer(`no answer from ${url}: ${plain(whyNoAnswer(fault))}`);
   }
+}
+
+/** Why a request came to nothing: `fetch` keeps the reason one deeper. */
+export const whyNoAnswer = (fault: unknown): string => whyNot(fault instanceof Error && fault.cause instanceof Error ? fault.cause : fault);
+
+function answerOf(url: string, { ok, status }: Response, text: string): { readonly [member: string]: unknown } {
   const answer = parsed(text);
-  if (response.ok && isMapping(answer)) return answer;
+  if (ok && isMapping(answer)) return answer;
   if (isMapping(answer) && "detail" in answer) {
     const { code, detail, issues = [] } = answer as unknown as Problem; // RFC 9457, as everything that the gateway refuses with
-    const told = issues.map(({ pointer, message }) => `\n  ${plain(`${pointer} ${message}`)}`).join("");
-    throw new Stop(`the gateway refuses (${response.status} ${plain(String(code))}): ${plain(String(detail))}${told}`);
+    const told = issues
+      .map(
+        ({ pointer, message }) => `
+  ${plain(`${pointer} ${message}`)}`,
+      )
+      .join("");
+    const sentence = `the gateway refuses (${status} ${plain(String(code))}): ${plain(String(detail))}${told}`;
+    throw status === 503 ? new NoAnswer(sentence) : new Stop(sentence);
   }
-  throw noGateway(url, `${response.status}`, text);
+  throw noGateway(url, `${status}`, text);
 }
 
 /** What answered is something else. */
@@ -66,5 +123,5 @@ function parsed(text: string): unknown {
   }
 }
 
-const isMapping = (value: unknown): value is { readonly [member: string]: unknown } =>
+export const isMapping = (value: unknown): value is { readonly [member: string]: unknown } =>
   typeof value === "object" && value !== null && !Array.isArray(value);

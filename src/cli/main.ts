@@ -35,26 +35,39 @@ const ROOMS: { readonly [name: string]: Room } = {
   },
 };
 
-const linesOf = ({ commands }: Room): string =>
+/** What needs no second word. */
+const COMMANDS: Room["commands"] = {
+  init: { does: "write a policy to begin with, every part of it explained", load: () => import("./init.ts") },
+  doctor: { does: "find what is set up wrong here, and how to put it right", load: () => import("./doctor.ts") },
+  tail: { does: "show what is decided, as it happens", load: () => import("./tail.ts") },
+  costs: { does: "add up what was spent", load: () => import("./costs.ts") },
+  verify: { does: "check that nothing of a ledger was changed or left out", load: () => import("./verify.ts") },
+  kill: { does: "stop an agent, a session, a run, an action or everything", load: async () => (await import("./intervene.ts")).kill },
+  pause: { does: "the same for a while, ending nothing", load: async () => (await import("./intervene.ts")).pause },
+  resume: { does: "let go on what was paused", load: async () => (await import("./intervene.ts")).resume },
+  revive: { does: "let go on what was killed", load: async () => (await import("./intervene.ts")).revive },
+};
+
+const linesOf = (commands: Room["commands"]): string =>
   Object.entries(commands)
     .map(([name, { does }]) => `  ${name.padEnd(10)} ${does}`)
     .join("\n");
 
 const AFTER = `Every command takes --help and --json. Colour is for terminals only, and NO_COLOR takes it away.
 
-Exit code: 0 good, 1 not, 2 for a mistake in the command.`;
+Exit code: 0 good, 1 not, 2 for a mistake in the command; where a command has others, its --help says so.`;
 
-const HELP = `Usage: ${Object.keys(ROOMS)
-  .map((name) => `agentsentinel ${name} <command> ...`)
-  .join("\n       ")}
+const HELP = `Usage: ${[...Object.keys(ROOMS), null].map((name) => `agentsentinel ${name === null ? "" : `${name} `}<command> ...`).join("\n       ")}
+
+${linesOf(COMMANDS)}
 
 ${Object.entries(ROOMS)
-  .map(([name, room]) => `${name}: ${room.does}\n${linesOf(room)}`)
+  .map(([name, { does, commands }]) => `${name}: ${does}\n${linesOf(commands)}`)
   .join("\n\n")}
 
 ${AFTER}`;
 
-const helpOf = (name: string, room: Room): string => `Usage: agentsentinel ${name} <command> ...\n\n${linesOf(room)}\n\n${AFTER}`;
+const helpOf = (name: string, room: Room): string => `Usage: agentsentinel ${name} <command> ...\n\n${linesOf(room.commands)}\n\n${AFTER}`;
 
 const isHelp = (word: string | undefined): boolean => word === undefined || word === "help" || word === "--help" || word === "-h";
 const of = <T>(table: { readonly [name: string]: T }, name: string): T | undefined => (Object.hasOwn(table, name) ? table[name] : undefined);
@@ -63,11 +76,13 @@ const of = <T>(table: { readonly [name: string]: T }, name: string): T | undefin
 function commandOf(args: readonly string[]): { readonly command: Known; readonly rest: readonly string[] } | { readonly help: string } {
   const [first = "", name = "", ...rest] = args;
   if (isHelp(args[0])) return { help: HELP };
+  const alone = of(COMMANDS, first);
+  if (alone !== undefined) return { command: alone, rest: args.slice(1) };
   const room = of(ROOMS, first);
   if (room === undefined) {
     const [found] = Object.entries(ROOMS).find(([, { commands }]) => Object.hasOwn(commands, first)) ?? [];
     throw new Usage(
-      `there is no command ${first}${found === undefined ? didYouMean(first, Object.keys(ROOMS)) : `; did you mean "${found} ${first}"?`}`,
+      `there is no command ${first}${found === undefined ? didYouMean(first, [...Object.keys(ROOMS), ...Object.keys(COMMANDS)]) : `; did you mean "${found} ${first}"?`}`,
     );
   }
   if (isHelp(args[1])) return { help: helpOf(first, room) };
@@ -76,7 +91,10 @@ function commandOf(args: readonly string[]): { readonly command: Known; readonly
   return { command, rest };
 }
 
-/** Runs what a command line asks for. `directory` is where it was typed. The exit code: 0 good, 1 not, 2 for a mistake in the command. */
+/**
+ * Runs what a command line asks for. `directory` is where it was typed. The exit code: 0 good, 1 not, 2 for a mistake in the command, and what else
+ * the command's own help says.
+ */
 export async function main(args: readonly string[], directory: string, terminal: Terminal): Promise<number> {
   let help = HELP;
   try {
@@ -92,7 +110,8 @@ export async function main(args: readonly string[], directory: string, terminal:
       terminal.out(`${help}\n`);
       return 0;
     }
-    return (await command.run(line, directory, terminal)) ? 0 : 1;
+    const ended = await command.run(line, directory, terminal);
+    return typeof ended === "number" ? ended : ended ? 0 : 1;
   } catch (fault) {
     terminal.progress("");
     if (fault instanceof Usage) {

@@ -1,9 +1,9 @@
 import type { Simulation, SimulationChanges, SimulationRule, SimulationSum } from "../../sdk/src/wire.ts";
 import { addUsd, formatUsd, type MicroUsd, parseUsd, ZERO_USD } from "../core/money.ts";
-import { formatInstant, parseInstant } from "../core/time.ts";
 import { type Command, type CommandLine, Usage } from "./command_line.ts";
 import { readSource } from "./files.ts";
 import { type Gateway, gatewayOf, gatewayOptions, noGateway } from "./gateway.ts";
+import { instantOf } from "./period.ts";
 import { readPolicyFile } from "./policy_file.ts";
 import { count, pad, plain, type Terminal, wrapped } from "./terminal.ts";
 
@@ -39,8 +39,8 @@ Exit code: 0 when it was simulated, 1 when it could not be, 2 for a mistake in t
 export async function run(line: CommandLine, directory: string, terminal: Terminal): Promise<boolean> {
   const [file, ...others] = line.positionals;
   if (file === undefined || others.length > 0) throw new Usage("policy simulate wants one FILE", "simulate");
-  const from = instantOf("from", line.text("from"));
-  const to = instantOf("to", line.text("to"));
+  const from = instantOf("from", line.text("from"), "simulate");
+  const to = instantOf("to", line.text("to"), "simulate");
   if (from === undefined && !line.has("session")) throw new Usage("policy simulate wants --from, or --session", "simulate");
   const gateway = gatewayOf(line, "policy simulate", "simulate");
   const source = readSource(file, directory);
@@ -75,20 +75,6 @@ const optional = (name: "agent" | "session" | "replaces", line: CommandLine): { 
   const value = line.text(name);
   return value === undefined ? {} : { [name]: value };
 };
-
-const UNITS: { readonly [unit: string]: number } = { m: 60_000, h: 3_600_000, d: 86_400_000 };
-
-function instantOf(flag: string, text: string | undefined): string | undefined {
-  if (text === undefined) return undefined;
-  const ago = /^(\d{1,6})([mhd])$/.exec(text);
-  const at = ago === null ? parseInstant(text) : Date.now() - Number(ago[1]) * (UNITS[ago[2] ?? ""] ?? 0);
-  if (at === null)
-    throw new Usage(
-      `--${flag} is an RFC 3339 date-time like 2026-11-01T00:00:00Z, or how long ago like 30d, found ${JSON.stringify(text)}`,
-      "simulate",
-    );
-  return formatInstant(at);
-}
 
 async function ask({ url, ask }: Gateway, question: object): Promise<Simulation> {
   const answer = await ask("POST", "/v1/policies/simulate", question);

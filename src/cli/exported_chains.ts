@@ -1,0 +1,116 @@
+import { CHAIN_START } from "../core/entry.ts";
+import { canonicalJson } from "../core/json.ts";
+import { isMapping } from "./gateway.ts";
+import { sha256 } from "./policy_file.ts";
+
+/** Where a chain stands. */
+export interface Head {
+  readonly seq: number;
+  readonly hash: string;
+}
+
+/**
+ * Follows the chains of a gateway's export, entry by entry as it comes: every session has one, and the tenant one of its own. Keeps nothing but where
+ * each chain stands.
+ */
+export class ExportedChains {
+  readonly #heads = new Map<string, Head>();
+  #erased = 0;
+  #begunLater = 0;
+
+  /** Takes the next line. Gives what is wrong with it, as a sentence that begins with its seq or "it", or `null`. After a wrong one nothing more can be said. */
+  take(text: string): string | null {
+    let entry: unknown;
+    try {
+      entry = JSON.parse(text);
+    } catch {
+      return "it is no JSON";
+    }
+    if (!isMapping(entry)) return "it is no JSON object";
+    try {
+      return this.#follow(entry, text);
+    } catch (fault) {
+      // What nests deeper than this can print was never written by a gateway.
+      if (fault instanceof RangeError) return "it is nested too deeply for an entry";
+      throw fault;
+    }
+  }
+
+  #follow(entry: { readonly [member: string]: unknown }, text: string): string | null {
+    const { seq, prev_hash, hash, tenant_id, session_id, payload, payload_digest } = entry;
+    if (typeof seq !== "number" || !Number.isSafeInteger(seq) || seq < 1 || typeof prev_hash !== "string" || typeof hash !== "string")
+      return "it has no seq, prev_hash and hash, so it belongs to no chain";
+    if (hasTwice(entry, text)) return `seq ${seq} has a member twice, so that readers may read it differently`;
+
+    // Inputs and outputs lie beside the entry, so that they can be erased; the entry has their digest.
+    if (sha256(canonicalJson({ ...entry, hash: undefined, index: undefined, payload: undefined })) !== hash)
+      return `seq ${seq} is not what its hash was made of: it was changed after it was written`;
+    const isHere = payload !== null && payload !== undefined;
+    if (isHere && payload_digest !== `sha-256:${sha256(canonicalJson(payload))}`)
+      return `the inputs and outputs of seq ${seq} are not what its payload_digest was made of: they were changed`;
+    if (!isHere && payload_digest !== null) this.#erased++;
+
+    const name = JSON.stringify([tenant_id, session_id]);
+    const whose = session_id === null ? `of the chain of the tenant ${JSON.stringify(tenant_id)}` : `of ${String(session_id)}`;
+    const before = this.#heads.get(name);
+    const wrong = before === undefined ? wrongBeginning(seq, prev_hash) : wrongNext(before, seq, prev_hash);
+    if (wrong !== null) return `seq ${seq} ${whose} ${wrong}`;
+    if (before === undefined && seq > 1) this.#begunLater++;
+    this.#heads.set(name, { seq, hash });
+    return null;
+  }
+
+  get chains(): number {
+    return this.#heads.size;
+  }
+
+  /** Chains whose first entry here is not their first: what came before was not there to be looked at. */
+  get begunLater(): number {
+    return this.#begunLater;
+  }
+
+  /** Entries whose inputs and outputs are not there. */
+  get erased(): number {
+    return this.#erased;
+  }
+
+  /** Where the chain ends, if there is one only. */
+  get head(): Head | null {
+    const [only] = this.#heads.values();
+    return this.#heads.size === 1 && only !== undefined ? only : null;
+  }
+
+  /** Whether some chain ends with this. */
+  endsWith({ seq, hash }: Head): boolean {
+    for (const head of this.#heads.values()) if (head.hash === hash && head.seq === seq) return true;
+    return false;
+  }
+}
+
+const wrongBeginning = (seq: number, previous: string): string | null =>
+  seq === 1 && previous !== CHAIN_START.hash ? "is the first of its chain, and names an entry before it" : null;
+
+function wrongNext(before: Head, seq: number, previous: string): string | null {
+  if (seq > before.seq + 1) {
+    const [first, last] = [before.seq + 1, seq - 1];
+    return `comes after seq ${before.seq}: ${first === last ? `seq ${first} is` : `seq ${first} to ${last} are`} missing, or the export was filtered`;
+  }
+  if (seq <= before.seq) return `comes after seq ${before.seq}: entries are out of order, or there twice`;
+  return previous === before.hash ? null : `was not chained to the seq ${before.seq} that stands before it: one of them was written anew`;
+}
+
+/** Whether some object of the text names a member twice, of which `JSON.parse` keeps the last and another reader may keep the first. */
+function hasTwice(entry: object, text: string): boolean {
+  // Nearly every entry is printed again as it was written; then reading it lost nothing.
+  if (JSON.stringify(entry) === text) return false;
+  // A string that a colon follows is a member's name.
+  let names = 0;
+  for (const [, colon] of text.matchAll(/"(?:[^"\\]|\\.)*"\s*(:?)/g)) if (colon === ":") names++;
+  return names !== membersOf(entry);
+}
+
+function membersOf(value: unknown): number {
+  if (typeof value !== "object" || value === null) return 0;
+  const inside = Object.values(value).reduce((sum: number, each) => sum + membersOf(each), 0);
+  return Array.isArray(value) ? inside : inside + Object.keys(value).length;
+}

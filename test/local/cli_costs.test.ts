@@ -1,0 +1,210 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import fc from "fast-check";
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { createSentinel } from "../../sdk/src/index.ts";
+import { inWords } from "../../src/cli/costs.ts";
+import { formatUsd, microUsdOf } from "../../src/core/money.ts";
+import { makeSigningKeys } from "../../src/local/keys.ts";
+import { program, terminalFor, typed } from "./cli_typed.ts";
+import { CAN_SEE_PROCESSES, clear, nothingLeft, npmStart, type Ready, ready, type Started } from "./gateway.ts";
+
+const folder = mkdtempSync(path.join(tmpdir(), "agentsentinel-costs-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+afterEach(() => vi.unstubAllEnvs());
+
+interface Line {
+  readonly action?: string;
+  readonly cost_usd: unknown;
+  readonly [member: string]: unknown;
+}
+
+/** Puts a ledger of such lines; the second of them was an hour later, and so on. */
+function ledger(lines: readonly Line[], after = ""): string {
+  const text = lines.map((line, n) =>
+    JSON.stringify({ id: `id-${n}`, timestamp: new Date(Date.UTC(2026, 0, 1, 22 + n)).toISOString(), action: "a", ...line }),
+  );
+  writeFileSync(path.join(folder, "ledger.jsonl"), `${text.map((each) => `${each}\n`).join("")}${after}`);
+  return "ledger.jsonl";
+}
+const costs = (...args: string[]) => typed(["costs", ...args], { directory: folder });
+const told = async (...args: string[]) => JSON.parse((await costs("--json", ...args)).out);
+
+const CALLS: readonly Line[] = [
+  { action: "send", kind: "decision", cost_usd: 0, decision_id: "dec_1", agent_id: "ann", run_id: "run_1", session_id: "ses_1" },
+  { action: "send", kind: "outcome", cost_usd: 0.1, decision_id: "dec_1", agent_id: "ann", run_id: "run_1", session_id: "ses_1" },
+  { action: "send", kind: "outcome", cost_usd: 0.2, decision_id: "dec_2", agent_id: "bob", run_id: "run_2", session_id: "ses_1" },
+  { action: "send", kind: "decision", cost_usd: 0, decision_id: "dec_denied", agent_id: "ann", run_id: "run_1", session_id: "ses_1" },
+  { action: "look", kind: "record", cost_usd: 0.000001, decision_id: null, agent_id: null, run_id: null, session_id: null },
+];
+
+describe("agentsentinel costs", () => {
+  it.each<[string, string[], number, RegExp]>([
+    ["--help", ["--help"], 0, /^Usage: agentsentinel costs \[--group-by action\|run\|session\|agent\|day\]/],
+    ["a file without its option", ["ledger.jsonl"], 2, /a file is named by --ledger/],
+    ["another group", ["--group-by", "sesion"], 2, /is one of action.*did you mean "session"\?/],
+    ["no time", ["--from", "yesterday"], 2, /--from is an RFC 3339 date-time/],
+    ["an end before the beginning", ["--from", "1h", "--to", "2h"], 2, /--from is before --to/],
+    ["no token", [], 2, /costs wants a token/],
+    ["a ledger that is not there", ["--ledger", "gone"], 1, /there is no ledger gone/],
+  ])("%s: %j ends with %i and says so", async (_what, args, code, says) => {
+    vi.stubEnv("AGENTSENTINEL_TOKEN", "");
+    const ended = await costs(...args);
+    expect({ code: ended.code, said: code === 0 ? ended.out : ended.err }).toEqual({ code, said: expect.stringMatching(says) });
+  });
+
+  it.each<[string, object]>([
+    [
+      "action",
+      {
+        items: [
+          { key: "send", posted_usd: "0.3", count: 2 },
+          { key: "look", posted_usd: "0.000001", count: 1 },
+        ],
+        total_usd: "0.300001",
+      },
+    ],
+    [
+      "agent",
+      {
+        items: [
+          { key: "bob", posted_usd: "0.2", count: 1 },
+          { key: "ann", posted_usd: "0.1", count: 1 },
+        ],
+        total_usd: "0.300001",
+      },
+    ],
+    [
+      "run",
+      {
+        items: [
+          { key: "run_2", posted_usd: "0.2", count: 1 },
+          { key: "run_1", posted_usd: "0.1", count: 1 },
+        ],
+        total_usd: "0.300001",
+      },
+    ],
+    ["session", { items: [{ key: "ses_1", posted_usd: "0.3", count: 2 }], total_usd: "0.300001" }],
+    [
+      "day",
+      {
+        items: [
+          { key: "2026-01-02", posted_usd: "0.200001", count: 2 },
+          { key: "2026-01-01", posted_usd: "0.1", count: 1 },
+        ],
+        total_usd: "0.300001",
+      },
+    ],
+  ])("adds a local ledger up by %s", async (group, report) => {
+    expect(await told("--ledger", ledger(CALLS), "--group-by", group)).toEqual(report);
+  });
+
+  it("takes back what an entry of an export corrects, and counts no decision that spent nothing", async () => {
+    const posted = { kind: "commit", cost_usd: "0.3", corrected_usd: "0", decision_id: "dec_1" };
+    const file = ledger([{ kind: "decision", cost_usd: "0", decision_id: "dec_2" }, posted, { ...posted, cost_usd: "0.05", corrected_usd: "0.3" }]);
+    expect(await told("--ledger", file)).toEqual({ items: [{ key: "a", posted_usd: "0.05", count: 1 }], total_usd: "0.05" });
+  });
+
+  it("takes what lies between --from and --to, and of a torn last line nothing", async () => {
+    const file = ledger(CALLS, '{"cost_usd": 99');
+    expect((await told("--ledger", file, "--from", "2026-01-02T00:00:00Z")).total_usd).toBe("0.200001");
+    expect((await told("--ledger", file, "--from", "2026-01-02T00:00:00Z", "--to", "2026-01-02T01:00:00Z")).total_usd).toBe("0.2");
+    const piped = await program(["costs", "--ledger", "-", "--json"], { input: JSON.stringify({ ...CALLS[1], timestamp: "2026-01-01T00:00:00Z" }) })
+      .ended;
+    expect(JSON.parse(piped.out).total_usd).toBe("0.1");
+  });
+
+  it.each<[string, Line]>([
+    ["more decimals than a micro-dollar", { cost_usd: 0.30000000000000004 }],
+    ["a negative cost", { cost_usd: -1 }],
+    ["a cost that is a word", { cost_usd: "free" }],
+    ["no cost", { cost_usd: undefined }],
+    ["no time", { cost_usd: 1, timestamp: "then" }],
+  ])("stops at a line with %s rather than telling a sum that is not true", async (_what, line) => {
+    const ended = await costs("--ledger", ledger([{ cost_usd: 1 }, line]));
+    expect([ended.code, ended.out, ended.err]).toEqual([1, "", expect.stringMatching(/ledger\.jsonl:2 has no/)]);
+  });
+
+  it("adds exactly, however many and however small", async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.nat(2_000_000_000), { minLength: 1, maxLength: 60 }), async (amounts) => {
+        const file = ledger(amounts.map((micro, n) => ({ action: `a${n % 3}`, cost_usd: micro / 1e6, timestamp: "2026-01-01T00:00:00.000Z" })));
+        const report = await told("--ledger", file);
+        const usd = (micros: readonly number[]) => formatUsd(microUsdOf(micros.reduce((sum, micro) => sum + micro, 0)));
+        expect(report.total_usd).toBe(usd(amounts));
+        for (const { key, posted_usd } of report.items) expect(posted_usd).toBe(usd(amounts.filter((_, n) => key === `a${n % 3}`)));
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  it("sets decimal points below each other, and nothing of strangers moves the cursor", () => {
+    const items = [
+      { key: "send_email", posted_usd: "1200", count: 12 },
+      { key: "a\u001b[2J", posted_usd: "0.000001", count: 1 },
+    ];
+    const text = inWords({ items, total_usd: "1200.000001" }, "action", terminalFor());
+    expect(text.split("\n")).toEqual([
+      "ACTION      CALLS          USD",
+      "send_email     12  1200.000000",
+      "a\\u001b[2J      1     0.000001",
+      "──────────────────────────────",
+      "total          13  1200.000001",
+      "",
+    ]);
+    const narrow = inWords({ items: [{ key: "x".repeat(200), posted_usd: "1", count: 1 }], total_usd: "1" }, "action", terminalFor(40));
+    for (const line of narrow.split("\n")) expect(line.length).toBeLessThanOrEqual(40);
+    expect(inWords({ items: [], total_usd: "0" }, "day", terminalFor())).toBe("Nothing was spent.\n");
+  });
+});
+
+describe.skipIf(!CAN_SEE_PROCESSES)("agentsentinel costs and verify, of a real gateway", { timeout: 60_000 }, () => {
+  let started: Started;
+  let gateway: Ready;
+  beforeAll(async () => {
+    started = npmStart(["--port", "0", "--persist-to", path.join(folder, "state")], {
+      ROOT_KEY: "a-root-key-for-these-tests",
+      SIGNING_KEYS: makeSigningKeys(),
+    });
+    gateway = await ready(started);
+    const session = await createSentinel({ url: gateway.url, token: gateway.agent }).openSession();
+    await session.guard({ action: "send_email", costUsd: "0.10" }, async () => "sent")();
+    await session.guard({ action: "send_email", costUsd: "0.20" }, async () => "sent")();
+    await session.guard({ action: "search", costUsd: "0.000001" }, async () => "found")();
+  }, 120_000);
+  afterAll(async () => {
+    clear(started);
+    await nothingLeft(started);
+  });
+
+  it("tells what was spent, as a table and as JSON", async () => {
+    const asked = ["--url", gateway.url, "--token", gateway.operator];
+    expect((await costs(...asked)).out).toMatch(/send_email +2 +0\.300000\nsearch +1 +0\.000001\n─+\ntotal +3 +0\.300001\n$/);
+    expect(await told(...asked, "--group-by", "agent", "--from", "1h")).toEqual({
+      items: [{ key: "demo-agent", posted_usd: "0.300001", count: 3 }],
+      total_usd: "0.300001",
+    });
+    expect(await told(...asked, "--to", "1h")).toEqual({ items: [], total_usd: "0" });
+  });
+
+  it("reads its environment as a program of its own, and is plain in a pipe", async () => {
+    const environment = { AGENTSENTINEL_URL: gateway.url, AGENTSENTINEL_TOKEN: gateway.agent, FORCE_COLOR: "1" };
+    const ended = await program(["costs"], { environment }).ended;
+    expect([ended.code, ended.err, ended.out]).toEqual([0, "", expect.not.stringContaining("\u001b")]);
+  });
+
+  it("adds its export up to the same, and finds its chains whole until a byte of it is changed", async () => {
+    const answer = await fetch(`${gateway.url}/v1/ledger/export`, { headers: { authorization: `Bearer ${gateway.operator}` } });
+    const text = await answer.text();
+    writeFileSync(path.join(folder, "export.ndjson"), text);
+    expect((await told("--ledger", "export.ndjson")).items).toEqual(
+      await told("--url", gateway.url, "--token", gateway.operator).then(({ items }) => items),
+    );
+    const verify = (name: string) => typed(["verify", name, "--json"], { directory: folder });
+    const whole = JSON.parse((await verify("export.ndjson")).out);
+    expect(whole).toMatchObject({ valid: true, lines: text.trimEnd().split("\n").length, chains: 2, begun_later: 0 });
+    writeFileSync(path.join(folder, "changed.ndjson"), text.replace('"cost_usd":"0.2"', '"cost_usd":"0.1"'));
+    expect(await verify("changed.ndjson")).toMatchObject({ code: 1 });
+  });
+});

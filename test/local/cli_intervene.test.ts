@@ -1,0 +1,225 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { createSentinel, type Session } from "../../sdk/src/index.ts";
+import type { Intervened } from "../../sdk/src/wire.ts";
+import { inWords, targetOf } from "../../src/cli/intervene.ts";
+import * as examples from "../../src/http/examples.ts";
+import { makeSigningKeys } from "../../src/local/keys.ts";
+import { terminalFor, typed } from "./cli_typed.ts";
+import { CAN_SEE_PROCESSES, clear, nothingLeft, npmStart, type Ready, ready, type Started } from "./gateway.ts";
+
+const SES = examples.openedSession.id;
+const AT = Date.parse(examples.intervened.evidence.in_force_everywhere_by);
+
+describe("agentsentinel kill, pause, resume and revive, before they ask a gateway", () => {
+  afterEach(() => vi.unstubAllEnvs());
+
+  it.each<[string, string[], number, RegExp]>([
+    [
+      "help of one",
+      ["kill", "--help"],
+      0,
+      /^Usage: agentsentinel kill TARGET[\s\S]*Exit code: 0 when every session that it concerns obeys[\s\S]* 4 when/,
+    ],
+    ["nothing named", ["pause"], 2, /wants one TARGET/],
+    ["two targets", ["pause", "agent:a", "agent:b"], 2, /wants one TARGET/],
+    ["no token", ["kill", "agent:a", "--reason", "x"], 2, /wants a token/],
+    ["a misspelt type", ["kill", "agnt:a", "--token", "t", "--reason", "x"], 2, /found "agnt:a"; did you mean "agent"\?/],
+    ["a type alone", ["kill", "session", "--token", "t", "--reason", "x"], 2, /which session\? Write session:ses_/],
+    ["a tenant that nobody names", ["pause", "tenant", "--token", "t", "--reason", "x"], 2, /write tenant:ID/],
+    ["no reason, and nobody to ask", ["pause", "agent:a", "--token", "t"], 2, /wants --reason/],
+    ["everything, and nobody to ask", ["kill", "tenant:demo", "--token", "t", "--reason", "x"], 2, /stops everything, and wants --yes/],
+    ["every action, and nobody to ask", ["kill", "action:*", "--token", "t", "--reason", "x"], 2, /stops everything, and wants --yes/],
+    [
+      "no gateway",
+      ["kill", "agent:a", "--token", "t", "--reason", "x", "--url", "http://127.0.0.1:1"],
+      1,
+      /no answer[\s\S]*is not known\. Doing it again does no harm/,
+    ],
+  ])("%s: %j ends with %i and says so", async (_what, args, code, says) => {
+    vi.stubEnv("AGENTSENTINEL_TOKEN", "");
+    const ended = await typed(args);
+    expect({ code: ended.code, said: code === 0 ? ended.out : ended.err }).toEqual({ code, said: expect.stringMatching(says) });
+    expect(code === 0 ? ended.err : ended.out).toBe("");
+  });
+
+  it.each([
+    ["agent:support-bot", { type: "agent", id: "support-bot" }],
+    ["agent:a:b", { type: "agent", id: "a:b" }],
+    ["action:send_*", { type: "action", id: "send_*" }],
+    [SES, { type: "session", id: SES }],
+    [`session:${SES}`, { type: "session", id: SES }],
+    ["run_1", { type: "run", id: "run_1" }],
+    ["tenant", { type: "tenant", id: "acme" }],
+    ["tenant:other", { type: "tenant", id: "other" }],
+  ])("%s is %j", (text, target) => {
+    expect(targetOf(text, "acme", "kill")).toEqual(target);
+  });
+
+  const evidence = (acknowledged: number, unanswered: number): Intervened => ({
+    ...examples.intervened,
+    evidence: {
+      acknowledged: Array.from({ length: acknowledged }, (_, n) => ({ session: `ses_${n}`, seq: n, at: "2026-01-01T00:00:00.000Z" })),
+      unanswered: Array.from({ length: unanswered }, (_, n) => `ses_late_${n}`),
+      in_force_everywhere_by: examples.intervened.evidence.in_force_everywhere_by,
+    },
+  });
+
+  it.each<[string, Intervened, Parameters<typeof inWords>[2], readonly RegExp[]]>([
+    [
+      "nobody at work",
+      evidence(0, 0),
+      "kill",
+      [/^Killed agent bot {2}int_/, /No session that it concerns is at work now/, /In force everywhere since/],
+    ],
+    ["all obey", evidence(2, 0), "pause", [/^Paused/, /2 sessions obey/, /ses_0 {2}opens with it/, /ses_1 {2}since its entry 1 /]],
+    [
+      "one did not answer",
+      evidence(1, 1),
+      "kill",
+      [/1 session obeys/, /1 session did not answer, and may still allow something until .* \(12s\)/, /ses_late_0/],
+    ],
+    ["one does not know yet that it may go on", evidence(0, 1), "revive", [/^Revived/, /may still deny it until/]],
+    ["many", evidence(30, 30), "kill", [/and 10 more: --json names them all[\s\S]*and 10 more/]],
+  ])("tells the evidence where %s", (_what, told, kind, says) => {
+    const text = inWords(told, { type: "agent", id: "bot" }, kind, AT - 12_000, terminalFor());
+    for (const each of says) expect(text).toMatch(each);
+    if (told.evidence.unanswered.length > 0) expect(text).not.toMatch(/In force everywhere/);
+  });
+
+  it("shows nothing of strangers that could move the cursor", () => {
+    expect(inWords(evidence(0, 0), { type: "agent", id: "a\u001b[2Jb" }, "kill", AT, terminalFor())).not.toContain("\u001b");
+  });
+});
+
+/** Answers as a gateway whose sessions do not, which a real one on this machine is never brought to. `fails`: so often it breaks off first. */
+async function gatewayWhose(told: () => Intervened, fails = 0) {
+  const keys: (string | string[] | undefined)[] = [];
+  let left = fails;
+  const server = createServer((request, response) => {
+    keys.push(request.headers["idempotency-key"]);
+    if (left-- > 0) return request.socket.destroy();
+    return request.resume().on("end", () => response.writeHead(201, { "content-type": "application/json" }).end(JSON.stringify(told())));
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  // A server that listens on a port has an address with a port.
+  const { port } = server.address() as AddressInfo;
+  const options = ["--url", `http://127.0.0.1:${port}`, "--token", "t", "--reason", "x"];
+  return {
+    options,
+    keys,
+    async [Symbol.asyncDispose]() {
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+describe("agentsentinel kill, where a session does not answer", () => {
+  const late = (by: number): Intervened => ({
+    ...examples.intervened,
+    evidence: { acknowledged: [], unanswered: [SES], in_force_everywhere_by: new Date(by).toISOString() },
+  });
+
+  it("says until when, and ends with 4", async () => {
+    await using gateway = await gatewayWhose(() => late(Date.now() + 30_000));
+    const ended = await typed(["kill", "agent:a", ...gateway.options]);
+    expect([ended.code, ended.out]).toEqual([4, expect.stringContaining("did not answer")]);
+    const json = await typed(["kill", "agent:a", "--json", ...gateway.options]);
+    expect([json.code, JSON.parse(json.out).evidence.unanswered]).toEqual([4, [SES]]);
+  });
+
+  it("waits with --wait until that has passed, and ends with 0", async () => {
+    let by = 0;
+    await using gateway = await gatewayWhose(() => {
+      by = Date.now() + 1_500;
+      return late(by);
+    });
+    const ended = await typed(["kill", "agent:a", "--wait", ...gateway.options]);
+    // The server's clock is told in whole seconds, cut downwards: it is waited for longer rather than shorter.
+    expect([ended.code, Date.now() >= by]).toEqual([0, true]);
+    expect(ended.out).toMatch(/It is in force everywhere now\.\n$/);
+  });
+
+  it("asks again under the same key where the answer is lost", async () => {
+    await using gateway = await gatewayWhose(() => ({ ...late(0), evidence: { ...late(0).evidence, unanswered: [] } }), 2);
+    const ended = await typed(["kill", "agent:a", ...gateway.options]);
+    expect([ended.code, gateway.keys.length, new Set(gateway.keys).size, ended.err.match(/asking again/g)?.length]).toEqual([0, 3, 1, 2]);
+    expect(gateway.keys[0]).toMatch(/^[0-9a-f-]{36}$/);
+  });
+});
+
+describe.skipIf(!CAN_SEE_PROCESSES)("agentsentinel kill, pause, resume and revive, on a real gateway", { timeout: 60_000 }, () => {
+  const home = mkdtempSync(path.join(tmpdir(), "agentsentinel-intervene-"));
+  let started: Started;
+  let gateway: Ready;
+  let session: Session;
+  beforeAll(async () => {
+    started = npmStart(["--port", "0", "--persist-to", path.join(home, "state")], {
+      ROOT_KEY: "a-root-key-for-these-tests",
+      SIGNING_KEYS: makeSigningKeys(),
+    });
+    gateway = await ready(started);
+    session = await createSentinel({ url: gateway.url, token: gateway.agent }).openSession();
+  }, 120_000);
+  afterAll(async () => {
+    clear(started);
+    await nothingLeft(started);
+    rmSync(home, { recursive: true, force: true });
+  });
+
+  const person = (args: readonly string[], says?: readonly string[]) =>
+    typed([...args, "--url", gateway.url, "--token", gateway.operator], says === undefined ? {} : { says });
+  const reason = async () => (await session.decide({ action: "send_note" })).reason.code;
+
+  it.each([
+    ["agent", () => "agent:demo-agent", "agent_killed"],
+    ["session", () => session.id, "session_killed"],
+    ["action", () => "action:send_*", "action_killed"],
+    ["tenant", () => "tenant", "tenant_killed"],
+  ])("a kill of %s names the session that obeys and denies at once, until it is revived", async (_what, target, code) => {
+    const killed = await person(["kill", target(), "--reason", "It mails the wrong people.", "--yes"]);
+    expect([killed.code, killed.err, killed.out]).toEqual([
+      0,
+      "",
+      expect.stringMatching(new RegExp(`1 session obeys\\n +${session.id} {2}since its entry \\d+`)),
+    ]);
+    expect(await reason()).toBe(code);
+    const revived = await person(["revive", target(), "--reason", "It is mended.", "--json"]);
+    expect([revived.code, JSON.parse(revived.out).evidence.acknowledged[0].session]).toEqual([0, session.id]);
+    expect(await reason()).toBe("permitted");
+  });
+
+  it("a pause asks for its reason at a terminal, and is lifted by resume", async () => {
+    const paused = await person(["pause", "agent:demo-agent"], ["The mail server is moved."]);
+    expect([paused.code, paused.asked]).toEqual([0, ["Why? It goes on record: "]]);
+    expect(await reason()).toBe("agent_paused");
+    expect(await person(["resume", "agent:demo-agent", "--reason", "Moved."])).toMatchObject({ code: 0, err: "" });
+    expect(await reason()).toBe("permitted");
+  });
+
+  it("a kill of everything asks first, and does nothing for a no or without a reason", async () => {
+    const no = await person(["kill", "tenant", "--reason", "x"], ["n"]);
+    expect([no.code, no.err, no.asked]).toEqual([
+      1,
+      "agentsentinel: nothing was done\n",
+      [expect.stringContaining("Kill everything of the tenant demo on http")],
+    ]);
+    expect(await person(["kill", "tenant"], [""])).toMatchObject({ code: 1, err: expect.stringContaining("wants a reason") });
+    expect(await reason()).toBe("permitted");
+    expect(await person(["kill", "tenant", "--reason", "x"], ["y"])).toMatchObject({ code: 0 });
+    expect(await reason()).toBe("tenant_killed");
+    expect(await person(["revive", "tenant", "--reason", "x"])).toMatchObject({ code: 0 });
+  });
+
+  it("says what the gateway refuses", async () => {
+    const agent = await typed(["kill", "agent:demo-agent", "--reason", "x", "--url", gateway.url, "--token", gateway.agent]);
+    expect([agent.code, agent.err]).toEqual([1, expect.stringContaining("403 scope_insufficient")]);
+    expect(agent.err).not.toContain("asking again");
+    const nobody = await person(["kill", `session:${SES}`, "--reason", "x"]);
+    expect([nobody.code, nobody.err]).toEqual([1, expect.stringContaining("404 not_found")]);
+  });
+});
