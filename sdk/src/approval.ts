@@ -1,4 +1,4 @@
-import { json, list, nullable, object, type Read, text } from "./read.ts";
+import { json, list, nullable, object, type Read, ShapeFault, text } from "./read.ts";
 import type { CallOptions, Json, Resource, UsdInput } from "./surface.ts";
 import type { Ask } from "./transport.ts";
 
@@ -55,7 +55,12 @@ export const askApproval = (
   body: object = {},
 ): Promise<ApprovalNow> => {
   const path = `/v1/approvals/${id}`;
+  const read: Read<ApprovalNow> = (value, at) => {
+    const found = approvalNow(value, at);
+    if (found.id !== id) throw new ShapeFault(`${at}/id`, "the one that was asked for");
+    return found;
+  };
   return verb === undefined
-    ? ask({ what: `read ${id}`, path, read: approvalNow }, signal)
-    : ask({ what: `${verb} ${id}`, path: `${path}/${verb}`, read: approvalNow, body }, signal);
+    ? ask({ what: `read ${id}`, path, read }, signal)
+    : ask({ what: `${verb} ${id}`, path: `${path}/${verb}`, read, body }, signal);
 };

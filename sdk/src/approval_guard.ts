@@ -39,12 +39,12 @@ export type AnyFn<This, Result> = (this: This, ...args: never) => Result;
 /** `session.guard` for actions that a person may have to approve, with `onHold`, `callId` and `toArguments` beside its own options. */
 export function guard<This, Args extends unknown[], Result>(
   session: Session,
-  options: GuardOptions<NoInfer<Args>, NoInfer<Result>> & ApprovalOptions<Args> & { readonly context: true },
+  options: GuardOptions<Args, NoInfer<Result>> & ApprovalOptions<Args> & { readonly context: true },
   fn: (this: This, context: CallContext, ...args: Args) => Result,
 ): Guarded<This, Args, Result>;
 export function guard<This, Args extends unknown[], Result>(
   session: Session,
-  options: GuardOptions<NoInfer<Args>, NoInfer<Result>> & ApprovalOptions<Args> & { readonly context?: false | undefined },
+  options: GuardOptions<Args, NoInfer<Result>> & ApprovalOptions<Args> & { readonly context?: false | undefined },
   fn: (this: This, ...args: Args) => Result,
 ): Guarded<This, Args, Result>;
 export function guard<This, Args extends unknown[], Result>(
@@ -56,6 +56,9 @@ export function guard<This, Args extends unknown[], Result>(
   return likeGuarded(session, plain, fn, async (self, args): Promise<Awaited<Result>> => {
     const run = plain.run ?? session.run;
     const name = callId?.(...args);
+    // A call that was to have a name and has none would be asked about anew each time.
+    if (callId !== undefined && typeof name !== "string")
+      throw new TypeError(`Cannot name this call of "${plain.action}": callId must give a string`);
     const id = name === undefined ? plain.id : `dec_${await uuidOf(session.id, run, plain.action, name)}`;
     const first = await once(session, { ...plain, id, run }, fn, self, args);
     if (!("hold" in first)) return ended(first);

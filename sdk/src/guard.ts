@@ -7,23 +7,26 @@ import type { ActionFacts, ActionRequest, CommitReport, DecisionAnswer, Json, Re
 import { repeatAfter } from "./transport.ts";
 import { usdText } from "./usd.ts";
 
+/** A function of the guarded function's arguments, or of the first of them. Through `infer`, what an option is given says nothing of what they are. */
+type OfArguments<Args, Made> = Args extends infer Known extends readonly unknown[] ? (...args: Known) => Made : never;
+
 /** How a function is guarded. None of it ever travels in the function's own arguments. */
 export interface GuardOptions<Args extends readonly unknown[], Result> extends ActionFacts {
   /** 1 to 128 letters, digits, `_ - . : /`: the name that policies know it by. */
   readonly action: string;
   /** The most it may cost, reserved before it runs. Default 0. */
-  readonly costUsd?: UsdInput | ((...args: Args) => UsdInput) | undefined;
+  readonly costUsd?: UsdInput | OfArguments<Args, UsdInput> | undefined;
   /**
    * What it did cost, from its result; for a stream, asked once it has ended. Without it, and when it fails, is cancelled or gives no
    * amount, the estimate is charged: nobody knows that it was less.
    */
   readonly actualUsd?: ((result: Awaited<Result>) => UsdInput) | undefined;
-  readonly resource?: Resource | ((...args: Args) => Resource) | undefined;
+  readonly resource?: Resource | OfArguments<Args, Resource> | undefined;
   /**
    * What the gateway is shown of the call; `undefined`: nothing. Default: the arguments when they are plain JSON data of moderate size
    * (a single plain object as itself, anything else as the list), otherwise nothing, and rules that need them deny.
    */
-  readonly inputs?: ((...args: Args) => Json | undefined) | undefined;
+  readonly inputs?: OfArguments<Args, Json | undefined> | undefined;
   /** What the record keeps of the result: plain JSON data of moderate size, otherwise nothing. Default: nothing. */
   readonly outputs?: ((result: Awaited<Result>) => unknown) | undefined;
   /**

@@ -35,7 +35,7 @@ export const wireNames = <T extends object>(request: T): Snaked<T> =>
 
 const policyRef = object<wire.PolicyRef>({ name: text, version: number, digest: text });
 const reservation = object<Reservation>({ amountUsd: text, expiresAt: text });
-const approval = object<Approval>({ id: text, url: text, expiresAt: text, status: nullable(text) });
+const approval = object<Approval>({ id, url: text, expiresAt: text, status: nullable(text) });
 const entryMark = object<wire.EntryMark>({ id: text, seq: number, hash: text });
 const rate = object<Rate>({ name: text, limit: number, remaining: number, resetMs: number });
 

@@ -7,7 +7,7 @@ import { insideOf } from "./inside.ts";
 import type { Sentinel } from "./sentinel.ts";
 import type { Session } from "./session.ts";
 import type { ActionRequest, CallOptions, DecisionNow } from "./surface.ts";
-import type { Hold } from "./take_up.ts";
+import { goesOn, type Hold } from "./take_up.ts";
 
 /** What names a hold: an `ApprovalRequiredError` or what JSON made of it, a decision, or the session's and the decision's id with a slash between. */
 export type HoldName = string | { readonly session: string; readonly decisionId: string } | { readonly session: string; readonly id: string };
@@ -36,11 +36,11 @@ export interface Held extends Hold {
   cancel(options?: CallOptions & { readonly note?: string | undefined }): Promise<ApprovalNow>;
   /** The guarded function with which the call goes on: called with the same arguments, it runs `fn` if it was approved. Throws the typed error otherwise. */
   guard<This, Args extends unknown[], Result>(
-    options: GuardOptions<NoInfer<Args>, NoInfer<Result>> & HoldOptions<Args> & { readonly context: true },
+    options: GuardOptions<Args, NoInfer<Result>> & HoldOptions<Args> & { readonly context: true },
     fn: (this: This, context: CallContext, ...args: Args) => Result,
   ): Guarded<This, Args, Result>;
   guard<This, Args extends unknown[], Result>(
-    options: GuardOptions<NoInfer<Args>, NoInfer<Result>> & HoldOptions<Args> & { readonly context?: false | undefined },
+    options: GuardOptions<Args, NoInfer<Result>> & HoldOptions<Args> & { readonly context?: false | undefined },
     fn: (this: This, ...args: Args) => Result,
   ): Guarded<This, Args, Result>;
   /** Asks for it again with the approval, where a guard does not fit: with just what was asked for, or what a person made of it. */
@@ -52,7 +52,10 @@ export interface Held extends Hold {
  * decision that was not held.
  */
 export async function resume(sentinel: Sentinel, name: HoldName, { signal, callId }: ResumeOptions = {}): Promise<Held> {
-  const [sessionId = "", id = ""] = typeof name === "string" ? name.split("/") : [name.session, "decisionId" in name ? name.decisionId : name.id];
+  const [sessionId, id, ...more] = typeof name === "string" ? name.split("/") : [name.session, "decisionId" in name ? name.decisionId : name.id];
+  // It may be what JSON made of anything.
+  if (typeof sessionId !== "string" || typeof id !== "string" || more.length > 0)
+    throw new TypeError('Cannot resume this: wanted an ApprovalRequiredError, a decision, or the ids of a session and a decision with "/" between');
   const session = await sentinel.session(sessionId, { signal });
   const { approval, run, action } = await session.readDecision(id, { signal });
   if (approval === null) throw new TypeError(`Cannot resume ${id}: it was decided and not held`);
@@ -89,6 +92,10 @@ export async function resume(sentinel: Sentinel, name: HoldName, { signal, callI
         return ended(await lent((useId) => onceHeld(session, options, fn, self, args, hold, useId, kept !== undefined)));
       });
     },
-    use: (request, call) => lent((useId) => session.decide({ ...request, run, id: useId, approval: approvalId }, call)),
+    use: (request, call = {}) =>
+      lent(async (useId) => {
+        const nextId = kept === undefined ? useId : await goesOn(session, useId, call);
+        return session.decide({ ...request, run, id: nextId, approval: approvalId }, call);
+      }),
   };
 }

@@ -184,11 +184,11 @@ export class Session {
    * its type where an option is a function of the arguments. See `GuardOptions`.
    */
   guard<This, Args extends unknown[], Result>(
-    options: GuardOptions<NoInfer<Args>, NoInfer<Result>> & { readonly context: true },
+    options: GuardOptions<Args, NoInfer<Result>> & { readonly context: true },
     fn: (this: This, context: CallContext, ...args: Args) => Result,
   ): Guarded<This, Args, Result>;
   guard<This, Args extends unknown[], Result>(
-    options: GuardOptions<NoInfer<Args>, NoInfer<Result>> & { readonly context?: false | undefined },
+    options: GuardOptions<Args, NoInfer<Result>> & { readonly context?: false | undefined },
     fn: (this: This, ...args: Args) => Result,
   ): Guarded<This, Args, Result>;
   guard<This, Args extends unknown[], Result>(

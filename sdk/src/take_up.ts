@@ -1,7 +1,9 @@
 import { askApproval, type Edits } from "./approval.ts";
 import { answered } from "./decision.ts";
 import { type AgentSentinelError, ApprovalRequiredError, GatewayRefusedError } from "./errors.ts";
+import { uuidOf } from "./ids.ts";
 import { insideOf } from "./inside.ts";
+import { object, text } from "./read.ts";
 import type { Session } from "./session.ts";
 import type { CallOptions } from "./surface.ts";
 import { link, pause, repeatAfter } from "./transport.ts";
@@ -38,7 +40,7 @@ const PACE_MS = 5_000;
  * Throws `ApprovalRequiredError` where nobody has answered in time.
  */
 export async function takeUp<T>(session: Session, hold: Hold, useId: string, waiting: Waiting, use: (leave: Leave) => Promise<T>): Promise<T> {
-  const { ambience, ask, newId } = insideOf(session);
+  const { ambience, ask } = insideOf(session);
   const { now } = ambience;
   const end = now() + waiting.timeoutMs;
   const stop = new AbortController();
@@ -48,7 +50,7 @@ export async function takeUp<T>(session: Session, hold: Hold, useId: string, wai
     return link(each, stop);
   });
   const look = (call: CallOptions, waitMs: number) => session.readDecision(hold.decisionId, { ...call, waitMs });
-  let id = useId;
+  let id: string | null = waiting.isKept ? null : useId;
   let last = Math.min(end, Date.parse(hold.expiresAt));
   try {
     for (;;) {
@@ -57,11 +59,8 @@ export async function takeUp<T>(session: Session, hold: Hold, useId: string, wai
         const found = await answered(look, ambience, { signal, timeoutMs: Math.max(0, end - now()) });
         const { status = found.state, expiresAt = "" } = found.approval ?? {};
         if (status !== "pending" && status !== "info_requested") {
-          // Where it was used by an earlier life of this call which came to its end, another id is told so.
-          if (status === "consumed" && waiting.isKept) {
-            const isOver = await session.readDecision(id, { signal }).then(({ state }) => state !== "pending", unless(404, false));
-            if (isOver) id = `dec_${newId()}`;
-          }
+          const mayHaveLived = status === "approved" || status === "consumed";
+          id ??= mayHaveLived ? await goesOn(session, useId, { signal }) : useId;
           // Who may not read approvals sends what was asked for first: if it was changed, the gateway says so.
           const edits = await askApproval(ask, hold.approvalId, { signal }).then((read) => read.edits, unless(403, null));
           return await use({ id, edits });
@@ -78,6 +77,21 @@ export async function takeUp<T>(session: Session, hold: Hold, useId: string, wai
     }
   } finally {
     for (const each of unlink) each();
+  }
+}
+
+/**
+ * Under which id a use goes on that an earlier life of its call may have begun. A use that was denied is over and its approval is not: the id of the next
+ * follows from its own. Where the call came to its end, an id that nobody has used is told so.
+ */
+export async function goesOn(session: Session, useId: string, { signal }: CallOptions): Promise<string> {
+  const { ask, newId } = insideOf(session);
+  for (let id = useId; ; id = `dec_${await uuidOf(id)}`) {
+    // Read past the session, which an old denial would stop.
+    const call = { what: `read ${id}`, path: `/v1/sessions/${session.id}/decisions/${id}`, read: object({ state: text }) };
+    const state = await ask(call, signal).then((read) => read.state, unless(404, "pending"));
+    if (state === "pending") return id;
+    if (state !== "denied") return `dec_${newId()}`;
   }
 }
 

@@ -388,6 +388,60 @@ describe("the first page", () => {
   }, 60_000);
 });
 
+/** What the SDK's page takes as given: an agent's session, what pays, and a queue. Beside them a person, who answers with `edits` whatever waits. */
+const GIVEN = `
+import { createSentinel, isAgentSentinelError } from "@agentsentinel/sdk";
+const GATE = process.env.GATE ?? "";
+const sentinel = createSentinel({ url: GATE, token: process.env.AGENT_TOKEN ?? "" });
+const session = await sentinel.openSession();
+const sendMoney = async (to: string) => console.log("paid", to);
+const desk = async (path: string, body?: object) => {
+  const headers = { authorization: "Bearer " + process.env.OPERATOR_TOKEN, "content-type": "application/json" };
+  return (await fetch(GATE + "/v1/approvals" + path, body ? { method: "POST", headers, body: JSON.stringify(body) } : { headers })).json();
+};
+const answerNext = async (edits?: object): Promise<void> => {
+  const { items } = await desk("?status=pending&session=" + session.id);
+  if (items.length === 0) return new Promise((resolve) => setTimeout(resolve, 20)).then(() => answerNext(edits));
+  const { status } = await desk("/" + items[0].id + "/decide", { decision: "approve", action_digest: items[0].action_digest, edits });
+  console.log(status);
+};
+const queued: string[] = [];
+const queue = { push: async (text: string) => void queued.push(text), take: async () => (await answerNext(), queued.pop() ?? "") };
+`;
+
+it("the approvals of the SDK's page run as they stand: one in another process' stead, one that waits and was changed", async () => {
+  const page = read("sdk/README.md");
+  const section = /^## When a person must approve$(.*?)^## /ms.exec(page)?.[1] ?? "";
+  const [later = "", waits = "", ...more] = blocks(section, "ts");
+  expect(more).toEqual([]);
+  const folder = mkdtempSync(path.join(tmpdir(), "agentsentinel-readme-"));
+  const gateway = npmStart(["--port", "0", "--persist-to", path.join(folder, "state")], {
+    ROOT_KEY: "a-root-key-for-these-tests",
+    SIGNING_KEYS: makeSigningKeys(),
+  });
+  try {
+    const at = await ready(gateway);
+    const person = 'const person = answerNext({ inputs: { to: "acct_2" } });';
+    const program = [GIVEN, later, person, waits, "await person;"].join("\n");
+    const entries = { "@agentsentinel/sdk": "index", "@agentsentinel/sdk/approvals": "approvals" };
+    const resolved = Object.entries(entries).reduce(
+      (text, [name, entry]) => text.replaceAll(`"${name}"`, JSON.stringify(path.join(ROOT, `sdk/src/${entry}.ts`))),
+      program,
+    );
+    writeFileSync(path.join(folder, "approvals.ts"), resolved);
+    const env = { GATE: at.url, AGENT_TOKEN: at.agent, OPERATOR_TOKEN: at.operator };
+    const { output, status } = await run(process.execPath, ["--no-warnings", path.join(folder, "approvals.ts")], env);
+    expect([output.trim().split("\n").sort(), status]).toEqual([["approved", "approved", "paid acct_1", "paid acct_2"], 0]);
+    const { body } = await ask(at.url, at.agent, "GET", "/v1/ledger?kind=commit");
+    expect(body.items).toMatchObject([{ action: "send_money", cost_usd: "0.3" }, { cost_usd: "0.3" }]);
+  } finally {
+    gateway.npm.kill("SIGTERM");
+    await gateway.exit;
+    clear(gateway);
+    rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+  }
+}, 120_000);
+
 /** Runs a program to its end. What it writes, to either side, is its output. */
 function run(
   program: string,

@@ -2,7 +2,7 @@ import { getEventListeners } from "node:events";
 import fc from "fast-check";
 import { describe, expect, expectTypeOf, test } from "vitest";
 import { type ApprovalOptions, guard, type HoldName, resume } from "../../sdk/src/approvals.ts";
-import { ApprovalRequiredError, createSentinel, type Guarded, isAgentSentinelError, type Session } from "../../sdk/src/index.ts";
+import { ApprovalRequiredError, type CallContext, createSentinel, type Guarded, isAgentSentinelError, type Session } from "../../sdk/src/index.ts";
 import type * as wire from "../../sdk/src/wire.ts";
 import { isId } from "../../src/core/ids.ts";
 import {
@@ -186,6 +186,32 @@ describe("a guarded call that is held", () => {
     ).toThrow(/Cannot guard the stream/);
   });
 
+  test("has options that may name the first of its arguments only, and of their very types", async () => {
+    await using gateway = await fakeGateway();
+    const { session } = await openPayer(gateway);
+    const options = { action: "spend", inputs: (amount: number) => ({ amount }) };
+    const spend = (amount: number, note: string) => `${amount} ${note}`;
+    const guards = [
+      session.guard(options, spend),
+      session.guard({ action: "spend", inputs: (amount) => ({ amount }) }, spend),
+      guard(session, { action: "spend", inputs: (amount) => ({ amount }), callId: (_amount, note) => note }, spend),
+      guard(session, { action: "spend", costUsd: (amount) => amount, context: true }, (_: CallContext, amount: number, note: string) =>
+        spend(amount, note),
+      ),
+    ];
+    for (const each of guards) expect(await each(2, "a")).toBe("2 a");
+    expect(decisionsAsked(gateway).map(({ inputs, estimate_usd }) => [inputs, estimate_usd])).toEqual([
+      [{ amount: 2 }, undefined],
+      [{ amount: 2 }, undefined],
+      [{ amount: 2 }, undefined],
+      [[2, "a"], "2"],
+    ]);
+    // @ts-expect-error What is no argument of it is named.
+    session.guard({ action: "spend", inputs: (a, b, c) => [a, b, c] }, spend);
+    // @ts-expect-error An argument is taken for something else.
+    session.guard({ action: "spend", inputs: (amount: string) => amount }, spend);
+  });
+
   test.each<[string, (session: Session) => Promise<unknown>]>([
     ["a hold of another call", (session) => session.guard({ action: "send_money" }, () => undefined)()],
     [
@@ -311,6 +337,18 @@ describe("what a person changed", () => {
     expect([isAgentSentinelError(error) ? error.code : error, paid]).toEqual([code, ran]);
   });
 
+  test("in another approval than the one that was asked about is not believed", async () => {
+    await using gateway = await fakeGateway();
+    const { guarded, paid } = await openPayer(gateway);
+    gateway.unread.set("apr_1", {
+      status: 200,
+      body: { id: "apr_2", status: "approved", expires_at: LATER, answers: [], edits: null, used_by: null },
+    });
+    gateway.meanwhile.push(() => answer(gateway, "approved"));
+    expect(await thrown(guarded({ onHold: "wait" })(CALL))).toMatchObject({ name: "GatewayRefusedError", code: "answer_malformed" });
+    expect(paid).toEqual([]);
+  });
+
   test("is what the gateway is asked for, also where the caller changes an argument while it waits", async () => {
     await using gateway = await fakeGateway();
     const { guarded, paid } = await openPayer(gateway);
@@ -372,6 +410,42 @@ describe("a call with a name", () => {
     await (await resume(sentinel, error)).guard(options, pay)(CALL);
     expect(await thrown(guard(session, { ...options, callId }, pay)(CALL))).toMatchObject({ code: "approval_consumed" });
     expect(paid).toEqual([CALL]);
+  });
+
+  test("whose use was denied for another reason asks for it anew, and what that came to is taken up too", async () => {
+    await using gateway = await fakeGateway();
+    const { paid, pay, options, sentinel, session } = await openPayer(gateway);
+    const error = await thrown(guard(session, { ...options, callId }, pay)(CALL));
+    if (!(error instanceof ApprovalRequiredError)) throw error;
+    answer(gateway, "approved");
+    const paused = denied("session_paused", "The session is paused.");
+    gateway.answers.set("send_money approved", paused);
+    for (const life of [1, 2]) {
+      const taken = await resume(elsewhere(gateway), error, { callId: "toolu_1" });
+      expect(await thrown(taken.guard(options, pay)(CALL)), `life ${life}`).toMatchObject({ code: "session_paused" });
+      // The fake has used it up all the same.
+      answer(gateway, "approved");
+    }
+    gateway.answers.delete("send_money approved");
+    const lost = guard(session, { ...options, callId, inputs: whenAsked(gateway, 2, ["did it", "did it", "did it"]) }, pay);
+    expect(await thrown(lost(CALL))).toMatchObject({ name: "GatewayUnavailableError" });
+    const taken = await resume(sentinel, error, { callId: "toolu_1" });
+    const request = { action: "send_money", inputs: CALL, estimateUsd: "0.30" };
+    expect(await taken.use(request)).toMatchObject({ verdict: "allow", id: gateway.approvals.get("apr_1")?.used_by });
+    expect(await guard(session, { ...options, callId }, pay)(CALL)).toBe("paid acct_1");
+    expect((await taken.use(request)).reason.code).toBe("approval_consumed");
+    const uses = new Set(decisionsAsked(gateway).flatMap(({ id, approval }) => (approval === undefined ? [] : [id])));
+    // Two that were denied, the one that ran, and one that is told that it is over.
+    expect([paid, uses.size]).toEqual([[CALL], 4]);
+  });
+
+  test("that gets none is refused, and nothing is asked", async () => {
+    await using gateway = await fakeGateway();
+    const { paid, pay, options, session } = await openPayer(gateway);
+    // What a caller without types may well give.
+    const nameless = { callId: (() => undefined) as unknown as () => string };
+    expect(await thrown(guard(session, { ...options, ...nameless }, pay)(CALL))).toMatchObject({ name: "TypeError" });
+    expect([paid, gateway.seen]).toEqual([[], []]);
   });
 
   test("is another in another run, of another action or by another name", async () => {
@@ -482,9 +556,11 @@ describe("resuming", () => {
     expect(await taken.cancel({ note: "too late" })).toMatchObject({ answers: [{}, { decision: "cancel", note: "too late" }] });
   });
 
-  test.each<[string, string, RegExp]>([
+  test.each<[string, HoldName, RegExp]>([
     ["a decision that was not held", "", /it was decided and not held/],
-    ["what is no name", "dec_1", /as an id/],
+    ["what is no name", "dec_1", /Cannot resume this/],
+    ["a name with more behind it", "ses_1/dec_1/x", /Cannot resume this/],
+    ["what JSON made of another error", JSON.parse('{"name":"PolicyViolationError","decision":{"id":"dec_1"}}'), /Cannot resume this/],
     ["a name that a path would read differently", "../x", /as an id/],
   ])("%s is refused", async (_, name, message) => {
     await using gateway = await fakeGateway();
