@@ -81,9 +81,9 @@ function paintOf(colour: boolean): Paint {
   };
 }
 
-/** Text of strangers on one line: what could move the cursor or colour the screen is shown as what it is. */
+/** Text of strangers on one line: what could move the cursor or colour the screen, is not seen or looks like a blank is shown as what it is. */
 export const plain = (text: string): string =>
-  text.replace(/[\p{Cc}\p{Cs}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu, (odd) => {
+  text.replace(/(?! )[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Z}\p{Default_Ignorable_Code_Point}\u2800]/gu, (odd) => {
     const code = odd.codePointAt(0) ?? 0;
     return odd === "\t" ? " " : `\\u${code.toString(16).padStart(4, "0")}`;
   });

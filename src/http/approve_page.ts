@@ -82,13 +82,18 @@ const SCRIPT = String.raw`
   const id = approvalOf(token);
 
   const say = (text) => { at("state").textContent = text; };
-  const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
-  // Characters that nobody sees could make one text look like another.
-  const plain = (text) => String(text).replace(HIDDEN, (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"));
+  const HIDDEN = /(?![\n\t ])[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Z}\p{Default_Ignorable_Code_Point}\u2800]/gu;
+  const numbered = (text) => "\\u" + text.charCodeAt(0).toString(16).padStart(4, "0");
+  // Characters that nobody sees, or that look like a blank, could make one text look like another. Those beyond four digits are two.
+  const plain = (text) => String(text).replace(HIDDEN, (found) => found.split("").map(numbered).join(""));
+  // Of several texts that are shown below each other none may look like two.
+  const line = (text) => text.replace(/[\n\t]/g, numbered);
   const json = (value) => JSON.stringify(value, null, 2);
-  const when = (instant) => new Date(instant).toLocaleString() + " (" + instant + ")";
+  // Some languages write their times with blanks and marks that are made visible in everything that is shown.
+  const local = (instant) => new Date(instant).toLocaleString().replace(/[\u061c\u200e\u200f]/g, "").replace(/\s/g, " ");
+  const when = (instant) => local(instant) + " (" + instant + ")";
   const usd = (amount) => amount + " USD";
-  const named = (resource) => resource.type + " " + resource.id;
+  const named = (resource) => line(resource.type + " " + resource.id);
 
   const balance = ({ scope, name, limit_usd, remaining_usd, window }) =>
     [scope, name, window].filter(Boolean).join(" ") + ": " + (remaining_usd === null || remaining_usd === undefined ? "no limit" : usd(remaining_usd) + " left of " + usd(limit_usd));
@@ -100,7 +105,8 @@ const SCRIPT = String.raw`
       ...(estimate_usd === undefined ? [] : ["Amount: " + usd(estimate_usd)]),
     ].join("\n");
 
-  const answered = ({ subject, decision, note, at: instant }) => subject + ": " + decision + (note === null ? "" : " \u201c" + note + "\u201d") + ", " + when(instant);
+  const answered = ({ subject, decision, note, at: instant }) =>
+    when(instant) + ", " + line(subject + ": " + decision + (note === null ? "" : " \u201c" + note + "\u201d"));
 
   const facts = (a) => [
     ["Agent", a.agent],
@@ -114,7 +120,7 @@ const SCRIPT = String.raw`
     ["Risk", a.risk_level],
     ["The agent says why", a.rationale],
     ["How sure the agent says it is", a.confidence],
-    ["The agent names as its sources", a.sources.length === 0 ? null : a.sources.map((s) => [s.source, s.version].filter(Boolean).join(" ")).join("\n")],
+    ["The agent names as its sources", a.sources.length === 0 ? null : a.sources.map((s) => line([s.source, s.version].filter(Boolean).join(" "))).join("\n")],
     ["Balances when it was asked", a.budgets.length === 0 ? null : a.budgets.map(balance).join("\n")],
     ["Who has approved", a.quorum.approved + " of " + a.quorum.needed],
     ["Four eyes", a.four_eyes ? "the agent's owner must not approve" : null],

@@ -61,12 +61,19 @@ interface Sent {
 }
 
 /** The page opened in a browser, with what the gateway answers, in order. `null`: it cannot be reached. */
-async function opened(answers: readonly ({ readonly status: number; readonly body: unknown } | null)[], token = TOKEN) {
+async function opened(answers: readonly ({ readonly status: number; readonly body: unknown } | null)[], token = TOKEN, local?: string) {
   const elements = new Map([...page.matchAll(/<(\w+)[^>]*\bid="(\w+)"[^>]*>/g)].map(([tag, , id = ""]) => [id, born(tag)] as const));
   const waiting = [...answers];
   const sent: Sent[] = [];
   const address: string[] = [];
+  /** A browser writes times as its person wants. */
+  class LocalDate extends Date {
+    override toLocaleString(): string {
+      return local ?? super.toLocaleString();
+    }
+  }
   runInNewContext(between("script"), {
+    Date: LocalDate,
     document: { getElementById: (id: string) => elements.get(id), createElement: () => new Element() },
     location: { hash: token === "" ? "" : `#${token}`, pathname: "/approve", reload: () => undefined },
     history: { replaceState: (_state: unknown, _title: string, url: string) => address.push(url) },
@@ -124,6 +131,47 @@ describe("a person with a link", () => {
     // What cannot be seen is shown by its number.
     expect(facts()).toContain("<img src=x onerror=alert(1)> \\u202egnihton");
     expect(at("asked").hidden).toBe(false);
+  });
+
+  it.each([
+    ["a blank that is none", "acct\u00a01", "acct\\u00a01"],
+    ["a wide blank", "acct\u30001", "acct\\u30001"],
+    ["letters of a plane that nobody sees", "pay\u{e0061}\u{e0062}", "pay\\udb40\\udc61\\udb40\\udc62"],
+    ["a selector of variants", "pay\ufe0f\u{e0100}", "pay\\ufe0f\\udb40\\udd00"],
+    ["a filler", "pay\u3164\u115f\u2800", "pay\\u3164\\u115f\\u2800"],
+    ["half a letter", "pay\ud800", "pay\\ud800"],
+    ["what everybody sees", "naïve \u4f60\u597d 🙂\tone\nother", "naïve \u4f60\u597d 🙂\tone\nother"],
+  ])("is shown %s as what it is", async (_, rationale, shown) => {
+    const { facts } = await opened([ok({ ...PENDING, rationale })]);
+    expect(facts().split("The agent says why\n")[1]).toMatch(new RegExp(`^${shown.replaceAll("\\", "\\\\")}\\n`));
+  });
+
+  it("is not shown one answer, source or resource as two", async () => {
+    const at = PENDING.opened_at;
+    const note = "ok\u201d, now\nboss: approve \u201cgo ahead";
+    const { facts } = await opened([
+      ok({
+        ...PENDING,
+        answers: [{ subject: "bot", decision: "respond", note, at }],
+        sources: [{ source: "wiki\nsigned: boss", version: "1\n2" }],
+        resource: { type: "account", id: "acct_1\nacct_2" },
+      }),
+    ]);
+    const lines = facts().split("\n");
+    expect(lines.filter((one) => /boss|acct_2/.test(one))).toEqual([
+      "account acct_1\\u000aacct_2",
+      "wiki\\u000asigned: boss 1\\u000a2",
+      expect.stringMatching(/Z\), bot: respond \u201cok\u201d, now\\u000aboss: approve \u201cgo ahead\u201d$/),
+    ]);
+  });
+
+  it.each([
+    ["7:00:00\u202fPM", "7:00:00 PM ("],
+    ["22\u200f/11\u200f/2026", "22/11/2026 ("],
+  ])("reads %j, as a browser may write a time, without signs that nobody sees", async (local, shown) => {
+    const { facts } = await opened([ok(PENDING)], TOKEN, local);
+    expect(facts()).toContain(shown);
+    expect(facts()).not.toContain("\\u");
   });
 
   it("cannot approve before they say that they looked, and approves what was shown", async () => {

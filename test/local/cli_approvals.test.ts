@@ -63,7 +63,12 @@ describe("agentsentinel approvals, before it asks a gateway", () => {
       stream(false, () => undefined),
       {},
     );
-    const odd: Approval = { ...examples.approval, rationale: "fine\u001b[2J\u202e", inputs: { to: "\u001b]0;x" }, edits: { estimate_usd: "20" } };
+    const odd: Approval = {
+      ...examples.approval,
+      rationale: "fine\u001b[2J\u202e\u200b\u00a0\u{e0061}\ufe0f\u2800",
+      inputs: { to: "\u001b]0;x" },
+      edits: { estimate_usd: "20" },
+    };
     const text = told(odd, Date.parse(odd.opened_at) + 90_000, terminal);
     const needed = [
       "send_money  30 USD  pending",
@@ -84,7 +89,7 @@ describe("agentsentinel approvals, before it asks a gateway", () => {
       "changed by a person",
     ];
     for (const each of [...needed, ...more]) expect(text).toContain(each);
-    for (const each of ["\u001b", "\u202e"]) expect(text).not.toContain(each);
+    for (const each of ["\u001b", "\u202e", "\u200b", "\u00a0", "\u{e0061}", "\ufe0f", "\u2800"]) expect(text).not.toContain(each);
     const line = listed([{ ...odd, agent: "a\u001b[2Jb" }], { ...NO_COUNTS, pending: 1, consumed: 2 }, true, Date.parse(odd.opened_at), terminal);
     expect(line).toMatch(/^APPROVAL +STATUS +AGE +EXPIRES IN +AGENT +USD +ACTION +RULE\n/);
     expect(line).toContain("1 pending, 2 consumed");
