@@ -650,8 +650,11 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
   }
 
   async revokeToken(principal: Principal | null, id: TokenId): Promise<Outcome<null>> {
+    let concernsSessions = true;
     const done = this.#known((now): Outcome<null> => {
       const known = this.#store.findToken(id);
+      // A link is revoked by its answer: no session need hear of that, and leases do not grow with links.
+      concernsSessions = known?.approval === undefined;
       // Tokens of the tenant's own issuers are known by nothing but the ids under which they were used.
       if (known === null && this.#issuers.count() === 0) return err(refusal("not_found", `There is no token "${id}".`));
       // A lease names so many. One more would make the oldest good again in sessions, and nobody would be told.
@@ -665,10 +668,10 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
       if (known === null ? !this.#issuers.revoke(id, now) : known.revokedAt !== null) return ok(null);
       if (known !== null) this.#store.revokeToken(id, now);
       this.#record("token", principal, { event: "revoked", id });
-      this.#changed();
+      if (concernsSessions) this.#changed();
       return ok(null);
     });
-    if (done.ok) await this.#push();
+    if (done.ok && concernsSessions) await this.#push();
     return done;
   }
 

@@ -451,9 +451,12 @@ export class TenantStore {
     this.#sql.exec("UPDATE tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", now, id);
   }
 
-  /** Revoked tokens that would otherwise still be good. */
+  /** Revoked tokens that would otherwise still be good where a session alone looks at them. A link is not: the tenant is asked at its every use. */
   revokedTokens(now: Instant): readonly TokenId[] {
-    const rows = this.#sql.exec<{ id: string }>("SELECT id FROM tokens WHERE revoked_at IS NOT NULL AND expires_at > ?", now - CLOCKS_APART_MS);
+    const rows = this.#sql.exec<{ id: string }>(
+      "SELECT id FROM tokens WHERE revoked_at IS NOT NULL AND expires_at > ? AND approval IS NULL",
+      now - CLOCKS_APART_MS,
+    );
     return rows.toArray().map(({ id }) => id as TokenId);
   }
 

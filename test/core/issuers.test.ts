@@ -278,3 +278,13 @@ describe("the id of a token that has none of its own", () => {
     expect(await idOf(changed(token))).toBe(await idOf(token));
   });
 });
+
+it("a token of an issuer of the tenant's own is never a link: what it says under a link's claim is its own affair", async () => {
+  const tokens = new ForeignTokens(registered(row()), new Address().fetch, false);
+  const apr = "apr_01890000-0000-7000-8000-000000000001";
+  for (const more of [{ apr }, { apr: 7 }, { only: apr, approval: apr }]) {
+    const answer = await tokens.authenticate(await sign(first, { kind: "human", scope: "approvals:write", ...more }), ISSUER, NOW);
+    expect(answer).toMatchObject({ ok: true, value: { scopes: ["approvals:write"], principal: { subject: "bot", kind: "human" } } });
+    expect(answer.ok && "only" in answer.value.principal).toBe(false);
+  }
+});

@@ -1,6 +1,9 @@
+import { runInDurableObject } from "cloudflare:test";
 import { env, exports } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import type * as wire from "../../sdk/src/wire.ts";
+import { sessionObjectName } from "../../src/authority/env.ts";
+import type { Principal } from "../../src/core/request.ts";
 import { SCOPES } from "../../src/core/scopes.ts";
 import { openSession } from "../../src/flow/open_session.ts";
 import { ROUTES } from "../../src/http/routes.ts";
@@ -44,8 +47,8 @@ async function desk(policy = PAY, settings: wire.PutSettingsRequest = { approval
   await choose(settings);
   const wish = { agent: null, labels: {}, budgetMicroUsd: null, ttlMs: 4 * HOUR_MS };
   const session = got(await openSession(ports, agent, wish, null)).answer.id;
-  const hold = async (): Promise<string> => {
-    const held = await decideOne(agent, session, "pay", { inputs: { to: "acct_1" }, estimateMicroUsd: usd("30") });
+  const hold = async (asker: Principal = agent): Promise<string> => {
+    const held = await decideOne(asker, session, "pay", { inputs: { to: "acct_1" }, estimateMicroUsd: usd("30") });
     if (held.approval === null) throw new Error("a hold names its approval");
     return held.approval.id;
   };
@@ -58,7 +61,7 @@ async function desk(policy = PAY, settings: wire.PutSettingsRequest = { approval
   const decide = async (id: string, token: string, decision = "approve", more: object = {}): Promise<Response> =>
     send("POST", `/v1/approvals/${id}/decide`, token, { decision, action_digest: await digestOf(id), ...more });
   const entries = async (kind: string) => (await told<wire.Page<wire.LedgerEntry>>(200, send("GET", `/v1/ledger?kind=${kind}`, operator))).items;
-  return { tenant, operator, issue, choose, hold, link, linked, read, decide, entries };
+  return { tenant, agent, session, operator, issue, choose, hold, link, linked, read, decide, entries };
 }
 
 const HOUR_MS = 3_600_000;
@@ -155,7 +158,149 @@ describe("a link", () => {
   });
 });
 
+const claimsIn = (token: string): Record<string, unknown> => JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString());
+
+describe("the token of a link", () => {
+  it.each<[string, (claims: Record<string, unknown>, another: string) => unknown]>([
+    ["another approval is named in", (claims, another) => ({ ...claims, apr: another })],
+    ["the approval is taken out of", ({ apr: _, ...claims }) => claims],
+    ["more scopes are written into", (claims) => ({ ...claims, scope: SCOPES.join(" ") })],
+    ["another person is named in", (claims) => ({ ...claims, sub: "bob" })],
+  ])("%s it is nothing any more", async (_, forge) => {
+    const { hold, linked, read, decide, operator } = await desk();
+    const [id, another] = [await hold(), await hold()];
+    const token = await linked(id, "ann");
+    const [header, , signature] = token.split(".");
+    const claims = Buffer.from(JSON.stringify(forge(claimsIn(token), another))).toString("base64url");
+    const forged = `${header}.${claims}.${signature}`;
+    for (const each of [id, another]) {
+      expect(await refusalOf(read(each, forged))).toBe("401 token_invalid");
+      expect(await refusalOf(decide(each, forged))).toBe("401 token_invalid");
+    }
+    expect((await told<wire.Approval>(200, read(id, operator))).answers).toEqual([]);
+  });
+
+  it("is in no entry, no list and no answer but the one that made it", async () => {
+    const { hold, linked, read, decide, operator } = await desk();
+    const id = await hold();
+    const tokens = [await linked(id, "ann"), await linked(id, "bob")];
+    for (const token of tokens) await decide(id, token);
+    const seen = ["/v1/ledger?limit=100", "/v1/tokens?limit=100", "/v1/approvals", "/v1/approvals/signals", `/v1/approvals/${id}`];
+    for (const path of seen) {
+      const text = await (await send("GET", path, operator)).text();
+      // What nobody can make out of the rest.
+      for (const token of tokens) expect(text, path).not.toContain(token.split(".")[2]);
+      expect(text, path).not.toContain("/approve#");
+    }
+    expect(await (await read(id, tokens[1])).text()).not.toContain(tokens[1]);
+  });
+
+  it("is told to no session when it ends, so that leases are the same however many there were", async () => {
+    const { tenant, session, hold, linked, decide, issue, operator, agent } = await desk();
+    const epoch = () =>
+      runInDurableObject(
+        env.TENANTS.getByName(tenant),
+        (_, { storage }) => storage.sql.exec<{ epoch: number }>("SELECT epoch FROM tenant").one().epoch,
+      );
+    const revoked = () =>
+      runInDurableObject(env.SESSIONS.getByName(sessionObjectName(tenant, session)), (_, { storage }) => {
+        const { lease } = storage.sql.exec<{ lease: string }>("SELECT lease FROM lease").one();
+        // As the session itself wrote it.
+        return (JSON.parse(lease) as { revokedTokens: string[] }).revokedTokens;
+      });
+    const id = await hold();
+    const token = await linked(id, "ann");
+    const before = await epoch();
+    expect((await decide(id, token)).status).toBe(200);
+    expect(await epoch()).toBe(before);
+    // Another token is told of, and the link not with it.
+    const other = String(claimsIn(await issue("eve", "human", ["approvals:read"])).jti);
+    expect((await send("DELETE", `/v1/tokens/${other}`, operator)).status).toBe(204);
+    expect((await decideOne(agent, session, "pay", { inputs: { to: "acct_2" } })).verdict).toBe("hold");
+    expect(await revoked()).toEqual([other]);
+    expect(await refusalOf(decide(id, token))).toBe("401 token_revoked");
+  });
+
+  it("that was used is not made good by its Idempotency-Key, and where links are off none is given again", async () => {
+    const { hold, link, read, decide, operator, choose } = await desk();
+    const id = await hold();
+    const headers = { "Idempotency-Key": "once" };
+    const made = async () => new URL((await told<wire.ApprovalLink>(201, link(id, { subject: "ann" }, operator, headers))).url).hash.slice(1);
+    const token = await made();
+    expect((await decide(id, token, "reject")).status).toBe(200);
+    expect(await made()).toBe(token);
+    expect(await refusalOf(read(id, token))).toBe("401 token_revoked");
+    await choose({});
+    expect(await refusalOf(link(id, { subject: "ann" }, operator, headers))).toBe("403 scope_insufficient");
+  });
+});
+
 describe("whoever has a link", () => {
+  it("comes to another approval by no way of writing its address", async () => {
+    const { hold, linked } = await desk();
+    const [id, another] = [await hold(), await hold()];
+    const token = await linked(id, "ann");
+    const coded = another.replace("a", "%61");
+    for (const path of [
+      coded,
+      `${id}/../${another}`,
+      `${id}%2F..%2F${another}`,
+      `${id};${another}`,
+      `${id}?approval=${another}`,
+      another.toUpperCase(),
+    ]) {
+      const response = await send("GET", `/v1/approvals/${path}`, token);
+      const text = await response.text();
+      expect(text, path).not.toContain(`"id":"${another}"`);
+    }
+  });
+
+  it("reads what another has answered meanwhile, and answers it no more", async () => {
+    const { hold, linked, read, decide, operator } = await desk();
+    const id = await hold();
+    const token = await linked(id, "ann");
+    expect((await decide(id, operator)).status).toBe(200);
+    expect(await refusalOf(decide(id, token, "reject"))).toBe("409 approval_closed");
+    expect((await told<wire.Approval>(200, read(id, token))).status).toBe("approved");
+  });
+
+  it("asks in one window while the other says yes: whatever comes first, one yes is taken and nothing after it", async () => {
+    for (let round = 0; round < 5; round++) {
+      const { hold, linked, read, decide } = await desk();
+      const id = await hold();
+      const token = await linked(id, "ann");
+      const both = [decide(id, token, "request_info", { note: "Which?" }), decide(id, token)];
+      const [asked, said] = await Promise.all(round % 2 === 0 ? both : both.toReversed());
+      const yes = round % 2 === 0 ? said : asked;
+      expect(yes?.status).toBe(200);
+      const { status, answers } = await told<wire.Approval>(200, read(id));
+      expect([status, answers.at(-1)?.decision, answers.length <= 2]).toEqual(["approved", "approve", true]);
+      expect(await refusalOf(read(id, token))).toBe("401 token_revoked");
+    }
+  });
+
+  it.each(["human", "service"] as const)("does not approve what a %s asked for on the agent's behalf under that very name", async (kind) => {
+    const { hold, linked, decide, agent } = await desk();
+    const id = await hold({ ...agent, kind, subject: "carl" });
+    expect(await refusalOf(decide(id, await linked(id, "carl")))).toBe("403 self_approval");
+    expect(await refusalOf(decide(id, await linked(id, "bot")))).toBe("403 self_approval");
+    expect((await decide(id, await linked(id, "ann"))).status).toBe(200);
+  });
+
+  it.each([
+    ["whom the link's own scopes put into a group", "approvals:write", "approved"],
+    ["whose other scopes would", "policies:write", "403 scope_insufficient"],
+  ])("answers as somebody %s", async (_, scope, becomes) => {
+    const { hold, linked, decide, issue } = await desk(PAY.replace("timeout_seconds", `approvers: [{ scopes: ["${scope}"] }], timeout_seconds`));
+    const id = await hold();
+    // Ann's own token has every scope, and her link has two.
+    const hers = await issue("ann", "human", SCOPES);
+    const answer = await decide(id, await linked(id, "ann"));
+    const { status, code }: { status: string | number; code?: string } = await answer.json();
+    expect(code === undefined ? status : `${status} ${code}`).toBe(becomes);
+    if (code !== undefined) expect((await decide(id, hers)).status).toBe(200);
+  });
+
   it("reads and answers one approval, and uses no other route, and this one of no other approval", async () => {
     const { hold, linked, read, decide } = await desk();
     const [id, another] = [await hold(), await hold()];
