@@ -8,7 +8,7 @@ import { EXAMPLE_IDS } from "../../src/http/fields.ts";
 import { openApiDocument } from "../../src/http/openapi.ts";
 import type { Route } from "../../src/http/route.ts";
 import { ROUTES } from "../../src/http/routes.ts";
-import { aDecision, appOver, bearer, SERVICE } from "./http_world.ts";
+import { AT, aDecision, appOver, bearer, SERVICE } from "./http_world.ts";
 
 const send = appOver();
 const SESSION = `/v1/sessions/${EXAMPLE_IDS.ses}`;
@@ -607,5 +607,34 @@ describe("the pages", () => {
   it("greet a browser with a page and a program with JSON", async () => {
     expect((await send("/", { headers: { Accept: "text/html,application/xml;q=0.9,*/*;q=0.8" } })).headers.get("Content-Type")).toMatch("text/html");
     expect(await (await send("/")).json()).toMatchObject({ docs: "/docs" });
+  });
+});
+
+describe("signals of the desk", () => {
+  const NOW = new Date(AT).toISOString();
+  const asked = async (query: string) => {
+    const calls: string[][] = [];
+    const approvalSignals = async (_tenant: string, from: number, to: number) => {
+      calls.push([new Date(from).toISOString(), new Date(to).toISOString()]);
+      return ok({ approved: 0, rejected: 0, medianMs: null, people: [], pending: 0, oldestPendingAt: null });
+    };
+    const headers = { Authorization: bearer("human", "ann") };
+    const response = await appOver({ tenants: { approvalSignals } })(`/v1/approvals/signals${query}`, { headers });
+    const { from, to, issues }: { from?: string; to?: string; issues?: { pointer: string }[] } = await response.json();
+    if (response.status === 200) expect(calls).toEqual([[from, to]]);
+    else expect(calls).toEqual([]);
+    return [response.status, ...(calls[0] ?? issues?.map(({ pointer }) => pointer) ?? [])];
+  };
+
+  it.each([
+    ["nothing", "", [200, "2026-11-21T19:00:00.000Z", NOW]],
+    ["an end", "?to=2026-11-20T00:00:00.000Z", [200, "2026-11-19T00:00:00.000Z", "2026-11-20T00:00:00.000Z"]],
+    ["the first instant that is kept", "?from=2026-10-23T19:00:00.000Z", [200, "2026-10-23T19:00:00.000Z", NOW]],
+    ["one before it", "?from=2026-10-23T18:59:59.999Z", [200, "2026-10-23T19:00:00.000Z", NOW]],
+    ["an end before it", "?to=2026-10-23T18:59:59.999Z", [422, "/from"]],
+    ["one and the same instant", `?from=${NOW}&to=${NOW}`, [200, NOW, NOW]],
+    ["what is to come", "?to=2026-11-23T00:00:00.000Z", [200, "2026-11-22T00:00:00.000Z", "2026-11-23T00:00:00.000Z"]],
+  ])("asked for %s are of so long", async (_, query, expected) => {
+    expect(await asked(query)).toEqual(expected);
   });
 });

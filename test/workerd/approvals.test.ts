@@ -216,6 +216,41 @@ describe("the action-bound approval protocol, with memory lost between every two
     expect(await events()).toEqual(["requested", "shown", "answered", "refused"]);
   });
 
+  it.each([
+    ["the last of the quorum", 1, "approved"],
+    ["one of two", 2, "pending"],
+  ] as const)("8: the same edit twice is one, also once what it made is asked for: %s", async (_, quorum, status) => {
+    const { hold, read, answer, events, ask } = await desk(PAY.replace("timeout_seconds", `quorum: ${quorum}, timeout_seconds`));
+    const id = await hold();
+    const { digest } = await read(id);
+    const edits = { inputs: { to: "acct_1", amount: 20 }, estimateMicroUsd: usd("20") };
+    const first = got(await answer("ann", id, "approve", { digest, edits, note: "less" }));
+    const { approval } = first.answer;
+    expect([first.replayed, approval.status, approval.digest === digest]).toEqual([false, status, false]);
+    // The very message again names the digest that was shown then, and it is taken as what it was.
+    for (const again of [1, 2]) {
+      const replayed = got(await answer("ann", id, "approve", { digest, edits, note: "less" }));
+      expect([again, replayed.replayed, replayed.answer.approval]).toEqual([again, true, approval]);
+    }
+    for (const other of [
+      { digest, edits: { ...edits, estimateMicroUsd: usd("21") }, note: "less" },
+      { digest, edits: { inputs: edits.inputs }, note: "less" },
+      { digest, edits, note: "more" },
+      { digest, note: "less" },
+      { edits, note: "less" },
+    ])
+      expect(refusalOf(await answer("ann", id, "approve", other))).toBe("approval_closed");
+    if (quorum === 2) got(await answer("bob", id, "approve"));
+    expect((await events()).filter((event) => event === "answered" || event === "approved" || event === "refused")).toEqual([
+      ...(quorum === 2 ? ["answered"] : []),
+      ...(quorum === 1 ? ["approved"] : []),
+      ...Array(5).fill("refused"),
+      ...(quorum === 2 ? ["approved"] : []),
+    ]);
+    expect(got(await answer("ann", id, "approve", { digest, edits, note: "less" })).replayed).toBe(true);
+    expect((await ask({ ...edits, approval: id })).verdict).toBe("allow");
+  });
+
   it("8: an answer to something else than what is shown is refused", async () => {
     const { hold, answer, read } = await desk();
     const id = await hold();
@@ -490,6 +525,57 @@ describe("the desk", () => {
     ]);
   });
 
+  it("counts answers from the first instant to before the last, and within an hour those that are less than one apart", async () => {
+    const { tenant, agent, answer, ask } = await desk();
+    const began = Date.now();
+    const at: number[] = [];
+    for (const [pause, waited, decision] of [
+      [0, 0, "approve"],
+      [3_599_990, 9, "reject"],
+      [0, 1, "approve"],
+      [3_599_970, 30, "reject"],
+    ] as const) {
+      wait(pause);
+      const { approval } = await ask({}, "pay", await newSession(agent));
+      wait(waited);
+      at.push(Date.now() - began);
+      if (approval === null) throw new Error("a hold names its approval");
+      got(await answer("ann", approval.id, decision));
+    }
+    expect(at).toEqual([0, 3_599_999, 3_600_000, 7_200_000]);
+    const of = async (from: number, to: number) => got(await ports.tenants.approvalSignals(tenant, began + from, began + to));
+    for (const [from, to, approved, rejected] of [
+      [0, 7_200_001, 2, 2],
+      [0, 7_200_000, 2, 1],
+      [1, 7_200_001, 1, 2],
+      [0, 1, 1, 0],
+      [0, 0, 0, 0],
+      [3_600_001, 7_200_000, 0, 0],
+    ] as const) {
+      const { approved: yes, rejected: no, people } = await of(from, to);
+      expect([from, to, yes, no, people.length]).toEqual([from, to, approved, rejected, approved + rejected > 0 ? 1 : 0]);
+    }
+    // Two within an hour, twice; the first and the third are a whole hour apart.
+    expect((await of(0, 7_200_001)).people).toEqual([expect.objectContaining({ answers: 4, approved: 2, mostInAnHour: 2, medianMs: 1 })]);
+    expect(await of(0, 0)).toMatchObject({ medianMs: null, people: [], pending: 0, oldestPendingAt: null });
+  });
+
+  it("keeps for its signals 30 days, of answers and no longer", async () => {
+    const { tenant, hold, answer } = await desk();
+    const from = Date.now();
+    got(await answer("ann", await hold(), "approve"));
+    const month = 30 * 24 * 3_600_000;
+    const clearAt = async (afterMs: number): Promise<number> => {
+      vi.setSystemTime(from + afterMs);
+      // It clears first thing after it wakes, with the next that it is told.
+      await abortAllDurableObjects();
+      await ports.tenants.approvalSignals(tenant, from, from + 1);
+      await env.TENANTS.getByName(tenant).noteApprovals([]);
+      return got(await ports.tenants.approvalSignals(tenant, from, from + 1)).approved;
+    };
+    expect([await clearAt(month), await clearAt(month + 1)]).toEqual([1, 0]);
+  });
+
   it("shows pages that cross between objects whatever is asked, and none of what is over", async () => {
     const { tenant, hold, answer } = await desk();
     const big = Array.from({ length: 60_000 }, () => 0.5);
@@ -526,6 +612,38 @@ describe("the desk", () => {
     wait(600_000);
     expect((await ask()).verdict).toBe("hold");
   }, 60_000);
+
+  it("has all that its tenant takes, whatever one approval among them that it does not take, and that one too once it does", async () => {
+    const { tenant, agent, session, read } = await desk();
+    const told: (readonly ApprovalId[])[] = [];
+    let untaken: ApprovalId | null = null;
+    await runInDurableObject(env.SESSIONS.getByName(sessionObjectName(tenant, session)), (object) => {
+      const real = env.TENANTS.getByName(tenant);
+      const noteApprovals = async (all: Parameters<typeof real.noteApprovals>[0]): Promise<void> => {
+        told.push(all.map(({ approval }) => approval.id));
+        untaken ??= all[1]?.approval.id ?? null;
+        if (all.some(({ approval }) => approval.id === untaken)) throw new Error("not this one");
+        await real.noteApprovals(all);
+      };
+      const mine = new Proxy(real, { get: (of, name) => (name === "noteApprovals" ? noteApprovals : Reflect.get(of, name)) });
+      Reflect.set(object, "env", { ...env, TENANTS: { getByName: () => mine } });
+    });
+    const held = await decideMany(agent, session, [asked("pay", ASKED), asked("pay", ASKED), asked("pay", ASKED)], "independent");
+    const ids = held.map(({ approval }) => approval?.id);
+    const listed = async () =>
+      got(await ports.tenants.listApprovals(tenant, {}, { limit: 10, cursor: null })).items.map(({ approval }) => approval.id);
+    expect(ids).toContain(untaken);
+    expect((await listed()).sort()).toEqual(ids.filter((id) => id !== untaken).sort());
+    // What it has taken it is not told again.
+    expect(told.map(({ length }) => length)).toEqual([3, 1, 1, 1]);
+    if (untaken === null) throw new Error("there are three");
+    expect(refusalOf(await readApproval(ports, agent, untaken))).toBe("not_found");
+    // The object dies, and its next life tells, here by the alarm.
+    await abortAllDurableObjects();
+    await runDurableObjectAlarm(env.SESSIONS.getByName(sessionObjectName(tenant, session)));
+    expect((await listed()).sort()).toEqual([...ids].sort());
+    expect((await read(untaken)).status).toBe("pending");
+  });
 
   it("wakes whoever waits for the answer, also who began in the very turn that brought it", async () => {
     vi.useRealTimers();
