@@ -4,7 +4,7 @@ import { type Command, type CommandLine, Stop, Usage } from "./command_line.ts";
 import { gatewayOf, gatewayOptions } from "./gateway.ts";
 import type { Terminal } from "./terminal.ts";
 
-/** The three commands that answer. Each shows first what it answers, and names in its answer exactly that. */
+/** The commands that answer, and the one that asks back. Each names exactly what it is about; those that end something show it first. */
 
 const options = {
   note: { type: "string" },
@@ -61,6 +61,34 @@ ${AFTER}`,
   run: (line, _directory, terminal) => answer(line, terminal, "cancel", "Take this back?"),
 };
 
+export const ask: Command = {
+  options: { digest: options.digest, ...gatewayOptions },
+  help: `Usage: agentsentinel approvals ask APPROVAL QUESTION [--digest DIGEST] [--url URL] [--token TOKEN] [--json]
+
+Asks the agent for more before anybody decides. It goes on waiting, no longer than it would have; its agent answers, and approvals show has both.
+
+  APPROVAL         its id (apr_...)
+  QUESTION         one argument: "Which invoice is it?"
+  --digest DIGEST  only if this is still what it names (digest of approvals show)
+${AFTER}`,
+  run: async (line, _directory, terminal) => {
+    const [id, question, ...others] = line.positionals;
+    if (question === undefined || question.trim() === "" || others.length > 0)
+      throw new Usage('approvals ask wants one APPROVAL and one "QUESTION"', "ask");
+    const positionals = id === undefined ? [] : [id];
+    const about = approvalId({ positionals }, "ask");
+    const gateway = gatewayOf(line, "approvals ask", "ask");
+    const shown = await readApproval(gateway, about);
+    refuseClosed(shown, "ask");
+    refuseOther(shown, line);
+    const said = { decision: "request_info", note: question, action_digest: shown.action_digest };
+    const told = approvalIn(await gateway.ask("POST", `/v1/approvals/${about}/decide`, said), gateway.url, about);
+    const outcome = `${terminal.paint.bold("Asked")}. The agent can answer until ${told.expires_at}; approvals show ${about} has what it says.`;
+    terminal.out(line.has("json") ? `${JSON.stringify(told)}\n` : `${outcome}\n`);
+    return true;
+  },
+};
+
 const DONE = { approve: "Approved", reject: "Rejected", cancel: "Cancelled" } as const;
 
 async function answer(line: CommandLine, terminal: Terminal, verb: keyof typeof DONE, question: string, edits?: ApprovalEdits): Promise<boolean> {
@@ -71,8 +99,7 @@ async function answer(line: CommandLine, terminal: Terminal, verb: keyof typeof 
   const shown = await readApproval(gateway, id);
   if (!isJson) terminal.out(`${inWords(shown, Date.now(), terminal)}\n`);
   refuseClosed(shown, verb);
-  const digest = line.text("digest");
-  if (digest !== undefined && digest !== shown.action_digest) throw new Stop(`${id} is not what --digest names: it names ${shown.action_digest}`);
+  refuseOther(shown, line);
   if (edits !== undefined && !isJson) terminal.out(`As changed: ${JSON.stringify(edits)}\n`);
   if (!line.has("yes") && !/^y(es)?$/i.test(((await terminal.ask?.(`${question} [y/N] `)) ?? "").trim())) {
     terminal.err("agentsentinel: nothing was answered\n");
@@ -97,9 +124,15 @@ async function answer(line: CommandLine, terminal: Terminal, verb: keyof typeof 
 }
 
 /** What is over is not asked about again; the gateway would refuse it. */
-function refuseClosed({ id, status }: Approval, verb: keyof typeof DONE): void {
-  const isOpen = status === "pending" || status === "info_requested" || (verb !== "reject" && status === "approved");
+function refuseClosed({ id, status }: Approval, verb: keyof typeof DONE | "ask"): void {
+  const isOpen = status === "pending" || status === "info_requested" || ((verb === "approve" || verb === "cancel") && status === "approved");
   if (!isOpen) throw new Stop(`${id} is ${status}, so there is nothing to ${verb}`);
+}
+
+/** What was looked at must still be what is asked. */
+function refuseOther({ id, action_digest }: Approval, line: CommandLine): void {
+  const digest = line.text("digest");
+  if (digest !== undefined && digest !== action_digest) throw new Stop(`${id} is not what --digest names: it names ${action_digest}`);
 }
 
 function outcome({ status, quorum, expires_at }: Approval): string {

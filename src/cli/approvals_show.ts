@@ -27,8 +27,8 @@ export async function run(line: CommandLine, _directory: string, terminal: Termi
 }
 
 /** The one approval that a command is about. */
-export function approvalId(line: CommandLine, command: string): string {
-  const [id, ...others] = line.positionals;
+export function approvalId({ positionals }: Pick<CommandLine, "positionals">, command: string): string {
+  const [id, ...others] = positionals;
   if (id === undefined || others.length > 0) throw new Usage(`approvals ${command} wants one APPROVAL, as approvals list names it`, command);
   if (!/^apr_[\w-]{1,100}$/.test(id)) throw new Usage(`an approval's id begins with apr_, found ${JSON.stringify(id)}`, command);
   return id;

@@ -46,6 +46,10 @@ describe("agentsentinel approvals, before it asks a gateway", () => {
     ["a limit that is none", ["list", "--limit", "0"], 2, /--limit is a whole number/],
     ["no approval", ["show"], 2, /wants one APPROVAL/],
     ["what is no approval's id", ["show", "dec_1"], 2, /begins with apr_/],
+    ["no question", ["ask", APR], 2, /wants one APPROVAL and one "QUESTION"/],
+    ["an empty question", ["ask", APR, " "], 2, /wants one APPROVAL and one "QUESTION"/],
+    ["a question without its quotes", ["ask", APR, "Which", "invoice?"], 2, /wants one APPROVAL and one "QUESTION"/],
+    ["a question about nothing", ["ask", "Which invoice?", APR], 2, /begins with apr_/],
     ["no token", ["show", APR], 2, /wants a token/],
     ["nobody to ask", ["approve", APR, "--token", "t"], 2, /wants --yes where nobody can be asked/],
     ["inputs that are no JSON", ["approve", APR, "--token", "t", "--yes", "--inputs", "{"], 2, /--inputs is JSON/],
@@ -202,6 +206,29 @@ describe.skipIf(!CAN_SEE_PROCESSES)("agentsentinel approvals, with an agent on a
     expect(paid).toEqual([]);
     const late = await person(["approve", error.approvalId, "--yes"]);
     expect([late.code, late.err]).toEqual([1, expect.stringMatching(/is (rejected|cancelled), so there is nothing to approve/)]);
+  });
+
+  it("ask goes to the agent, whose answer show has, and a person can still decide", async () => {
+    const error = await hold();
+    const held = await resume(sentinel(), error);
+    const other = await person(["ask", error.approvalId, "Which invoice?", "--digest", "sha-256:0"]);
+    expect([other.code, other.err]).toEqual([1, expect.stringContaining("is not what --digest names")]);
+    const asked = await person(["ask", error.approvalId, "Which invoice?"]);
+    expect(asked).toMatchObject({
+      code: 0,
+      err: "",
+      out: `Asked. The agent can answer until ${error.expiresAt}; approvals show ${error.approvalId} has what it says.\n`,
+    });
+    expect((await held.wait()).approval?.status).toBe("info_requested");
+    await held.respond("The one of order 17.");
+    const shown = await person(["show", error.approvalId]);
+    for (const each of ['request info, "Which invoice?"', 'respond, "The one of order 17."']) expect(shown.out).toContain(each);
+    const again = JSON.parse((await person(["ask", error.approvalId, "Sure?", "--json"])).out);
+    expect(again).toMatchObject({ status: "info_requested", answers: [{}, {}, { decision: "request_info", note: "Sure?" }] });
+    expect((await person(["approve", error.approvalId, "--yes"])).code).toBe(0);
+    expect(await held.guard(options, pay)(CALL)).toBe("paid acct_1");
+    const late = await person(["ask", error.approvalId, "And now?"]);
+    expect([late.code, late.err]).toEqual([1, `agentsentinel: ${error.approvalId} is consumed, so there is nothing to ask\n`]);
   });
 
   it("answers nothing for a no at the prompt, another digest, or an agent's token", async () => {
