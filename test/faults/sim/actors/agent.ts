@@ -19,7 +19,7 @@ import type { TenantModel } from "../oracle/tenant.ts";
 import { demand } from "../oracle/violation.ts";
 import type { Platform } from "../platform/platform.ts";
 import { Actor } from "./actor.ts";
-import { ACTIONS, SCALE_MICRO_USD } from "./policies.ts";
+import { ACTIONS, PEOPLE, SCALE_MICRO_USD } from "./policies.ts";
 
 /** A question as it was asked, so that it can be asked again. */
 interface Question {
@@ -28,6 +28,8 @@ interface Question {
   readonly semantics: BatchSemantics;
   readonly key: string | null;
   readonly token: TokenId;
+  /** Who asks on the agent's behalf. `null`: the agent does. */
+  readonly person: string | null;
 }
 
 interface Known {
@@ -65,8 +67,9 @@ export class Agent {
     this.wanted = wanted;
   }
 
-  principal(token: TokenId): Principal {
-    return { tokenId: token, tenant: this.tenant.id, subject: this.name, kind: "agent" };
+  principal(token: TokenId, person: string | null = null): Principal {
+    const who = person === null ? ({ subject: this.name, kind: "agent" } as const) : ({ subject: person, kind: "human" } as const);
+    return { tokenId: token, tenant: this.tenant.id, ...who };
   }
 }
 
@@ -230,7 +233,13 @@ export class Seat extends Actor {
       semantics: size === 1 ? "independent" : random.pick(["independent", "all_or_nothing", "stop_on_deny"]),
       key: isKeyed ? `decide-${this.agent.keys++}` : null,
       token: this.agent.token,
+      person: this.#asker(),
     };
+  }
+
+  #asker(): string | null {
+    const { random } = this.world;
+    return random.chance(0.3) ? random.pick(PEOPLE) : null;
   }
 
   #asked(session: Known): AskedAction {
@@ -266,9 +275,9 @@ export class Seat extends Actor {
   async #ask(session: Known, question: Question): Promise<void> {
     if (!session.questions.includes(question)) session.questions.push(question);
     if (session.questions.length > 60) session.questions.splice(0, 20);
-    const { asked, isBatch, semantics, key, token } = question;
+    const { asked, isBatch, semantics, key, token, person } = question;
     const story = (ports: Ports): Promise<Result<readonly DecidedAnswer[], Refusal>> =>
-      decide(ports, { principal: this.agent.principal(token), session: session.id, asked, batch: isBatch, semantics, key, now: Date.now() });
+      decide(ports, { principal: this.agent.principal(token, person), session: session.id, asked, batch: isBatch, semantics, key, now: Date.now() });
     const decided = await this.ask(isBatch ? "batch" : "decide", story);
     if (decided === null) return;
     if (!decided.ok) {
@@ -315,6 +324,7 @@ export class Seat extends Actor {
       semantics: all.length > 1 ? random.pick(["independent", "all_or_nothing", "stop_on_deny"]) : "independent",
       key: null,
       token: this.agent.token,
+      person: this.#asker(),
     });
     switch (random.weighted({ asApproved: 10, twice: 3, batch: 1.5, amount: 1, inputs: 1, action: 0.5, run: 0.5, session: 0.5 })) {
       case "asApproved":
@@ -537,7 +547,7 @@ export class Seat extends Actor {
       ttlMs: 86_000_000,
       inputs: undefined,
     };
-    await this.#ask(session, { asked: [asked], isBatch: false, semantics: "independent", key: null, token: this.agent.token });
+    await this.#ask(session, { asked: [asked], isBatch: false, semantics: "independent", key: null, token: this.agent.token, person: null });
     const answer = asked.id === null ? null : this.#answers.knows(session.id, asked.id);
     if (answer?.verdict === "deny" && answer.reason.code === "tenant_budget_exceeded") this.isStopped = true;
   }

@@ -11,7 +11,7 @@ import type { Platform } from "../platform/platform.ts";
 import { Actor } from "./actor.ts";
 import type { Agent } from "./agent.ts";
 import { WATCHER } from "./listener.ts";
-import { ACTIONS, drawPolicy, type Published } from "./policies.ts";
+import { ACTIONS, drawPolicy, OWNER, type Published } from "./policies.ts";
 
 const DOES = { put: 5, rollback: 3, forAgent: 2, delete: 0.5, stop: 5, lift: 5, revoke: 1, again: 1, standing: 1 } as const;
 
@@ -48,6 +48,10 @@ export class Operator extends Actor {
   async prepare(): Promise<void> {
     await this.insist("create", (ports) => createTenant(ports, { id: this.#tenant.id, name: null }, null));
     for (const agent of this.#agents) await this.#issue(agent);
+    for (const { name } of this.#agents) {
+      const owned = { type: "agent", id: name, properties: { owner: OWNER } };
+      await this.insist("own", (ports) => ports.tenants.putEntity(this.#tenant.id, this.#principal(), owned));
+    }
     await this.#record(WATCHER, "watcher", "service", ["events:read"]);
     await this.#put("main", "tenant", null, drawPolicy(this.world.random, this.#tightness, this.#asks));
   }

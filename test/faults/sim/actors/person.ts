@@ -9,6 +9,7 @@ import type { TenantModel } from "../oracle/tenant.ts";
 import { demand } from "../oracle/violation.ts";
 import type { Platform } from "../platform/platform.ts";
 import { Actor } from "./actor.ts";
+import { scopesOf } from "./policies.ts";
 
 /** How often a person does what about something on the desk. */
 const DOES = { approve: 12, edit: 1, reject: 1.5, ask: 2, cancel: 0.7, both: 2, stale: 1.5, again: 2, many: 6, pretend: 1 } as const;
@@ -96,14 +97,14 @@ export class Person extends Actor {
 
   async #answer(read: ApprovalRead, said: Said): Promise<void> {
     this.#last = { read, said };
-    const told = await this.ask(said.decision, (ports) => answerApproval(ports, this.#principal(), SCOPES, read.approval.id, said));
+    const told = await this.ask(said.decision, (ports) => answerApproval(ports, this.#principal(), scopesOf(this.#subject), read.approval.id, said));
     if (told?.ok === true) this.#heard(told.value.answer, said);
     else if (told !== null) this.oracle.refused(told.error.code);
   }
 
   async #answerAll(answers: readonly { readonly read: ApprovalRead; readonly said: Said }[]): Promise<void> {
     const asked = answers.map(({ read, said }) => ({ ...said, id: read.approval.id }));
-    const told = await this.ask("answer many", (ports) => answerMany(ports, this.#principal(), SCOPES, asked), 2);
+    const told = await this.ask("answer many", (ports) => answerMany(ports, this.#principal(), scopesOf(this.#subject), asked), 2);
     for (const [place, one] of (told ?? []).entries()) {
       const said = asked[place];
       if (one.told.ok && said !== undefined) this.#heard(one.told.value, said);
@@ -111,7 +112,7 @@ export class Person extends Actor {
   }
 
   async #cancel({ approval: { id } }: ApprovalRead): Promise<void> {
-    const told = await this.ask("cancel", (ports) => cancelApproval(ports, this.#principal(), SCOPES, id, null));
+    const told = await this.ask("cancel", (ports) => cancelApproval(ports, this.#principal(), scopesOf(this.#subject), id, null));
     if (told?.ok !== true) return;
     this.#heard(told.value, null);
     this.oracle.check(() => demand(told.value.approval.status === "cancelled", "what is cancelled is cancelled", () => told.value));
@@ -125,7 +126,7 @@ export class Person extends Actor {
       { ...own, kind: "human", subject: read.agent },
       { ...own, kind: "service" },
     ]);
-    const told = await this.ask("answer for another", (ports) => answerApproval(ports, who, SCOPES, read.approval.id, said), 2);
+    const told = await this.ask("answer for another", (ports) => answerApproval(ports, who, scopesOf(this.#subject), read.approval.id, said), 2);
     this.oracle.check(() => demand(told?.ok !== true, "nobody but a person who did not ask answers", () => ({ who, told })));
   }
 
@@ -147,5 +148,4 @@ export class Person extends Actor {
   }
 }
 
-const SCOPES = ["approvals:write"] as const;
 const TOKEN: TokenId = "tok_00000000-0000-7000-8000-000000000001";

@@ -2,11 +2,22 @@ import { createHash } from "node:crypto";
 import { policyDigest } from "../../../../src/core/policy/digest.ts";
 import type { PolicyDocument } from "../../../../src/core/policy/document.ts";
 import { parsePolicy } from "../../../../src/core/policy/parse.ts";
+import type { Scope } from "../../../../src/core/scopes.ts";
 import type { Random } from "../random.ts";
 
 export const ACTIONS = ["mail.send", "mail.read", "db.read", "db.write", "pay"] as const;
-/** Who answers approvals. */
+/** Who answers approvals, and now and then asks on an agent's behalf. */
 export const PEOPLE: readonly string[] = ["ann", "bob", "eve"];
+/** Who owns every agent: with four eyes, nobody who approves. */
+export const OWNER = "eve";
+/** With which scopes people answer. */
+export const scopesOf = (person: string): readonly Scope[] => (person === "bob" ? ["approvals:write"] : ["approvals:write", "policies:write"]);
+/** Whom a policy wants among those who approve: by name, by scope, or by either. */
+const GROUPS = [
+  [{ subjects: ["ann"] }, { subjects: ["bob", "eve"] }],
+  [{ scopes: ["policies:write"] }],
+  [{ scopes: ["approvals:write"] }, { subjects: ["bob"], scopes: ["policies:write"] }],
+] as const;
 const PATTERNS = ["mail.*", "*.read", "pay", "*", "db.write"] as const;
 
 /** How much money a world is about: limits are some times this, estimates are parts of it. */
@@ -62,7 +73,8 @@ export function drawPolicy(random: Random, tightness: number, asks: number): Pub
       timeout_seconds: random.chance(0.5) ? random.between(1, 8) : random.between(10, 120),
       ...(random.chance(0.3) && { threshold_usd: some(0.05, 0.5) }),
       ...(quorum > 1 && { quorum }),
-      ...(random.chance(0.2) && { approvers: [{ subjects: [random.pick(PEOPLE)] }, { subjects: PEOPLE.slice(1) }] }),
+      ...(random.chance(0.3) && { four_eyes: true }),
+      ...(random.chance(0.4) && { approvers: random.pick(GROUPS) }),
     };
   }
   if (Object.keys(policy).length === 1) policy.budgets = { tenant: { total: some(0.5, 6) } };

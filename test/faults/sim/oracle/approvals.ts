@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import type { Entry } from "../../../../src/core/entry.ts";
 import { parseInstant } from "../../../../src/core/time.ts";
 import type { ApprovalRead } from "../../../../src/flow/ports.ts";
+import { OWNER } from "../actors/policies.ts";
 import type { ObjectHost } from "../platform/objects.ts";
 import { fits, type Limits, usd } from "./limits.ts";
 import { demand, Violation } from "./violation.ts";
@@ -133,7 +134,8 @@ export class Approvals {
     if (decision === "approve" || decision === "reject" || decision === "request_info") {
       const isStranger = subject === asked.requester || subject === this.#whose.agent;
       demand(principal?.kind === "human" && !isStranger, "nobody but a person who did not ask answers", details);
-      const { groups } = asked.limits;
+      const { groups, fourEyes } = asked.limits;
+      demand(!(fourEyes && subject === OWNER), "with four eyes the agent's owner does not answer", details);
       demand(groups.length === 0 || groups.some((subjects) => subjects.includes(subject)), "only whom the policy names answers", details);
       demand(WAITING.has(asked.status), "only what waits is answered", details);
     }
@@ -199,7 +201,8 @@ export class Approvals {
     const details = (): object => ({ session: this.#whose.id, seq: entry.seq, id, said, held, at });
     demand(held?.approval === id && entry.decision_id === held.decision, "people are asked by a hold, once", details);
     demand(said.action_digest === held.digest && entry.policy?.digest === held.policy, "people are asked for exactly what is held", details);
-    demand(said.needed === held.limits.quorum && said.status === "pending", "people are asked as the policy says", details);
+    const { quorum, fourEyes } = held.limits;
+    demand(said.needed === quorum && said.four_eyes === fourEyes && said.status === "pending", "people are asked as the policy says", details);
     const expiresAt = Math.min(this.#whose.expiresAt, at + held.limits.holdMs);
     demand(parseInstant(entry.approval?.expires_at ?? "") === expiresAt, "an approval runs out when its policy says", details);
     this.#held = null;

@@ -1,6 +1,7 @@
 import { BUDGET_WINDOWS, type BudgetWindow } from "../../../../src/core/calendar.ts";
 import { parseUsd } from "../../../../src/core/money.ts";
 import type { PolicyDocument } from "../../../../src/core/policy/document.ts";
+import { PEOPLE, scopesOf } from "../actors/policies.ts";
 
 /** What a policy limits, read from its document by the observer itself: not by the code that enforces it. */
 export interface Limits {
@@ -18,7 +19,9 @@ export interface Limits {
   /** How long an approval waits, and how long it may be used. */
   readonly holdMs: number;
   readonly quorum: number;
-  /** Somebody of each must be among those who approve. */
+  /** Whether the agent's owner must not approve. */
+  readonly fourEyes: boolean;
+  /** Somebody of each, by name or by a scope, must be among those who approve. */
   readonly groups: readonly (readonly string[])[];
 }
 
@@ -57,7 +60,11 @@ export function readLimits(document: PolicyDocument): Limits {
     holdsAbove: optional(approvals?.threshold_usd),
     holdMs: (approvals?.timeout_seconds ?? 0) * 1000,
     quorum: approvals?.quorum ?? 1,
-    groups: (approvals?.approvers ?? []).map(({ subjects }) => subjects ?? []),
+    fourEyes: approvals?.four_eyes ?? false,
+    groups: (approvals?.approvers ?? []).map(({ subjects = [], scopes = [] }) => [
+      ...subjects,
+      ...PEOPLE.filter((person) => scopesOf(person).some((scope) => scopes.includes(scope))),
+    ]),
   };
 }
 

@@ -526,6 +526,7 @@ const NO_LIMITS: Limits = {
   holdsAbove: null,
   holdMs: 0,
   quorum: 1,
+  fourEyes: false,
   groups: [],
 };
 
