@@ -761,11 +761,51 @@ export interface CostItem {
   readonly posted_usd: string;
   /** How many decisions stand behind it. */
   readonly count: number;
+  /** What was reported beside that (`POST /v1/ledger/entries`): in no account, and in none of the other sums. */
+  readonly reported_usd: string;
 }
 
 export interface CostReport {
   readonly items: readonly CostItem[];
   readonly total_usd: string;
+  readonly reported_usd: string;
+}
+
+/** An entry that an engine elsewhere recorded. Members that are not named here are kept too. */
+export interface IngestEntry {
+  /** One for each, made by whoever wrote it: however often it is told, it is on record once. */
+  readonly id: string;
+  readonly action: string;
+  readonly timestamp?: string | null | undefined;
+  readonly cost_usd?: UsdInput | null | undefined;
+  readonly duration_ms?: number | null | undefined;
+  readonly outcome?: string | null | undefined;
+  readonly tags?: readonly string[] | null | undefined;
+  readonly payload?: { readonly [member: string]: Json } | null | undefined;
+  readonly agent_id?: string | null | undefined;
+  readonly run_id?: string | null | undefined;
+  readonly session_id?: string | null | undefined;
+  readonly decision_id?: string | null | undefined;
+  readonly verdict?: Verdict | null | undefined;
+  readonly estimate_usd?: UsdInput | null | undefined;
+  readonly parents?: readonly string[] | null | undefined;
+  readonly unguarded?: boolean | null | undefined;
+  readonly [member: string]: Json | undefined;
+}
+
+export interface IngestRequest {
+  /** The `run_id` of the entries that name none. */
+  readonly run?: string | undefined;
+  readonly entries: readonly IngestEntry[];
+}
+
+export interface Ingested {
+  /** On record now. */
+  readonly accepted: number;
+  /** On record since earlier. */
+  readonly duplicates: number;
+  /** By their places in what was sent. None of these is on record. */
+  readonly rejected: readonly { readonly index: number; readonly code: string; readonly message: string }[];
 }
 
 // Tenants and tokens

@@ -48,7 +48,7 @@ export interface Entry {
   readonly kind: EntryKind;
   readonly timestamp: string;
   readonly tenant_id: string;
-  /** `null`: the entry belongs to the tenant's own chain (policies, tokens). */
+  /** `null`: the entry belongs to the tenant's own chain (policies, tokens). Of kind `ingest`, what was reported: all of that kind are one chain. */
   readonly session_id: string | null;
   readonly agent_id: string | null;
   readonly run_id: string | null;
@@ -70,7 +70,10 @@ export interface Entry {
   readonly warnings: readonly { readonly code: ReasonCode; readonly rule: string | null }[];
   readonly policy: { readonly name: string; readonly version: number; readonly digest: Digest } | null;
   readonly estimate_usd: string | null;
-  /** What this entry posts. The sum of `cost_usd` less the sum of `corrected_usd` over a session is what the session has spent. */
+  /**
+   * What this entry posts. The sum of `cost_usd` less the sum of `corrected_usd` over a session is what the session has spent, without entries of kind
+   * `ingest`: there it is what somebody reported, which no account has counted.
+   */
   readonly cost_usd: string;
   /** What an earlier entry of the same decision posted and this one takes back. */
   readonly corrected_usd: string;

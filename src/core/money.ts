@@ -46,6 +46,18 @@ export function parseUsd(input: unknown): Result<MicroUsd, MoneyFault> {
   return ok(microUsdOf(micro));
 }
 
+/**
+ * Reads an amount that somebody else counted, perhaps in floating point: as {@link parseUsd}, but a number of more than six decimals is taken up to the
+ * next micro-USD, so that nothing small counts as nothing. What only floating point added, beyond fifteen digits, is left out.
+ */
+export function parseReportedUsd(input: unknown): Result<MicroUsd, MoneyFault> {
+  const exact = parseUsd(input);
+  if (exact.ok || exact.error.code !== "money_precision" || typeof input !== "number") return exact;
+  const micro = Math.ceil(Number((input * UNIT).toPrecision(15)));
+  if (!Number.isSafeInteger(micro)) return fault("money_invalid", `a USD amount is at most 9007199254.740991, found ${describe(input)}`);
+  return ok(microUsdOf(micro));
+}
+
 /** The shortest decimal string of an amount: `1050000` is `"1.05"`. */
 export function formatUsd(amount: MicroUsd): string {
   const whole = Math.floor(amount / UNIT);

@@ -3,6 +3,7 @@ import type { Entry, EntryDraft, Payload } from "./entry.ts";
 import { canonicalJson, type JsonValue } from "./json.ts";
 import { DETECTORS, type Keeping, type Redaction, redactJson, redactText } from "./redact.ts";
 import type { ActionRequest, CommitReport } from "./request.ts";
+import type { Line } from "./testimony.ts";
 
 /** What an entry says, and what lies beside it. */
 export interface Shown {
@@ -51,6 +52,41 @@ export function shownReport(sha256: Sha256, report: CommitReport, redaction: Red
     payload: outputs === undefined || keeping !== "full" ? null : { outputs },
   };
 }
+
+/**
+ * What the record shows of a line that was reported: all its members, redacted, as its details, and its inputs and outputs beside it. Whatever else its
+ * payload has is kept where inputs are.
+ */
+export function shownLine(sha256: Sha256, line: Line, redaction: Redaction | null | undefined): Shown {
+  const hide = hiding(redaction);
+  const { payload: told, ...rest } = line.told;
+  const { inputs: rawInputs, outputs: rawOutputs, ...more } = isMapping(told) ? told : {};
+  const inputs = rawInputs === undefined ? undefined : hide.json(rawInputs);
+  const outputs = rawOutputs === undefined ? undefined : hide.json(rawOutputs);
+  const ofInputs = keepingOf(hide.redaction?.storeInputs, inputs);
+  const ofOutputs = keepingOf(hide.redaction?.storeOutputs, outputs);
+  const kept = {
+    ...(inputs !== undefined && ofInputs === "full" && { inputs }),
+    ...(outputs !== undefined && ofOutputs === "full" && { outputs }),
+  };
+  const keepsMore = Object.keys(more).length > 0 && keepingOf(hide.redaction?.storeInputs, more) === "full";
+  return {
+    says: {
+      tags: line.tags.map(hide.text),
+      details: {
+        event: line.isUnguarded ? "unguarded" : "reported",
+        line: hide.json(keepsMore ? { ...rest, payload: more } : rest),
+      },
+      inputs_digest: digestFor(sha256, inputs, ofInputs),
+      outputs_digest: digestFor(sha256, outputs, ofOutputs),
+      redacted: hide.count(),
+    },
+    payload: Object.keys(kept).length === 0 ? null : kept,
+  };
+}
+
+const isMapping = (value: JsonValue | undefined): value is { readonly [member: string]: JsonValue } =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** What the record keeps of inputs that a person wrote: as of those that an agent sends; `null` where it keeps none, or only their digest. */
 export function recordedInputs(inputs: JsonValue, redaction: Redaction | null): JsonValue {

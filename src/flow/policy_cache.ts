@@ -97,7 +97,21 @@ export function openPolicyCache(memory: PolicyMemory, tenants: Tenants, sha256: 
     return ok({ under: seen.policy.digest, entities: wanted.every((refs) => refs.length === 0) ? null : seen.entities, evaluations });
   };
 
+  const compiledOf = (policy: PolicyRef, document: JsonValue): CompiledPolicy | null => {
+    const known = memory.compiled.get(policy.digest);
+    if (known !== undefined) return known;
+    const read = readPolicy(document);
+    const compiled = read.ok ? compilePolicy(read.value) : null;
+    rememberCompiled(memory, policy.digest, compiled, JSON.stringify(document).length);
+    return compiled;
+  };
+
   return {
+    redactionFor: async (tenant, agent) => {
+      const fetched = await tenants.effectivePolicy(tenant, agent);
+      if (!fetched.ok) return fetched;
+      return ok(fetched.value === null ? undefined : compiledOf(fetched.value.policy, fetched.value.document)?.redaction);
+    },
     evaluateLastSeen: async (tenant, session, questions) => {
       const seen = memory.lastSeen.get(sessionKey(tenant, session));
       if (seen === undefined) return null;
@@ -113,8 +127,7 @@ export function openPolicyCache(memory: PolicyMemory, tenants: Tenants, sha256: 
         if (fetched.value === null) return ok(null);
         // It may have moved once more since the session was told: then the session says so at the next try.
         inForce = fetched.value.policy;
-        const read = readPolicy(fetched.value.document);
-        rememberCompiled(memory, inForce.digest, read.ok ? compilePolicy(read.value) : null, JSON.stringify(fetched.value.document).length);
+        compiledOf(inForce, fetched.value.document);
       }
       const seen: Seen = { agent, policy: inForce, entities };
       remember(memory.lastSeen, sessionKey(tenant, session), seen, MOST_SESSIONS);

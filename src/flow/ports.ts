@@ -10,11 +10,13 @@ import type { JsonValue } from "../core/json.ts";
 import type { MicroUsd } from "../core/money.ts";
 import type { InterventionKind, Order, Target } from "../core/orders.ts";
 import type { Evaluation, Path, PolicyRef } from "../core/policy/findings.ts";
+import type { Redaction } from "../core/redact.ts";
 import type { Refusal } from "../core/refusals.ts";
 import type { ActionRequest, CommitReport, Principal } from "../core/request.ts";
 import type { Result } from "../core/result.ts";
 import type { Scope } from "../core/scopes.ts";
 import type { Reconsidered } from "../core/settle.ts";
+import type { Testimony } from "../core/testimony.ts";
 import type { Instant } from "../core/time.ts";
 
 /**
@@ -555,10 +557,18 @@ export interface Ledger {
   settle(tenant: string): Reply<null>;
   list(tenant: string, filter: LedgerFilter, page: PageQuery): Reply<PageOf<LedgerRow>>;
   read(tenant: string, id: string): Reply<LedgerRow>;
-  /** Oldest first, the whole of it, in pages that are read as they are asked for. */
+  /** Oldest first, the whole of it as it was when its first page was read, in pages that are read as they are asked for. */
   export(tenant: string, filter: LedgerFilter): AsyncIterable<readonly LedgerRow[]>;
   costs(tenant: string, query: CostQuery): Reply<CostReport>;
+  /**
+   * Puts what was reported on record, each line once, however often and by however many it is told: what became of each, in order. Point of no return:
+   * what it has answered for is on record. Refuses with `ledger_unavailable`, and then some of it or all may be there; tell it again.
+   */
+  ingest(tenant: string, lines: readonly Testimony[]): Reply<readonly Taken[]>;
 }
+
+/** `recorded` now, or `known` since earlier; `other`: its id is that of another line. `too_large`: the record has no room for an entry of that size. */
+export type Taken = "recorded" | "known" | "other" | "too_large";
 
 /** The record as it grows. */
 export interface EventFeed {
@@ -696,6 +706,8 @@ export interface LedgerFilter {
   readonly from?: Instant | undefined;
   /** Exclusive. */
   readonly to?: Instant | undefined;
+  /** Only what the ledger has after this index. */
+  readonly after?: number | undefined;
 }
 
 /** An intervention by its kind; a decision that was denied or held; a cost above its reservation; a reservation that nobody settled. */
@@ -719,6 +731,7 @@ export interface CostQuery {
 export interface CostReport {
   readonly items: readonly CostLine[];
   readonly totalMicroUsd: MicroUsd;
+  readonly reportedMicroUsd: MicroUsd;
 }
 
 /** Policies ready to be evaluated, by digest: what a digest names never changes. */
@@ -732,6 +745,8 @@ export interface PolicyCache {
     moved: { readonly agent: string; readonly policy: PolicyRef; readonly entities: number },
     questions: Questions,
   ): Reply<Evaluated | null>;
+  /** What the policy that is now in force for an agent (`null`: for the tenant) hides. `null`: nothing; `undefined`: none is in force, or none that can be read. */
+  redactionFor(tenant: string, agent: string | null): Reply<Redaction | null | undefined>;
 }
 
 /** Requests that are asked together, and by whom and when. */
@@ -794,4 +809,6 @@ export interface CostLine {
   readonly correctedMicroUsd: MicroUsd;
   /** How many decisions posted it. */
   readonly count: number;
+  /** What was reported beside that, by lines of which the gateway has posted nothing itself: in none of the other sums. */
+  readonly reportedMicroUsd: MicroUsd;
 }

@@ -2,7 +2,7 @@ import * as z from "zod";
 import { APPROVAL_STATUSES } from "../core/approvals.ts";
 import { BUDGET_WINDOWS } from "../core/calendar.ts";
 import { REASONS, SENTENCES } from "../core/reasons.ts";
-import { REFUSALS } from "../core/refusals.ts";
+import { REFUSALS, type RefusalCode } from "../core/refusals.ts";
 import { RISK_LEVELS } from "../core/request.ts";
 import { SCOPES } from "../core/scopes.ts";
 import { json } from "./fields.ts";
@@ -366,7 +366,30 @@ export const ledgerEntry = z.object({
 });
 export const ledgerPage = pageOf(ledgerEntry);
 
-export const costReport = z.object({ items: z.array(z.object({ key: z.string(), posted_usd: usd, count })), total_usd: usd });
+const reportedUsd = usd.meta({ description: "What was reported beside that, and is in no account and in none of the other sums." });
+
+export const costReport = z.object({
+  items: z.array(z.object({ key: z.string(), posted_usd: usd, count, reported_usd: reportedUsd })),
+  total_usd: usd,
+  reported_usd: reportedUsd,
+});
+
+/** Why one entry of several was not taken. */
+const INGEST_REFUSALS = [
+  "body_malformed",
+  "not_your_session",
+  "idempotency_mismatch",
+  "body_too_large",
+  "body_invalid",
+] as const satisfies readonly RefusalCode[];
+
+export const ingested = z.object({
+  accepted: count.meta({ description: "On record now." }),
+  duplicates: count.meta({ description: "On record since earlier." }),
+  rejected: z
+    .array(z.object({ index: count, code: z.string().meta({ enum: INGEST_REFUSALS }), message: z.string() }))
+    .meta({ description: "By their places in what was sent. None of these is on record." }),
+});
 
 export const ledgerEvent = z.object({
   id: z.string().meta({ description: "Names the event for resuming after it." }),

@@ -10,7 +10,7 @@ import { corsFields, preflight } from "./cors.ts";
 import { DoorMemory } from "./door_memory.ts";
 import { guardPorts, PortLost } from "./guard_ports.ts";
 import { found, parseWith } from "./issues.ts";
-import { parseJson } from "./json.ts";
+import { parseApart, parseJson } from "./json.ts";
 import { negotiate } from "./negotiate.ts";
 import { isParameter, PARAMETERS } from "./parameters.ts";
 import { type Door, problemResponse } from "./problems.ts";
@@ -329,7 +329,7 @@ async function readBody(route: Route, request: Request): Promise<Result<ReadBody
   const format = formatOf(request.headers.get("Content-Type"), wanted.formats);
   if (!format.ok) return format;
   if (wanted.schema === null) return ok({ body: undefined, text: text.value, format: format.value });
-  const value = parseJson(text.value);
+  const value = wanted.apart === undefined ? parseJson(text.value) : parseApart(text.value, wanted.apart);
   return value.ok ? parsedBody(wanted.schema, value.value, text.value, format.value) : value;
 }
 

@@ -31,6 +31,7 @@ export type RequestsAreTheContract = AllEqual<{
   intervene: Equal<Asks<"intervene">, wire.InterveneRequest>;
   putIssuer: Equal<Asks<"putIssuer">, wire.PutIssuerRequest>;
   putSettings: Equal<Asks<"putSettings">, wire.PutSettingsRequest>;
+  ingest: Equal<Asks<"ingest">, wire.IngestRequest>;
   createTenant: Equal<Asks<"createTenant">, wire.CreateTenantRequest>;
   issueToken: Equal<Asks<"issueToken">, wire.IssueTokenRequest>;
 }>;
@@ -60,6 +61,7 @@ export type AnswersAreTheContract = AllEqual<{
   entity: Equal<Answers<"entity">, wire.Entity>;
   entityPage: Equal<Answers<"entityPage">, wire.Page<wire.Entity>>;
   ledgerPage: Equal<Answers<"ledgerPage">, wire.Page<wire.LedgerEntry>>;
+  ingested: Equal<Answers<"ingested">, wire.Ingested>;
   costReport: Equal<Answers<"costReport">, wire.CostReport>;
   ledgerEvent: Equal<Answers<"ledgerEvent">, wire.LedgerEvent>;
   no: Equal<Answers<"no">, wire.No>;

@@ -226,6 +226,18 @@ export const putEntity: wire.PutEntityRequest = { properties: { department: "sup
 
 export const entity: wire.Entity = { type: "agent", id: "support-1", properties: putEntity.properties, updated_at: AT, updated_by: "ada" };
 
+export const ingestEntry: wire.IngestEntry = {
+  id: "4b7f0f0e-6a3f-4a52-9f0c-5e6c1b6a7d10",
+  timestamp: "2026-11-22T19:00:00.123456Z",
+  action: "search_tool",
+  cost_usd: 0.01,
+  duration_ms: 142.5,
+  outcome: "success",
+  tags: ["search"],
+  payload: { inputs: { query: "weather" }, outputs: { count: 3 } },
+  run_id: "nightly",
+};
+
 export const ledgerEntry: wire.LedgerEntry = {
   id: EXAMPLE_IDS.ent,
   kind: "commit",

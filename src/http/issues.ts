@@ -5,7 +5,7 @@ import { err, ok, type Result } from "../core/result.ts";
 import { pointerOf } from "./pointer.ts";
 
 /** What a thing is called in the sentence that sums the issues up. */
-export type Subject = "body" | "query" | "request";
+export type Subject = "body" | "query" | "request" | "entry";
 
 /**
  * Parses outside input with a schema. A refusal has one issue for each mistake: where it is, what was found, what is wanted.

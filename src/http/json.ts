@@ -21,6 +21,79 @@ export function parseJson(text: string): Result<JsonValue, Refusal> {
   return flaw === null ? ok(value) : err(refusal("body_malformed", `The body is not unambiguous JSON: ${flaw.message}.`, [flaw]));
 }
 
+/** What stands in the place of an item that means more than one thing: where in the item, and what is wrong there. */
+export class Unclear implements Flaw {
+  readonly pointer: string;
+  readonly message: string;
+
+  constructor({ pointer, message }: Flaw) {
+    this.pointer = pointer;
+    this.message = message;
+  }
+}
+
+/**
+ * As {@link parseJson}, for a body whose items stand or fall by themselves: an item of the body's list `member` that is ambiguous or too deep is an
+ * {@link Unclear} in its place, and the rest is read. An item may be nested as deep as a whole body.
+ */
+export function parseApart(text: string, member: string): Result<unknown, Refusal> {
+  const whole = parseJson(text);
+  if (whole.ok || !isJsonObject(text)) return whole;
+  const spans = itemsOf(text, member);
+  if (spans.length === 0) return whole;
+  const between = spans.map(([from], place) => text.slice(spans[place - 1]?.[1] ?? 0, from));
+  const around = parseJson([...between, text.slice(spans.at(-1)?.[1])].join("null"));
+  if (!around.ok) return around;
+  const items = spans.map(([from, to]) => {
+    const item = text.slice(from, to);
+    const flaw = firstFlaw(item);
+    return flaw === null ? JSON.parse(item) : new Unclear(flaw);
+  });
+  return ok({ ...Object(around.value), [member]: items });
+}
+
+function isJsonObject(text: string): boolean {
+  try {
+    return text.trimStart().startsWith("{") && typeof JSON.parse(text) === "object";
+  } catch {
+    return false;
+  }
+}
+
+/** Where the items of the outermost object's list of this name begin and end, in a text that `JSON.parse` has accepted. */
+function itemsOf(text: string, member: string): readonly (readonly [from: number, to: number])[] {
+  const spans: [number, number][] = [];
+  let depth = 0;
+  let key: string | null = null;
+  let isInside = false;
+  let from = 0;
+  const end = (at: number): void => {
+    if (!isInside || depth !== 2) return;
+    if (text.slice(from, at).trim() !== "") spans.push([from, at]);
+    from = at + 1;
+  };
+  for (let i = 0; i < text.length; i++) {
+    const c = text.charCodeAt(i);
+    if (c === QUOTE) {
+      const start = i;
+      for (i++; text.charCodeAt(i) !== QUOTE; i++) if (text.charCodeAt(i) === BACKSLASH) i++;
+      if (depth === 1) key = JSON.parse(text.slice(start, i + 1));
+    } else if (c === OPEN_ARRAY || c === OPEN_OBJECT) {
+      depth++;
+      if (depth !== 2) continue;
+      isInside = c === OPEN_ARRAY && key === member;
+      from = i + 1;
+    } else if (c === COMMA) {
+      end(i);
+    } else if (c === CLOSE_ARRAY || c === CLOSE_OBJECT) {
+      end(i);
+      depth--;
+      if (depth === 1) isInside = false;
+    }
+  }
+  return spans;
+}
+
 interface Flaw {
   readonly pointer: string;
   readonly message: string;

@@ -45,6 +45,8 @@ const NAMED = {
   EntityPage: answers.entityPage,
   LedgerEntry: answers.ledgerEntry,
   LedgerPage: answers.ledgerPage,
+  IngestRequest: requests.ingest,
+  IngestReport: answers.ingested,
   CostReport: answers.costReport,
   CreateTenantRequest: requests.createTenant,
   CreatedTenant: answers.createdTenant,
@@ -85,7 +87,7 @@ export function openApiDocument(routes: readonly Route[]): Json {
 const INTRODUCTION = `Runtime authority for autonomous agents: every action is asked for, decided, charged and recorded before it happens.
 
 - A policy's "no" is an answer (200). A problem document (RFC 9457) means that the question was not answered.
-- Bodies have at most ${MOST_BODY_BYTES} bytes (where a policy is sent, enough for the largest: ${MOST_POLICY_BYTES} bytes of text), are UTF-8, nest at most ${MOST_DEPTH} levels, and name no member twice.
+- Bodies have at most ${MOST_BODY_BYTES} bytes (where a policy is sent, enough for the largest: ${MOST_POLICY_BYTES} bytes of text; where entries are reported, ${requests.MOST_INGEST_BYTES}), are UTF-8, nest at most ${MOST_DEPTH} levels, and name no member twice.
 - Money is a decimal string of USD in answers; requests may also use numbers. More than six decimals are refused, never rounded.
 - Unknown members and unknown query parameters are refused.
 - \`Idempotency-Key\` works on every POST that makes something: the same key and body give the same answer, marked \`Idempotency-Replayed: true\`.

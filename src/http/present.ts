@@ -9,6 +9,7 @@ import { ASSUMPTIONS, type RuleSums, type Sum } from "../core/policy/simulate.ts
 import type { Issue, Refusal } from "../core/refusals.ts";
 import type { Result } from "../core/result.ts";
 import { formatInstant, type Instant } from "../core/time.ts";
+import type { Ingested } from "../flow/ingest.ts";
 import type * as flow from "../flow/ports.ts";
 import type { SessionNow } from "../flow/read_session.ts";
 import type { Simulated, Simulating } from "../flow/simulate.ts";
@@ -431,8 +432,21 @@ export const ledgerPageText = (rows: flow.PageOf<flow.LedgerRow>): string =>
   `{"items":[${rows.items.map(ledgerEntryText).join(",")}],"next_cursor":${JSON.stringify(rows.nextCursor)}}`;
 
 export const costReport = (report: flow.CostReport): wire.CostReport => ({
-  items: report.items.map((item) => ({ key: item.key, posted_usd: formatUsd(item.postedMicroUsd), count: item.count })),
+  items: report.items.map((item) => ({
+    key: item.key,
+    posted_usd: formatUsd(item.postedMicroUsd),
+    count: item.count,
+    reported_usd: formatUsd(item.reportedMicroUsd),
+  })),
   total_usd: formatUsd(report.totalMicroUsd),
+  reported_usd: formatUsd(report.reportedMicroUsd),
+});
+
+/** One sentence for each: what is wrong, and where in the entry. */
+export const ingested = ({ accepted, duplicates, rejected }: Ingested): wire.Ingested => ({
+  accepted,
+  duplicates,
+  rejected: rejected.map(({ index, refusal }) => ({ index, code: refusal.code, message: refusal.detail })),
 });
 
 export const issuedToken = (issued: { readonly record: flow.TokenRecord; readonly token: string }): wire.IssuedToken => ({

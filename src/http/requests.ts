@@ -8,6 +8,7 @@ import type { NoKind } from "../flow/ports.ts";
 import { LONGEST_SESSION_MS } from "../flow/simulate.ts";
 import { attributes, DAY_MS, digest, HOUR_MS, id, instant, json, labels, oneLine, patterned, SECOND_MS, usage, usd, whole } from "./fields.ts";
 import { found } from "./issues.ts";
+import { ingestEntry } from "./lines.ts";
 
 /** What requests may say. These schemas parse every body and query, and the OpenAPI document is made from them. */
 
@@ -246,11 +247,12 @@ export const ENTRY_KINDS = [
   "ingest",
 ] as const;
 
+/** What was reported may name sessions, runs and actions of its own. */
 const ledgerFilter = {
-  session: id("ses").optional(),
-  run: id("run").optional(),
+  session: oneLine(255).optional(),
+  run: oneLine(255).optional(),
   agent: subject.optional(),
-  action: actionName.optional(),
+  action: oneLine(256).optional(),
   kind: z.enum(ENTRY_KINDS).optional(),
   verdict: z.enum(["allow", "deny", "hold"]).optional(),
   outcome: z.enum(["success", "error"]).optional(),
@@ -268,7 +270,21 @@ export const approvalsQuery = z.strictObject({
 });
 
 export const ledgerQuery = z.strictObject({ ...page, ...ledgerFilter }).superRefine(ordered);
-export const exportQuery = z.strictObject(ledgerFilter).superRefine(ordered);
+export const exportQuery = z
+  .strictObject({
+    ...ledgerFilter,
+    after: whole(0, Number.MAX_SAFE_INTEGER).optional().meta({ description: "Only entries after this `index`: the last that an export before had." }),
+  })
+  .superRefine(ordered);
+
+export const MOST_INGEST_BYTES = 4 * 1024 * 1024;
+
+/** What an engine elsewhere recorded. Each entry is read by itself. */
+export const ingest = z.strictObject({
+  run: oneLine(255).optional().meta({ description: "The `run_id` of the entries that name none." }),
+  entries: z.array(ingestEntry).min(1).max(1000),
+});
+
 /** Names separated by commas. */
 const namesOf = (pattern: RegExp, wanted: string) =>
   z

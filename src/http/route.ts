@@ -65,13 +65,15 @@ export interface BodyWanted {
   readonly schema: z.ZodType | null;
   /** An absent body stands for `{}`. */
   readonly optional: boolean;
+  /** The list of its items that stand or fall by themselves: an ambiguous one is no fault of the whole. */
+  readonly apart?: string;
   /** How many bytes it may have, where that is not what every body may. */
   readonly mostBytes?: number;
   readonly example: unknown;
 }
 
 export interface AnswerShape {
-  readonly status: 101 | 200 | 201 | 204 | 304;
+  readonly status: 101 | 200 | 201 | 202 | 204 | 304;
   readonly means: string;
   /** In order of preference; none for an answer without a body. */
   readonly types: readonly string[];
@@ -101,7 +103,7 @@ export interface Asked {
 }
 
 export interface Answer {
-  readonly status: 101 | 200 | 201 | 204 | 304;
+  readonly status: 101 | 200 | 201 | 202 | 204 | 304;
   readonly body:
     | { readonly json: unknown }
     | { readonly text: string | ReadableStream<Uint8Array>; readonly type: string }
@@ -183,7 +185,7 @@ export const optionalBody = <S extends z.ZodType>(schema: S, example: unknown) =
   ({ formats: ["json"], schema, optional: true, example }) as const satisfies BodyWanted;
 
 /** An answer of JSON, as the OpenAPI document shows it. */
-export const jsonAnswer = (status: 200 | 201, means: string, schema: z.ZodType, example: unknown): AnswerShape => ({
+export const jsonAnswer = (status: 200 | 201 | 202, means: string, schema: z.ZodType, example: unknown): AnswerShape => ({
   status,
   means,
   types: ["application/json"],
@@ -193,7 +195,7 @@ export const jsonAnswer = (status: 200 | 201, means: string, schema: z.ZodType, 
 
 export const noContent = (means: string): AnswerShape => ({ status: 204, means, types: [] });
 
-export const answered = (status: 200 | 201, json: unknown, headers?: Answer["headers"]): Answer =>
+export const answered = (status: 200 | 201 | 202, json: unknown, headers?: Answer["headers"]): Answer =>
   headers === undefined ? { status, body: { json } } : { status, body: { json }, headers };
 
 /** The header that tells a repeated answer from a first one. */

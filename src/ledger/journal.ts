@@ -25,6 +25,7 @@ export class Journal {
   readonly #sql: SqlStorage;
   #hasTables = false;
   #hasWatch = false;
+  #hasReported = false;
 
   constructor(sql: SqlStorage) {
     this.#sql = sql;
@@ -123,6 +124,19 @@ export class Journal {
     this.#sql.exec("UPDATE progress SET failures = failures + 1");
   }
 
+  /** The fingerprint under which an entry was reported, or `null`: it never was. */
+  reported(entry: string): string | null {
+    if (!this.#reportedExists()) return null;
+    return this.#sql.exec<{ fingerprint: string }>("SELECT fingerprint FROM reported WHERE entry = ?", entry).toArray()[0]?.fingerprint ?? null;
+  }
+
+  /** Remembers for good what was reported, in the transaction that appends it. */
+  noteReported(lines: readonly { readonly entry: string; readonly fingerprint: string }[]): void {
+    this.#makeTables();
+    const rows = lines.map(({ entry, fingerprint }) => [entry, fingerprint]);
+    for (const { text, values } of insertsOf("reported", ["entry", "fingerprint"], rows)) this.#sql.exec(text, ...values);
+  }
+
   #tablesExist(): boolean {
     this.#hasTables ||= this.#has("schema_version");
     return this.#hasTables;
@@ -133,6 +147,11 @@ export class Journal {
     return this.#hasWatch;
   }
 
+  #reportedExists(): boolean {
+    this.#hasReported ||= this.#has("reported");
+    return this.#hasReported;
+  }
+
   #has(table: string): boolean {
     return this.#sql.exec("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?", table).toArray().length > 0;
   }
@@ -141,6 +160,7 @@ export class Journal {
   #makeTables(): void {
     if (!this.#tablesExist()) this.#sql.exec(TABLES);
     if (!this.#watchExists()) this.#sql.exec(WATCH_TABLE);
+    if (!this.#reportedExists()) this.#sql.exec(REPORTED_TABLE);
   }
 }
 
@@ -175,7 +195,16 @@ CREATE TABLE waiting (
 ) STRICT;
 `;
 
-/** Version 2. A later one is added in the same way. */
+/** Version 3. A later one is added in the same way. */
+const REPORTED_TABLE = `
+CREATE TABLE reported (
+  entry TEXT PRIMARY KEY,
+  fingerprint TEXT NOT NULL CHECK (length(fingerprint) = 64)
+) STRICT, WITHOUT ROWID;
+INSERT INTO schema_version (version) VALUES (3);
+`;
+
+/** Version 2. */
 const WATCH_TABLE = `
 CREATE TABLE watch (
   one INTEGER PRIMARY KEY CHECK (one = 1),

@@ -1,5 +1,5 @@
 import { refusal } from "../core/refusals.ts";
-import { err } from "../core/result.ts";
+import { err, ok } from "../core/result.ts";
 import type { Ledger } from "../flow/ports.ts";
 import { exportEntries, listEntries, readEntry, reportCosts } from "./queries.ts";
 import type { TenantLedger } from "./tenant_ledger.ts";
@@ -17,6 +17,15 @@ export function openLedger(env: { readonly LEDGERS: DurableObjectNamespace<Tenan
     list: (tenant, filter, page) => listEntries(env.DB, tenant, filter, page),
     read: (tenant, id) => readEntry(env.DB, tenant, id),
     export: (tenant, filter) => exportEntries(env.DB, tenant, filter),
+    ingest: async (tenant, lines) => {
+      try {
+        const taken = await env.LEDGERS.getByName(tenant).ingest(JSON.stringify(lines));
+        if (taken !== null) return ok(taken);
+      } catch (error) {
+        console.error(JSON.stringify({ event: "ledger_not_told", tenant, why: error instanceof Error ? error.message.slice(0, 200) : "unknown" }));
+      }
+      return err(refusal("ledger_unavailable", "The record takes nothing that is reported just now. Keep it, and tell it again."));
+    },
     costs: (tenant, query) => reportCosts(env.DB, tenant, query),
   };
 }

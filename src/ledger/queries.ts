@@ -1,4 +1,4 @@
-import { and, asc, count, desc, eq, gt, gte, isNotNull, isNull, lt, or, type SQL, sql } from "drizzle-orm";
+import { and, asc, count, desc, eq, gt, gte, isNotNull, isNull, lt, lte, ne, or, type SQL, sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/d1";
 import type { Payload } from "../core/entry.ts";
 import { type MicroUsd, microUsdOf } from "../core/money.ts";
@@ -37,15 +37,29 @@ export async function readEntry(db: D1Database, tenant: string, id: string): Rep
  * a broken export never looks like a whole one.
  */
 export async function* exportEntries(db: D1Database, tenant: string, filter: LedgerFilter): AsyncGenerator<readonly LedgerRow[], void, undefined> {
-  let above = -1;
+  let above = filter.after ?? -1;
+  // What comes while it is read is in the next one.
+  const last = await lastIndex(db, tenant);
+  const wanted = and(matches(tenant, filter), lte(entries.index, last));
   for (;;) {
-    const { rows, more } = await readSlice(db, tenant, and(matches(tenant, filter), gt(entries.index, above)), "oldest first", EXPORT_PAGE);
-    const last = rows.at(-1);
-    if (last === undefined) return;
+    const { rows, more } = await readSlice(db, tenant, and(wanted, gt(entries.index, above)), "oldest first", EXPORT_PAGE);
+    const newest = rows.at(-1);
+    if (newest === undefined) return;
     yield rows;
     if (!more) return;
-    above = last.index;
+    above = newest.index;
   }
+}
+
+/** The index of the tenant's newest entry; -1: it has none. */
+async function lastIndex(db: D1Database, tenant: string): Promise<number> {
+  const newest = await drizzle(db)
+    .select({ index: entries.index })
+    .from(entries)
+    .where(eq(entries.tenant, tenant))
+    .orderBy(desc(entries.index))
+    .limit(1);
+  return newest[0]?.index ?? -1;
 }
 
 /**
@@ -56,25 +70,27 @@ export async function reportCosts(db: D1Database, tenant: string, query: CostQue
   const orm = drizzle(db);
   const key = COST_KEYS[query.groupBy];
   const posting = and(eq(entries.tenant, tenant), posts(), query.agent === undefined ? undefined : eq(entries.agent, query.agent), ...during(query));
-  const cost = sql<number>`sum(${entries.costMicroUsd})`;
+  const cost = sql<number>`coalesce(sum(${entries.costMicroUsd}) filter (where not ${IS_TOLD}), 0)`;
   const corrected = sql<number>`sum(${entries.correctedMicroUsd})`;
-  const posted = sql<number>`sum(${entries.costMicroUsd}) - sum(${entries.correctedMicroUsd})`;
+  const posted = sql<number>`${cost} - ${corrected}`;
+  const count = sql<number>`count(distinct ${entries.decisionId}) filter (where not ${IS_TOLD})`;
+  const reported = sql<number>`coalesce(sum(${entries.costMicroUsd}) filter (where ${IS_TOLD} and not ${IS_POSTED}), 0)`;
   const reply = await asked(() =>
     // One transaction: the total is of the same instant as the lines.
     orm.batch([
       orm
-        .select({ key: sql<string>`${key}`, cost, corrected, count: sql<number>`count(distinct ${entries.decisionId})` })
+        .select({ key: sql<string>`${key}`, cost, corrected, count, reported })
         .from(entries)
         .where(and(posting, isNotNull(key)))
         .groupBy(key)
         .orderBy(desc(posted), asc(key)),
-      orm.select({ cost, corrected }).from(entries).where(posting),
+      orm.select({ cost, corrected, reported }).from(entries).where(posting),
     ]),
   );
   if (!reply.ok) return reply;
   const [lines, [total]] = reply.value;
-  const sums = { cost: total?.cost ?? 0, corrected: total?.corrected ?? 0 };
-  if (!Number.isSafeInteger(sums.cost) || !Number.isSafeInteger(sums.corrected)) {
+  const sums = { cost: total?.cost ?? 0, corrected: total?.corrected ?? 0, reported: total?.reported ?? 0 };
+  if (!Object.values(sums).every(Number.isSafeInteger)) {
     return err(refusal("money_precision", "The sum is beyond 9007199254.740991 USD and cannot be told exactly: ask for a shorter time."));
   }
   return ok({
@@ -84,8 +100,10 @@ export async function reportCosts(db: D1Database, tenant: string, query: CostQue
       count: line.count,
       costMicroUsd: microUsdOf(line.cost),
       correctedMicroUsd: microUsdOf(line.corrected),
+      reportedMicroUsd: microUsdOf(line.reported),
     })),
     totalMicroUsd: net(sums),
+    reportedMicroUsd: microUsdOf(sums.reported),
   });
 }
 
@@ -120,7 +138,7 @@ export function entriesFrom(
 
 /** The recorded hash at a place of a chain (a session's, or the tenant's own under its name), or `null`. */
 export function hashAt(db: D1Database, tenant: string, chain: string, seq: number): Reply<string | null> {
-  const ofChain = chain === tenant ? isNull(entries.session) : eq(entries.session, chain);
+  const ofChain = and(chain === tenant ? isNull(entries.session) : eq(entries.session, chain), ne(entries.kind, "ingest"));
   const wanted = and(eq(entries.tenant, tenant), ofChain, eq(entries.seq, seq));
   return asked(async () => (await drizzle(db).select({ hash: entries.hash }).from(entries).where(wanted).limit(1))[0]?.hash ?? null);
 }
@@ -130,6 +148,18 @@ const EXPORT_PAGE = 500;
 const PAGE_OCTETS = 4_000_000;
 /** The same for listeners, of whom many may read at once. */
 const FEED_OCTETS = 1_000_000;
+
+const IS_TOLD = sql`${entries.kind} = 'ingest'`;
+
+/**
+ * Whether the gateway itself has posted something of the decision that a reported line names: then that is what it cost. Written out, in the words of the
+ * index that serves it, which is named: left to itself SQLite walks all that was ever posted.
+ */
+const IS_POSTED = sql`exists (
+  select 1 from entries as own indexed by entries_that_post_by_decision
+  where own.tenant = ${entries.tenant} and own.decision_id = ${entries.decisionId} and own.decision_id is not null and own.kind <> 'ingest'
+    and (own.kind = 'commit' or own.cost_micro_usd > 0 or own.corrected_micro_usd > 0)
+)`;
 
 const COST_KEYS = {
   action: sql`${entries.action}`,

@@ -40,6 +40,7 @@ export const entries = sqliteTable(
     index("entries_that_post")
       .on(t.tenant, t.atMs, t.action, t.run, t.session, t.agent, t.decisionId, t.costMicroUsd, t.correctedMicroUsd, t.kind)
       .where(posts()),
+    index("entries_that_post_by_decision").on(t.tenant, t.decisionId).where(sql`kind <> 'ingest' and decision_id is not null and ${posts()}`),
   ],
 );
 

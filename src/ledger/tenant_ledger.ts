@@ -1,10 +1,12 @@
 import { DurableObject } from "cloudflare:workers";
 import { createHash } from "node:crypto";
 import { assert } from "../core/assert.ts";
+import { seal } from "../core/entry.ts";
 import { type Refusal, refusal } from "../core/refusals.ts";
 import { err, ok, type Result } from "../core/result.ts";
+import { draftOf, TESTIMONY_CHAIN, type Testimony } from "../core/testimony.ts";
 import type { Instant } from "../core/time.ts";
-import type { EntryBatch, ShippedEntry } from "../flow/ports.ts";
+import type { EntryBatch, ShippedEntry, Taken } from "../flow/ports.ts";
 import { Journal } from "./journal.ts";
 import { entriesFrom, hashAt } from "./queries.ts";
 import { payloadRowOf, rowOf } from "./row.ts";
@@ -30,6 +32,9 @@ const MOST_ENTRIES = 500;
 const MOST_OCTETS = 900_000;
 /** So much text is read for listeners at once: they may stand at a hundred places, and all of it is in the feed's memory. */
 export const MOST_READ_CHARACTERS = 500_000;
+/** While so many wait for D1, only what sessions and the tenant recorded is taken. */
+const MOST_WAITING = 20_000;
+const SALT_BYTES = 16;
 const D1_TIMEOUT_MS = 30_000;
 const SETTLE_MS = 5_000;
 const FIRST_BACKOFF_MS = 1_000;
@@ -89,12 +94,59 @@ export class TenantLedger extends DurableObject<LedgerEnv> {
       return { through: last.seq, added: added.length, forked: false };
     });
     if (outcome.forked) this.#report(batch.chain, first.seq, "from here or later it differs from the recorded chain");
-    if (outcome.added > 0) {
-      this.#shipSoon();
-      if (Date.now() < this.#listenedUntil) this.#tell(this.env.FEEDS);
-      if (this.#journal.isWatched()) this.#tell(this.env.WEBHOOKS);
-    }
+    if (outcome.added > 0) this.#spread();
     return { acceptedThrough: outcome.through };
+  }
+
+  /**
+   * Takes lines that were reported, a JSON array of {@link Testimony}, and answers what became of each, in order. Each is an entry once: what was
+   * taken, its place in the chain and that it was taken are one transaction. `null`: so much waits for D1 that more is not taken; its reporter has it.
+   */
+  async ingest(text: string): Promise<readonly Taken[] | null> {
+    // Printed from values of this very type by the other side of the port: a text crosses faster than what it says.
+    const lines = JSON.parse(text) as readonly Testimony[];
+    const { accepted, shipped } = this.#journal.progress();
+    if (accepted - shipped >= MOST_WAITING) return null;
+    if (this.#alarmAt === undefined) this.#alarmAt = await this.ctx.storage.getAlarm();
+    const salts = crypto.getRandomValues(Buffer.alloc(lines.length * SALT_BYTES)).toString("hex");
+
+    // Point of no return: from here to the end of the transaction nothing waits.
+    const at = Date.now();
+    const { taken, added } = this.ctx.storage.transactionSync(() => {
+      const news: (ShippedEntry & Pick<Testimony, "entry" | "fingerprint">)[] = [];
+      const known = new Map<string, string>();
+      let head = this.#journal.head(TESTIMONY_CHAIN);
+      const taken = lines.map((line, place): Taken => {
+        const earlier = known.get(line.entry) ?? this.#journal.reported(line.entry);
+        if (earlier !== null) return earlier === line.fingerprint ? "known" : "other";
+        const salt = salts.slice(place * SALT_BYTES * 2, (place + 1) * SALT_BYTES * 2);
+        const payload = line.payload === null ? null : { salt, ...line.payload };
+        const { entry, canonical, hash, beside } = seal(sha256, head, draftOf(this.#tenant(), line, at), payload);
+        const shipped = { seq: entry.seq, canonical, hash, beside };
+        const row = rowOf(this.#tenant(), 0, shipped);
+        // An entry that D1 cannot store would stand in the way of all that come after it.
+        if (!row.ok || !fitsD1(row.value, beside)) return "too_large";
+        this.#remember(row.value);
+        known.set(line.entry, line.fingerprint);
+        news.push({ ...shipped, entry: line.entry, fingerprint: line.fingerprint });
+        head = { seq: entry.seq, hash };
+        return "recorded";
+      });
+      if (news.length > 0) {
+        this.#journal.append(TESTIMONY_CHAIN, news);
+        this.#journal.noteReported(news);
+      }
+      return { taken, added: news.length };
+    });
+    if (added > 0) this.#spread();
+    return taken;
+  }
+
+  /** What is new goes to D1 and to those who wait for news. */
+  #spread(): void {
+    this.#shipSoon();
+    if (Date.now() < this.#listenedUntil) this.#tell(this.env.FEEDS);
+    if (this.#journal.isWatched()) this.#tell(this.env.WEBHOOKS);
   }
 
   /** Nobody waits for those who are told; should they not hear of it, they look by themselves. */
@@ -188,7 +240,7 @@ export class TenantLedger extends DurableObject<LedgerEnv> {
   }
 
   #faultOf(chain: string, shipped: ShippedEntry, row: EntryRow, previous: Examined | undefined): string | null {
-    if ((row.session ?? row.tenant) !== chain) return "it belongs to another chain";
+    if (chainOf(row) !== chain) return "it belongs to another chain";
     if (previous !== undefined && previous.hash !== row.prevHash) return "it names another predecessor";
     if (sha256(shipped.canonical) !== shipped.hash) return "its hash is not that of its text";
     if (!fitsD1(row, shipped.beside)) return "it is larger than D1 can store";
@@ -302,6 +354,9 @@ export class TenantLedger extends DurableObject<LedgerEnv> {
     return tenant;
   }
 }
+
+/** What was reported may name a session, and is no part of that one's chain. */
+const chainOf = ({ kind, session, tenant }: EntryRow): string => (kind === "ingest" ? TESTIMONY_CHAIN : (session ?? tenant));
 
 /** The first entries of a page, as many as are not too much text together; always one where there is any. */
 function fitting(page: readonly FeedEntry[]): readonly FeedEntry[] {

@@ -268,7 +268,11 @@ describe("an agent's token", () => {
 
   it("is told its own sums only", async () => {
     const own = await send("/v1/costs?group_by=agent", get({ Authorization: AGENT }));
-    expect(await own.json()).toEqual({ items: [{ key: "ada", posted_usd: "0.1", count: 1 }], total_usd: "0.1" });
+    expect(await own.json()).toEqual({
+      items: [{ key: "ada", posted_usd: "0.1", count: 1, reported_usd: "0" }],
+      total_usd: "0.1",
+      reported_usd: "0",
+    });
     expect(await (await send("/v1/costs?group_by=agent", get())).json()).toMatchObject({ total_usd: "0.100001" });
   });
 

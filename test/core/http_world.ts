@@ -156,6 +156,7 @@ const aCost = (key: string, micro: number) => ({
   count: 1,
   costMicroUsd: microUsdOf(micro),
   correctedMicroUsd: ZERO_USD,
+  reportedMicroUsd: ZERO_USD,
 });
 
 const page = <T>(...items: readonly T[]) => ok({ items, nextCursor: null });
@@ -313,14 +314,20 @@ export function portsOf(overrides: Overrides = {}): Ports {
       },
       costs: async (_tenant, { agent }) => {
         const items = [aCost("ada", 100_000), aCost("eve", 1)].filter(({ key }) => agent === undefined || key === agent);
-        return ok({ items, totalMicroUsd: microUsdOf(items.reduce((sum, { postedMicroUsd }) => sum + postedMicroUsd, 0)) });
+        return ok({
+          items,
+          totalMicroUsd: microUsdOf(items.reduce((sum, { postedMicroUsd }) => sum + postedMicroUsd, 0)),
+          reportedMicroUsd: ZERO_USD,
+        });
       },
+      ingest: async (_tenant, lines) => ok(lines.map(() => "recorded")),
     },
     events: { listen: async () => err(refusal("ledger_unavailable", "not listened to here")) },
     directory: { issuersOf: async () => [], isOriginKnown: async () => false },
     policies: {
       evaluateLastSeen: async () => null,
       evaluateUnder: async () => err(refusal("authority_unavailable", "not asked for here")),
+      redactionFor: async () => ok(null),
     },
     prices: { data: "test", knows: ({ name }) => name === "m", costOf: ({ name }) => (name === "m" ? microUsdOf(70) : null) },
     sha256: (text) => createHash("sha256").update(text).digest("hex"),

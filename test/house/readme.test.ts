@@ -11,10 +11,12 @@ import { checkExpression } from "../../src/core/policy/expressions.ts";
 import { parsePolicy } from "../../src/core/policy/parse.ts";
 import { MOST_ISSUES, MOST_POLICY_BYTES } from "../../src/core/policy/text.ts";
 import { MOST_ATTEMPTS, OLD_SECRET_SIGNS_MS, RETRY_DELAYS_MS } from "../../src/core/webhooks.ts";
+import { MOST_AGENTS_AT_ONCE } from "../../src/flow/ingest.ts";
 import { SESSIONS_ASKED_BEFORE_A_READ } from "../../src/flow/read_ledger.ts";
 import { MOST_BODY_BYTES } from "../../src/http/body.ts";
 import { EXAMPLE_DIGEST, EXAMPLE_IDS } from "../../src/http/fields.ts";
 import { MOST_DEPTH } from "../../src/http/json.ts";
+import { MOST_ENTRY_BYTES } from "../../src/http/lines.ts";
 import * as requests from "../../src/http/requests.ts";
 import { ROUTES } from "../../src/http/routes.ts";
 import * as throttle from "../../src/http/throttle.ts";
@@ -134,7 +136,8 @@ const policy = (text: string) => parsePolicy(text, "json").ok;
 
 /** What the table on the first page must say, made from the code. Checks what it says where the code states it only as behaviour. */
 const LIMITS: { readonly [what: string]: () => string } = {
-  "request body": () => `${MOST_BODY_BYTES / 1024} KiB; a policy ${MOST_POLICY_BYTES / 1024 ** 2} MiB`,
+  "request body": () =>
+    `${MOST_BODY_BYTES / 1024} KiB; a policy ${MOST_POLICY_BYTES / 1024 ** 2} MiB; a report ${requests.MOST_INGEST_BYTES / 1024 ** 2} MiB`,
   "depth of JSON": () => `${MOST_DEPTH} levels`,
   "amount of money": () =>
     `${formatUsd(microUsdOf(Number.MAX_SAFE_INTEGER))} USD, in steps of ${formatUsd(microUsdOf(1))} USD; more decimals are refused, never rounded`,
@@ -276,6 +279,12 @@ const LIMITS: { readonly [what: string]: () => string } = {
     expect(read("src/authority/desk_store.ts")).toContain("CLOSED_KEPT_MS = 30 * 24 * 3_600_000");
     return "30 days; the record keeps them";
   },
+  "entries in one report": () => {
+    const report = (count: number) => ({ entries: many(count, { id: "1", action: "a" }) });
+    takes(requests.ingest, report(1000), report(1001));
+    return `1000 of ${MOST_AGENTS_AT_ONCE} agents, ${requests.MOST_INGEST_BYTES / 1024 ** 2} MiB, each ${MOST_ENTRY_BYTES / 1024} KiB`;
+  },
+  "entries that wait for D1 while reports are taken": () => String(own(LEDGER, "MOST_WAITING")),
   "entries shipped to D1 in one statement": () => String(own(LEDGER, "MOST_ENTRIES")),
   "from an answer to D1": () => {
     expect(own(SESSION, "SHIP_DELAY_MS") + own(LEDGER, "GATHER_MS")).toBe(1100);

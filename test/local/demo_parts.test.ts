@@ -357,7 +357,7 @@ function story(): Story {
     ],
     answers: [answer(at(entries, 1)), answer(at(entries, 3))],
     entries,
-    costs: { items: [{ key: "search", posted_usd: "0.05", count: 1 }], total_usd: "0.05" },
+    costs: { items: [{ key: "search", posted_usd: "0.05", count: 1, reported_usd: "0" }], total_usd: "0.05", reported_usd: "0" },
     lost: 0,
     sessions: 1,
   };

@@ -245,6 +245,18 @@ export const ROWS: readonly Row[] = [
   lists("exportEntries", ["ledger:read"], { path: () => "/v1/ledger/export" }),
   lists("exportEntries", ["ledger:read"], { way: "of an agent", path: (of) => `/v1/ledger/export?agent=${of.agent}`, peer: "not_your_session" }),
   lists("exportEntries", ["ledger:read"], { way: "of a session", path: (of) => `/v1/ledger/export?session=${of.session}` }),
+  // Who reports says whose it is: of the agent's own, another agent is told of the entry alone that it was not taken.
+  row(
+    "ingestEntries",
+    { scopes: ["ledger:write"], changes: true, status: 202, stranger: "own", peer: "own" },
+    {
+      path: () => "/v1/ledger/entries",
+      body: (of) => {
+        const names = { agent_id: of.agent, session_id: of.session, run_id: of.run, decision_id: of.posted, parents: [of.pending] };
+        return { run: of.run, entries: [{ id: crypto.randomUUID(), action: of.action, tags: [of.tag], cost_usd: 1, ...names }] };
+      },
+    },
+  ),
   row("readEntry", { scopes: ["ledger:read"], peer: "not_found" }, { path: (of) => `/v1/ledger/${of.entry}` }),
   lists("reportCosts", ["ledger:read"], { path: () => "/v1/costs?group_by=session" }),
 

@@ -1,6 +1,7 @@
 import { type Refusal, refusal } from "../../core/refusals.ts";
 import type { Principal } from "../../core/request.ts";
 import { err, ok, type Result } from "../../core/result.ts";
+import { ingest } from "../../flow/ingest.ts";
 import type { CostQuery, LedgerFilter, LedgerRow } from "../../flow/ports.ts";
 import { exportEntries, listEntries, readEntry, reportCosts } from "../../flow/read_ledger.ts";
 import * as answers from "../answers.ts";
@@ -8,7 +9,7 @@ import * as examples from "../examples.ts";
 import { agentToRead } from "../own.ts";
 import * as present from "../present.ts";
 import * as requests from "../requests.ts";
-import { answered, jsonAnswer, pageQuery, reply, route } from "../route.ts";
+import { answered, jsonAnswer, jsonBody, pageQuery, reply, route } from "../route.ts";
 
 const READS = { caller: "bearer", scopes: ["ledger:read"], body: null } as const;
 
@@ -39,7 +40,8 @@ export const ledgerRoutes = [
     id: "exportEntries",
     tag: "Ledger",
     summary: "Export the record, oldest first, one JSON entry a line",
-    description: "A stream: an export that breaks off does not end its transfer, so it never looks whole.",
+    description:
+      "A stream of what was on record when it was asked for: an export that breaks off does not end its transfer, so it never looks whole. `after` the last `index` that came goes on from there.",
     query: requests.exportQuery,
     answers: [
       {
@@ -60,6 +62,29 @@ export const ledgerRoutes = [
       const reading = pages.value[Symbol.asyncIterator]();
       const first = await reading.next();
       return ok({ status: 200, body: { text: lines(first, reading), type: "application/x-ndjson" } });
+    },
+  }),
+  route({
+    caller: "bearer",
+    scopes: ["ledger:write"],
+    method: "POST",
+    path: "/v1/ledger/entries",
+    id: "ingestEntries",
+    tag: "Ledger",
+    summary: "Report what was recorded elsewhere, up to 1000 entries at once",
+    description:
+      "Testimony: it is recorded as kind `ingest`, with who reported it, and moves no budget. Each entry is on record once, by its `id` and agent, however often it is told: after an answer that was lost, tell it again. One that cannot be taken is named in `rejected` and stands in no other's way.",
+    query: requests.noQuery,
+    body: {
+      ...jsonBody(requests.ingest, { entries: [examples.ingestEntry] }),
+      apart: "entries",
+      mostBytes: requests.MOST_INGEST_BYTES,
+    },
+    answers: [jsonAnswer(202, "What became of the entries.", answers.ingested, { accepted: 1, duplicates: 0, rejected: [] })],
+    refuses: ["authority_unavailable", "ledger_unavailable"],
+    answer: async ({ ports, principal, body }) => {
+      const lines = body.entries.map((line) => (line.ok ? ok({ ...line.value, run: line.value.run ?? body.run ?? null }) : line));
+      return reply(await ingest(ports, principal, lines), (ingested) => answered(202, present.ingested(ingested)));
     },
   }),
   route({
@@ -86,12 +111,14 @@ export const ledgerRoutes = [
     id: "reportCosts",
     tag: "Ledger",
     summary: "Sum what was spent, by action, run, session, agent or day",
-    description: "A token of kind agent is told its own sums only.",
+    description:
+      "A token of kind agent is told its own sums only. What was reported (`POST /v1/ledger/entries`) is summed apart, and not at all where the gateway has posted the same decision itself.",
     query: requests.costsQuery,
     answers: [
       jsonAnswer(200, "The sums, exact to the micro-dollar.", answers.costReport, {
-        items: [{ key: "send_email", posted_usd: "0.043", count: 1 }],
+        items: [{ key: "send_email", posted_usd: "0.043", count: 1, reported_usd: "0" }],
         total_usd: "0.043",
+        reported_usd: "0",
       }),
     ],
     refuses: ["money_precision", "authority_unavailable", "ledger_unavailable"],

@@ -47,6 +47,11 @@ function knownFor(operation: Operation, path: { readonly [name: string]: string 
     // What was last shown of it; another digest is refused.
     if (name === "action_digest" && path.approval !== undefined) return pools.lastOf("digest", path.approval);
     if (operation.id === "decideApprovals" && name === "id") return pools.pick("approval", chance)?.[0] ?? null;
+    if (operation.id === "ingestEntries" && at.length === 3) {
+      if (name === "id") return chance.isLucky(0.3) ? `line-${chance.below(50)}` : chance.uuid();
+      if (name === "agent_id") return chance.pick(["bot", "bot-2", "日本語"]);
+      if (name === "decision_id") return pools.pick("decision", chance)?.[1] ?? null;
+    }
     if (operation.id === "createWebhook" && name === "url") return NOWHERE;
     if (operation.id === "resumeWebhook" && name === "from") return chance.pick(["0", "1", "17", "17.1"]);
     if (name === "approval") return pools.pick("approval", chance)?.[0] ?? null;
