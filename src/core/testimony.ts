@@ -51,7 +51,8 @@ export function testimonyOf(sha256: Sha256, reporter: Principal, line: Line, red
   return {
     // Two agents' equal ids are two: neither can stand in the way of the other's.
     entry: idFromDigest("ent", sha256(canonicalJson(["ingest", reporter.tenant, line.agent, line.id]))),
-    fingerprint: sha256(canonicalJson([line.agent, line.run, line.told])),
+    // Not the run that was said for all of a report: the next one may say another, or none, of the same line.
+    fingerprint: sha256(canonicalJson(line.told)),
     says: {
       action: line.action,
       agent_id: line.agent,

@@ -301,6 +301,7 @@ describe("an id", () => {
     const turned = Object.fromEntries(Object.entries(line).reverse());
     expect(await report(service, { entries: [turned] })).toMatchObject({ duplicates: 1 });
     expect(await report(service, { run, entries: [{ ...rest, id: "2" }] })).toMatchObject({ accepted: 1 });
+    expect(await report(service, { run: "another", entries: [{ ...rest, id: "2" }] })).toMatchObject({ duplicates: 1 });
     expect((await reported(service)).map(lineOf)).toEqual([line, { ...rest, id: "2" }]);
   });
 
