@@ -1,0 +1,162 @@
+import { type AgentSentinelError, GatewayRefusedError, GatewayUnavailableError } from "../errors.ts";
+import type { Batch } from "./batch.ts";
+import type { Settings } from "./config.ts";
+import { unref } from "./timers.ts";
+
+/** The part of the web's `fetch` that is used. */
+export type SyncFetch = (
+  url: string,
+  init: {
+    readonly method: "POST";
+    readonly headers: Record<string, string>;
+    readonly body: string;
+    readonly redirect: "manual";
+    readonly keepalive: boolean;
+    readonly signal: AbortSignal;
+  },
+) => Promise<Response>;
+
+/** What became of one report. */
+export type Delivered =
+  /** The gateway has all of it but these lines, by their places. */
+  | { readonly kind: "taken"; readonly accepted: number; readonly duplicates: number; readonly rejected: readonly Rejected[] }
+  /** The gateway cannot take these lines together, and may take some of them. */
+  | { readonly kind: "unfit"; readonly error: GatewayRefusedError }
+  /** Nobody knows whether it was taken: to be told again, not before that time. */
+  | { readonly kind: "failed"; readonly error: AgentSentinelError; readonly retryAfterMs: number }
+  /** It would not be taken however often it is told. */
+  | { readonly kind: "barred"; readonly error: GatewayRefusedError };
+
+export interface Rejected {
+  readonly index: number;
+  readonly code: string;
+  readonly message: string;
+}
+
+const WHAT = "report the ledger's lines";
+/** What the gateway says of a body, and not of who sent it. */
+const UNFIT: ReadonlySet<string> = new Set(["body_malformed", "body_invalid", "money_precision", "body_too_large"]);
+
+/** Reports a batch once; a token that was refused is asked for once more, where a function gives it. Never rejects, and takes no longer than it may. */
+export async function deliver(settings: Settings, batch: Batch, signal: AbortSignal, isLeaving = false): Promise<Delivered> {
+  const controller = new AbortController();
+  const abort = (): void => controller.abort(signal.reason);
+  const alarm = setTimeout(() => controller.abort(new Error("Timed out")), settings.timeoutMs);
+  unref(alarm);
+  try {
+    signal.throwIfAborted();
+    signal.addEventListener("abort", abort);
+    const cut = new Promise<never>((_, reject) => {
+      controller.signal.addEventListener("abort", () => reject(controller.signal.reason));
+    });
+    // A fetch or a token source that ignores its signal must not hold the others.
+    return await Promise.race([exchange(settings, batch, controller.signal, isLeaving), cut]);
+  } catch (cause) {
+    if (cause instanceof NoToken) {
+      const detail = "the token source gave no token";
+      const error = new GatewayRefusedError(WHAT, { status: null, code: "token_unavailable", detail, cause: cause.cause });
+      return { kind: "failed", error, retryAfterMs: 0 };
+    }
+    const why = cause === controller.signal.reason || signal.aborted ? "did not answer in time" : "could not be reached";
+    return { kind: "failed", error: new GatewayUnavailableError(`Cannot ${WHAT}: the gateway ${why}`, { cause }), retryAfterMs: 0 };
+  } finally {
+    clearTimeout(alarm);
+    signal.removeEventListener("abort", abort);
+  }
+}
+
+async function exchange(settings: Settings, batch: Batch, signal: AbortSignal, isLeaving: boolean): Promise<Delivered> {
+  const token = await tokenFrom(settings);
+  const first = await attempt(settings, batch, token, signal, isLeaving);
+  if (first.kind !== "barred" || first.error.status !== 401) return first;
+  const fresh = await tokenFrom(settings);
+  return fresh === token ? first : attempt(settings, batch, fresh, signal, isLeaving);
+}
+
+/** The token's source failed: it may be out of reach for a while, as a gateway may. */
+class NoToken extends Error {}
+
+async function tokenFrom({ token }: Settings): Promise<string> {
+  try {
+    const found = await token();
+    // A header's own complaint about a bad value would quote it.
+    if (typeof found === "string" && /^[\x21-\x7e]+$/.test(found)) return found;
+  } catch (cause) {
+    throw new NoToken("the token source failed", { cause });
+  }
+  throw new NoToken("wanted printable ASCII without blanks");
+}
+
+async function attempt({ base, fetch }: Settings, batch: Batch, token: string, signal: AbortSignal, isLeaving: boolean): Promise<Delivered> {
+  const response = await fetch(`${base}/v1/ledger/entries`, {
+    method: "POST",
+    headers: { accept: "application/json", "content-type": "application/json", authorization: `Bearer ${token}` },
+    body: batch.body,
+    // A token is never sent elsewhere.
+    redirect: "manual",
+    keepalive: isLeaving,
+    signal,
+  });
+  return read(response.status, await response.text(), response.headers, batch.lines.length, token);
+}
+
+function read(status: number, text: string, headers: Headers, lines: number, token: string): Delivered {
+  const found = parsed(text);
+  if (status === 202) {
+    const taken = takenFrom(found, lines);
+    if (taken !== null) return taken;
+    const detail = "the answer does not say what became of each line";
+    return { kind: "failed", retryAfterMs: 0, error: new GatewayRefusedError(WHAT, { status, code: "answer_malformed", detail }) };
+  }
+  const { code, detail } = problemIn(found, token);
+  const retryAfterMs = retryAfter(headers.get("retry-after")) ?? 0;
+  if (status === 429 || status === 408 || (status >= 500 && status !== 501)) {
+    const error =
+      status >= 500
+        ? new GatewayUnavailableError(`Cannot ${WHAT}: the gateway is unavailable (status ${status})`, { remediation: { retryAfterMs, hint: null } })
+        : new GatewayRefusedError(WHAT, { status, code, detail, retryAfterMs });
+    return { kind: "failed", error, retryAfterMs };
+  }
+  const error = new GatewayRefusedError(WHAT, { status, code, detail });
+  return status === 413 || ((status === 400 || status === 422) && UNFIT.has(code)) ? { kind: "unfit", error } : { kind: "barred", error };
+}
+
+/** `null`: an answer that leaves open what became of some line. */
+function takenFrom(found: unknown, lines: number): Delivered | null {
+  const { accepted, duplicates, rejected } = Object(found);
+  if (!isCount(accepted) || !isCount(duplicates) || !Array.isArray(rejected)) return null;
+  const places = new Map<number, Rejected>();
+  for (const one of rejected) {
+    const { index, code, message } = Object(one);
+    if (isCount(index) && index < lines) places.set(index, { index, code: String(code), message: String(message) });
+  }
+  const isWhole = places.size === rejected.length && accepted + duplicates + places.size === lines;
+  return isWhole ? { kind: "taken", accepted, duplicates, rejected: [...places.values()] } : null;
+}
+
+const isCount = (value: unknown): value is number => typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+
+/** A problem document (RFC 9457) as far as it is one. Who quotes the token back at us does not get it into a message or a file. */
+function problemIn(found: unknown, token: string): { readonly code: string; readonly detail: string } {
+  const { code, detail }: { readonly code?: unknown; readonly detail?: unknown } = Object(found);
+  const safe = (quoted: string): string => quoted.replaceAll(token, "[token]").slice(0, 500);
+  return {
+    code: typeof code === "string" && /^\w{1,64}$/.test(code) ? safe(code) : "problem_malformed",
+    detail: typeof detail === "string" ? safe(detail).replace(/\.$/, "") : "no detail was given",
+  };
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+/** `Retry-After` (RFC 9110 section 10.2.3), seconds or a date, in milliseconds from now. */
+function retryAfter(value: string | null): number | null {
+  if (value === null) return null;
+  const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();
+  return Number.isFinite(ms) ? Math.max(0, ms) : null;
+}
