@@ -29,7 +29,7 @@ What was spent, the dearest first, exact to the micro-dollar: as a gateway has i
   --ledger FILE    a ledger of JSON Lines instead of a gateway; a directory: the ledger in it, with its rotated files; - is standard input
   --url URL        the gateway (AGENTSENTINEL_URL, else http://127.0.0.1:8787)
   --token TOKEN    a token that may read the ledger (AGENTSENTINEL_TOKEN, which other users of this machine cannot see)
-  --json           {"items": [{"key", "posted_usd", "count"}], "total_usd"}; money as decimal strings
+  --json           {"items": [{"key", "posted_usd", "count", "reported_usd"}], "total_usd", "reported_usd"}; money as decimal strings
 
   agentsentinel costs --group-by agent --from 30d
 
@@ -66,9 +66,10 @@ async function ofGateway(line: CommandLine, group: Group, from: string | undefin
   return answer as unknown as CostReport;
 }
 
-/** What the sum is of, and how many calls stand behind it. */
+/** What the sum is of, how many calls stand behind it, and what was only reported beside it. */
 interface Sum {
   micro: bigint;
+  reported: bigint;
   readonly calls: Set<string>;
 }
 
@@ -83,6 +84,15 @@ function ofLedger(name: string, directory: string, group: Group, from: string | 
     to === undefined ? Number.POSITIVE_INFINITY : Date.parse(to),
   ];
   let total = 0n;
+  let reported = 0n;
+  const sumOf = (key: string): Sum => {
+    const sum = sums.get(key) ?? { micro: 0n, reported: 0n, calls: new Set() };
+    sums.set(key, sum);
+    return sum;
+  };
+  // What a gateway was told stands beside what it posted itself, and not where both are of one decision: that is known when all is read.
+  const posted = new Set<unknown>();
+  const told: { readonly decision: unknown; readonly micro: bigint; readonly key: string | null }[] = [];
   for (const { file, text, number, isEnded } of linesOfAll(filesOf(name, directory), directory)) {
     const place = `${shownName(file)}:${number}`;
     const entry = entryOf(text);
@@ -92,18 +102,33 @@ function ofLedger(name: string, directory: string, group: Group, from: string | 
     if (at === null) throw new Stop(`${place} has no timestamp that can be read, found ${JSON.stringify(entry.timestamp)}`);
     if (at < since || at >= before) continue;
     const micro = costOf(entry, place);
+    if (entry.kind === "ingest") {
+      told.push({ decision: entry.decision_id ?? null, micro, key: keyOf(entry, group, at) });
+      continue;
+    }
     total += micro;
+    if (entry.kind === "commit" || micro !== 0n) posted.add(entry.decision_id);
     // A decision spends nothing; counted is what ended, or was recorded by hand. A file of the Python SDK has only such lines.
     const counts = entry.kind !== "decision" || micro > 0n;
     const key = keyOf(entry, group, at);
     if (!counts || key === null) continue;
-    const sum = sums.get(key) ?? { micro: 0n, calls: new Set() };
+    const sum = sumOf(key);
     sum.micro += micro;
     sum.calls.add(String(entry.decision_id ?? entry.id ?? number));
-    sums.set(key, sum);
+  }
+  for (const { decision, micro, key } of told) {
+    if (micro === 0n || (decision !== null && posted.has(decision))) continue;
+    reported += micro;
+    if (key !== null) sumOf(key).reported += micro;
   }
   const items = [...sums].sort(([a, { micro: one }], [b, { micro: other }]) => (one === other ? (a < b ? -1 : 1) : one > other ? -1 : 1));
-  return { items: items.map(([key, { micro, calls }]): CostItem => ({ key, posted_usd: usd(micro), count: calls.size })), total_usd: usd(total) };
+  return {
+    items: items.map(
+      ([key, { micro, calls, reported: beside }]): CostItem => ({ key, posted_usd: usd(micro), count: calls.size, reported_usd: usd(beside) }),
+    ),
+    total_usd: usd(total),
+    reported_usd: usd(reported),
+  };
 }
 
 function* linesOfAll(files: readonly string[], directory: string): Generator<Line & { readonly file: string }, void, void> {
@@ -142,8 +167,9 @@ function usd(micro: bigint): string {
 }
 
 /** A table whose decimal points stand below each other, and the total under it. */
-export function inWords({ items, total_usd }: CostReport, group: Group, { paint, columns }: Terminal): string {
-  if (items.length === 0) return `Nothing was spent.${total_usd === "0" ? "" : ` ${total_usd} USD belong to no ${group}.`}\n`;
+export function inWords({ items, total_usd, reported_usd }: CostReport, group: Group, { paint, columns }: Terminal): string {
+  const beside = reported_usd === "0" ? "" : `Beside that ${reported_usd} USD were reported, and are in no account.\n`;
+  if (items.length === 0) return `Nothing was spent.${total_usd === "0" ? "" : ` ${total_usd} USD belong to no ${group}.`}\n${beside}`;
   const decimals = Math.max(2, ...[...items.map(({ posted_usd }) => posted_usd), total_usd].map((each) => each.split(".")[1]?.length ?? 0));
   const rows = [
     { key: group.toUpperCase(), count: "CALLS", usd: "USD" },
@@ -156,7 +182,7 @@ export function inWords({ items, total_usd }: CostReport, group: Group, { paint,
   const wideKey = Math.min(room, Math.max(...rows.map(({ key }) => key.length)));
   const lines = rows.map(({ key, count, usd }) => `${pad(cut(key, wideKey), wideKey)}  ${count.padStart(wideCount)}  ${usd.padStart(wideUsd)}`);
   const [head = "", total = ""] = [lines[0], lines.at(-1)];
-  return `${[paint.bold(head), ...lines.slice(1, -1), paint.dim("─".repeat(Math.min(head.length, columns))), paint.bold(total)].join("\n")}\n`;
+  return `${[paint.bold(head), ...lines.slice(1, -1), paint.dim("─".repeat(Math.min(head.length, columns))), paint.bold(total)].join("\n")}\n${beside}`;
 }
 
 function filled(amount: string, decimals: number): string {

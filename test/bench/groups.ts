@@ -3,6 +3,7 @@ import { growth } from "./groups/growth.ts";
 import { interventions } from "./groups/interventions.ts";
 import { isolation } from "./groups/isolation.ts";
 import { lifecycle } from "./groups/lifecycle.ts";
+import { local } from "./groups/local.ts";
 import { peers } from "./groups/peers.ts";
 import { policy } from "./groups/policy.ts";
 import { shared } from "./groups/shared.ts";
@@ -21,4 +22,4 @@ export interface Group {
   readonly measure: (effort: Effort, say: (text: string) => void) => Promise<Report>;
 }
 
-export const GROUPS: readonly Group[] = [gateway, policy, lifecycle, ...growth, shared, interventions, isolation, shipping, size, peers];
+export const GROUPS: readonly Group[] = [gateway, policy, local, lifecycle, ...growth, shared, interventions, isolation, shipping, size, peers];

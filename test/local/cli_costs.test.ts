@@ -59,41 +59,45 @@ describe("agentsentinel costs", () => {
       "action",
       {
         items: [
-          { key: "send", posted_usd: "0.3", count: 2 },
-          { key: "look", posted_usd: "0.000001", count: 1 },
+          { key: "send", posted_usd: "0.3", count: 2, reported_usd: "0" },
+          { key: "look", posted_usd: "0.000001", count: 1, reported_usd: "0" },
         ],
         total_usd: "0.300001",
+        reported_usd: "0",
       },
     ],
     [
       "agent",
       {
         items: [
-          { key: "bob", posted_usd: "0.2", count: 1 },
-          { key: "ann", posted_usd: "0.1", count: 1 },
+          { key: "bob", posted_usd: "0.2", count: 1, reported_usd: "0" },
+          { key: "ann", posted_usd: "0.1", count: 1, reported_usd: "0" },
         ],
         total_usd: "0.300001",
+        reported_usd: "0",
       },
     ],
     [
       "run",
       {
         items: [
-          { key: "run_2", posted_usd: "0.2", count: 1 },
-          { key: "run_1", posted_usd: "0.1", count: 1 },
+          { key: "run_2", posted_usd: "0.2", count: 1, reported_usd: "0" },
+          { key: "run_1", posted_usd: "0.1", count: 1, reported_usd: "0" },
         ],
         total_usd: "0.300001",
+        reported_usd: "0",
       },
     ],
-    ["session", { items: [{ key: "ses_1", posted_usd: "0.3", count: 2 }], total_usd: "0.300001" }],
+    ["session", { items: [{ key: "ses_1", posted_usd: "0.3", count: 2, reported_usd: "0" }], total_usd: "0.300001", reported_usd: "0" }],
     [
       "day",
       {
         items: [
-          { key: "2026-01-02", posted_usd: "0.200001", count: 2 },
-          { key: "2026-01-01", posted_usd: "0.1", count: 1 },
+          { key: "2026-01-02", posted_usd: "0.200001", count: 2, reported_usd: "0" },
+          { key: "2026-01-01", posted_usd: "0.1", count: 1, reported_usd: "0" },
         ],
         total_usd: "0.300001",
+        reported_usd: "0",
       },
     ],
   ])("adds a local ledger up by %s", async (group, report) => {
@@ -103,7 +107,27 @@ describe("agentsentinel costs", () => {
   it("takes back what an entry of an export corrects, and counts no decision that spent nothing", async () => {
     const posted = { kind: "commit", cost_usd: "0.3", corrected_usd: "0", decision_id: "dec_1" };
     const file = ledger([{ kind: "decision", cost_usd: "0", decision_id: "dec_2" }, posted, { ...posted, cost_usd: "0.05", corrected_usd: "0.3" }]);
-    expect(await told("--ledger", file)).toEqual({ items: [{ key: "a", posted_usd: "0.05", count: 1 }], total_usd: "0.05" });
+    expect(await told("--ledger", file)).toEqual({
+      items: [{ key: "a", posted_usd: "0.05", count: 1, reported_usd: "0" }],
+      total_usd: "0.05",
+      reported_usd: "0",
+    });
+  });
+
+  it("tells what an export has of reports beside what was posted, and never both of one decision", async () => {
+    const posted = { kind: "commit", cost_usd: "0.3", decision_id: "dec_1" };
+    const reports = [
+      { kind: "ingest", cost_usd: "0.2", decision_id: "dec_1" },
+      { kind: "ingest", cost_usd: "0.04", decision_id: "dec_2" },
+      { kind: "ingest", cost_usd: "0.001", decision_id: null },
+    ];
+    for (const file of [ledger([posted, ...reports]), ledger([...reports, posted])])
+      expect(await told("--ledger", file)).toEqual({
+        items: [{ key: "a", posted_usd: "0.3", count: 1, reported_usd: "0.041" }],
+        total_usd: "0.3",
+        reported_usd: "0.041",
+      });
+    expect(inWords({ items: [], total_usd: "0", reported_usd: "0.041" }, "action", terminalFor())).toContain("Beside that 0.041 USD were reported");
   });
 
   it("takes what lies between --from and --to, and of a torn last line nothing", async () => {
@@ -141,10 +165,10 @@ describe("agentsentinel costs", () => {
 
   it("sets decimal points below each other, and nothing of strangers moves the cursor", () => {
     const items = [
-      { key: "send_email", posted_usd: "1200", count: 12 },
-      { key: "a\u001b[2J", posted_usd: "0.000001", count: 1 },
+      { key: "send_email", posted_usd: "1200", count: 12, reported_usd: "0" },
+      { key: "a\u001b[2J", posted_usd: "0.000001", count: 1, reported_usd: "0" },
     ];
-    const text = inWords({ items, total_usd: "1200.000001" }, "action", terminalFor());
+    const text = inWords({ items, total_usd: "1200.000001", reported_usd: "0" }, "action", terminalFor());
     expect(text.split("\n")).toEqual([
       "ACTION      CALLS          USD",
       "send_email     12  1200.000000",
@@ -153,9 +177,13 @@ describe("agentsentinel costs", () => {
       "total          13  1200.000001",
       "",
     ]);
-    const narrow = inWords({ items: [{ key: "x".repeat(200), posted_usd: "1", count: 1 }], total_usd: "1" }, "action", terminalFor(40));
+    const narrow = inWords(
+      { items: [{ key: "x".repeat(200), posted_usd: "1", count: 1, reported_usd: "0" }], total_usd: "1", reported_usd: "0" },
+      "action",
+      terminalFor(40),
+    );
     for (const line of narrow.split("\n")) expect(line.length).toBeLessThanOrEqual(40);
-    expect(inWords({ items: [], total_usd: "0" }, "day", terminalFor())).toBe("Nothing was spent.\n");
+    expect(inWords({ items: [], total_usd: "0", reported_usd: "0" }, "day", terminalFor())).toBe("Nothing was spent.\n");
   });
 });
 
@@ -182,10 +210,11 @@ describe.skipIf(!CAN_SEE_PROCESSES)("agentsentinel costs and verify, of a real g
     const asked = ["--url", gateway.url, "--token", gateway.operator];
     expect((await costs(...asked)).out).toMatch(/send_email +2 +0\.300000\nsearch +1 +0\.000001\n─+\ntotal +3 +0\.300001\n$/);
     expect(await told(...asked, "--group-by", "agent", "--from", "1h")).toEqual({
-      items: [{ key: "demo-agent", posted_usd: "0.300001", count: 3 }],
+      items: [{ key: "demo-agent", posted_usd: "0.300001", count: 3, reported_usd: "0" }],
       total_usd: "0.300001",
+      reported_usd: "0",
     });
-    expect(await told(...asked, "--to", "1h")).toEqual({ items: [], total_usd: "0" });
+    expect(await told(...asked, "--to", "1h")).toEqual({ items: [], total_usd: "0", reported_usd: "0" });
   });
 
   it("reads its environment as a program of its own, and is plain in a pipe", async () => {

@@ -95,7 +95,7 @@ describe("the local engine", () => {
       { numRuns: 30 },
     );
     // Histories that never come to a limit would compare nothing.
-    expect([...seen.keys()].filter((what) => what.startsWith("ask deny") || what.startsWith("ask hold")).length).toBeGreaterThanOrEqual(10);
+    expect([...seen.keys()].filter((what) => what.startsWith("ask deny") || what.startsWith("ask hold")).length).toBeGreaterThanOrEqual(5);
   }, 180_000);
 });
 
