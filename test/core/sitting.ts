@@ -1,11 +1,14 @@
-import { type Book, type Effect, emptyBook, type Opening } from "../../src/core/book.ts";
+import type { Approval } from "../../src/core/approvals.ts";
+import { type Book, type Decided, type Effect, emptyBook, type Opening } from "../../src/core/book.ts";
 import { type Ask, conclude, type Judgement, judge } from "../../src/core/conclude.ts";
 import type { Decision } from "../../src/core/decision.ts";
+import type { SealedEntry } from "../../src/core/entry.ts";
 import { type DecisionId, idFromDigest, type RunId } from "../../src/core/ids.ts";
 import { microUsdOf, ZERO_USD } from "../../src/core/money.ts";
-import type { Findings } from "../../src/core/policy/findings.ts";
+import type { Findings, SharedLimit } from "../../src/core/policy/findings.ts";
 import type { ActionRequest, CommitReport } from "../../src/core/request.ts";
 import { commit, type DecisionRecord, type Reconsidered, reconsidered, release, topup } from "../../src/core/settle.ts";
+import { type Slice, sliceKey, spanOf } from "../../src/core/shares.ts";
 import { Trail } from "../../src/core/trail.ts";
 import { happen, openTurn, type Turn } from "../../src/core/turn.ts";
 import { ENDLESS, NO_CONDITIONS, NOT_ASKED, noFindings } from "./nothing.ts";
@@ -35,12 +38,15 @@ export interface Put {
   readonly around?: Partial<Ask>;
 }
 
-/** A session to which findings are put as they are, without a policy that would say them,. */
+/** A session to which findings are put as they are, without a policy that would say them. */
 export class Sitting {
   readonly book: Book;
+  readonly ledger: SealedEntry[] = [];
+  readonly decided: Decided[] = [];
+  /** How much was drawn of what is fresh: an entry that is only tried takes of it, too. */
+  drawn = 0;
   readonly #records = new Map<DecisionId, DecisionRecord>();
   #ids = 0;
-  #entries = 0;
 
   constructor(opening: Partial<Opening> = {}) {
     this.book = emptyBook({ ...OPENING, ...opening }, new Trail(null));
@@ -48,7 +54,7 @@ export class Sitting {
   }
 
   turn<T>(now: number, act: (turn: Turn) => T): T {
-    const fresh = () => ({ entryId: idFromDigest("ent", sha256(`e${this.#entries++}`)), salt: "0".repeat(32) });
+    const fresh = () => ({ entryId: idFromDigest("ent", sha256(`e${this.drawn++}`)), salt: "0".repeat(32) });
     const turn = openTurn(this.book, now, { sha256, fresh });
     const result = act(turn);
     this.#keep(turn.effects);
@@ -95,6 +101,14 @@ export class Sitting {
     });
   }
 
+  /** What the tenant has let this session spend of an account, in the stretch that is now. */
+  give(limit: SharedLimit, allowance: number, more: Partial<Slice> = {}): void {
+    const { shares } = this.book;
+    const { startsAt } = spanOf(shares, limit.window);
+    const others = { postedMicroUsd: ZERO_USD, pendingMicroUsd: ZERO_USD, leasedMicroUsd: ZERO_USD };
+    shares.slices.set(sliceKey(limit), { ...limit, startsAt, allowanceMicroUsd: microUsdOf(allowance), others, isExact: false, ...more });
+  }
+
   commit(id: DecisionId, costs: number, now = 0, report: Partial<CommitReport> = {}, fingerprint = "told") {
     const told: CommitReport = {
       costMicroUsd: microUsdOf(costs),
@@ -118,6 +132,14 @@ export class Sitting {
     return this.turn(now, (turn) => topup(turn, this.record(id), ask));
   }
 
+  /** Asks, is held, and gives the approval that now waits. */
+  held(put: Put = {}, now = 0): Approval {
+    const { approval } = this.decide({ ...put, finds: { hold: { rule: "/approvals/actions" }, ...put.finds } }, now);
+    const found = approval === null ? undefined : this.book.approvals.get(approval.id);
+    if (found === undefined) throw new Error("no person was asked");
+    return found;
+  }
+
   record(id: DecisionId): DecisionRecord {
     const found = this.#records.get(id);
     if (found === undefined) throw new Error(`no decision ${id}`);
@@ -126,7 +148,9 @@ export class Sitting {
 
   #keep(effects: readonly Effect[]): void {
     for (const effect of effects) {
+      if (effect.kind === "recorded") this.ledger.push(effect.sealed);
       if (effect.kind === "decided") {
+        this.decided.push(effect.decided);
         const { decision, state, matter, pieces } = effect.decided;
         const nothing = { postedMicroUsd: ZERO_USD, overrunMicroUsd: ZERO_USD, told: null };
         this.#records.set(decision.id, { decision, state, reservation: decision.reservation, matter, pieces, ...nothing });
