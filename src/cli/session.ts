@@ -3,7 +3,6 @@ import { idFromDigest, type RunId } from "../core/ids.ts";
 import { type MicroUsd, microUsdOf } from "../core/money.ts";
 import { circumstancesOf } from "../core/policy/circumstances.ts";
 import { type Explanation, explain } from "../core/policy/explain.ts";
-import { ExpressionMemory } from "../core/policy/expressions.ts";
 import { type Findings, workBudget } from "../core/policy/findings.ts";
 import { Play, type Stage } from "../core/policy/play.ts";
 import type { Refusal } from "../core/refusals.ts";
@@ -41,7 +40,6 @@ export class Session {
   readonly #setting: Setting;
   readonly #stage: Stage;
   readonly #runs = new Map<string, RunId>();
-  readonly #conditions = new ExpressionMemory();
   #requests = 0;
 
   constructor(policy: Policy, setting: Setting) {
@@ -66,10 +64,9 @@ export class Session {
   /** Decides a request, and tells how that came about. Opens its run where it names a new one. */
   ask(wire: AskedWire, now: Instant, ttlMs?: number): Answer {
     const request = this.#requestOf(wire, now, ttlMs);
-    // What runs out by then has run out when the gates look.
-    this.#play.pass(now);
-    const at = Math.max(now, this.#play.book.clock);
-    const findings = this.#play.evaluate(request, at, false);
+    // The gates that are shown must look at what decides: what has run out by then has, and what sessions share is this one's own.
+    const { ask, findings } = this.#play.judge(request, now);
+    const at = this.#play.book.clock;
     const { principal, tenant, session, agent } = this.#stage;
     const stored = (ref: { readonly type: string; readonly id: string }) => this.#stage.attributesOf?.(ref) ?? {};
     const explanation = explain({
@@ -78,16 +75,7 @@ export class Session {
       book: this.#play.book,
       findings,
       around: circumstancesOf({ tenant, session, agent, principal, request, stored, now: at, isTopup: false, sha256, budget: workBudget() }),
-      ask: {
-        request,
-        principal,
-        evaluation: { kind: "findings", findings },
-        tenant: "heard",
-        lease: { fresh: true, orders: [], policy: this.#policy.ref },
-        presented: "none",
-        conditions: this.#conditions,
-        budget: workBudget(),
-      },
+      ask: { ...ask, budget: workBudget() },
     });
     return { ...this.#play.decide(request, now), explanation };
   }

@@ -161,3 +161,249 @@ describe("every rule that names the action is shown with what it looked at", () 
     expect(requirements).toMatchObject([{ rule: "/requires/b", same: ["inputs.id"], withinMs: 60_000, after: [{ pattern: "a", found, looks }] }]);
   });
 });
+
+describe("each gate tells what it looked at, before what is asked now", () => {
+  const facts = (explanation: Explanation) =>
+    explanation.gates.flatMap(({ gate, facts: told }) => told.map(({ rule, says }) => `${gate} ${rule}: ${says}`));
+  const fail: Call = { action: "a", outcome: "error" };
+  const window = { window_seconds: 60 };
+
+  it.each<[policy: object, calls: readonly Call[], told: readonly string[]]>([
+    [{ denied_actions: ["x", "r*"] }, [{ action: "rm" }], ['lists /denied_actions: "r*" names "rm"']],
+    [{ allowed_actions: ["a"] }, [{ action: "b" }], ['lists /allowed_actions: nothing in it names "b"']],
+    [{ allowed_actions: ["a"], denied_actions: ["b"] }, [{ action: "a" }], []],
+    [
+      { loops: { threshold: 3, ...window } },
+      [
+        { action: "a", in: { n: 1 } },
+        { action: "a", in: { n: 2 } },
+        { action: "a", in: { n: 1 }, at: 1 },
+      ],
+      ["repetition /loops: call 2 with these inputs within 60 s, and 3 make a loop"],
+    ],
+    [{ retries: { threshold: 3, window_seconds: 0.5 } }, [fail, fail, { action: "a", at: 1 }], ["repetition /retries: 2 of 3 failures within 0.5 s"]],
+    [
+      { concurrency: { "a*": 5 } },
+      [{ action: "ab", outcome: "pending" }, { action: "b", outcome: "pending" }, { action: "a" }],
+      ["use /concurrency/a*: 1 of 5 in progress"],
+    ],
+    [
+      { rate_limits: { "a/b": { max_count: 5, ...window }, "a/*": { max_count: 4, ...window, per: "run" } } },
+      [{ action: "a/b" }, { action: "a/c" }, { action: "a/b", at: 1 }],
+      ["use /rate_limits/a~1b: 1 of 5 within 60 s", "use /rate_limits/a~1*: 2 of 4 within 60 s"],
+    ],
+    [
+      { rate_limits: { a: { max_count: 5, ...window, per: "agent" } } },
+      [{ action: "a" }, { action: "a" }, { action: "a", at: 1 }],
+      ["use /rate_limits/a: 2 of 5 within 60 s"],
+    ],
+    [
+      { budgets: { agent: { day: 5 }, tenant: 9 } },
+      [
+        { action: "a", usd: "0.5" },
+        { action: "a", usd: "0.125" },
+      ],
+      ["budgets /budgets/agent/day: 0.5 taken, 0.125 asked, of 5 USD", "budgets /budgets/tenant/total: 0.5 taken, 0.125 asked, of 9 USD"],
+    ],
+    [
+      { budgets: { session: 5, run: 4, actions: { "a*": 3 } } },
+      [
+        { action: "ab", usd: "0.5" },
+        { action: "b", usd: "0.25" },
+        { action: "a", usd: "0.125" },
+      ],
+      [
+        "budgets /budgets/actions/a*: 0.5 taken, 0.125 asked, of 3 USD",
+        "budgets /budgets/run: 0.75 taken, 0.125 asked, of 4 USD",
+        "budgets /budgets/session: 0.75 taken, 0.125 asked, of 5 USD",
+      ],
+    ],
+  ])("%j: %j", (policy, calls, told) => {
+    expect(facts(explained(policy, ...calls))).toEqual(told);
+  });
+
+  it("and nothing where it was not asked any more", () => {
+    const { gates } = explained({ denied_actions: ["a"], budgets: { session: 1 } }, { action: "a" });
+    expect(gates.find(({ gate }) => gate === "budgets")).toEqual({ gate: "budgets", outcome: "not_asked", said: [], facts: [] });
+    expect(gates[0]).toMatchObject({ gate: "session", outcome: "passed", said: [] });
+  });
+
+  it("and what did not count with what did, and how much it would have", () => {
+    const { gates } = explained({ strict_mode: false, denied_actions: ["a"], budgets: { session: 0 } }, { action: "a", usd: "1" });
+    const said = gates.flatMap(({ gate, said: all }) => all.map(({ reason, mode, counts }) => [gate, reason.code, mode, counts]));
+    expect(said).toEqual([
+      ["lists", "action_denied", "enforce", false],
+      ["budgets", "session_budget_exceeded", "enforce", false],
+    ]);
+    const wound = explained(
+      { budgets: { session: 1 }, wind_down: { actions: ["a"], budget: 1 } },
+      { action: "a", usd: "1" },
+      { action: "a", usd: "1" },
+    );
+    expect(wound.gates.flatMap(({ said: all }) => all.map(({ reason, counts }) => [reason.code, counts]))).toEqual([
+      ["session_budget_exceeded", false],
+    ]);
+  });
+});
+
+describe("what a condition looked at is shown as it stands there", () => {
+  const looked = (when: string, inputs: JsonValue = { a: 1 }, section: "rules" | "history" = "rules") => {
+    const policy =
+      section === "rules" ? { rules: [{ id: "r", effect: "forbid", actions: ["x"], when }] } : { history: [{ id: "r", forbid: "x", when }] };
+    const { rules } = explained(policy, { action: "past", in: { n: 4 }, usd: "0.5" }, { action: "x", in: inputs, at: 90_500 });
+    return rules[0];
+  };
+
+  it.each<[when: string, looks: readonly object[]]>([
+    ["inputs.a == 1", [{ at: "inputs.a", value: 1 }]],
+    ["inputs['odd name'].x == 1", [{ at: 'inputs["odd name"].x' }]],
+    ["inputs.a == 1 && inputs.a != 2", [{ at: "inputs.a", value: 1 }]],
+    [
+      "action == 'x' && 'eu' in tags",
+      [
+        { at: "action", value: "x" },
+        { at: "tags", value: [] },
+      ],
+    ],
+    ["now > timestamp('1970-01-01T00:00:00Z')", [{ at: "now", value: "1970-01-01T00:01:30.500Z" }]],
+    ["subject.team == 'blue'", [{ at: "subject.team", value: "blue" }]],
+    ["context.ip == 'x'", [{ at: "context.ip" }]],
+    ["inputs.xs.exists(a, a == inputs.a)", [{ at: "inputs.xs" }, { at: "inputs.a", value: 1 }]],
+    ["inputs.xs.all(inputs, inputs.a == 1)", [{ at: "inputs.xs" }]],
+    ["[inputs.a].map(x, x > 0, x).size() == 1", [{ at: "inputs.a", value: 1 }]],
+    [
+      "inputs[action] == 1",
+      [
+        { at: "inputs", value: { a: 1 } },
+        { at: "action", value: "x" },
+      ],
+    ],
+    ["count('past', 600) > 5", [{ at: "count('past', 600)", value: 1 }]],
+    ["distinct('past', 'inputs.n', 600) > 5", [{ at: "distinct('past', 'inputs.n', 600)", value: 1 }]],
+    ["sum('past', 'inputs.n', 600) > 5.0", [{ at: "sum('past', 'inputs.n', 600)", value: 4 }]],
+    ["sum('past', 600) > 5.0", [{ at: "sum('past', 600)", value: 0.5 }]],
+    ["last('past').found", [{ at: "last('past').found", value: true }]],
+    ["last('past').age > duration('1h')", [{ at: "last('past').age", value: "90.5 s" }]],
+    ["last('none').action == 'a'", [{ at: "last('none').action" }]],
+    ["1 == 1", []],
+  ])("%s: %j", (when, looks) => {
+    const history = /count|sum|distinct|last/.test(when);
+    expect(looked(when, { a: 1 }, history ? "history" : "rules")?.looks).toEqual(looks);
+  });
+
+  it.each<[when: string, parts: readonly (readonly [string, boolean | null])[]]>([
+    ["inputs.a == 1", []],
+    [
+      "inputs.a == 1 && inputs.a == 2",
+      [
+        ["inputs.a == 1", true],
+        ["inputs.a == 2", false],
+      ],
+    ],
+    [
+      "inputs.a == 1 || inputs.b == 2 || inputs.a > 5",
+      [
+        ["inputs.a == 1", true],
+        ["inputs.b == 2", null],
+        ["inputs.a > 5", false],
+      ],
+    ],
+    [
+      "inputs.a == 1 && (inputs.a == 2 || inputs.a == 3)",
+      [
+        ["inputs.a == 1", true],
+        ["(inputs.a == 2 || inputs.a == 3)", false],
+      ],
+    ],
+  ])("%s has the parts %j", (when, parts) => {
+    const found = looked(when)?.parts.map(({ text, holds }) => [text.replace(/^\(|\)$/g, ""), holds]);
+    expect(found).toEqual(parts.map(([text, holds]) => [text.replace(/^\(|\)$/g, ""), holds]));
+  });
+
+  it("and a rule is shown as it is written, with what became of it", () => {
+    const rules = [
+      { effect: "forbid", actions: ["x", "y"], when: "inputs.a == 2", mode: "warn", stops: "run" },
+      { effect: "hold", actions: ["x"], when: "inputs.b == 2" },
+      { effect: "permit", actions: ["x"] },
+      { effect: "forbid", actions: ["y"] },
+    ];
+    const told = explained({ rules, history: [{ forbid: ["x"], when: "count('x', 60) > 5" }] }, { action: "x", in: { a: 1 } }).rules;
+    expect(told.map(({ parts: _, looks: __, ...one }) => one)).toEqual([
+      {
+        rule: "/rules/0",
+        section: "rules",
+        effect: "forbid",
+        actions: ["x", "y"],
+        mode: "warn",
+        stops: "run",
+        when: "inputs.a == 2",
+        said: "does_not_hold",
+        asked: true,
+      },
+      {
+        rule: "/rules/1",
+        section: "rules",
+        effect: "hold",
+        actions: ["x"],
+        mode: "enforce",
+        stops: "action",
+        when: "inputs.b == 2",
+        said: "failed",
+        asked: true,
+      },
+      {
+        rule: "/rules/2",
+        section: "rules",
+        effect: "permit",
+        actions: ["x"],
+        mode: "enforce",
+        stops: "action",
+        when: null,
+        said: "holds",
+        asked: true,
+      },
+      {
+        rule: "/history/0",
+        section: "history",
+        effect: "forbid",
+        actions: ["x"],
+        mode: "enforce",
+        stops: "action",
+        when: "count('x', 60) > 5",
+        said: "does_not_hold",
+        asked: true,
+      },
+    ]);
+    expect(told[2]).toMatchObject({ parts: [], looks: [] });
+  });
+
+  it("of an earlier action, as the requirement sees it", () => {
+    const where = "prior.inputs.id == inputs.id && prior.outcome == 'success' && prior.age < duration('1h') && prior.outputs.ok";
+    const requires = { requires: { b: { after: ["a"], where } } };
+    const [requirement] = explained(
+      requires,
+      { action: "a", in: { id: 1 }, out: { ok: true }, at: 0 },
+      { action: "b", in: { id: 1 }, at: 90_500 },
+    ).requirements;
+    expect(requirement).toEqual({
+      rule: "/requires/b",
+      action: "b",
+      where,
+      same: [],
+      withinMs: null,
+      after: [
+        {
+          pattern: "a",
+          found: "fits",
+          looks: [
+            { at: "prior.inputs.id", value: 1 },
+            { at: "inputs.id", value: 1 },
+            { at: "prior.outcome", value: "success" },
+            { at: "prior.age", value: "90.5 s" },
+            { at: "prior.outputs.ok", value: true },
+          ],
+        },
+      ],
+    });
+  });
+});
