@@ -1,5 +1,6 @@
 /** Decides in this process, by the gateway's own code: for tests, scripts and work without a network. The original's surface is here too. */
 
+export { BackgroundSync, enableRemoteSync } from "./local/remote_sync.ts";
 export { type ActionStats, type AllActionStats, CostTracker } from "./local/cost_tracker.ts";
 export { LocalEngine, type LocalEngineOptions } from "./local/engine.ts";
 export { type GuardedActionDecorator, type GuardedActionOptions, guardedAction } from "./local/guarded_action.ts";
@@ -28,3 +29,9 @@ export type {
   LocalSentinel,
   LocalSentinelOptions,
 } from "./local/types.ts";
+export type { SyncConfig } from "./sync/config.ts";
+export { type Cursor, type CursorStore, createFileCursor, createMemoryCursor, createStorageCursor } from "./sync/cursor.ts";
+export type { SyncFetch } from "./sync/delivery.ts";
+export type { RefusedLine } from "./sync/refused.ts";
+export { flushAndStop, flushNow } from "./sync/remote_sync.ts";
+export type { SyncReport } from "./sync/reporter.ts";

@@ -29,7 +29,7 @@ import { permitKey, type Short } from "./shares.ts";
 import { shownRequest } from "./shown.ts";
 import { formatInstant, type Instant } from "./time.ts";
 import { insideOf, type Kept, keepParts, pastOf, type Trace } from "./trail.ts";
-import { happen, movements, record, reservationText, signature, type Turn } from "./turn.ts";
+import { happen, lookedAt, movements, note, reservationText, type Says, signature, type Turn } from "./turn.ts";
 import { countWithin, resetMs } from "./windows.ts";
 
 /** One request as it reaches the book: what is asked, what the policy says of it, and under which authority. */
@@ -215,7 +215,7 @@ export function conclude(turn: Turn, ask: Ask, judgement: Judgement, fingerprint
     ...limitsFor(book, findings?.budgets ?? []),
     ...(judgement.fund === "wind_down" && findings?.windDown ? [findings.windDown] : []),
   ];
-  const before = balancesOf(book, limits, run);
+  const before = lookedAt(turn, () => balancesOf(book, limits, run));
   const estimateMicroUsd = findings?.estimateMicroUsd ?? request.estimateMicroUsd;
 
   let reservation: Reservation | null = null;
@@ -237,11 +237,9 @@ export function conclude(turn: Turn, ask: Ask, judgement: Judgement, fingerprint
   const named = waits ?? used;
   const approval = named === null ? null : { id: named.id, expiresAt: named.expiresAt };
   const policy = findings?.policy ?? ask.lease.policy;
-  const shown = shownRequest(turn.sha256, request, findings === null ? undefined : findings.redaction);
-  const entry = record(
-    turn,
-    "decision",
-    {
+  const entry = note(turn, "decision", () => {
+    const shown = shownRequest(turn.sha256, request, findings === null ? undefined : findings.redaction);
+    const says: Says["says"] = {
       ...shown.says,
       run_id: run,
       action: request.action,
@@ -264,12 +262,13 @@ export function conclude(turn: Turn, ask: Ask, judgement: Judgement, fingerprint
       parents: request.parents,
       principal: signature(ask.principal),
       compliance_metadata: findings?.compliance ?? null,
-    },
-    shown.payload,
-  );
+    };
+    return { says, payload: shown.payload };
+  });
 
   if (used !== null) consume(turn, used, request.id, ask.principal);
-  if (waits !== null && judgement.approval === null) openApproval(turn, waits, cardOf(turn, ask, judgement, waits, before), ask.principal);
+  if (waits !== null && judgement.approval === null)
+    openApproval(turn, waits, cardOf(turn, ask, judgement, waits, balancesOf(book, limits, run)), ask.principal);
 
   const decision: Decision = {
     id: request.id,

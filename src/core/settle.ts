@@ -2,7 +2,6 @@ import { alertAdvice, alertsOf, alertText, rememberAlerts } from "./alerts.ts";
 import { accountOf, type Book, balancesOf, freeOf, type Matter, spentOf } from "./book.ts";
 import { type Judgement, judgeTopup, type TopupAsk, warningText } from "./conclude.ts";
 import type { Decision, DecisionState, Reservation, Settlement } from "./decision.ts";
-import type { Payload } from "./entry.ts";
 import { addUsd, formatUsd, lessUsd, type MicroUsd, microUsdOf, minUsd, ZERO_USD } from "./money.ts";
 import type { Path } from "./policy/findings.ts";
 import { type Refusal, refusal } from "./refusals.ts";
@@ -11,7 +10,7 @@ import { err, ok, type Result } from "./result.ts";
 import { type Piece, resizePieces, type Short, settlePieces, sliceLeft } from "./shares.ts";
 import { shownReport, shownText } from "./shown.ts";
 import { keepParts } from "./trail.ts";
-import { aboutMatter, happen, movements, record, reservationText, signature, type Turn } from "./turn.ts";
+import { aboutMatter, happen, lookedAt, movements, note, record, reservationText, type Says, signature, type Turn } from "./turn.ts";
 
 /** A decision as its session has it on record. */
 export interface DecisionRecord {
@@ -70,7 +69,6 @@ export function commit(turn: Turn, decided: DecisionRecord, principal: Principal
     ? addUsd(decided.postedMicroUsd, minUsd(lessUsd(reservation.amountMicroUsd, decided.postedMicroUsd), tightest(turn.book, matter)))
     : reservation.amountMicroUsd;
   const overrunMicroUsd = lessUsd(costMicroUsd, covered);
-  const shown = shownReport(turn.sha256, report, matter.redaction);
   const settlement = settle(
     turn,
     decided,
@@ -82,8 +80,19 @@ export function commit(turn: Turn, decided: DecisionRecord, principal: Principal
       late,
       kind: "commit",
       fingerprint,
-      says: { ...shown.says, outcome: report.outcome, duration_ms: report.durationMs, price: report.price ?? null, principal: signature(principal) },
-      payload: shown.payload,
+      tell: () => {
+        const shown = shownReport(turn.sha256, report, matter.redaction);
+        return {
+          says: {
+            ...shown.says,
+            outcome: report.outcome,
+            duration_ms: report.durationMs,
+            price: report.price ?? null,
+            principal: signature(principal),
+          },
+          payload: shown.payload,
+        };
+      },
       became: report.outcome,
       outputs: keepParts(report.outputs, matter.keepOutputs),
     },
@@ -109,8 +118,10 @@ export function release(turn: Turn, decided: DecisionRecord, principal: Principa
       late: decided.state === "expired",
       kind: "release",
       fingerprint,
-      says: { principal: signature(principal), details: reason === null ? null : { reason: shownText(reason, matter.redaction) } },
-      payload: null,
+      tell: () => ({
+        says: { principal: signature(principal), details: reason === null ? null : { reason: shownText(reason, matter.redaction) } },
+        payload: null,
+      }),
       became: "released",
       outputs: { parts: undefined, known: matter.keepOutputs },
     },
@@ -218,8 +229,7 @@ interface Ending {
   readonly late: boolean;
   readonly kind: "commit" | "release";
   readonly fingerprint: string;
-  readonly says: Parameters<typeof record>[2];
-  readonly payload: Omit<Payload, "salt"> | null;
+  readonly tell: () => Says;
   readonly became: "success" | "error" | "released";
   /** What of the outputs is to be kept for rules that look back. */
   readonly outputs: ReturnType<typeof keepParts>;
@@ -235,7 +245,7 @@ function settle(
   const { book } = turn;
   const { reservation, matter } = held;
   const { id } = decided.decision;
-  const before = balancesOf(book, matter.limits, matter.run);
+  const before = lookedAt(turn, () => balancesOf(book, matter.limits, matter.run));
   const was = decided.state === "pending" ? "pending" : "posted";
   const { pieces, deltas } = settlePieces(decided.pieces, was, { at: turn.now, posted: ending.posted, overrun: ending.overrun });
   happen(turn, {
@@ -253,22 +263,23 @@ function settle(
   const budgets = balancesOf(book, matter.limits, matter.run);
   const alerts = alertsOf(book, budgets, matter.alerts);
   rememberAlerts(turn, alerts);
-  const entry = record(
-    turn,
-    ending.kind,
-    {
-      ...aboutMatter(id, matter),
-      ...ending.says,
-      cost_usd: formatUsd(ending.posted),
-      corrected_usd: formatUsd(decided.postedMicroUsd),
-      overrun_usd: formatUsd(ending.overrun),
-      late: ending.late,
-      reservation: reservationText(reservation),
-      accounts: movements(before, budgets),
-      alerts: alerts.map(alertText),
-    },
-    ending.payload,
-  );
+  const entry = note(turn, ending.kind, () => {
+    const { says, payload } = ending.tell();
+    return {
+      says: {
+        ...aboutMatter(id, matter),
+        ...says,
+        cost_usd: formatUsd(ending.posted),
+        corrected_usd: formatUsd(decided.postedMicroUsd),
+        overrun_usd: formatUsd(ending.overrun),
+        late: ending.late,
+        reservation: reservationText(reservation),
+        accounts: movements(before, budgets),
+        alerts: alerts.map(alertText),
+      },
+      payload,
+    };
+  });
   const losesOutputs = ending.outputs.known.length < matter.keepOutputs.length;
   const settlement: Settlement = {
     id,

@@ -2,7 +2,7 @@ import { expireApproval, isOpen } from "./approvals.ts";
 import { apply, type Book, balancesOf, type Effect, type Matter, type Pending } from "./book.ts";
 import type { Balance, EntryMark, Reservation } from "./decision.ts";
 import type { Sha256 } from "./digest.ts";
-import { type AccountMovement, type Entry, type EntryDraft, type EntryKind, type Payload, seal } from "./entry.ts";
+import { type AccountMovement, CHAIN_START, type Entry, type EntryDraft, type EntryKind, type Payload, seal } from "./entry.ts";
 import type { EntryId } from "./ids.ts";
 import { formatUsd, ZERO_USD } from "./money.ts";
 import type { Principal } from "./request.ts";
@@ -19,8 +19,11 @@ export interface Turn {
   readonly now: Instant;
   readonly effects: Effect[];
   readonly sha256: Sha256;
-  /** An entry's id and a salt of 32 hexadecimal digits, made from randomness outside, fresh at every call. */
-  fresh(): { readonly entryId: EntryId; readonly salt: string };
+  /**
+   * An entry's id and a salt of 32 hexadecimal digits, made from randomness outside, fresh at every call. `null`: what happens is not written down as
+   * entries, because whoever owns the book keeps a record of its own.
+   */
+  readonly fresh: (() => { readonly entryId: EntryId; readonly salt: string }) | null;
 }
 
 /** Opens a turn: moves the session's clock, which never goes back, and expires what has run out by then. */
@@ -48,9 +51,29 @@ export function happen(turn: Turn, effect: Effect): void {
   turn.effects.push(effect);
 }
 
-/** Writes an entry at the end of the session's chain. */
+/** What an entry says, and what lies beside it. */
+export interface Says {
+  readonly says: Partial<EntryDraft>;
+  readonly payload: Omit<Payload, "salt"> | null;
+}
+
+/** As `record`, and what the entry says is made only where it is written. */
+export function note(turn: Turn, kind: EntryKind, make: () => Says): EntryMark {
+  if (turn.fresh === null) return UNWRITTEN;
+  const { says, payload } = make();
+  return record(turn, kind, says, payload);
+}
+
+/** What an entry shows from before something happens, where one will be written. */
+export const lookedAt = (turn: Turn, look: () => readonly Balance[]): readonly Balance[] => (turn.fresh === null ? [] : look());
+
+/** Stands for an entry that nobody wrote. */
+const UNWRITTEN: EntryMark = { id: "ent_00000000-0000-7000-8000-000000000000", ...CHAIN_START };
+
+/** Writes an entry at the end of the session's chain, where the turn writes any. */
 export function record(turn: Turn, kind: EntryKind, says: Partial<EntryDraft>, payload: Omit<Payload, "salt"> | null): EntryMark {
   const { book } = turn;
+  if (turn.fresh === null) return UNWRITTEN;
   const { entryId, salt } = turn.fresh();
   const policy = says.policy ?? null;
   const draft: EntryDraft = {
@@ -112,21 +135,19 @@ function expire(turn: Turn, { id, reservation, matter, pieces: were }: Pending):
   const { book } = turn;
   const { amountMicroUsd } = reservation;
   const posted = matter.onExpiry === "post" ? amountMicroUsd : ZERO_USD;
-  const before = balancesOf(book, matter.limits, matter.run);
+  const before = lookedAt(turn, () => balancesOf(book, matter.limits, matter.run));
   const { pieces, deltas } = settlePieces(were, "pending", { at: turn.now, posted, overrun: ZERO_USD });
   const delta = { posted, pending: -amountMicroUsd, overrun: 0 };
   happen(turn, { kind: "money", fund: matter.fund, run: matter.run, action: matter.action, delta, pieces: deltas });
-  record(
-    turn,
-    "expiry",
-    {
+  note(turn, "expiry", () => ({
+    says: {
       ...aboutMatter(id, matter),
       cost_usd: formatUsd(posted),
       reservation: reservationText(reservation),
       accounts: movements(before, balancesOf(book, matter.limits, matter.run)),
     },
-    null,
-  );
+    payload: null,
+  }));
   const became = { outcome: "expired", endedAt: turn.now, amountMicroUsd: posted } as const;
   happen(turn, {
     kind: "settled",

@@ -580,6 +580,21 @@ describe("A ledger that cannot be written", () => {
 });
 
 describe("A replay", () => {
+  it("is on record as what it is: nothing ran, and nothing was spent", () => {
+    const first = createMemoryStore();
+    createLocalSentinel({ policy: "version: 1", ledger: first }).guard({ action: "a", costUsd: "0.2" }, (n: number) => n + 1)(1);
+    const second = createMemoryStore();
+    const again = createLocalSentinel({ policy: "version: 1", ledger: second, replay: createReplay({ lines: first.after(0, 10) }) });
+    expect(() => again.guard({ action: "a", costUsd: "0.2" }, (_: number): number => expect.unreachable())(1)).not.toThrow();
+    const told = second.after(0, 10).filter(({ kind }) => kind === "outcome");
+    expect(told).toMatchObject([{ outcome: "success", cost_usd: 0, replayed: true, payload: { outputs: 2 } }]);
+    // Its limits are felt as they were.
+    expect(again.costs().sessionTotal).toBe(0.2);
+    // A replay of both has the call once.
+    const both = createReplay({ lines: [...first.after(0, 10), ...second.after(0, 10)] });
+    expect(both.leftovers()).toHaveLength(1);
+  });
+
   it("gives what is on record without running anything, and only what is allowed now", async () => {
     const { sentinel, lines } = world();
     const recorded = { a: 0, b: 0 };

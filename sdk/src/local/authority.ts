@@ -21,7 +21,6 @@ import { Generations } from "./generations.ts";
 import type { LocalPolicy } from "./policy_source.ts";
 import { sha256 } from "./sha256.ts";
 import { TraceMemory } from "./trace_memory.ts";
-import { fastUuid } from "./uuid.ts";
 
 /** So many decisions that are over are remembered, at least, for whoever asks or tells again under their ids. */
 const LEAST_OVER = 2_048;
@@ -253,8 +252,8 @@ const NONE = "none";
 const UNLEASED: Ask["lease"] = { fresh: true, policy: null, orders: [] };
 const nothingStored = () => ({});
 
-/** The core's own entries are not kept here: the local ledger has lines of its own. Their ids are made all the same, for what refers to them. */
-const TOOLS = { sha256, fresh: () => ({ entryId: `ent_${fastUuid(Date.now())}` as const, salt: "" }) };
+/** The core's own entries are not made here: the local ledger has lines of its own. */
+const TOOLS = { sha256, fresh: null };
 
 function asBefore({ record, request }: Remembered, again: ActionRequest): Result<Decision, Refusal> {
   const isSame = request !== null && JSON.stringify(request) === JSON.stringify(again);

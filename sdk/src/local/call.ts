@@ -1,7 +1,7 @@
 import type { Decision } from "../../../src/core/decision.ts";
 import type { DecisionId, RunId } from "../../../src/core/ids.ts";
 import type { JsonValue } from "../../../src/core/json.ts";
-import type { MicroUsd } from "../../../src/core/money.ts";
+import { type MicroUsd, ZERO_USD } from "../../../src/core/money.ts";
 import type { ActionRequest, CommitReport } from "../../../src/core/request.ts";
 import { observe } from "../observers.ts";
 import { shown, shownArguments } from "../plain.ts";
@@ -33,6 +33,8 @@ export class Call {
   readonly #startedAt: number;
   #told: Told;
   #isOver = false;
+  /** Nothing was done: what it gives is what an earlier call gave. */
+  #isReplayed = false;
 
   /** Asks whether a call may run. Throws the typed error when the answer is no, or cannot be put on record. `as`: what was asked already. */
   constructor(desk: Desk, guarding: Guarding, args: readonly unknown[], as?: AskedAlready) {
@@ -68,6 +70,7 @@ export class Call {
     const { value: inputs } = this.#told.inputs ?? recorder.inputs(toldOf(options, args));
     const found = replay?.next({ action: facts.action, inputs }) ?? null;
     if (found === null || (found.kind === "diverged" && found.mayRun)) return null;
+    this.#isReplayed = true;
     if (found.kind === "output") return { value: found.value };
     throw found.error;
   }
@@ -153,7 +156,9 @@ export class Call {
       // The authority allows nothing any more. What ran is on record all the same.
       this.#tellOptionFailed(fault);
     }
-    records?.ended(told, outcome, costMicroUsd, durationMs, recorder.outputs(outcome === "error" ? error : result));
+    // Limits are felt as they were then; the record says that nothing was spent now.
+    const [kept, cost] = this.#isReplayed ? [{ ...told, replayed: true } as const, ZERO_USD] : [told, costMicroUsd];
+    records?.ended(kept, outcome, cost, durationMs, recorder.outputs(outcome === "error" ? error : result));
   }
 
   #topUp(estimateUsd: UsdInput): DecisionAnswer {

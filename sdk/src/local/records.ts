@@ -20,6 +20,8 @@ export interface Told {
   readonly decision: Decision;
   /** The gateway could not be asked. */
   readonly unguarded?: true;
+  /** It was not run: its end is that of an earlier call. */
+  readonly replayed?: true;
 }
 
 /**
@@ -88,7 +90,7 @@ export class Records {
   }
 
   #record(
-    { tags, agent, inputs, parents, estimateMicroUsd, decision, unguarded }: Told,
+    { tags, agent, inputs, parents, estimateMicroUsd, decision, unguarded, replayed }: Told,
     kind: LedgerRecord["kind"],
     outcome: LedgerRecord["outcome"],
     costMicroUsd: number,
@@ -116,6 +118,7 @@ export class Records {
       estimate_usd: estimateMicroUsd / 1e6,
       parents,
       ...(unguarded && { unguarded }),
+      ...(replayed && { replayed }),
       ...redactedPlaces(inputs?.redacted ?? 0, outputs?.redacted ?? 0),
     };
   }

@@ -34,7 +34,9 @@ export function callsOf(lines: Iterable<string | object>, runId: string | undefi
   for (const line of parsed(lines)) {
     const run = text(line.run_id);
     if (run !== null) runs.add(run);
-    if (runId === undefined || run === runId) take(calls, line);
+    // A replay of a replay would give one call's end twice.
+    if (line.replayed === true) calls.delete(String(line.decision_id));
+    else if (runId === undefined || run === runId) take(calls, line);
   }
   if (runId !== undefined && !runs.has(runId)) {
     throw new Error(`Cannot replay run "${runId}": it is not on record${runs.size === 0 ? "" : `; there are ${some([...runs].reverse())}`}`);

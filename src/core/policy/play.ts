@@ -202,7 +202,7 @@ export class Play {
   }
 
   /** The same play always writes the same entries. */
-  #fresh(): ReturnType<Turn["fresh"]> {
+  #fresh(): ReturnType<NonNullable<Turn["fresh"]>> {
     const digest = this.#sha256(`entry ${this.#entries++}`);
     return { entryId: idFromDigest("ent", digest), salt: digest.slice(0, 32) };
   }

@@ -37,6 +37,8 @@ export interface LedgerRecord {
   readonly parents: readonly string[];
   /** It ran without a decision of the gateway, which could not be reached, because its guard said so beforehand. */
   readonly unguarded?: true;
+  /** It was not run: its end is that of an earlier call, and nothing was spent. */
+  readonly replayed?: true;
   /** How many places were redacted; absent: none. What was redacted cannot be replayed. */
   readonly redacted?: { readonly inputs: number; readonly outputs: number };
 }
