@@ -596,10 +596,13 @@ describe("beside what the gateway decided", () => {
     await report(place.service, { entries: many(2) });
     const [first] = await reported(place.service);
     if (first === undefined) throw new Error("two entries were reported");
-    const { hash, index: _, payload: __, ...hashed } = first;
-    for (const chain of [place.tenant, "ses_x"]) {
-      const entries = [{ seq: 1, canonical: canonicalJson(hashed), hash, beside: null }];
-      expect(await ledgerOf(place.tenant).accept({ chain, entries })).toEqual({ acceptedThrough: 0 });
+    const { hash: _, index: __, payload: ___, ...hashed } = first;
+    // Under names of their own, so that nothing but its kind is in its way: it would be the first entry of either chain.
+    const tenant = `t-${uuid()}`;
+    for (const session_id of [null, "ses_x"]) {
+      const canonical = canonicalJson({ ...hashed, tenant_id: tenant, session_id, payload_digest: null });
+      const batch = { chain: session_id ?? tenant, entries: [{ seq: 1, canonical, hash: sha256(canonical), beside: null }] };
+      expect(await ledgerOf(tenant).accept(batch)).toEqual({ acceptedThrough: 0 });
     }
     expect(errors.mock.calls.flat().join()).toContain("it belongs to another chain");
   });
