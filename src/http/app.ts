@@ -121,6 +121,7 @@ async function serve(route: Route, request: Request, segments: Record<string, st
     const scopes = answer.error.atTheDoor ? route.scopes : [];
     return problemResponse(answer.error.refusal, door, scopes);
   } catch (error) {
+    door = { ...door, headers: { ...door.headers, ...(await pageFields(request, world, seen.tenant).catch(() => ({}))) } };
     const refused = error instanceof PortLost ? error.refusal : refusal("internal", "The gateway made a mistake. Please report the request id.");
     console.error(JSON.stringify({ request_id: door.requestId, route: route.id, code: refused.code, error: lineOf(error) }));
     return problemResponse(refused, door);
@@ -227,11 +228,16 @@ function spentFields(throttled: Throttled | null): Readonly<Record<string, strin
   return throttled.isLet ? LISTENERS_SPENT : rateFields(throttled);
 }
 
-/** What an answer says to pages of the origins that its tenant lists. */
+/**
+ * What an answer says to pages of the origins that its tenant lists; of an answer that is no tenant's, such as that a token is not valid, to those that any
+ * tenant lists. A page that may not read how it was refused would take the gateway for out of reach, and some actions may run then.
+ */
 async function pageFields(request: Request, world: World, tenant: string | null): Promise<Record<string, string>> {
   const origin = request.headers.get("Origin");
-  if (origin === null || tenant === null) return {};
-  return (await world.memory.allowsOrigin(tenant, origin, world.ports(), world.now)) ? corsFields(origin) : { Vary: "Origin" };
+  if (origin === null) return {};
+  const ports = world.ports();
+  const isListed = tenant === null ? isKnown(origin, ports, world.memory, world.now) : world.memory.allowsOrigin(tenant, origin, ports, world.now);
+  return (await isListed) ? corsFields(origin) : { Vary: "Origin" };
 }
 
 const away = (refused: Refusal, atTheDoor = false) => err({ refusal: refused, atTheDoor });

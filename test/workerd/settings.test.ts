@@ -142,6 +142,11 @@ describe("pages in browsers", () => {
     expect(read.headers.get("Access-Control-Expose-Headers")).toContain("Retry-After");
     const problem = await send("GET", "/v1/ledger", listed.agentToken, undefined, { Origin: page });
     expect([problem.status, problem.headers.get("Access-Control-Allow-Origin")]).toEqual([403, page]);
+    // Also how a token is refused that is no tenant's: what a page cannot read it takes for no answer at all.
+    const nobodys = await send("GET", "/v1/sessions", "no.such.token", undefined, { Origin: page });
+    expect([nobodys.status, nobodys.headers.get("Access-Control-Allow-Origin")]).toEqual([401, page]);
+    const stranger = await send("GET", "/v1/sessions", "no.such.token", undefined, { Origin: "https://nobody.example" });
+    expect([stranger.status, stranger.headers.get("Access-Control-Allow-Origin"), stranger.headers.get("Vary")]).toEqual([401, null, "Origin"]);
     for (const [token, origin] of [
       [other.agentToken, page],
       [listed.agentToken, "https://evil.example"],

@@ -110,7 +110,8 @@ export class FileLock {
     const [pid = "", start = "", place = "", , host = ""] = owner.split(":");
     const mine = this.#me.split(":");
     if (!/^[1-9][0-9]*$/.test(pid)) return this.#isOld(path);
-    if (host !== mine[4]) return false;
+    // Without either name nothing says that it is this machine.
+    if (host !== mine[4] || (host === "" && place === "")) return false;
     // The same name and another system: it was started anew. Two that bear one name at the same time would be told apart by age alone.
     if (place !== mine[2]) return this.#isOld(path);
     return !isAlive(this.#files, Number(pid), start);
@@ -141,10 +142,19 @@ const isNotAllowed = (error: unknown): boolean => error instanceof Error && (err
 /** The owner as a lock names it: its process, when that began, on which system, which of its threads it is, and the machine's name. */
 function ownerText(files: Files): string {
   const { process }: { readonly process?: { readonly pid?: number } } = globalThis as object;
-  const host = builtin<{ readonly hostname: () => string }>("node:os")?.hostname?.() ?? "";
+  const host = hostName();
   const pid = process?.pid ?? 0;
   const token = Array.from(crypto.getRandomValues(new Uint8Array(6)), (byte) => byte.toString(16).padStart(2, "0")).join("");
   return [pid, startOf(files, pid) ?? "", placeOf(files), token, host.replaceAll(":", "")].join(":");
+}
+
+/** Empty where Deno was given no leave to say it. */
+function hostName(): string {
+  try {
+    return builtin<{ readonly hostname: () => string }>("node:os")?.hostname?.() ?? "";
+  } catch {
+    return "";
+  }
 }
 
 const tokenOf = (owner: string): string => owner.split(":")[3]?.replace(/[^0-9a-f]/g, "") || "unknown";
