@@ -74,7 +74,8 @@ export const minUsd = (a: MicroUsd, b: MicroUsd): MicroUsd => (a <= b ? a : b);
 
 /** The plain decimal form of a JSON number. Small amounts print as exponents in JavaScript (1e-7), though their author wrote a decimal. */
 function decimalOf(n: number): string | null {
-  if (!Number.isFinite(n) || n < 0 || Object.is(n, -0)) return null;
+  // Whatever else is no amount prints as none.
+  if (Object.is(n, -0)) return null;
   const shortest = String(n);
   const exponent = /^(\d)(?:\.(\d+))?e-(\d+)$/.exec(shortest);
   return exponent === null ? shortest : `0.${"0".repeat(Number(exponent[3]) - 1)}${exponent[1]}${exponent[2] ?? ""}`;

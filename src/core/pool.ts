@@ -60,7 +60,7 @@ export function give(
     pool: replaced(pool, holding, next),
     holding: next,
     grantedMicroUsd: microUsdOf(granted),
-    isExact: isShort || part < missing || (missing === 0 && free === 0),
+    isExact: isShort || part < missing || free === 0,
     isShort,
   };
 }

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { addUsd, formatUsd, lessUsd, microUsdOf, parseUsd } from "../../src/core/money.ts";
+import { addUsd, formatUsd, lessUsd, microUsdOf, minUsd, parseUsd } from "../../src/core/money.ts";
 
 const amount = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER }).map(microUsdOf);
 
@@ -34,6 +34,7 @@ describe("parseUsd() refuses", () => {
     ["+1", "money_invalid"],
     ["-1", "money_invalid"],
     [-1, "money_invalid"],
+    [-1e-7, "money_invalid"],
     [-0, "money_invalid"],
     ["-0", "money_invalid"],
     ["01", "money_invalid"],
@@ -44,6 +45,7 @@ describe("parseUsd() refuses", () => {
     ["NaN", "money_invalid"],
     [Number.NaN, "money_invalid"],
     [Number.POSITIVE_INFINITY, "money_invalid"],
+    [Number.NEGATIVE_INFINITY, "money_invalid"],
     [1e21, "money_invalid"],
     ["9007199254.740992", "money_invalid"],
     ["٣", "money_invalid"],
@@ -127,4 +129,9 @@ it("microUsdOf() asserts what is not money", () => {
 
 it("a bigint is no amount", () => {
   expect(parseUsd(1n)).toMatchObject({ ok: false, error: { code: "money_invalid" } });
+});
+
+it("of two amounts the smaller is the smaller, whichever comes first", () => {
+  const [one, two] = [microUsdOf(1), microUsdOf(2)];
+  expect([minUsd(one, two), minUsd(two, one), minUsd(two, two)]).toEqual([one, one, two]);
 });

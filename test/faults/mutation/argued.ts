@@ -21,38 +21,10 @@ export const ARGUED: readonly Argued[] = [
   },
   {
     file: "src/core/money.ts",
-    line: "if (!Number.isFinite(n) || n < 0 || Object.is(n, -0)) return null;",
-    from: "!Number.isFinite(n) || n < 0",
-    to: "!Number.isFinite(n) && n < 0",
-    because: "What JavaScript prints for such a number begins with a letter or a minus, and no such text is an amount: only -0 prints as one.",
-  },
-  {
-    file: "src/core/money.ts",
-    line: "if (!Number.isFinite(n) || n < 0 || Object.is(n, -0)) return null;",
-    from: "!Number.isFinite(n) || n < 0",
-    to: "false",
-    because: "What JavaScript prints for such a number begins with a letter or a minus, and no such text is an amount: only -0 prints as one.",
-  },
-  {
-    file: "src/core/money.ts",
-    line: "if (!Number.isFinite(n) || n < 0 || Object.is(n, -0)) return null;",
-    from: "n < 0",
-    to: "false",
-    because: "What JavaScript prints for such a number begins with a letter or a minus, and no such text is an amount: only -0 prints as one.",
-  },
-  {
-    file: "src/core/money.ts",
     line: "const exponent = /^(\\d)(?:\\.(\\d+))?e-(\\d+)$/.exec(shortest);",
     from: "/^(\\d)(?:\\.(\\d+))?e-(\\d+)$/",
     to: "/^(\\d)(?:\\.(\\d+))?e-(\\d+)/",
     because: "A number's shortest text ends with its exponent.",
-  },
-  {
-    file: "src/core/money.ts",
-    line: "const exponent = /^(\\d)(?:\\.(\\d+))?e-(\\d+)$/.exec(shortest);",
-    from: "/^(\\d)(?:\\.(\\d+))?e-(\\d+)$/",
-    to: "/(\\d)(?:\\.(\\d+))?e-(\\d+)$/",
-    because: "A number's shortest text with an exponent has one digit before the point; with a minus none comes here.",
   },
   {
     file: "src/core/money.ts",
@@ -83,13 +55,6 @@ export const ARGUED: readonly Argued[] = [
     from: "texts.set(name, text);",
     to: ";",
     because: "A memory: without it the same text is made again.",
-  },
-  {
-    file: "src/core/pool.ts",
-    line: "isExact: isShort || part < missing || (missing === 0 && free === 0),",
-    from: "missing === 0",
-    to: "true",
-    because: "Where nothing is free and something is missing, it is short, and so exact already.",
   },
   {
     file: "src/core/pool.ts",
