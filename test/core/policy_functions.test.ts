@@ -1,0 +1,309 @@
+import { describe, expect, it } from "vitest";
+import type { JsonValue } from "../../src/core/json.ts";
+import { microUsdOf } from "../../src/core/money.ts";
+import { checkExpression, compileExpression } from "../../src/core/policy/expressions.ts";
+import type { Scene } from "../../src/core/policy/findings.ts";
+
+const INPUTS: JsonValue = {
+  n: 3,
+  half: 2.5,
+  neg: -2.5,
+  t: "abc",
+  e: "a🐱b",
+  yes: true,
+  no: null,
+  xs: ["a", "b"],
+  m: { a: 1 },
+  inf: 1e308,
+  ns: [3, 1, 2],
+};
+const SCENE: Scene = {
+  subject: { id: "bot" },
+  action: "a",
+  resource: {},
+  inputs: INPUTS,
+  tags: [],
+  estimateMicroUsd: microUsdOf(0),
+  context: {},
+  now: Date.UTC(2026, 1, 3, 4, 5, 6, 70),
+};
+
+function answer(text: string): boolean | null | string {
+  const made = compileExpression(text, "rule");
+  return made.ok ? made.value.evaluate(SCENE, null, null) : made.error.message;
+}
+
+/** Each holds, and none of them would with `!=`: what cannot be evaluated answers neither. */
+const HOLDS: { readonly [what: string]: readonly string[] } = {
+  sizes: ["size(inputs.t) == 3", "inputs.e.size() == 3", "size([]) == 0", "inputs.m.size() == 1", "size({}) == 0", "inputs.xs.size() == 2"],
+  types: [
+    "type(inputs.n) == double",
+    "type(1) == int",
+    "type(inputs.t) == string",
+    "type(inputs.yes) == bool",
+    "type(inputs.no) == null_type",
+    "type(inputs.xs) == list",
+    "type(inputs.m) == map",
+    "type(now) == google.protobuf.Timestamp",
+    "type(now - now) == google.protobuf.Duration",
+    "type(type(1)) == type",
+    "dyn(inputs.n) == 3",
+  ],
+  "true and false": [
+    ...["1", "t", "true", "TRUE", "True"].map((text) => `bool('${text}') == true`),
+    ...["0", "f", "false", "FALSE", "False"].map((text) => `bool('${text}') == false`),
+    "bool(inputs.yes) == true",
+  ],
+  "whole numbers": [
+    "int(7) == 7",
+    "int(inputs.half) == 2",
+    "int(inputs.neg) == -2",
+    "int('-12') == -12",
+    "int('+12') == 12",
+    "int('9223372036854775807') == 9223372036854775807",
+    "int(timestamp('1970-01-01T00:00:01.999Z')) == 1",
+    "int(timestamp('1969-12-31T23:59:58.5Z')) == -2",
+  ],
+  numbers: [
+    "double(3) == 3.0",
+    "double(inputs.half) == 2.5",
+    "double('1.5') == 1.5",
+    "double('-.5e1') == -5.0",
+    "double('+2.') == 2.0",
+    "double('1E-2') == 0.01",
+  ],
+  texts: [
+    "string(inputs.t) == 'abc'",
+    "string(inputs.half) == '2.5'",
+    "string(-0.0) == '-0'",
+    "string(0.0) == '0'",
+    "string(inputs.inf * 10.0) == '+Inf'",
+    "string(inputs.inf * -10.0) == '-Inf'",
+    "string(inputs.inf * 10.0 - inputs.inf * 10.0) == 'NaN'",
+    "string(-7) == '-7'",
+    "string(inputs.yes) == 'true'",
+    "string(now) == '2026-02-03T04:05:06.07Z'",
+    "string(timestamp('2026-02-03T04:05:06Z')) == '2026-02-03T04:05:06Z'",
+    "string(timestamp('2026-02-03T04:05:00.120Z')) == '2026-02-03T04:05:00.12Z'",
+    "string(duration('1h1.5s')) == '3601.5s'",
+    "string(duration('-250ms')) == '-0.25s'",
+    "string(duration('0')) == '0s'",
+    "string(duration('1ns')) == '0.000000001s'",
+  ],
+  "parts of texts": [
+    "inputs.t.contains('b')",
+    "!inputs.t.contains('x')",
+    "inputs.t.contains('')",
+    "inputs.t.startsWith('ab')",
+    "!inputs.t.startsWith('b')",
+    "inputs.t.endsWith('bc')",
+    "!inputs.t.endsWith('b')",
+    "inputs.t.indexOf('c') == 2",
+    "inputs.t.indexOf('x') == -1",
+    "inputs.e.indexOf('b') == 2",
+    "inputs.t.substring(1) == 'bc'",
+    "inputs.t.substring(1, 2) == 'b'",
+    "inputs.t.substring(3) == ''",
+    "inputs.t.substring(0, 0) == ''",
+    "inputs.t.substring(inputs.n - 1.0) == 'c'",
+    "inputs.e.substring(1, 2) == '🐱'",
+    "inputs.e.substring(2) == 'b'",
+    "'AbÉ'.lowerAscii() == 'abÉ'",
+    "'AbC'.lowerAscii() == 'abc'",
+    "'aBé'.upperAscii() == 'ABé'",
+    "'aBc'.upperAscii() == 'ABC'",
+    "' \\t a b \\n'.trim() == 'a b'",
+    "'a,b,,c'.split(',') == ['a', 'b', '', 'c']",
+    "inputs.e.split('') == ['a', '🐱', 'b']",
+    "inputs.xs.join() == 'ab'",
+    "inputs.xs.join(', ') == 'a, b'",
+    "[].join('x') == ''",
+    "'ab'.matches('^a.$')",
+    "!'ab'.matches('c')",
+  ],
+  instants: [
+    "timestamp('2026-02-28T23:59:59Z') < timestamp('2026-03-01T00:00:00Z')",
+    "timestamp('2024-02-29T00:00:00Z') == timestamp('2024-02-29T00:00:00+00:00')",
+    "timestamp('2026-02-03T04:05:06.0709Z') == now",
+    "timestamp('2026-02-03T06:05:06.07+02:00') == now",
+    "timestamp('2026-02-03T02:05:06.07-02:00') == now",
+    "timestamp(60) == timestamp('1970-01-01T00:01:00Z')",
+    "timestamp(now) == now",
+    "duration(duration('5s')) == duration('5s')",
+    "duration('1h') == duration('60m') && duration('1m') == duration('60s')",
+    "duration('1s') == duration('1000ms') && duration('1ms') == duration('1000us')",
+    "duration('1us') == duration('1000ns') && duration('1µs') == duration('1us')",
+    "duration('1.5h') == duration('1h30m') && duration('.5s') == duration('500ms') && duration('2.s') == duration('2s')",
+    "duration('-1m') == duration('0') - duration('60s') && duration('+1s') == duration('1s')",
+    "timestamp('2026-02-03T04:05:06Z') - timestamp('2026-02-03T04:05:01Z') == duration('5s')",
+    "now + duration('1s') - duration('1s') == now && now + duration('1s') > now",
+  ],
+  "parts of instants": [
+    "now.getFullYear() == 2026",
+    "now.getMonth() == 1",
+    "now.getDate() == 3",
+    "now.getDayOfMonth() == 2",
+    "now.getDayOfWeek() == 2",
+    "now.getDayOfYear() == 33",
+    "timestamp('2024-12-31T00:00:00Z').getDayOfYear() == 365",
+    "timestamp('2026-01-01T00:00:00Z').getDayOfYear() == 0",
+    "now.getHours() == 4",
+    "now.getMinutes() == 5",
+    "now.getSeconds() == 6",
+    "now.getMilliseconds() == 70",
+    "now.getHours('+01:30') == 5 && now.getMinutes('+01:30') == 35",
+    "now.getHours('-05:00') == 23 && now.getDate('-05:00') == 2",
+    "now.getHours('02:00') == 6",
+    "now.getHours('Asia/Tokyo') == 13 && now.getMinutes('Asia/Kolkata') == 35",
+    "now.getFullYear('Europe/Berlin') == 2026 && now.getMonth('Europe/Berlin') == 1 && now.getSeconds('Europe/Berlin') == 6",
+    "timestamp('2026-07-01T22:30:00Z').getHours('Europe/Berlin') == 0",
+    "timestamp('2025-12-31T23:30:00Z').getFullYear('Europe/Berlin') == 2026",
+    "duration('26h').getHours() == 26 && duration('-90m').getHours() == -1",
+    "duration('90m').getMinutes() == 90",
+    "duration('1m1.5s').getSeconds() == 61",
+    "duration('1.25s').getMilliseconds() == 250",
+  ],
+  order: [
+    "1 < 2 && !(2 < 2) && !(3 < 2)",
+    "1 <= 2 && 2 <= 2 && !(3 <= 2)",
+    "3 > 2 && !(2 > 2) && !(1 > 2)",
+    "3 >= 2 && 2 >= 2 && !(1 >= 2)",
+    "2 < inputs.half && inputs.half < 3 && inputs.half <= 2.5",
+    "'a' < 'b' && !('b' < 'a') && 'a' <= 'a' && 'b' > 'a' && 'b' >= 'b'",
+    "false < true && !(true < false) && true >= true",
+    "now > timestamp('2026-01-01T00:00:00Z') && duration('1s') < duration('2s')",
+  ],
+  arithmetic: [
+    "1 + 2 == 3 && 5 - 7 == -2 && 3 * 4 == 12 && 7 / 2 == 3 && 7 % 4 == 3 && -7 % 4 == -3",
+    "inputs.half + 1 == 3.5 && 1 + inputs.half == 3.5 && inputs.half - 1 == 1.5 && 5 - inputs.half == 2.5",
+    "inputs.half * 2 == 5.0 && inputs.half / 2 == 1.25 && 5 / inputs.half == 2.0 && inputs.n % 2 == 1.0",
+    "-inputs.half == -2.5 && -(3) == -3",
+    "'a' + 'b' == 'ab' && [1] + [2] == [1, 2]",
+  ],
+  lists: [
+    "[1, 2][0] == 1 && inputs.xs[1] == 'b' && {'a': 1}['a'] == 1 && {'a': 1}.a == 1 && {2: 'x'}[2] == 'x' && {true: 1}[true] == 1",
+    "'a' in inputs.m && !('b' in inputs.m) && 'a' in inputs.xs && !('c' in inputs.xs) && 1 in {1: 2} && !(2 in {1: 2})",
+    "inputs.ns == [3, 1, 2] && [1] != [1, 2] && inputs.m == {'a': 1} && {'a': 1} != {'b': 1} && {'a': 1} != {'a': 1, 'b': 2}",
+    "inputs.ns.all(x, x > 0) && !inputs.ns.all(x, x > 1) && [].all(x, false)",
+    "inputs.ns.exists(x, x > 2) && !inputs.ns.exists(x, x > 3) && ![].exists(x, true)",
+    "inputs.ns.exists_one(x, x > 2) && !inputs.ns.exists_one(x, x > 1) && !inputs.ns.exists_one(x, x > 5)",
+    "inputs.ns.filter(x, x > 1) == [3, 2] && inputs.ns.map(x, x * 2) == [6, 2, 4] && inputs.ns.map(x, x > 1, x * 2) == [6, 4]",
+    "inputs.m.all(k, k == 'a') && inputs.m.map(k, k) == ['a']",
+  ],
+};
+
+describe("what is so, in conditions:", () => {
+  it.each(Object.entries(HOLDS).flatMap(([what, texts]) => texts.map((text): [string, string] => [what, text])))("%s: %s", (_, text) => {
+    expect(answer(text)).toBe(true);
+    expect(answer(`!(${text})`)).toBe(false);
+  });
+});
+
+it.each([
+  ...["'yes'", "'tRUE'", "''", "inputs.n", "inputs.no"].map((of) => `bool(dyn(${of}))`),
+  ...["'1.5'", "''", "'12345678901234567890'", "'9223372036854775808'", "' 1'", "'1 '", "'0x1'", "inputs.yes", "inputs.inf", "inputs.xs"].map(
+    (of) => `int(dyn(${of})) == 1 || true == false`,
+  ),
+  ...["'1e'", "''", "'.'", "'1,5'", "'Infinity'", "'NaN'", "' 1'", "'1x'", "inputs.no", `'${"1".repeat(401)}'`].map(
+    (of) => `double(dyn(${of})) == 1.0`,
+  ),
+  ...["inputs.no", "inputs.xs", "inputs.m"].map((of) => `string(dyn(${of})) == ''`),
+  ...[
+    "2026-02-30T00:00:00Z",
+    "2025-02-29T00:00:00Z",
+    "2026-13-01T00:00:00Z",
+    "2026-04-31T00:00:00Z",
+    "2026-01-01T00:00:00",
+    "2026-01-01 00:00:00Z",
+    "x2026-01-01T00:00:00Z",
+    "2026-01-01T00:00:00Zx",
+    "2026-01-01T00:00:00.Z",
+    "2026-01-01T00:00:00.1234567890Z",
+    "2026-1-01T00:00:00Z",
+    "",
+  ].map((text) => `timestamp('${text}') == now`),
+  ...["1", "1d", "h", "1h x", "x1h", "--1s", "1 s", "", "1h1", ".s", `${"0".repeat(64)}1s`].map((text) => `duration('${text}') == duration('1s')`),
+  "inputs.t.substring(4) == ''",
+  "inputs.t.substring(2, 1) == ''",
+  "inputs.t.substring(0, 4) == 'abc'",
+  "inputs.t.substring(-1) == 'c'",
+  "inputs.t.substring(inputs.half) == 'c'",
+  "dyn(inputs.n).substring(0) == '3'",
+  "dyn(inputs.n).trim() == '3'",
+  "dyn(inputs.n).lowerAscii() == '3'",
+  "inputs.t.split(dyn(1)) == []",
+  "inputs.ns.join(',') == '3,1,2'",
+  "inputs.t.startsWith(dyn(1))",
+  "inputs.n.endsWith('3')",
+  "inputs.n.getHours() == 3",
+  "dyn(duration('1h')).getHours('+01:00') == 1",
+  "dyn(duration('1h')).getFullYear() == 0",
+  "inputs.xs[2] == 'c'",
+  "inputs.xs[-1] == 'b'",
+  "inputs.xs['0'] == 'a'",
+  "inputs.m['b'] == 1",
+  "inputs.n[0] == 3",
+  "inputs.no.x == 1",
+  "1 / 0 == 1",
+  "1 % 0 == 1",
+  "9223372036854775807 + 1 == 0",
+  "-9223372036854775807 - 2 == 0",
+  "9223372036854775807 * 2 == 0",
+  "inputs.xs < inputs.xs",
+  "inputs.t < inputs.n",
+  "inputs.no < inputs.no",
+  "inputs.t - inputs.t == inputs.t",
+  "inputs.m + inputs.m == {}",
+])("%s cannot be evaluated, nor what it is not", (text) => {
+  const made = compileExpression(text, "rule");
+  if (!made.ok) throw new Error(made.error.message);
+  expect(made.value.evaluate(SCENE, null, null)).toBe(null);
+  expect(answer(`!(${text})`)).toBe(null);
+});
+
+describe("what is no condition is told in words", () => {
+  it.each<readonly ["rule" | "where", string, string]>([
+    ["rule", "", "an expression is wanted, found nothing"],
+    ["rule", " \n", "an expression is wanted, found nothing"],
+    ["rule", "x".repeat(4097), "an expression has at most 4096 characters, found 4097"],
+    ["rule", `${Array(252).fill("!").join("")}true`, "an expression has at most 2000 parts and is nested at most 250 deep"],
+    ["rule", "1", "an expression is true or false (bool), found int"],
+    ["rule", "now", "an expression is true or false (bool), found timestamp"],
+    [
+      "rule",
+      "inputz == 1",
+      "unknown name inputz, did you mean inputs? (known are subject, action, resource, inputs, tags, estimate_usd, context, now)",
+    ],
+    ["rule", "qqqqqq == 1", "unknown name qqqqqq (known are subject, action, resource, inputs, tags, estimate_usd, context, now)"],
+    [
+      "where",
+      "prio == 1",
+      "unknown name prio, did you mean prior? (known are subject, action, resource, inputs, tags, estimate_usd, context, now, prior)",
+    ],
+    ["rule", "noo == 1", "unknown name noo, did you mean now? (known are subject, action, resource, inputs, tags, estimate_usd, context, now)"],
+    ["rule", "nxy == 1", "unknown name nxy (known are subject, action, resource, inputs, tags, estimate_usd, context, now)"],
+    ["rule", "prior.outcome == 'x'", "prior is known only in where, under requires"],
+    ["rule", "outputs == 1", "there is no outputs here: history functions and requires look at them"],
+    ["where", "outputs == 1", "there is no outputs here: write prior.outputs"],
+    ["where", "count('a', 60) > 1", "count looks at the history, which where does not: see the history section"],
+    ["where", "cuont('a', 60) > 1", "unknown function cuont"],
+    ["rule", "cuont('a', 60) > 1", "unknown function cuont, did you mean count?"],
+    ["rule", "action.startWith('x')", "unknown function startWith, did you mean startsWith?"],
+    ["rule", "action.matche('x')", "unknown function matche, did you mean matches?"],
+    ["rule", "hass(inputs.a)", "unknown function hass, did you mean has?"],
+    ["rule", "qqqqqq(1)", "unknown function qqqqqq"],
+    ["rule", "1u == 1u", "uint and bytes are not available: JSON has neither"],
+    ["rule", "9223372036854775808 > 0", "an int is at most 9223372036854775807, found 9223372036854775808"],
+    ["where", "has(prior.nothing)", "prior has no nothing: it has action, inputs, outputs, outcome, age"],
+    ["rule", "action.matches(inputs.p)", "matches wants its pattern as a literal text, so that it is compiled once"],
+    ["rule", "now.getHours(action) == 1", "a time zone is a literal name such as 'Europe/Berlin', or a difference from UTC such as '+02:00'"],
+    ["rule", "inputs.a.exists(x, x.exists(y, y.exists(z, true)))", "all, exists, exists_one, map and filter nest at most 2 deep"],
+  ])("%s %s: %s", (kind, text, message) => {
+    expect(checkExpression(text, kind)?.message).toBe(message);
+  });
+
+  it("and just within its bounds it is one", () => {
+    expect(checkExpression(`${" ".repeat(4092)}true`, "rule")).toBe(null);
+    expect(checkExpression("inputs.a.exists(x, x.exists(y, y == 1))", "rule")).toBe(null);
+  });
+});
