@@ -1,36 +1,24 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import path from "node:path";
 import type { Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createSentinel, type Session } from "../../sdk/src/index.ts";
-import { makeSigningKeys } from "../../src/local/keys.ts";
 import { HAS_CHROMIUM, openChromium } from "./chromium.ts";
-import { ask, CAN_SEE_PROCESSES, clear, nothingLeft, npmStart, type Ready, ready, type Started } from "./gateway.ts";
+import { ask, CAN_SEE_PROCESSES, type OwnGateway, ownGateway } from "./gateway.ts";
 
 /** The page behind a one-time link, as a person has it: a real browser, on a real gateway. */
 describe.skipIf(!HAS_CHROMIUM || !CAN_SEE_PROCESSES)("the page of an approval's link, in Chromium", { timeout: 60_000 }, () => {
-  const home = mkdtempSync(path.join(tmpdir(), "agentsentinel-page-"));
-  let started: Started;
-  let gateway: Ready;
+  let gateway: OwnGateway;
   let session: Session;
   let browser: Awaited<ReturnType<typeof openChromium>>;
 
   beforeAll(async () => {
-    started = npmStart(["--port", "0", "--persist-to", path.join(home, "state")], {
-      ROOT_KEY: "a-root-key-for-these-tests",
-      SIGNING_KEYS: makeSigningKeys(),
-    });
-    gateway = await ready(started);
+    gateway = await ownGateway();
     expect((await ask(gateway.url, gateway.operator, "PUT", "/v1/settings", { approval_links: true })).status).toBe(200);
     session = await createSentinel({ url: gateway.url, token: gateway.agent }).openSession();
     browser = await openChromium();
   }, 120_000);
   afterAll(async () => {
     await browser?.[Symbol.asyncDispose]();
-    clear(started);
-    await nothingLeft(started);
-    rmSync(home, { recursive: true, force: true });
+    await gateway?.end();
   });
 
   /** An agent asks for what a person must allow, and somebody sends that person a link. */

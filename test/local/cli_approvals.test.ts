@@ -1,6 +1,4 @@
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { guard, resume } from "../../sdk/src/approvals.ts";
@@ -11,8 +9,7 @@ import { inWords as told } from "../../src/cli/approvals_show.ts";
 import { main } from "../../src/cli/main.ts";
 import { type Terminal, terminalOf } from "../../src/cli/terminal.ts";
 import * as examples from "../../src/http/examples.ts";
-import { makeSigningKeys } from "../../src/local/keys.ts";
-import { CAN_SEE_PROCESSES, clear, nothingLeft, npmStart, type Ready, ROOT, ready, type Started } from "./gateway.ts";
+import { CAN_SEE_PROCESSES, type OwnGateway, ownGateway, ROOT } from "./gateway.ts";
 
 /** As much of a stream as the program uses. */
 const stream = (isTTY: boolean, write: (text: string) => void) => ({ isTTY, columns: 100, write }) as unknown as NodeJS.WriteStream;
@@ -115,9 +112,7 @@ describe("agentsentinel approvals, before it asks a gateway", () => {
 const NO_COUNTS = { pending: 0, info_requested: 0, approved: 0, rejected: 0, expired: 0, cancelled: 0, consumed: 0 };
 
 describe.skipIf(!CAN_SEE_PROCESSES)("agentsentinel approvals, with an agent on a real gateway", { timeout: 60_000 }, () => {
-  const home = mkdtempSync(path.join(tmpdir(), "agentsentinel-approvals-"));
-  let started: Started;
-  let gateway: Ready;
+  let gateway: OwnGateway;
   let session: Session;
   const paid: unknown[] = [];
   const pay = (payment: { to: string; amount: number }) => {
@@ -129,17 +124,11 @@ describe.skipIf(!CAN_SEE_PROCESSES)("agentsentinel approvals, with an agent on a
   const sentinel = () => createSentinel({ url: gateway.url, token: gateway.agent });
 
   beforeAll(async () => {
-    started = npmStart(["--port", "0", "--persist-to", path.join(home, "state")], {
-      ROOT_KEY: "a-root-key-for-these-tests",
-      SIGNING_KEYS: makeSigningKeys(),
-    });
-    gateway = await ready(started);
+    gateway = await ownGateway();
     session = await sentinel().openSession();
   }, 120_000);
   afterAll(async () => {
-    clear(started);
-    await nothingLeft(started);
-    rmSync(home, { recursive: true, force: true });
+    await gateway?.end();
   });
   afterEach(() => {
     paid.length = 0;

@@ -6,9 +6,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest
 import { createSentinel } from "../../sdk/src/index.ts";
 import { inWords } from "../../src/cli/costs.ts";
 import { formatUsd, microUsdOf } from "../../src/core/money.ts";
-import { makeSigningKeys } from "../../src/local/keys.ts";
 import { program, terminalFor, typed } from "./cli_typed.ts";
-import { CAN_SEE_PROCESSES, clear, nothingLeft, npmStart, type Ready, ready, type Started } from "./gateway.ts";
+import { CAN_SEE_PROCESSES, type OwnGateway, ownGateway } from "./gateway.ts";
 
 const folder = mkdtempSync(path.join(tmpdir(), "agentsentinel-costs-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -188,22 +187,16 @@ describe("agentsentinel costs", () => {
 });
 
 describe.skipIf(!CAN_SEE_PROCESSES)("agentsentinel costs and verify, of a real gateway", { timeout: 60_000 }, () => {
-  let started: Started;
-  let gateway: Ready;
+  let gateway: OwnGateway;
   beforeAll(async () => {
-    started = npmStart(["--port", "0", "--persist-to", path.join(folder, "state")], {
-      ROOT_KEY: "a-root-key-for-these-tests",
-      SIGNING_KEYS: makeSigningKeys(),
-    });
-    gateway = await ready(started);
+    gateway = await ownGateway();
     const session = await createSentinel({ url: gateway.url, token: gateway.agent }).openSession();
     await session.guard({ action: "send_email", costUsd: "0.10" }, async () => "sent")();
     await session.guard({ action: "send_email", costUsd: "0.20" }, async () => "sent")();
     await session.guard({ action: "search", costUsd: "0.000001" }, async () => "found")();
   }, 120_000);
   afterAll(async () => {
-    clear(started);
-    await nothingLeft(started);
+    await gateway?.end();
   });
 
   it("tells what was spent, as a table and as JSON", async () => {

@@ -10,9 +10,8 @@ import { createRecorder } from "../../sdk/src/local/ledger/recorder.ts";
 import { claimsOf } from "../../src/cli/claims.ts";
 import { type Check, clockCheck, environmentCheck, ledgerChecks, lineOf, nodeCheck, scopesCheck, tokenCheck } from "../../src/cli/doctor.ts";
 import { SCOPES } from "../../src/core/scopes.ts";
-import { makeSigningKeys } from "../../src/local/keys.ts";
 import { program, terminalFor, typed } from "./cli_typed.ts";
-import { ask, CAN_SEE_PROCESSES, clear, nothingLeft, npmStart, type Ready, ready, type Started } from "./gateway.ts";
+import { ask, CAN_SEE_PROCESSES, type OwnGateway, ownGateway, ROOT_KEY } from "./gateway.ts";
 
 const home = mkdtempSync(path.join(tmpdir(), "agentsentinel-doctor-"));
 let folder = home;
@@ -171,16 +170,12 @@ describe("agentsentinel doctor", () => {
 });
 
 describe.skipIf(!CAN_SEE_PROCESSES)("agentsentinel doctor, on a real gateway", { timeout: 60_000 }, () => {
-  const ROOT_KEY = "a-root-key-for-these-tests";
-  let started: Started;
-  let gateway: Ready;
+  let gateway: OwnGateway;
   beforeAll(async () => {
-    started = npmStart(["--port", "0", "--persist-to", path.join(home, "state")], { ROOT_KEY, SIGNING_KEYS: makeSigningKeys() });
-    gateway = await ready(started);
+    gateway = await ownGateway();
   }, 120_000);
   afterAll(async () => {
-    clear(started);
-    await nothingLeft(started);
+    await gateway?.end();
   });
 
   const doctor = async (token: string) => {

@@ -1,16 +1,12 @@
-import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { tmpdir } from "node:os";
-import path from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { createSentinel, type Session } from "../../sdk/src/index.ts";
 import type { Intervened } from "../../sdk/src/wire.ts";
 import { inWords, targetOf } from "../../src/cli/intervene.ts";
 import * as examples from "../../src/http/examples.ts";
-import { makeSigningKeys } from "../../src/local/keys.ts";
 import { terminalFor, typed } from "./cli_typed.ts";
-import { CAN_SEE_PROCESSES, clear, nothingLeft, npmStart, type Ready, ready, type Started } from "./gateway.ts";
+import { CAN_SEE_PROCESSES, type OwnGateway, ownGateway } from "./gateway.ts";
 
 const SES = examples.openedSession.id;
 const AT = Date.parse(examples.intervened.evidence.in_force_everywhere_by);
@@ -153,22 +149,14 @@ describe("agentsentinel kill, where a session does not answer", () => {
 });
 
 describe.skipIf(!CAN_SEE_PROCESSES)("agentsentinel kill, pause, resume and revive, on a real gateway", { timeout: 60_000 }, () => {
-  const home = mkdtempSync(path.join(tmpdir(), "agentsentinel-intervene-"));
-  let started: Started;
-  let gateway: Ready;
+  let gateway: OwnGateway;
   let session: Session;
   beforeAll(async () => {
-    started = npmStart(["--port", "0", "--persist-to", path.join(home, "state")], {
-      ROOT_KEY: "a-root-key-for-these-tests",
-      SIGNING_KEYS: makeSigningKeys(),
-    });
-    gateway = await ready(started);
+    gateway = await ownGateway();
     session = await createSentinel({ url: gateway.url, token: gateway.agent }).openSession();
   }, 120_000);
   afterAll(async () => {
-    clear(started);
-    await nothingLeft(started);
-    rmSync(home, { recursive: true, force: true });
+    await gateway?.end();
   });
 
   const person = (args: readonly string[], says?: readonly string[]) =>

@@ -1,15 +1,11 @@
-import { mkdtempSync, rmSync } from "node:fs";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
-import { tmpdir } from "node:os";
-import path from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { createSentinel, type Session } from "../../sdk/src/index.ts";
 import type { LiveEvent } from "../../sdk/src/live.ts";
 import { lineOf } from "../../src/cli/tail.ts";
 import * as examples from "../../src/http/examples.ts";
-import { makeSigningKeys } from "../../src/local/keys.ts";
 import { program, terminalFor, typed } from "./cli_typed.ts";
-import { CAN_SEE_PROCESSES, clear, nothingLeft, npmStart, type Ready, ready, type Started } from "./gateway.ts";
+import { CAN_SEE_PROCESSES, type OwnGateway, ownGateway } from "./gateway.ts";
 
 /** An event is told within about a second. On a busy machine within this; that it comes is what is looked at. */
 const SOON_MS = 30_000;
@@ -75,22 +71,14 @@ describe("agentsentinel tail, before it listens", () => {
 });
 
 describe.skipIf(!CAN_SEE_PROCESSES)("agentsentinel tail, on a real gateway", { timeout: 90_000 }, () => {
-  const home = mkdtempSync(path.join(tmpdir(), "agentsentinel-tail-"));
-  let started: Started;
-  let gateway: Ready;
+  let gateway: OwnGateway;
   let session: Session;
   beforeAll(async () => {
-    started = npmStart(["--port", "0", "--persist-to", path.join(home, "state")], {
-      ROOT_KEY: "a-root-key-for-these-tests",
-      SIGNING_KEYS: makeSigningKeys(),
-    });
-    gateway = await ready(started);
+    gateway = await ownGateway();
     session = await createSentinel({ url: gateway.url, token: gateway.agent }).openSession();
   }, 120_000);
   afterAll(async () => {
-    clear(started);
-    await nothingLeft(started);
-    rmSync(home, { recursive: true, force: true });
+    await gateway?.end();
   });
 
   const running: ReturnType<typeof program>[] = [];

@@ -1,7 +1,9 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import path from "node:path";
+import { makeSigningKeys } from "../../src/local/keys.ts";
 
 export const ROOT = path.resolve(import.meta.dirname, "../..");
 /** Processes are told apart by their environment, which every descendant inherits; Linux shows it. */
@@ -93,6 +95,30 @@ export function clear(started: Started): void {
     } catch {
       // Gone already.
     }
+  }
+}
+
+/** The root key of every gateway that {@link ownGateway} starts. */
+export const ROOT_KEY = "a-root-key-for-these-tests";
+
+/** A gateway of a test's own, on a state of its own, until `end`. */
+export interface OwnGateway extends Ready {
+  end(): Promise<void>;
+}
+
+export async function ownGateway(): Promise<OwnGateway> {
+  const state = mkdtempSync(path.join(tmpdir(), "agentsentinel-gateway-"));
+  const started = npmStart(["--port", "0", "--persist-to", state], { ROOT_KEY, SIGNING_KEYS: makeSigningKeys() });
+  const end = async (): Promise<void> => {
+    clear(started);
+    await nothingLeft(started);
+    rmSync(state, { recursive: true, force: true });
+  };
+  try {
+    return { ...(await ready(started)), end };
+  } catch (error) {
+    await end();
+    throw error;
   }
 }
 

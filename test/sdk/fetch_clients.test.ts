@@ -1,8 +1,5 @@
-import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { tmpdir } from "node:os";
-import path from "node:path";
 import Anthropic from "@anthropic-ai/sdk";
 import { GoogleGenAI } from "@google/genai";
 import OpenAI from "openai";
@@ -10,8 +7,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { decisionOf, type FetchOptions, guardFetch, isAuthorityError } from "../../sdk/src/fetch.ts";
 import { createSentinel, type DecisionAnswer, isAgentSentinelError, type Session, type SessionDetail } from "../../sdk/src/index.ts";
 import { follow } from "../../sdk/src/live.ts";
-import { makeSigningKeys } from "../../src/local/keys.ts";
-import { ask, CAN_SEE_PROCESSES, clear, nothingLeft, npmStart, type Ready, ready, type Started } from "../local/gateway.ts";
+import { ask, CAN_SEE_PROCESSES, type OwnGateway, ownGateway } from "../local/gateway.ts";
 import { chatEvents, fakeProvider, messageEvents, type Provider } from "./fetch_provider.ts";
 
 const POLICY = `
@@ -30,9 +26,7 @@ const HELLO = [{ role: "user" as const, content: "Say hello." }];
 
 /** The real clients, as their makers ship them, with the real gateway; only the models are ours. */
 describe.skipIf(!CAN_SEE_PROCESSES)("with a real gateway", () => {
-  const home = mkdtempSync(path.join(tmpdir(), "agentsentinel-fetch-"));
-  let started: Started;
-  let gateway: Ready;
+  let gateway: OwnGateway;
   let provider: Provider;
   let session: Session;
   const decisions: DecisionAnswer[] = [];
@@ -48,17 +42,11 @@ describe.skipIf(!CAN_SEE_PROCESSES)("with a real gateway", () => {
     });
 
   beforeAll(async () => {
-    started = npmStart(["--port", "0", "--persist-to", path.join(home, "state")], {
-      ROOT_KEY: "a-root-key-for-these-tests",
-      SIGNING_KEYS: makeSigningKeys(),
-    });
-    gateway = await ready(started);
+    gateway = await ownGateway();
     expect((await ask(gateway.url, gateway.operator, "PUT", "/v1/policies/demo", POLICY)).status).toBe(201);
   }, 120_000);
   afterAll(async () => {
-    clear(started);
-    await nothingLeft(started);
-    rmSync(home, { recursive: true, force: true });
+    await gateway?.end();
   });
   beforeEach(async () => {
     provider = await fakeProvider();

@@ -1,11 +1,7 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Fetch, UsdInput } from "../../sdk/src/index.ts";
 import { createHybridSentinel, createMemoryStore, type HybridOptions, type LedgerStore } from "../../sdk/src/local.ts";
-import { makeSigningKeys } from "../../src/local/keys.ts";
-import { ask, CAN_SEE_PROCESSES, clear, nothingLeft, npmStart, type Ready, ready, type Started } from "../local/gateway.ts";
+import { ask, CAN_SEE_PROCESSES, type OwnGateway, ownGateway, ROOT_KEY } from "../local/gateway.ts";
 
 /** What befalls what is sent: it arrives; it does not; it does, and the answer gets lost. */
 type Fate = "arrives" | "is lost" | "is answered, and the answer is lost";
@@ -28,25 +24,17 @@ function line() {
 const POLICY = "version: 1\nname: mine\nbudgets: { session: 1, actions: { pay: 0.5 } }\ndenied_actions: [drop]\napprovals: { actions: [wire] }\n";
 
 describe.skipIf(!CAN_SEE_PROCESSES)("a hybrid sentinel on a real gateway", { timeout: 60_000 }, () => {
-  const home = mkdtempSync(path.join(tmpdir(), "agentsentinel-hybrid-"));
-  let started: Started;
-  let gateway: Ready;
+  let gateway: OwnGateway;
   let clock = Date.now();
 
   beforeAll(async () => {
-    started = npmStart(["--port", "0", "--persist-to", path.join(home, "state")], {
-      ROOT_KEY: "a-root-key-for-these-tests",
-      SIGNING_KEYS: makeSigningKeys(),
-    });
-    gateway = await ready(started);
+    gateway = await ownGateway();
   }, 120_000);
   afterAll(async () => {
-    clear(started);
-    await nothingLeft(started);
-    rmSync(home, { recursive: true, force: true });
+    await gateway?.end();
   });
 
-  const root = (method: string, route: string, body?: object | string) => ask(gateway.url, "a-root-key-for-these-tests", method, route, body);
+  const root = (method: string, route: string, body?: object | string) => ask(gateway.url, ROOT_KEY, method, route, body);
   let tenants = 0;
 
   /** A tenant with a policy, and an agent's hybrid session in it. */

@@ -3,8 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { makeSigningKeys } from "../../src/local/keys.ts";
-import { ask, CAN_SEE_PROCESSES, clear, nothingLeft, npmStart, type Ready, ROOT, ready, type Started } from "../local/gateway.ts";
+import { ask, CAN_SEE_PROCESSES, type OwnGateway, ownGateway, ROOT, ROOT_KEY } from "../local/gateway.ts";
 
 /** The programs of the SDK's page that are whole by themselves, run as they stand; what they print stands beside it, after an arrow. */
 const PAGE = readFileSync(path.join(ROOT, "sdk/README.md"), "utf8");
@@ -59,23 +58,17 @@ describe("the SDK's page", () => {
   });
 
   describe.skipIf(!CAN_SEE_PROCESSES)("with a gateway", { timeout: 120_000 }, () => {
-    let started: Started;
-    let gateway: Ready;
+    let gateway: OwnGateway;
     beforeAll(async () => {
-      started = npmStart(["--port", "0", "--persist-to", path.join(home, "state")], {
-        ROOT_KEY: "a-root-key-for-these-tests",
-        SIGNING_KEYS: makeSigningKeys(),
-      });
-      gateway = await ready(started);
+      gateway = await ownGateway();
     }, 120_000);
     afterAll(async () => {
-      clear(started);
-      await nothingLeft(started);
+      await gateway?.end();
     });
 
     it.each(PROGRAMS.filter(needsGateway))("$title: prints what it says, and is on record", async ({ code }) => {
       const { token } = (
-        await ask(gateway.url, "a-root-key-for-these-tests", "POST", "/v1/tokens", {
+        await ask(gateway.url, ROOT_KEY, "POST", "/v1/tokens", {
           tenant: "demo",
           subject: "page-bot",
           kind: "agent",
