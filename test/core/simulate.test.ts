@@ -15,7 +15,8 @@ import { evaluatePolicy } from "../../src/core/policy/evaluate.ts";
 import { ExpressionMemory } from "../../src/core/policy/expressions.ts";
 import { parsePolicy } from "../../src/core/policy/parse.ts";
 import { openingOf, readRecorded } from "../../src/core/policy/recorded.ts";
-import { CHANGES, SessionSimulation, type Surroundings, Tally } from "../../src/core/policy/simulate.ts";
+import { ASSUMPTIONS, CHANGES, SessionSimulation, type Surroundings, Tally } from "../../src/core/policy/simulate.ts";
+import { REASONS } from "../../src/core/reasons.ts";
 import type { ActionRequest, CommitReport, Principal } from "../../src/core/request.ts";
 import { commit, type DecisionRecord, extend, release, topup } from "../../src/core/settle.ts";
 import { Trail } from "../../src/core/trail.ts";
@@ -897,4 +898,92 @@ describe("laws", () => {
       { numRuns: 150 },
     );
   });
+});
+
+describe("a denial on record, by its reason,", () => {
+  /** The same rows, where a decision of this action was denied for another reason. */
+  const denied = (live: Live, says: object): readonly Row[] =>
+    live.rows.map((row) => {
+      const entry = JSON.parse(row.canonical);
+      return entry.kind === "decision" && entry.verdict === "deny" ? { ...row, canonical: JSON.stringify({ ...entry, ...says }) } : row;
+    });
+  const live = () => {
+    const one = new Live("denied_actions: [a]");
+    one.ask("a", { usd: "0.5" });
+    return one;
+  };
+  const BY_POLICY = REASONS.slice(REASONS.indexOf("action_denied"), REASONS.indexOf("permitted")).filter(
+    (reason) => !/^(agent|tenant)_budget_|^approval_(?!required)|^batch_refused$/.test(reason),
+  );
+
+  it.each(REASONS.filter((reason) => reason !== "permitted"))("%s: is one that a policy decides, or stays as it was", (reason) => {
+    const one = live();
+    const expected = BY_POLICY.includes(reason) ? { newly_allowed: "1 for 500000" } : { [reason]: 1 };
+    expect(figures(simulate(one, "version: 1", { rows: denied(one, { reason }) }))).toEqual({ decisions: 1, same: 0, ...expected });
+  });
+
+  it.each<readonly [string, readonly object[], boolean]>([
+    ["a rate of all sessions of the agent", [{ per: "agent", remaining: 0 }], true],
+    [
+      "a rate of all sessions of the tenant",
+      [
+        { per: "tenant", remaining: 0 },
+        { per: "session", remaining: 1 },
+      ],
+      true,
+    ],
+    ["a rate of its own", [{ per: "session", remaining: 0 }], false],
+    [
+      "a rate of its own and another's",
+      [
+        { per: "agent", remaining: 0 },
+        { per: "run", remaining: 0 },
+      ],
+      false,
+    ],
+    ["no rate that is told", [{ per: "agent", remaining: 1 }], false],
+  ])("where %s was used up: stays as it was: %s", (_, rates, stays) => {
+    const one = live();
+    const rows = denied(one, { reason: "rate_exceeded", rates: rates.map((rate) => ({ name: "a", limit: 1, window_ms: 1_000, ...rate })) });
+    const expected = stays ? { rate_exceeded: 1 } : { newly_allowed: "1 for 500000" };
+    expect(figures(simulate(one, "version: 1", { rows }))).toEqual({ decisions: 1, same: 0, ...expected });
+  });
+
+  it("of a larger sum stays, too, and is told of what it was", () => {
+    const one = new Live("budgets: { session: 1 }");
+    one.topup(one.ask("a", { usd: "0.5" }), "2");
+    expect(figures(simulate(one, "budgets: { session: 5 }"))).toEqual({ decisions: 2, same: 1, newly_allowed: "1 for 1500000" });
+    const tally = simulate(one, "budgets: { session: 5 }", { rows: denied(one, { reason: "tenant_budget_exceeded" }) });
+    expect(figures(tally)).toEqual({ decisions: 2, same: 1, tenant_budget_exceeded: 1 });
+    expect(tally.notComparable.get("tenant_budget_exceeded")).toMatchObject({ count: 1, moneyMicroUsd: 2_000_000 });
+  });
+
+  it("before the window stays, and is in no figure", () => {
+    const one = live();
+    const from = one.wait(1_000).now;
+    one.ask("b");
+    expect(figures(simulate(one, "version: 1", { from, rows: denied(one, { reason: "agent_budget_exceeded" }) }))).toEqual({ decisions: 1, same: 1 });
+  });
+});
+
+it("figures of money stay at the largest number, and the rule with the most changes is told first", () => {
+  const tally = new Tally();
+  const most = microUsdOf(Number.MAX_SAFE_INTEGER);
+  const entry = idFromDigest("ent", sha256("entry"));
+  const change = (rule: string, kind: (typeof CHANGES)[number]) => tally.addChange({ kind, entry, rule, reason: "rule_forbids" }, most, most);
+  change("few", "newly_denied");
+  change("many", "newly_denied");
+  change("many", "newly_held");
+  expect(tally.changed.newly_denied).toEqual({ count: 2, moneyMicroUsd: most, entries: [entry, entry] });
+  expect(tally.preventedMicroUsd).toBe(most);
+  expect(tally.byRule.map(({ rule, changed }) => [rule, CHANGES.map((kind) => changed[kind].count)])).toEqual([
+    ["many", [1, 0, 1, 0]],
+    ["few", [1, 0, 0, 0]],
+  ]);
+});
+
+it("says what it takes for granted, in sentences that an author can weigh", () => {
+  expect(ASSUMPTIONS.length).toBeGreaterThan(5);
+  for (const sentence of ASSUMPTIONS) expect(sentence).toMatch(/^[A-Z].{40,}\.$/);
+  expect(new Set(ASSUMPTIONS).size).toBe(ASSUMPTIONS.length);
 });
