@@ -168,8 +168,8 @@ describe("what a batch is short of", () => {
   const CALL = calls("agent", "pay", [{ max: 3, windowMs: 10_000 }]);
   const unasked = (finds: Partial<Findings>, costs = 0): Put => ({ costs, finds, around: { tenant: "unasked" } });
   const spends = (costs: number, budgets: readonly BudgetLimit[] = [DAY]) => unasked({ budgets }, costs);
-  const permitted = (sitting: Sitting, unused: number): void => {
-    const said = { used: [], told: 0, remaining: 0, resetsAt: null, fitsAt: null, isExact: false } as const;
+  const permitted = (sitting: Sitting, unused: number, used: readonly number[] = []): void => {
+    const said = { used, told: 0, remaining: 0, resetsAt: null, fitsAt: null, isExact: false } as const;
     sitting.book.shares.permits.set("agent pay", { per: "agent", pattern: "pay", unused, limits: [{ max: 3, windowMs: 10_000 }], ...said });
   };
 
@@ -180,6 +180,7 @@ describe("what a batch is short of", () => {
     ["the least of it that is of use: the last's", (s) => s.give(DAY, 5), [spends(40), spends(10)], [money(DAY, 50, 10)]],
     ["two accounts, each once", () => undefined, [spends(30, [DAY, TOTAL]), spends(20, [DAY])], [money(DAY, 50, 20), money(TOTAL, 50, 30)]],
     ["what it takes with a call that shares nothing", (s) => s.give(DAY, 5), [spends(7), spends(9, [SESSION])], [money(DAY, 16, 7)]],
+    ["of the tenant's account what all take together", (s) => s.give(TOTAL, 50), [spends(30, [TOTAL]), spends(30, [TOTAL])], [money(TOTAL, 60, 30)]],
     [
       "what is held, as much as one of them takes",
       () => undefined,
@@ -194,6 +195,12 @@ describe("what a batch is short of", () => {
       [CALL, CALL, CALL],
     ],
     ["a leave for each, where there was one", (s) => permitted(s, 1), [unasked({ rates: [RATE] }), unasked({ rates: [RATE] })], [CALL, CALL]],
+    [
+      "a leave for each, beside those that were used",
+      (s) => permitted(s, 0, [0, 0]),
+      [unasked({ rates: [RATE] }), unasked({ rates: [RATE] })],
+      [CALL, CALL],
+    ],
     ["one leave for what is held", () => undefined, [unasked({ rates: [RATE], ...HOLD }), unasked({ rates: [RATE], ...HOLD })], [CALL]],
     ["calls of the tenant", () => undefined, [unasked({ rates: [{ ...RATE, per: "tenant" }] }), unasked({})], [{ ...CALL, per: "tenant" }]],
     ["leave, where the money is there", (s) => s.give(DAY, 100), [unasked({ budgets: [DAY], rates: [RATE] }, 5), spends(5)], [CALL]],
@@ -264,6 +271,9 @@ describe("what a batch is short of", () => {
     ["was all asked before", 0, (s) => [0, 1].map(() => member(s, spends(30), s.decide({ costs: 30 })))],
     ["cannot ask", 2, (s) => [0, 1].map(() => member(s, { costs: 30, finds: { budgets: [DAY] }, around: { tenant: "lost" } }))],
     ["has enough for all, to the last of it", 2, (s) => [member(s, spends(30)), member(s, spends(20, [SESSION, DAY]))]],
+    ["is of one, and has heard what there is", 1, (s) => [member(s, { costs: 60, finds: { budgets: [DAY] } })]],
+    ["has enough, and a rate of its own", 2, (s) => [0, 1].map(() => member(s, unasked({ budgets: [DAY], rates: [{ ...RATE, per: "run" }] }, 20)))],
+    ["has enough beside what it has taken", 1, (s) => [member(s, spends(30), s.decide({ costs: 30 })), member(s, spends(20))]],
     ["has enough beside what has no policy", 2, (s) => [member(s, spends(50)), member(s, { around: { evaluation: null } })]],
   ])("is not looked for in a batch that %s: each is judged and written once", (_, count, members) => {
     const sitting = new Sitting();

@@ -565,6 +565,20 @@ describe("what is written down", () => {
   });
 });
 
+it("what stands above any policy is said alone, whatever else would be", () => {
+  const warns: RuleFinding = { rule: "w", effect: "forbid", history: false, mode: "warn", stops: "action", said: "holds" };
+  const finds = { rules: [warns], budgets: [{ ...SESSION, limitMicroUsd: usd(0) }] };
+  for (const put of [{ around: { lease: { fresh: false, policy: POLICY, orders: [] } } }, { costs: 4_500_000_000_000_001 }])
+    expect(new Sitting().judge({ ...put, finds })).toMatchObject({
+      verdict: "deny",
+      warnings: [],
+      advice: [],
+      shorts: [],
+      approval: null,
+      usesApproval: false,
+    });
+});
+
 describe("another sum for what runs already", () => {
   const DAY: BudgetLimit = { scope: "agent", window: "day", limitMicroUsd: usd(100) };
   const rule = (said: RuleFinding["said"], more: Partial<RuleFinding> = {}): RuleFinding => ({
