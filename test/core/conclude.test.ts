@@ -579,6 +579,16 @@ it("what stands above any policy is said alone, whatever else would be", () => {
     });
 });
 
+it("of several limits that are full at once the first is named, and of accounts that sessions share the narrowest alone", () => {
+  const rates: readonly RateLimit[] = ["p*", "pay"].map((pattern) => ({ pattern, max: 1, windowMs: 5_000, per: "session" }));
+  const sitting = new Sitting();
+  sitting.decide({ finds: { rates } });
+  expect(sitting.judge({ finds: { rates } }).reason.rule).toBe("/rate_limits/p*");
+  const budgets: readonly BudgetLimit[] = (["agent", "tenant"] as const).map((scope) => ({ scope, window: "day", limitMicroUsd: usd(5) }));
+  for (const limit of budgets) if (limit.scope === "agent" || limit.scope === "tenant") sitting.give(limit, 0);
+  expect(sitting.judge({ costs: 6, finds: { strict: false, budgets } }).warnings.map(({ code }) => code)).toEqual(["agent_budget_exceeded"]);
+});
+
 describe("another sum for what runs already", () => {
   const DAY: BudgetLimit = { scope: "agent", window: "day", limitMicroUsd: usd(100) };
   const rule = (said: RuleFinding["said"], more: Partial<RuleFinding> = {}): RuleFinding => ({
