@@ -34,6 +34,10 @@ describe("what is an e-mail address", () => {
     ["a@b.io@c.io", "[redacted:email]"],
     ["path/to/bob@x.io", "[redacted:email]"],
     ["..bob@x.io", "..[redacted:email]"],
+    [".bob@x.io", ".[redacted:email]"],
+    ["root@[IPv6:fe80::1]", "[redacted:email]"],
+    ["/bob@x.io", "/[redacted:email]"],
+    ["a//b/bob@x.io", "a//b/[redacted:email]"],
     ["😀bob@x.io😀", "😀[redacted:email]😀"],
   ])("%s becomes %s", (text, clean) => expect(textOf(text)).toBe(clean));
 
@@ -215,6 +219,20 @@ describe("what is a token", () => {
     `SG.${a(22)}.${a(43)}`,
     JWT,
     `eyJ${a(20)}.eyJ${a(30)}.`,
+    // What is encrypted has five parts.
+    `eyJ${a(20)}.${a(8)}.${a(9)}.${a(10)}.${a(11)}`,
+    `ghs_${a(40)}_${a(9)}.${a(20)}.${a(20)}`,
+    ...["dt", "rt", "cbt", "ptt", "ft", "imt", "agent", "oas", "soat", "ffct"].map((kind) => `gl${kind}-${a(24)}`),
+    `pypi-AgEIcHlwaS5vcmc${a(30)}`,
+    ...["sk-admin-", "sk-None-", "sk-lf-"].map((prefix) => prefix + a(24)),
+    ...["xai-", "pplx-"].map((prefix) => prefix + a(40)),
+    `r8_${a(40)}`,
+    ...["ABIA", "ACCA"].map((prefix) => `${prefix}IOSFODNN7EXAMPLE`),
+    `GOCSPX-${a(28)}`,
+    ...["services", "workflows", "triggers"].map((kind) => `hooks.slack.com/${kind}/T01/B02/${a(24)}`),
+    ...["sk_prod_", "rk_test_"].map((prefix) => prefix + a(24)),
+    ...["shpat_", "shpca_", "shppa_", "shpss_"].map((prefix) => prefix + "aB3d".repeat(8)),
+    ...["dop_v1_", "doo_v1_", "dor_v1_"].map((prefix) => prefix + "ab12".repeat(16)),
   ];
 
   it.each(tokens)("%s", (token) => {
@@ -235,6 +253,9 @@ describe("what is a token", () => {
     ["postgres://u:p@ss@db.example.com:5432/x", "postgres://[redacted:token]@db.example.com:5432/x"],
     ["redis://:secret@localhost:6379", "redis://[redacted:token]@localhost:6379"],
     ["https://u:p[q@example.com", "https://[redacted:token]@example.com"],
+    ["see a://b/c and d://u:p@e/f", "see a://b/c and d://[redacted:token]@e/f"],
+    [`whsec_${a(32)}==`, "[redacted:token]"],
+    [`${JWT}. More`, "[redacted:token]. More"],
   ])("%s becomes %s", (text, clean) => expect(textOf(text)).toBe(clean));
 
   it.each([
@@ -253,6 +274,10 @@ describe("what is a token", () => {
     "https://example.com:8080/@me",
     "https://user@example/",
     "https://example.com/a:b@c",
+    "https://:@example/",
+    `eyJ${a(6)}.${a(30)}.${a(20)}`,
+    `eyJ${a(20)}.abc.${a(20)}`,
+    `eyJ${a(20)}.${a(30)}`,
   ])("%s is none", (text) => expect(redactText(text, all)).toEqual({ text, count: 0 }));
 });
 

@@ -4,7 +4,19 @@ import { forkBook } from "../../src/core/book.ts";
 import { type DecisionId, idFromDigest } from "../../src/core/ids.ts";
 import type { JsonValue } from "../../src/core/json.ts";
 import { microUsdOf } from "../../src/core/money.ts";
-import { partsOf, pastOf, priorOf, seenAt, type Trace, type TraceChange, Trail, type TrailSource, valueAt } from "../../src/core/trail.ts";
+import {
+  keepParts,
+  partsOf,
+  pastOf,
+  priorOf,
+  seenAt,
+  type Trace,
+  type TraceChange,
+  Trail,
+  type TrailSource,
+  valueAt,
+  withOutputs,
+} from "../../src/core/trail.ts";
 import { Playing, RUN, requestOf, TraceStore } from "./playing.ts";
 import { sha256 } from "./sha256.ts";
 
@@ -240,6 +252,17 @@ describe("paths", () => {
     expect(seenAt(trace, ["resource"], 0)).toBe(null);
     expect(seenAt(traceOf(0, "a", 0), ["inputs"], 0)).toBe(null);
   });
+});
+
+it("what is larger than a session has room for is not kept, and is then not known, and all else still is", () => {
+  const text = (characters: number) => "x".repeat(characters - '{"a":""}'.length);
+  const paths = [["a"]];
+  expect(keepParts({ a: text(200_000), b: 1 }, paths)).toEqual({ parts: { a: text(200_000) }, known: paths });
+  expect(keepParts({ a: text(200_001), b: 1 }, paths)).toEqual({ parts: undefined, known: [] });
+  const kept = { paths: [["inputs", "a"], ["outputs", "b"], ["resource"]], inputs: { a: 1 }, loopKeys: ["k"] };
+  expect(withOutputs(kept, { outputs: undefined, losesOutputs: true })).toEqual({ ...kept, paths: [["inputs", "a"], ["resource"]] });
+  expect(withOutputs(kept, { outputs: { b: 2 }, losesOutputs: false })).toEqual({ ...kept, outputs: { b: 2 } });
+  expect(withOutputs(kept, {})).toBe(kept);
 });
 
 it("an earlier call is seen with what was kept, how it went, and how long ago it was made", () => {

@@ -156,4 +156,18 @@ export const ARGUED: readonly Argued[] = [
     to: "false",
     because: "A shorter way to the same answer: the first look finds at most as many characters as there are.",
   },
+  {
+    file: "src/core/policy/arguments.ts",
+    line: "const isWatched = node.unevaluatedProperties !== undefined || node.unevaluatedItems !== undefined;",
+    from: "node.unevaluatedProperties !== undefined || node.unevaluatedItems !== undefined",
+    to: "true",
+    because: "A shorter way to the same answer: without either keyword nothing is left to be looked at.",
+  },
+  {
+    file: "src/core/trail.ts",
+    line: "alike.inOrder &&= until >= (alike.until.at(-1) ?? until);",
+    from: "until >= (alike.until.at(-1) ?? until)",
+    to: "until > (alike.until.at(-1) ?? until)",
+    because: "A shorter way to the same answer: what is not in order is looked through one by one.",
+  },
 ];
