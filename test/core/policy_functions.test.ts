@@ -173,6 +173,14 @@ const HOLDS: { readonly [what: string]: readonly string[] } = {
     "false < true && !(true < false) && true >= true",
     "now > timestamp('2026-01-01T00:00:00Z') && duration('1s') < duration('2s')",
   ],
+  equality: [
+    "dyn(now) != dyn(now - now) && dyn(duration('1s')) != dyn(timestamp(1)) && dyn(now - now) == dyn(duration('0'))",
+    "timestamp(1) != timestamp(2) && duration('1s') != duration('2s') && dyn(timestamp(0)) != dyn({}) && dyn({}) != dyn(duration('0'))",
+    "dyn('1') != dyn(1) && dyn(1) != dyn('1') && dyn(true) != dyn(1) && dyn(null) != dyn({}) && dyn([]) != dyn({}) && dyn({}) != dyn([])",
+    "dyn(int) != dyn(string) && dyn(int) == type(1) && dyn(int) != dyn({}) && inputs.m != {'b': 1} && {'b': 1} != inputs.m",
+    "dyn(9007199254740993) != dyn(9007199254740992.0) && dyn(9007199254740992.0) == dyn(9007199254740992)",
+    "'ab' < 'abc' && !('abc' < 'ab') && 'abd' > 'abc' && '\uFFFD' < '😀' && !('😀' < '\uFFFD') && !('a' < 'a')",
+  ],
   arithmetic: [
     "1 + 2 == 3 && 5 - 7 == -2 && 3 * 4 == 12 && 7 / 2 == 3 && 7 % 4 == 3 && -7 % 4 == -3",
     "inputs.half + 1 == 3.5 && 1 + inputs.half == 3.5 && inputs.half - 1 == 1.5 && 5 - inputs.half == 2.5",

@@ -23,7 +23,9 @@ describe("a signature", () => {
       body: '{"test": 2432232314}',
       secrets: [bytesOf("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")],
     };
-    expect(headersOf(hmac, sent, 1_614_265_330_999)).toMatchObject({
+    expect(headersOf(hmac, sent, 1_614_265_330_999)).toEqual({
+      "content-type": "application/json",
+      "user-agent": "AgentSentinel-Webhooks/1",
       "webhook-id": sent.id,
       "webhook-timestamp": "1614265330",
       "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",

@@ -10,16 +10,17 @@ import { type Mutant, mutantsOf } from "./mutants.ts";
 import { type Counts, count, counts, interval, scoreOf } from "./score.ts";
 import { Simulated } from "./simulated.ts";
 
-const HELP = `node --no-warnings test/faults/mutation/mutate.ts [--only FILE,...] [--sample N] [--seed S] [--tests FILE,...] [--json]
+const HELP = `node --no-warnings test/faults/mutation/mutate.ts [--only FILE,...] [--sample N] [--seed S] [--tests FILE,...] [--without FILE,...] [--json]
 
 Changes src/core in one small way after another and looks whether a test of test/core fails. Who finds a change that no test notices has found
 a test that is missing, or code that does nothing. Exits with 0 where at least 90 % are noticed, 1 below that, 2 where it could not be found out.
 
-  --only FILES   only these files of src/core, named by how their paths end: money.ts,policy/merge.ts
-  --sample N     only N mutants, drawn evenly from all
-  --seed S       where chance begins, of the draw and of the properties; without it, anywhere
-  --tests FILES  only these files of test/core
-  --json         one line of JSON in the end, and nothing else
+  --only FILES     only these files of src/core, named by how their paths end: money.ts,policy/merge.ts
+  --sample N       only N mutants, drawn evenly from all
+  --seed S         where chance begins, of the draw and of the properties; without it, anywhere
+  --tests FILES    only these files of test/core
+  --without FILES  not these: what they alone would notice counts as a survivor, so that the score is one that it is at least
+  --json           one line of JSON in the end, and nothing else
 `;
 
 const WANTED = 0.9;
@@ -35,6 +36,7 @@ const { values } = parseArgs({
     sample: { type: "string" },
     seed: { type: "string" },
     tests: { type: "string" },
+    without: { type: "string" },
     json: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
   },
@@ -83,7 +85,8 @@ const fits = (argued: Argued, { file, text, original, replacement }: Mutant): bo
 
 const seed = whole("seed", values.seed, Math.floor(performance.timeOrigin * 1000) % 0xffff_ffff);
 const files = chosen("src/core/**/*.ts", values.only);
-const testFiles = chosen("test/core/**/*.test.ts", values.tests).filter((file) => file !== SLOW);
+const without = new Set([SLOW, ...(values.without === undefined ? [] : chosen("test/core/**/*.test.ts", values.without))]);
+const testFiles = chosen("test/core/**/*.test.ts", values.tests).filter((file) => !without.has(file));
 const size = whole("sample", values.sample, Number.MAX_SAFE_INTEGER);
 
 // Whoever else works on this machine comes first.
