@@ -246,6 +246,18 @@ describe("each gate tells what it looked at, before what is asked now", () => {
   });
 });
 
+it("what stands above the policy counts, however little the policy enforces", () => {
+  const [session] = explained({ strict_mode: false, denied_actions: ["x"] }, { action: "a", usd: "4500000000.000001" }).gates;
+  expect(session).toMatchObject({ gate: "session", outcome: "denied", said: [{ mode: "enforce", counts: true }] });
+});
+
+it("a call that is exactly as old as a requirement allows is looked at, and an older one is not", () => {
+  const requires = { requires: { b: { after: ["a"], within_seconds: 60, where: "prior.outputs.ok" } } };
+  const at = (now: number) => explained(requires, { action: "a", out: { ok: false } }, { action: "b", at: now }).requirements[0]?.after;
+  expect(at(60_000)).toEqual([{ pattern: "a", found: "where_fails", looks: [{ at: "prior.outputs.ok", value: false }] }]);
+  expect(at(60_001)).toEqual([{ pattern: "a", found: "not_recent", looks: [] }]);
+});
+
 describe("what a condition looked at is shown as it stands there", () => {
   const looked = (when: string, inputs: JsonValue = { a: 1 }, section: "rules" | "history" = "rules") => {
     const policy =

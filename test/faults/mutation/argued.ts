@@ -170,4 +170,18 @@ export const ARGUED: readonly Argued[] = [
     to: "until > (alike.until.at(-1) ?? until)",
     because: "A shorter way to the same answer: what is not in order is looked through one by one.",
   },
+  {
+    file: "src/core/policy/merge.ts",
+    line: "const least = <K extends string>(a: K, b: K): K => (KEPT.indexOf(a) <= KEPT.indexOf(b) ? a : b);",
+    from: "KEPT.indexOf(a) <= KEPT.indexOf(b)",
+    to: "KEPT.indexOf(a) < KEPT.indexOf(b)",
+    because: "Of two that keep alike, either keeps the least.",
+  },
+  {
+    file: "src/core/policy/expression_build.ts",
+    line: "if (error instanceof Refused) return { message: error.message, offset: error.at };",
+    from: "error instanceof Refused",
+    to: "true",
+    because: "Nothing else is thrown there, unless this code is wrong.",
+  },
 ];
