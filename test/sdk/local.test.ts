@@ -17,13 +17,14 @@ import {
   type LocalCallContext,
   LocalEngine,
   type LocalObservers,
+  type LocalRun,
   ReplayDivergenceError,
 } from "../../sdk/src/local.ts";
 import { isId } from "../../src/core/ids.ts";
 import { sha256 as nodeSha256 } from "../core/sha256.ts";
 
 /** A sentinel with a ledger that a test can read. */
-function world(policy: string | object | null = "version: 1", more: LocalObservers & { now?: () => number } = {}) {
+function world(policy: string | object | null = "version: 1", more: LocalObservers & { now?: () => number; newId?: () => string } = {}) {
   const store = createMemoryStore();
   const sentinel = createLocalSentinel({ policy, ledger: store, ...more });
   const lines = (): readonly LedgerLine[] => store.after(0, 1_000);
@@ -216,6 +217,61 @@ describe("A guarded function", () => {
     expect(() => world().sentinel.guard(options as { action: string }, () => 1)).toThrow(/^Cannot /);
   });
 
+  it("asks its options once, before anything is reserved: rules and the record see the same, and what throws costs nothing", () => {
+    const { sentinel, lines } = world({ budgets: { session: 1 }, rules: [{ effect: "forbid", actions: ["a"], when: "inputs.n == 7" }] });
+    const broken = new Error("mine");
+    for (const action of ["a", "b"]) {
+      const act = sentinel.guard(
+        {
+          action,
+          costUsd: 0.6,
+          inputs: () => {
+            throw broken;
+          },
+        },
+        () => 1,
+      );
+      expect([thrown(act), thrown(act)]).toEqual([broken, broken]);
+    }
+    let asked = 0;
+    expect(sentinel.guard({ action: "a", costUsd: 1, inputs: () => ({ n: ++asked }) }, () => 2)()).toBe(2);
+    expect([asked, lines()[0]?.payload.inputs, sentinel.costs().sessionTotal]).toEqual([1, { n: 1 }, 1]);
+  });
+
+  it("gives what throws when it is looked at as it is", async () => {
+    const { sentinel, told } = world();
+    const odd = (member: string | symbol) =>
+      Object.defineProperty({}, member, {
+        get() {
+          throw new Error("not to be looked at");
+        },
+      });
+    for (const member of ["then", "getReader", Symbol.asyncIterator, "next"]) {
+      const one = odd(member);
+      expect(sentinel.guard({ action: "a" }, () => one)() === one).toBe(true);
+      if (member !== "then") expect((await sentinel.guard({ action: "a" }, async () => one)()) === one).toBe(true);
+    }
+    expect(told().filter((line) => line === "outcome a success 0")).toHaveLength(7);
+  });
+
+  it("does not run under an id that was given before: its money is another call's", () => {
+    const { sentinel, told } = world({ budgets: { session: 1 } }, { newId: () => "0190c3b0-0000-7000-8000-000000000000" });
+    let ran = 0;
+    const act = sentinel.guard({ action: "a", costUsd: 0.6 }, () => ++ran);
+    act();
+    expect(thrown(act)).toEqual(new TypeError('Cannot run "a": the option "newId" gave an id twice'));
+    expect([ran, told()]).toEqual([1, ["decision a allowed 0", "outcome a success 0.6"]]);
+  });
+
+  it("that is reported by hand while it runs is on record with that report's cost", () => {
+    const { sentinel, told } = world();
+    const act = sentinel.guard({ action: "a", costUsd: 0.6, context: true }, ({ decisionId }) =>
+      sentinel.commit(decisionId, { costUsd: 0.1, outcome: "success" }),
+    );
+    expect(act().postedUsd).toBe("0.1");
+    expect([told().at(-1), sentinel.costs().sessionTotal]).toEqual(["outcome a success 0.1", 0.1]);
+  });
+
   it("rejects, rather than throws, where it is async", async () => {
     const { sentinel } = world({ denied_actions: ["a"] });
     const denied = sentinel.guard({ action: "a" }, async () => 1);
@@ -257,6 +313,14 @@ describe("A promise that a guarded function gives", () => {
     await later();
     expect(begun).toBe(0);
     expect([await query, await query, begun]).toEqual([1, 1, 1]);
+  });
+
+  it("with members of its own is settled though nobody waits for it, if it is the language's", async () => {
+    const { sentinel, told } = world();
+    const act = sentinel.guard({ action: "a" }, () => Object.assign(Promise.resolve("done"), { child: 7 }));
+    expect(act().child).toBe(7);
+    await later();
+    expect(told()).toEqual(["decision a allowed 0", "outcome a success 0"]);
   });
 
   it("that fails unseen is still told by the runtime, because nothing is swallowed", async () => {
@@ -325,6 +389,35 @@ describe("A stream that a guarded function gives", () => {
     for (let step = await reader.read(); !step.done; step = await reader.read()) found.push(step.value);
     expect(found).toEqual([1, 2, 1, 2]);
     expect(outcomes(one)).toEqual(["success 0.004", "success 0.004", "success 0.004"]);
+  });
+
+  it("may be frozen", async () => {
+    const { sentinel, told } = world();
+    const frozen = sentinel.guard({ action: "s" }, () => {
+      const numbers = [1, 2].values();
+      return Object.freeze<IterableIterator<number>>({
+        next: () => numbers.next(),
+        [Symbol.iterator]() {
+          return this;
+        },
+      });
+    });
+    const frozenAsync = sentinel.guard({ action: "s" }, () => {
+      const numbers = [1, 2].values();
+      const end = async () => ({ done: true as const, value: undefined });
+      return Object.freeze({
+        next: async () => numbers.next(),
+        return: end,
+        throw: end,
+        [Symbol.asyncIterator]() {
+          return this;
+        },
+      });
+    });
+    const read: number[] = [...frozen()];
+    for await (const n of frozenAsync()) read.push(n);
+    expect(read).toEqual([1, 2, 1, 2]);
+    expect(told().filter((line) => line === "outcome s success 0")).toHaveLength(2);
   });
 
   it("that is left early costs its estimate, and its own end is run", async () => {
@@ -524,6 +617,38 @@ describe("A run", () => {
     expect(act()).toBe(1);
     expect(codeOf(sentinel.guard({ action: "a", run: "run_nowhere" }, () => 1))).toBe("body_invalid");
   });
+
+  it.each(["generator", "async generator", "promise of one", "readable"])("lasts until what it gave has been read: a %s", async (kind) => {
+    const { sentinel, lines } = world({ budgets: { run: 1 } });
+    const outer = sentinel.currentRun;
+    const pay = sentinel.guard({ action: "pay", costUsd: 1 }, () => 1);
+    const runs: LocalRun[] = [];
+    const open = () =>
+      sentinel.run((run): Iterable<number> | AsyncIterable<number> | Promise<AsyncIterable<number>> => {
+        runs.push(run);
+        const slow = async function* () {
+          await later();
+          yield pay();
+        };
+        if (kind === "generator")
+          return (function* () {
+            yield pay();
+          })();
+        if (kind === "readable")
+          return new ReadableStream<number>({
+            pull(controller) {
+              controller.enqueue(run.call(pay));
+              controller.close();
+            },
+          });
+        return kind === "async generator" ? slow() : Promise.resolve(slow());
+      });
+    // Each has a budget of its own, and the run outside has all of its.
+    for (const stream of [await open(), await open()]) for await (const paid of stream) expect(paid).toBe(1);
+    expect(lines().map(({ run_id }) => run_id)).toEqual(runs.flatMap(({ id }) => [id, id]));
+    for (const run of runs) expect(codeOf(() => run.call(pay))).toBe("run_closed");
+    expect([sentinel.currentRun === outer, pay()]).toEqual([true, 1]);
+  });
 });
 
 describe("A ledger that cannot be written", () => {
@@ -549,6 +674,17 @@ describe("A ledger that cannot be written", () => {
     expect(error).toMatchObject({ name: "LedgerError" satisfies LedgerError["name"], message: expect.stringContaining("no space left on device") });
     state.fails = false;
     expect([act(), ran]).toEqual([1, 1]);
+  });
+
+  it("takes nothing from what was decided before under the same id", () => {
+    const { ledger, state } = failing();
+    const sentinel = createLocalSentinel({ policy: { budgets: { run: 0.1 } }, ledger });
+    const { id } = sentinel.decide({ action: "act", estimateUsd: 0.1 });
+    state.fails = true;
+    expect(codeOf(() => sentinel.decide({ id, action: "act", estimateUsd: 0.1 }))).toBe("unwritable");
+    state.fails = false;
+    // It may be under way.
+    expect(sentinel.decide({ action: "other", estimateUsd: 0.1 }).verdict).toBe("deny");
   });
 
   it("does not change what an action gave or threw; how it ended is written before anything else runs", () => {

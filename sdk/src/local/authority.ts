@@ -147,6 +147,12 @@ export class Authority {
     return this.#find(id)?.record ?? null;
   }
 
+  /** What a decision's report said that it cost; `null`: there is none. */
+  reportedMicroUsd(id: DecisionId): MicroUsd | null {
+    const record = this.read(id);
+    return record?.state === "posted" ? record.postedMicroUsd : null;
+  }
+
   #settle(id: DecisionId, step: (turn: Turn, record: DecisionRecord) => Told): Told {
     return this.#turn((turn) => {
       const known = this.#find(id);

@@ -5,7 +5,6 @@ import { type MicroUsd, ZERO_USD } from "../../../src/core/money.ts";
 import type { ActionRequest, CommitReport } from "../../../src/core/request.ts";
 import { observe } from "../observers.ts";
 import { shown, shownArguments } from "../plain.ts";
-import { isStream } from "../stream.ts";
 import type { DecisionAnswer, Json, UsdInput } from "../surface.ts";
 import { decisionAnswer } from "./answer.ts";
 import type { Desk } from "./desk.ts";
@@ -14,7 +13,7 @@ import { argumentsOf, lossyDigest } from "./payload.ts";
 import { following, isThenable } from "./promises.ts";
 import type { Told } from "./records.ts";
 import { type Facts, microUsd, requestOf, resourceOf } from "./request.ts";
-import { watchedStream } from "./streams.ts";
+import { isReadLater, watchedStream } from "./streams.ts";
 import type { LocalCallContext, LocalGuardOptions } from "./types.ts";
 
 /** A guard's options, checked once; what of them is a function of the arguments is asked at each call. */
@@ -42,10 +41,12 @@ export class Call {
     options.signal?.throwIfAborted();
     const outer = desk.frame();
     const request = as?.request ?? askedIn(desk, guarding, args, outer);
+    // Before anything is reserved: what an option throws leaves nothing behind.
+    const inputs = desk.records === null && desk.replay === null ? null : desk.recorder.inputs(toldOf(options, args, request));
     const told = desk.decide(request, (decision) => ({
       tags: facts.tags,
       agent: desk.authority.book.agent,
-      inputs: desk.records === null ? null : desk.recorder.inputs(toldOf(options, args)),
+      inputs,
       parents: request.parents,
       estimateMicroUsd: request.estimateMicroUsd,
       decision: as?.decision ?? decision,
@@ -64,11 +65,9 @@ export class Call {
    * What the recording gave for this call, where there is one; it throws what the call threw then, and that the call is not on record. `null`: it is to
    * be run.
    */
-  replayed(args: readonly unknown[]): { readonly value: unknown } | null {
-    const { replay, recorder } = this.#desk;
-    const { options, facts } = this.#guarding;
-    const { value: inputs } = this.#told.inputs ?? recorder.inputs(toldOf(options, args));
-    const found = replay?.next({ action: facts.action, inputs }) ?? null;
+  replayed(): { readonly value: unknown } | null {
+    const { inputs } = this.#told;
+    const found = inputs === null ? null : (this.#desk.replay?.next({ action: this.#guarding.facts.action, inputs: inputs.value }) ?? null);
     if (found === null || (found.kind === "diverged" && found.mayRun)) return null;
     this.#isReplayed = true;
     if (found.kind === "output") return { value: found.value };
@@ -107,7 +106,7 @@ export class Call {
   }
 
   #came<Result>(result: Result): Result {
-    if (typeof result !== "object" || result === null || !isStream(result)) {
+    if (typeof result !== "object" || result === null || !isReadLater(result)) {
       this.#succeeded(result);
       return result;
     }
@@ -150,14 +149,16 @@ export class Call {
       error: null,
       usage: null,
     };
+    let posted = costMicroUsd;
     try {
-      authority.commit(told.decision.id, report, "");
+      // Who reported the call while it ran has said what it cost.
+      if (!authority.commit(told.decision.id, report, "").ok) posted = authority.reportedMicroUsd(told.decision.id) ?? costMicroUsd;
     } catch (fault) {
       // The authority allows nothing any more. What ran is on record all the same.
       this.#tellOptionFailed(fault);
     }
     // Limits are felt as they were then; the record says that nothing was spent now.
-    const [kept, cost] = this.#isReplayed ? [{ ...told, replayed: true } as const, ZERO_USD] : [told, costMicroUsd];
+    const [kept, cost] = this.#isReplayed ? [{ ...told, replayed: true } as const, ZERO_USD] : [told, posted];
     records?.ended(kept, outcome, cost, durationMs, recorder.outputs(outcome === "error" ? error : result));
   }
 
@@ -193,14 +194,18 @@ export interface AskedAlready {
   readonly unguarded: boolean;
 }
 
-const askedIn = (desk: Desk, guarding: Guarding, args: readonly unknown[], { scope, parents }: Frame): ActionRequest =>
-  asked(guarding, args, {
-    id: desk.newDecisionId(),
+function askedIn(desk: Desk, guarding: Guarding, args: readonly unknown[], { scope, parents }: Frame): ActionRequest {
+  const id = desk.newDecisionId();
+  // Under a known id stands the answer of another call, and the money of that one.
+  if (desk.authority.read(id) !== null) throw new TypeError(`Cannot run "${guarding.facts.action}": the option "newId" gave an id twice`);
+  return asked(guarding, args, {
+    id,
     // An id of another form is no run of this session, and is refused as that.
     run: (guarding.options.run ?? scope.run.id) as RunId,
     parents,
     looks: desk.authority.policy?.looksAtInputs === true,
   });
+}
 
 /** The request of one call. `looks`: some rule may want what it is called with. */
 export function asked(
@@ -226,9 +231,9 @@ const shownOf = ({ inputs }: Guarding["options"], args: readonly unknown[]): Jso
   // Plain JSON data, by the check.
   (inputs === undefined ? shownArguments(args) : plain(inputs(...args))) as JsonValue | undefined;
 
-/** What a call is known by on record. */
-export const toldOf = ({ inputs }: Guarding["options"], args: readonly unknown[]): unknown =>
-  inputs === undefined ? argumentsOf(args) : inputs(...args);
+/** What a call is known by on record: where rules were shown something that was made for them, the same. */
+export const toldOf = ({ inputs }: Guarding["options"], args: readonly unknown[], request: Pick<ActionRequest, "inputs">): unknown =>
+  inputs === undefined ? argumentsOf(args) : (request.inputs ?? inputs(...args));
 
 /** A value as rules see it. A proxy's trap may throw: then it is no plain data. */
 function plain(value: unknown): Json | undefined {

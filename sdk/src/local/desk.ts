@@ -78,9 +78,11 @@ export class Desk {
    * call goes on record with it.
    */
   decide(request: ActionRequest, tell: (decision: Decision) => Told): Told {
-    return this.#recorded(answered(`decide "${request.action}"`, this.authority.decide(request)), tell, (id) =>
-      this.authority.release(id, "not recorded"),
-    );
+    const wasKnown = this.authority.read(request.id) !== null;
+    return this.#recorded(answered(`decide "${request.action}"`, this.authority.decide(request)), tell, (id) => {
+      // What was asked before may be under way.
+      if (!wasKnown) this.authority.release(id, "not recorded");
+    });
   }
 
   /** Asks for a new sum while an action runs. What is allowed and cannot be written stands, and throws. */

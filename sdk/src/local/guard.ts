@@ -25,7 +25,7 @@ export function guard(deskOf: () => Desk, options: Options, fn: AnyFunction): An
     }
     let result: unknown;
     try {
-      const replayed = desk.replay === null ? null : call.replayed(args);
+      const replayed = desk.replay === null ? null : call.replayed();
       if (replayed === null) result = call.within(apply, run, this, hasContext ? [call.context(), ...args] : args);
       else result = isAsync ? Promise.resolve(replayed.value) : replayed.value;
     } catch (error) {

@@ -1,6 +1,11 @@
-/** Whether a result comes later. */
-export const isThenable = (value: unknown): value is PromiseLike<unknown> =>
-  (typeof value === "object" || typeof value === "function") && value !== null && typeof Reflect.get(value, "then") === "function";
+/** Whether a result comes later. What throws when it is looked at does not: it is its caller's as it is. */
+export function isThenable(value: unknown): value is PromiseLike<unknown> {
+  try {
+    return (typeof value === "object" || typeof value === "function") && value !== null && typeof Reflect.get(value, "then") === "function";
+  } catch {
+    return false;
+  }
+}
 
 /**
  * What comes of a promise once it is known, as a promise of the same kind: `kept` may exchange the value for one of its own type, `failed` is told of a
@@ -16,13 +21,16 @@ export function following<Result>(
     failed(error);
     throw error;
   };
-  if (Object.getPrototypeOf(promise) === Promise.prototype && Object.keys(promise).length === 0) return promise.then(kept, rethrown);
+  const isOfLanguage = Object.getPrototypeOf(promise) === Promise.prototype && !Object.hasOwn(promise, "then");
+  if (isOfLanguage && Object.keys(promise).length === 0) return promise.then(kept, rethrown);
   let followed: Promise<Result> | null = null;
   // Once, whoever waits how often.
   const follow = (): Promise<Result> => {
     followed ??= Promise.resolve(promise.then(kept, rethrown));
     return followed;
   };
+  // The language's own has begun, whether anybody waits or not.
+  if (isOfLanguage) void follow();
   const ours: { readonly [member: PropertyKey]: unknown } = {
     // biome-ignore lint/suspicious/noThenProperty: it stands for the promise that it follows.
     then: (...args: Parameters<Promise<Result>["then"]>) => follow().then(...args),

@@ -11,6 +11,7 @@ import type { Ledger } from "./ledger/ledger.ts";
 import { following, isThenable } from "./promises.ts";
 import type { Told } from "./records.ts";
 import { readReport, readRequest } from "./request.ts";
+import { canBeWatched, watchedStream } from "./streams.ts";
 import type { AnyFunction, CostSnapshot, LocalGuardOptions, LocalRun, LocalSentinel, LocalSentinelOptions } from "./types.ts";
 
 /**
@@ -119,12 +120,16 @@ class Sentinel implements LocalSentinel {
       run.close();
       throw error;
     }
-    const closed = <T>(value: T): T => {
-      run.close();
+    const close = (): void => run.close();
+    const gave = <T>(value: T): T => {
+      // What goes on after it was returned is of the run until it has been read.
+      if (canBeWatched(value))
+        return watchedStream(value, { ended: close, cancelled: close, failed: close }, (step) => this.#desk.within(run, step), "run") ?? value;
+      close();
       return value;
     };
     // What follows a promise is a promise of the same kind: see `following`.
-    return isThenable(result) ? (following(result as PromiseLike<unknown>, closed, closed) as Result) : closed(result);
+    return isThenable(result) ? (following(result as PromiseLike<unknown>, gave, close) as Result) : gave(result);
   }
 
   costs(): CostSnapshot {

@@ -32,6 +32,20 @@ export function watchedStream<Result>(result: Result, end: Ending, within: Withi
   return stream;
 }
 
+/** Whether a result is a stream. What throws when it is looked at is none: it is its caller's as it is. */
+export function isReadLater(result: unknown): boolean {
+  try {
+    return isStream(result);
+  } catch {
+    return false;
+  }
+}
+
+/** Whether it is a stream that can be watched to its end. Anything else has ended here when it is there. */
+export const canBeWatched = (result: unknown): boolean =>
+  isReadLater(result) &&
+  (isIterator(result) || isAsyncGenerator(result) || (has(result, "getReader") && Reflect.get(Object(result), "locked") === false));
+
 /** Tells of streams that nobody holds any more. A runtime without it leaves them to the expiry of their reservations. */
 const abandoned = typeof FinalizationRegistry === "function" ? new FinalizationRegistry<() => void>((cancelled) => cancelled()) : null;
 
@@ -49,7 +63,7 @@ function watchedIterator<T, Return, Next>(source: Iterator<T, Return, Next>, end
   };
   const { return: stop, throw: fail } = source;
   // What is not said here, such as its disposal and the helpers of iterators, it has from its source.
-  const made: Iterator<T, Return, Next> = Object.assign(Object.create(Object(source)), {
+  const made: Iterator<T, Return, Next> = inPlaceOf(Object(source), {
     next: (...value: [] | [Next]) => watching(() => source.next(...value), end.ended),
     ...(stop !== undefined && { return: (value?: Return) => watching(() => stop.call(source, value), end.cancelled) }),
     ...(fail !== undefined && { throw: (error: unknown) => watching(() => fail.call(source, error), end.ended) }),
@@ -60,7 +74,7 @@ function watchedIterator<T, Return, Next>(source: Iterator<T, Return, Next>, end
 
 /** An async generator whose steps run within the context of their call. */
 function steppedWithin<T, Return, Next>(source: AsyncGenerator<T, Return, Next>, within: Within): AsyncGenerator<T, Return, Next> {
-  const made: AsyncGenerator<T, Return, Next> = Object.assign(Object.create(source), {
+  const made: AsyncGenerator<T, Return, Next> = inPlaceOf(source, {
     next: (...value: [] | [Next]) => within(() => source.next(...value)),
     return: (value: Return | PromiseLike<Return>) => within(() => source.return(value)),
     throw: (error: unknown) => within(() => source.throw(error)),
@@ -68,6 +82,13 @@ function steppedWithin<T, Return, Next>(source: AsyncGenerator<T, Return, Next>,
   });
   return made;
 }
+
+/** What has some members of its own and all else from its source. They are defined and not set: those of a frozen source cannot be. */
+const inPlaceOf = <Source extends object>(source: Source, members: Partial<Source>): Source =>
+  Object.create(
+    source,
+    Object.fromEntries(Reflect.ownKeys(members).map((name) => [name, { value: Reflect.get(members, name), configurable: true, writable: true }])),
+  );
 
 const isIterator = (value: unknown): value is Iterator<unknown, unknown, unknown> => has(value, "next") && has(value, Symbol.iterator);
 

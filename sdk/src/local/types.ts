@@ -119,7 +119,7 @@ export interface LocalSentinel {
   ): Guarded;
   /** Opens the next run and makes it the current one here. What the session has spent stays spent. */
   startRun(): LocalRun;
-  /** Opens a run, calls `act` in it, and closes the run when what it gives is there. Runs side by side never see one another. */
+  /** Opens a run, calls `act` in it, and closes the run when what it gives is there, or read to its end. Runs side by side never see one another. */
   run<Result>(act: (run: LocalRun) => Result): Result;
   costs(): CostSnapshot;
   /** What was decided and done, line by line; `null`: none is kept. */

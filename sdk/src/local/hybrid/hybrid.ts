@@ -296,7 +296,7 @@ class Hybrid implements HybridSession {
       records?.decided({
         tags: request.tags,
         agent: authority.book.agent,
-        inputs: recorder.inputs(toldOf(guarding.options, args)),
+        inputs: recorder.inputs(toldOf(guarding.options, args, request)),
         parents: request.parents,
         estimateMicroUsd: request.estimateMicroUsd,
         decision: { ...decision, id: request.id },
