@@ -1,4 +1,4 @@
-import type { Running, Session } from "../session.ts";
+import type { Running, Session } from "./session.ts";
 
 /** The calls of a session that are in flight here, so that a kill stops them as it stops guarded functions. */
 const flights = new WeakMap<Session, Set<Running>>();

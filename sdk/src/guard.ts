@@ -201,7 +201,7 @@ function unkept({ action, obligations }: DecisionAnswer): GatewayRefusedError | 
 }
 
 /** Whether the gateway may have said yes although this side heard none: also to an earlier try than the one that failed in the end. */
-const mayHaveReserved = (error: unknown, signal: AbortSignal | undefined): boolean =>
+export const mayHaveReserved = (error: unknown, signal: AbortSignal | undefined): boolean =>
   signal?.aborted || repeatAfter(error) !== null || (error instanceof GatewayRefusedError && error.code === "answer_malformed");
 
 /** What the caller's function gives, or what stands in for it when it throws or gives no such thing, which is told too. */

@@ -1,5 +1,7 @@
+import { randomUUID } from "node:crypto";
+import { setImmediate as later } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { Fetch, UsdInput } from "../../sdk/src/index.ts";
+import { AgentKilledError, type Fetch, type UsdInput } from "../../sdk/src/index.ts";
 import { createHybridSentinel, createMemoryStore, type HybridOptions, type LedgerStore } from "../../sdk/src/local.ts";
 import { ask, CAN_SEE_PROCESSES, type OwnGateway, ownGateway, ROOT_KEY } from "../local/gateway.ts";
 
@@ -264,6 +266,94 @@ describe.skipIf(!CAN_SEE_PROCESSES)("a hybrid sentinel on a real gateway", { tim
       expect([faults.length, hybrid.policy?.name]).toEqual([bad.length, "mine"]);
       way.fate = "is lost";
       await expect(guarded("drop", 0, "allow")("x")).rejects.toMatchObject({ code: "action_denied" });
+    });
+
+    it("nothing runs that was killed while it was asked about, nor under a policy that has moved meanwhile", async () => {
+      const { way, send } = line();
+      let meanwhile: (() => unknown) | null = null;
+      const { hybrid, guarded, ran, publish, told } = await opened(POLICY, {
+        fetch: async (url, init) => {
+          if (meanwhile === null || !url.endsWith("/decisions")) return send(url, init);
+          await meanwhile();
+          throw new TypeError("no route to host");
+        },
+      });
+      const killed = new AgentKilledError("Cannot go on: it was killed", "action_killed");
+      meanwhile = () => hybrid.session.stop(killed, ({ action }) => action === "pay");
+      await expect(guarded("pay", "0.1", "allow")("one")).rejects.toMatchObject({ name: "GatewayUnavailableError" });
+      meanwhile = async () => {
+        await publish(`${POLICY}allowed_actions: [read]\n`);
+        await hybrid.refresh();
+      };
+      await expect(guarded("pay", "0.5", "allow")("two")).rejects.toMatchObject({ code: "action_not_allowed" });
+      meanwhile = () => undefined;
+      await publish(POLICY);
+      await hybrid.refresh();
+      // Nothing of them was kept.
+      expect(await guarded("pay", "0.5", "allow")("three")).toBe("did three");
+      expect([ran, told, way.decisions]).toEqual([["three"], ["pay"], 0]);
+    });
+
+    it("what runs without an answer is stopped by a kill like any other", async () => {
+      const { hybrid, way } = await opened();
+      way.fate = "is lost";
+      const killed = new AgentKilledError("Cannot go on: it was killed", "action_killed");
+      const read = hybrid.guard({ action: "read", onUnavailable: "allow", context: true }, async ({ signal }) => {
+        hybrid.session.stop(killed, ({ action }) => action === "pay");
+        expect(signal.aborted).toBe(false);
+        hybrid.session.stop(killed, ({ action }) => action === "read");
+        return signal.reason;
+      });
+      expect(await read()).toBe(killed);
+    });
+
+    it("what the gateway alone could allow counts here too, once it has run", async () => {
+      const held = POLICY.replace("[wire]", "[wire, pay]");
+      const { hybrid, guarded, way, publish } = await opened(held);
+      await publish(POLICY);
+      clock += 500;
+      // Here it still waits for a person; the gateway has learnt better.
+      expect(await guarded("pay", "0.4")("one")).toBe("did one");
+      await hybrid.refresh();
+      way.fate = "is lost";
+      await expect(guarded("pay", "0.2", "allow")("two")).rejects.toMatchObject({ code: "action_budget_exceeded" });
+      expect(await guarded("pay", "0.1", "allow")("three")).toBe("did three");
+    });
+
+    it("what is kept for a call under an id of its own stays kept, and is no way past the floor", async () => {
+      const { hybrid, guarded, way, ran } = await opened(POLICY, { floor: "version: 1\nbudgets: { session: 0.5 }\n" });
+      const pay = hybrid.guard({ action: "pay", costUsd: "0.3", id: `dec_${randomUUID()}` }, async (what: string) => ran.push(what));
+      way.fate = "is lost";
+      await expect(pay("one")).rejects.toMatchObject({ name: "GatewayUnavailableError" });
+      way.fate = "arrives";
+      await expect(guarded("read", "0.3")("x")).rejects.toMatchObject({ code: "session_budget_exceeded" });
+      await pay("one");
+      expect(await guarded("read", "0.2")("two")).toBe("did two");
+      await expect(guarded("read", "0.1")("x")).rejects.toMatchObject({ code: "session_budget_exceeded" });
+      expect(ran).toEqual(["one", "two"]);
+    });
+
+    it("a policy that never comes holds nobody up", async () => {
+      const { guarded, hybrid } = await opened(POLICY, {
+        timeoutMs: 2_000,
+        fetch: (url, init) => (url.includes("/policies/effective") ? new Promise<never>(() => undefined) : line().send(url, init)),
+      });
+      expect([hybrid.policy, await guarded("read")("one")]).toEqual([undefined, "did one"]);
+      await expect(hybrid.refresh()).rejects.toMatchObject({ name: "GatewayUnavailableError" });
+    });
+
+    it("a no of the gateway's is not answered with anything", async () => {
+      const sent: string[] = [];
+      const { send } = line();
+      const { guarded } = await opened(POLICY, {
+        fetch: async (url, init) => {
+          sent.push(url.replace(/.*\//, ""));
+          return send(url, init);
+        },
+      });
+      await expect(guarded("wire")("x")).rejects.toMatchObject({ name: "ApprovalRequiredError" });
+      await later();
+      expect(sent.filter((verb) => verb === "release")).toEqual([]);
     });
   });
 

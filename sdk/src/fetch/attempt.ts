@@ -1,4 +1,5 @@
 import { GatewayRefusedError, isAgentSentinelError } from "../errors.ts";
+import { takeOff } from "../flights.ts";
 import { insideOf } from "../inside.ts";
 import type { Running, Session } from "../session.ts";
 import { link } from "../transport.ts";
@@ -6,7 +7,6 @@ import type { ModelCall } from "./call.ts";
 import { denialOf, denialResponse } from "./denial.ts";
 import { requestOf } from "./estimate.ts";
 import { eventFeed, textFeed } from "./feed.ts";
-import { takeOff } from "./flights.ts";
 import { asksForUsage, withUsage } from "./include_usage.ts";
 import { responseLike } from "./like.ts";
 import { metered } from "./meter.ts";

@@ -13,7 +13,7 @@ import { type Refusal, refusal } from "../../../src/core/refusals.ts";
 import type { ActionRequest, CommitReport, Principal } from "../../../src/core/request.ts";
 import { err, ok, type Result } from "../../../src/core/result.ts";
 import { commit, type DecisionRecord, extend, NOT_ASKED_AGAIN, reconsidered, release, type Told, topup } from "../../../src/core/settle.ts";
-import { standAlone } from "../../../src/core/shares.ts";
+import { settlePieces, standAlone } from "../../../src/core/shares.ts";
 import type { Instant } from "../../../src/core/time.ts";
 import { Trail } from "../../../src/core/trail.ts";
 import { happen, openTurn, type Turn } from "../../../src/core/turn.ts";
@@ -94,6 +94,14 @@ export class Authority {
   /** Takes the caller's word for what an action cost. */
   commit(id: DecisionId, report: CommitReport, fingerprint: string): Told {
     return this.#settle(id, (turn, record) => commit(turn, record, this.#principal, report, fingerprint));
+  }
+
+  /** Counts what was spent on a yes that was given elsewhere, above every limit if it must be. */
+  spent(run: RunId, action: string, microUsd: MicroUsd): void {
+    this.#turn((turn) => {
+      const { deltas } = settlePieces([], "pending", { at: turn.now, posted: microUsd, overrun: ZERO_USD });
+      happen(turn, { kind: "money", fund: "budgets", run, action, delta: { posted: microUsd, pending: 0, overrun: 0 }, pieces: deltas });
+    });
   }
 
   /** Gives a reservation back. */

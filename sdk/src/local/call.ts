@@ -31,6 +31,7 @@ export class Call {
   readonly #frame: Frame;
   readonly #startedAt: number;
   #told: Told;
+  readonly #over: (() => void) | undefined;
   #isOver = false;
   /** Nothing was done: what it gives is what an earlier call gave. */
   #isReplayed = false;
@@ -54,6 +55,7 @@ export class Call {
     }));
     const no = desk.errorOf(told.decision);
     if (no !== null) throw no;
+    this.#over = as?.over;
     this.#desk = desk;
     this.#guarding = guarding;
     this.#told = told;
@@ -138,6 +140,7 @@ export class Call {
   #end(outcome: "success" | "error", costMicroUsd: MicroUsd, result: unknown, error: unknown): void {
     if (this.#isOver) return;
     this.#isOver = true;
+    this.#over?.();
     const { authority, records, recorder } = this.#desk;
     const told = this.#told;
     const durationMs = Math.max(0, Math.round(this.#desk.now() - this.#startedAt));
@@ -192,6 +195,8 @@ export interface AskedAlready {
   readonly decision: Decision;
   /** The gateway could not be asked. */
   readonly unguarded: boolean;
+  /** Told when the call has ended. */
+  readonly over: () => void;
 }
 
 function askedIn(desk: Desk, guarding: Guarding, args: readonly unknown[], { scope, parents }: Frame): ActionRequest {

@@ -1,12 +1,7 @@
 import type { Decision } from "../../../../src/core/decision.ts";
-import type { DecisionId } from "../../../../src/core/ids.ts";
 import type { MicroUsd } from "../../../../src/core/money.ts";
 import type { Authority } from "../authority.ts";
-
-interface Standing {
-  readonly authority: Authority;
-  readonly id: DecisionId;
-}
+import type { Synced } from "./policy_sync.ts";
 
 /**
  * One call on the books of this process: what the floor and the gateway's policy said of it, and what each keeps reserved for it. Its first end is its
@@ -15,45 +10,60 @@ interface Standing {
 export class Books {
   readonly floor: Decision;
   /** `null`: the gateway's policy is not known. */
-  readonly policy: Decision | null;
+  policy: Decision | null = null;
+  /** What was known of the gateway's policy when it said that. */
+  under: Synced | null = null;
+  readonly #authority: { readonly floor: Authority; readonly mirror: Authority };
   readonly #startedAt: number;
   readonly #now: () => number;
-  #floor: Standing | null;
-  #mirror: Standing | null;
+  #isOver = false;
 
-  constructor(desk: Authority, floor: Decision, mirror: Authority, policy: Decision | null, now: () => number) {
+  constructor(desk: Authority, floor: Decision, mirror: Authority, now: () => number) {
     this.floor = floor;
-    this.policy = policy;
+    this.#authority = { floor: desk, mirror };
     this.#now = now;
     this.#startedAt = now();
-    this.#floor = { authority: desk, id: floor.id };
-    this.#mirror = policy?.verdict === "allow" ? { authority: mirror, id: policy.id } : null;
+  }
+
+  /** What the gateway's policy says, in the place of what another one said: what that kept is given back first. */
+  judge(under: Synced | null, decide: () => Decision | null): void {
+    this.#release(this.#authority.mirror, this.policy);
+    this.under = under;
+    this.policy = decide();
   }
 
   /** What the call cost, under both. */
   settle(outcome: "success" | "error", costMicroUsd: MicroUsd): void {
-    const settled = (standing: Standing | null) => this.#settle(standing, outcome, costMicroUsd);
-    settled(this.#floor);
-    settled(this.#mirror);
-    this.#floor = this.#mirror = null;
+    if (!this.#isOver) this.#settle(this.#authority.floor, this.floor, outcome, costMicroUsd);
+    this.settleMirror(costMicroUsd, outcome);
   }
 
   /** The same under the gateway's policy alone: the floor hears it from the call itself. */
-  settleMirror(costMicroUsd: MicroUsd): void {
-    this.#settle(this.#mirror, "success", costMicroUsd);
-    this.#floor = this.#mirror = null;
+  settleMirror(costMicroUsd: MicroUsd, outcome: "success" | "error" = "success"): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    const { mirror } = this.#authority;
+    const { run, action } = this.floor;
+    if (this.policy?.verdict === "allow") this.#settle(mirror, this.policy, outcome, costMicroUsd);
+    // The gateway allowed what could not be allowed here: it is spent all the same.
+    else attempt(() => mirror.spent(run, action, costMicroUsd));
   }
 
-  /** It does not run. */
-  giveBack(): void {
-    for (const standing of [this.#floor, this.#mirror]) attempt(() => standing?.authority.release(standing.id, "not run"));
-    this.#floor = this.#mirror = null;
+  /** It does not run. `keepsFloor`: yet it may be asked again under its id, and what the floor keeps for it stands until then. */
+  giveBack(keepsFloor = false): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    if (!keepsFloor) this.#release(this.#authority.floor, this.floor);
+    this.#release(this.#authority.mirror, this.policy);
   }
 
-  #settle(standing: Standing | null, outcome: "success" | "error", costMicroUsd: MicroUsd): void {
+  #release(authority: Authority, decision: Decision | null): void {
+    if (decision?.verdict === "allow") attempt(() => authority.release(decision.id, "not run"));
+  }
+
+  #settle(authority: Authority, { id }: Decision, outcome: "success" | "error", costMicroUsd: MicroUsd): void {
     const durationMs = Math.max(0, Math.round(this.#now() - this.#startedAt));
-    const report = { costMicroUsd, outcome, durationMs, outputs: undefined, error: null, usage: null };
-    attempt(() => standing?.authority.commit(standing.id, report, ""));
+    attempt(() => authority.commit(id, { costMicroUsd, outcome, durationMs, outputs: undefined, error: null, usage: null }, ""));
   }
 }
 

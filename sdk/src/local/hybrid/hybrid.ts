@@ -5,10 +5,11 @@ import { formatUsd } from "../../../../src/core/money.ts";
 import type { ReasonCode } from "../../../../src/core/reasons.ts";
 import type { ActionRequest } from "../../../../src/core/request.ts";
 import { GatewayUnavailableError } from "../../errors.ts";
-import type { CallContext, Guarded, GuardOptions } from "../../guard.ts";
+import { takeOff } from "../../flights.ts";
+import { type CallContext, type Guarded, type GuardOptions, mayHaveReserved } from "../../guard.ts";
 import { observe } from "../../observers.ts";
 import { createSentinel, type SentinelOptions } from "../../sentinel.ts";
-import type { Session } from "../../session.ts";
+import type { Running, Session } from "../../session.ts";
 import type { CallOptions, Json, PolicyRef, SessionOptions } from "../../surface.ts";
 import { answered } from "../answered.ts";
 import { Authority } from "../authority.ts";
@@ -190,6 +191,9 @@ class Hybrid implements HybridSession {
     options.signal?.throwIfAborted();
     const request = this.#requestOf(options, guarding, args);
     const here = await this.#checked(guarding, request, args);
+    // In flight from before it is asked, as far as it may run without an answer: a kill stops that too.
+    const flight: Running = { run: here.floor.run, action: request.action, stop: new AbortController() };
+    const land = options.onUnavailable === "allow" ? takeOff(this.session, flight) : () => undefined;
     let hasRun = false;
     try {
       const result = await this.session.guard(remoteOptions(options, request, here), (...given: unknown[]) => {
@@ -198,39 +202,53 @@ class Hybrid implements HybridSession {
       })(...args);
       // A stream that has just begun counts as its estimate until `actualUsd` is asked; so does all that has no `actualUsd`.
       if (options.actualUsd === undefined) here.settle("success", request.estimateMicroUsd);
+      land();
       // It is what `fn` gave, by the type of `Session.guard`.
       return result as Awaited<Result>;
     } catch (error) {
       if (hasRun) {
+        land();
         here.settle("error", request.estimateMicroUsd);
         throw error;
       }
       const isCut = error instanceof GatewayUnavailableError && error.decision === null;
-      if (isCut && options.onUnavailable === "allow" && !options.signal?.aborted && !this.session.signal.aborted)
-        return await this.#unguarded({ options, guarding, request, here, error }, run, self, args);
-      here.giveBack();
-      // The gateway may have said yes although nobody heard it. Under an id of the caller's own that yes is kept for the caller.
-      if (options.id === undefined) void this.session.release(request.id, { reason: "not run" }).catch(() => undefined);
+      const isOver = options.signal?.aborted || flight.stop.signal.aborted || this.session.signal.aborted;
+      if (isCut && options.onUnavailable === "allow" && !isOver)
+        return await this.#unguarded({ options, guarding, request, here, error, signal: flight.stop.signal, land }, run, self, args);
+      land();
+      // The gateway may have said yes although nobody heard it. Under an id of the caller's own that yes is kept for the caller, there and here.
+      const mayStand = mayHaveReserved(error, options.signal);
+      here.giveBack(mayStand && options.id !== undefined);
+      if (mayStand && options.id === undefined) void this.session.release(request.id, { reason: "not run" }).catch(() => undefined);
       throw error;
     }
   }
 
   /** Runs what the gateway could not be asked about, where somebody wrote down that it may and nothing that is known here speaks against it. */
   async #unguarded<This, Args extends unknown[], Result>(
-    { options, guarding, request, here, error }: Unguarded<Args, Result>,
+    { options, guarding, request, here, error, signal, land }: Unguarded<Args, Result>,
     run: (this: This, ...args: unknown[]) => Result,
     self: This,
     args: Args,
   ): Promise<Awaited<Result>> {
+    // The policy may have moved while the gateway was asked.
+    if (here.under !== this.#policies.synced) here.judge(this.#policies.synced, () => this.#seen(request));
     if (here.policy !== null && here.policy.verdict !== "allow") {
+      land();
       here.giveBack();
       throw this.#denied(guarding, request, args, here.policy);
     }
     let call: Call;
     try {
       // What is on record is what the gateway's policy said; without it, the floor.
-      call = new Call(this.#desk, guarding, args, { request, decision: { ...(here.policy ?? here.floor), id: request.id }, unguarded: true });
+      call = new Call(this.#desk, guarding, args, {
+        request,
+        decision: { ...(here.policy ?? here.floor), id: request.id },
+        unguarded: true,
+        over: land,
+      });
     } catch (fault) {
+      land();
       here.giveBack();
       throw fault;
     }
@@ -238,7 +256,7 @@ class Hybrid implements HybridSession {
     here.settleMirror(request.estimateMicroUsd);
     let result: Result;
     try {
-      const given = options.context === true ? [{ signal: this.session.signal } satisfies CallContext, ...args] : args;
+      const given = options.context === true ? [{ signal } satisfies CallContext, ...args] : args;
       result = call.within(() => Reflect.apply(run, self, given));
     } catch (thrown) {
       call.failed(thrown);
@@ -270,11 +288,16 @@ class Hybrid implements HybridSession {
     const what = `decide "${request.action}"`;
     const floor = answered(what, this.#desk.authority.decide(request));
     if (floor.verdict !== "allow") throw this.#denied(guarding, request, args, floor);
+    let under = this.#policies.synced;
     let policy = this.#seen(request);
     // A no may be that of a policy which is no longer in force; a yes is the gateway's to give.
     if (!isCertain(policy)) refreshOld(this.#policies, this.#refreshMs);
-    else if (this.#policies.isOlderThan(this.#refreshMs) && (await this.#policies.refresh().catch(() => false))) policy = this.#seen(request);
-    const here = new Books(this.#desk.authority, floor, this.#mirror, policy, this.#desk.now);
+    else if (this.#policies.isOlderThan(this.#refreshMs) && (await this.#policies.refresh().catch(() => false))) {
+      under = this.#policies.synced;
+      policy = this.#seen(request);
+    }
+    const here = new Books(this.#desk.authority, floor, this.#mirror, this.#desk.now);
+    here.judge(under, () => policy);
     if (policy === null || !isCertain(policy)) return here;
     here.giveBack();
     throw this.#denied(guarding, request, args, policy);
@@ -318,6 +341,10 @@ interface Unguarded<Args extends readonly unknown[], Result> {
   readonly request: ActionRequest;
   readonly here: Books;
   readonly error: GatewayUnavailableError;
+  /** Aborts when the call is killed. */
+  readonly signal: AbortSignal;
+  /** It has ended, and nothing need stop it any more. */
+  readonly land: () => void;
 }
 
 /**

@@ -1,7 +1,7 @@
 import { GatewayRefusedError, GatewayUnavailableError } from "../../errors.ts";
 import { observe } from "../../observers.ts";
 import type { PolicyRef } from "../../surface.ts";
-import type { Fetch } from "../../transport.ts";
+import { abortable, type Fetch } from "../../transport.ts";
 import { type LocalPolicy, readLocalPolicy } from "../policy_source.ts";
 
 /** What the gateway has in force for an agent, as far as is known here. `policy` `null`: it said that there is none, and everything is denied. */
@@ -82,8 +82,10 @@ export class PolicySync {
     const { base, token, agent, fetch, timeoutMs } = this.#settings;
     let response: Response;
     let text: string;
-    try {
-      response = await fetch(`${base}/v1/policies/effective?agent=${encodeURIComponent(agent)}`, {
+    // A fetch or a token source that ignores its signal must not hold whoever waits.
+    const signal = AbortSignal.timeout(timeoutMs);
+    const exchanged = async () => {
+      const response = await fetch(`${base}/v1/policies/effective?agent=${encodeURIComponent(agent)}`, {
         method: "GET",
         body: null,
         headers: {
@@ -92,9 +94,15 @@ export class PolicySync {
           ...(this.#etag !== null && { "if-none-match": this.#etag }),
         },
         redirect: "manual",
-        signal: AbortSignal.timeout(timeoutMs),
+        signal,
       });
-      text = await response.text();
+      return { response, text: await response.text() };
+    };
+    try {
+      ({ response, text } = await abortable<Awaited<ReturnType<typeof exchanged>>>(signal, (resolve, reject) => {
+        exchanged().then(resolve, reject);
+        return () => undefined;
+      }));
     } catch (cause) {
       throw new GatewayUnavailableError(`Cannot ${WHAT}: the gateway could not be reached`, { cause });
     }
