@@ -1,6 +1,5 @@
 /** Decides in this process, by the gateway's own code: for tests, scripts and work without a network. The original's surface is here too. */
 
-export { BackgroundSync, enableRemoteSync } from "./local/remote_sync.ts";
 export { type ActionStats, type AllActionStats, CostTracker } from "./local/cost_tracker.ts";
 export { LocalEngine, type LocalEngineOptions } from "./local/engine.ts";
 export { type GuardedActionDecorator, type GuardedActionOptions, guardedAction } from "./local/guarded_action.ts";
@@ -15,6 +14,7 @@ export { ledgerPath, openLedger, openLedgerSync } from "./local/ledger/open.ts";
 export { verifyChain, verifyLines } from "./local/ledger/verify.ts";
 export type { PolicyConfig, PolicyConfigInForce, RateLimitConfig } from "./local/policy_config.ts";
 export { PolicyEngine } from "./local/policy_engine.ts";
+export { BackgroundSync, enableRemoteSync } from "./local/remote_sync.ts";
 export { createReplay, type Leftover, type Replay, type Replayed, type ReplayOptions } from "./local/replay.ts";
 export { ReplayDivergenceError } from "./local/replay_error.ts";
 export { type ReplayExportOptions, type ReplayModeOptions, replayExport, replayMode } from "./local/replay_mode.ts";
