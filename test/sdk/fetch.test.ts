@@ -154,6 +154,9 @@ describe("usage", () => {
     ["nothing", "chat", {}, null],
     ["zeros, which no call uses", "chat", { prompt_tokens: 0, completion_tokens: 0, total_tokens: 0 }, null],
     ["what is no count", "chat", { prompt_tokens: -1, completion_tokens: "40", total_tokens: 1.5 }, null],
+    ["a part that is no count", "chat", { prompt_tokens: 1e18, completion_tokens: 40 }, null],
+    ["a part that is a text", "messages", { input_tokens: "90", output_tokens: 40 }, null],
+    ["a part that is not known", "gemini", { promptTokenCount: 120, candidatesTokenCount: 40, thoughtsTokenCount: null }, [120, 40, 0, 0]],
   ])("of %s", (_, shape, raw, usage) => {
     const found = tokensOf(shape, raw);
     expect(found && [found.input_tokens, found.output_tokens, found.cache_read_tokens, found.cache_write_tokens]).toEqual(usage);

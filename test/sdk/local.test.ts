@@ -212,6 +212,10 @@ describe("A guarded function", () => {
     ["a time that is none", { action: "a", ttlMs: 0.5 }],
     ["a risk that is none", { action: "a", riskLevel: "extreme" }],
     ["parents that are none", { action: "a", parents: ["me"] }],
+    ["parents that are one text", { action: "a", parents: "dec_1" }],
+    ["tags that are one text", { action: "a", tags: "web" }],
+    ["sources that are one text", { action: "a", sources: "web" }],
+    ["an option that there is not", { action: "a", cost: 1 }],
   ])("is not made with %s", (_, options) => {
     // What a program without types could say.
     expect(() => world().sentinel.guard(options as { action: string }, () => 1)).toThrow(/^Cannot /);

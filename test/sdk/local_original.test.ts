@@ -154,6 +154,12 @@ describe("CostTracker", () => {
 });
 
 describe("guardedAction", () => {
+  it("knows the Python original's names by none but its own: a cost that nobody reads would cost nothing", () => {
+    // What a program without types could say.
+    const options: object = { cost_usd: 0.1 };
+    expect(() => guardedAction(options)).toThrow(new TypeError('Cannot guard with the option "cost_usd": wanted name, costUsd, tags, actualUsd'));
+  });
+
   it("names an action after its function, and keeps the function's type", () => {
     PolicyEngine.configure({});
     const search = guardedAction({ costUsd: 0.01, tags: ["web"] })(async function search_web(query: string) {

@@ -100,9 +100,17 @@ export function usageReader({ shape, body }: Pick<ModelCall, "shape" | "body">):
   };
 }
 
-/** `null`: it does not say what was used. No call uses nothing, so a usage of nothing says nothing either. */
+/**
+ * `null`: it does not say what was used, or says some of it in what is no count. No call uses nothing, so a usage of nothing says nothing either.
+ */
 export function tokensOf(shape: Shape, raw: JsonObject): TokenUsage | null {
-  const sum = (...names: readonly string[]): number => names.reduce((total, name) => total + (countOf(raw[name]) ?? 0), 0);
+  let isWhole = true;
+  const sum = (...names: readonly string[]): number =>
+    names.reduce((total, name) => {
+      const count = countOf(raw[name] ?? 0);
+      isWhole &&= count !== undefined;
+      return total + (count ?? 0);
+    }, 0);
   const detail = (name: string): number => countOf((memberOf(raw, "prompt_tokens_details") ?? memberOf(raw, "input_tokens_details"))?.[name]) ?? 0;
   const usage =
     shape === "gemini"
@@ -127,7 +135,7 @@ export function tokensOf(shape: Shape, raw: JsonObject): TokenUsage | null {
           };
   // Some leave reasoning out of the output, and count it in the total alone.
   const output = Math.max(usage.output_tokens, sum(shape === "gemini" ? "totalTokenCount" : "total_tokens") - usage.input_tokens);
-  return usage.input_tokens + output > 0 ? { ...usage, output_tokens: output } : null;
+  return isWhole && usage.input_tokens + output > 0 ? { ...usage, output_tokens: output } : null;
 }
 
 /** xAI counts in ten-billionths of a dollar, OpenRouter in dollars; what it does not charge itself because the caller pays another for it counts too. */

@@ -40,11 +40,24 @@ export function guard(deskOf: () => Desk, options: Options, fn: AnyFunction): An
 
 export function guardingOf(options: Options): Guarding {
   const { action, tags, riskLevel, rationale, confidence, sources, parents, model, usage, approval, ttlMs, costUsd } = options;
+  assertKnown(options, OPTIONS);
   return {
     facts: factsOf({ action, tags, riskLevel, rationale, confidence, sources, parents, model, usage, approval, ttlMs }),
     options,
     fixedMicroUsd: costUsd === undefined || typeof costUsd === "function" ? null : microUsd(costUsd, "costUsd"),
   };
+}
+
+/** As for a gateway, and for hybrid guards what those have besides. */
+const OPTIONS = [
+  ...["action", "costUsd", "actualUsd", "resource", "inputs", "outputs", "run", "signal", "context", "id", "onUnavailable"],
+  ...["tags", "riskLevel", "rationale", "confidence", "sources", "parents", "model", "usage", "approval", "ttlMs"],
+];
+
+/** A misspelt cost would cost nothing. Throws a `TypeError` that names it. */
+export function assertKnown(options: object, known: readonly string[]): void {
+  const first = Object.keys(options).find((name) => !known.includes(name));
+  if (first !== undefined) throw new TypeError(`Cannot guard with the option ${JSON.stringify(first)}: wanted ${known.join(", ")}`);
 }
 
 const apply = (fn: (...args: unknown[]) => unknown, self: unknown, args: unknown[]): unknown => Reflect.apply(fn, self, args);

@@ -1,6 +1,6 @@
 import type { UsdInput } from "../surface.ts";
 import { theDesk } from "./default.ts";
-import { guard } from "./guard.ts";
+import { assertKnown, guard } from "./guard.ts";
 import type { AnyFunction } from "./types.ts";
 
 export interface GuardedActionOptions {
@@ -30,6 +30,7 @@ export interface GuardedActionDecorator {
  * permits everything.
  */
 export function guardedAction(options: GuardedActionOptions = {}): GuardedActionDecorator {
+  assertKnown(options, ["name", "costUsd", "tags", "actualUsd"]);
   const guarded = (fn: AnyFunction, name: string): AnyFunction => {
     const { name: action = name, costUsd, tags, actualUsd } = options;
     // What the functions among the options take, the guarded function takes or gives: they are written for it.

@@ -24,12 +24,13 @@ export function factsOf(facts: surface.ActionFacts & { readonly action: string }
   const { action, tags = [], riskLevel, rationale, confidence, sources = [], parents = [], model, usage, approval, ttlMs = TTL_MS } = facts;
   const refuse = refusing(typeof action === "string" ? action : "");
   if (typeof action !== "string" || !ACTION_NAME.test(action)) refuse("/action", "wanted 1 to 128 letters, digits, _ - . : /");
-  if (tags.length > 64 || !tags.every((tag) => isLine(tag, 128))) refuse("/tags", "wanted at most 64 texts of 1 to 128 characters");
+  if (!Array.isArray(tags) || tags.length > 64 || !tags.every((tag) => isLine(tag, 128)))
+    refuse("/tags", "wanted at most 64 texts of 1 to 128 characters");
   if (riskLevel !== undefined && !RISK_LEVELS.includes(riskLevel)) refuse("/risk_level", `wanted one of ${RISK_LEVELS.join(", ")}`);
   if (rationale !== undefined && (typeof rationale !== "string" || rationale.length > 8192))
     refuse("/rationale", "wanted a text of at most 8192 characters");
   if (confidence !== undefined && !(confidence >= 0 && confidence <= 1)) refuse("/confidence", "wanted a number from 0 to 1");
-  if (sources.length > 64 || !sources.every(({ source, version = "-" }) => isLine(source, 512) && isLine(version, 128)))
+  if (!Array.isArray(sources) || sources.length > 64 || !sources.every(({ source, version = "-" }) => isLine(source, 512) && isLine(version, 128)))
     refuse("/sources", "wanted at most 64 sources");
   if (model !== undefined && !(isLine(model.name, 128) && isLine(model.provider ?? "-", 128) && isLine(model.version ?? "-", 128)))
     refuse("/model", "wanted names of 1 to 128 characters");
@@ -103,7 +104,7 @@ export function resourceOf({ type, id }: surface.Resource, action: string): NonN
 
 /** Decisions by their ids. */
 export function parentsOf(parents: readonly string[], action: string): readonly DecisionId[] {
-  const known = parents.filter((parent): parent is DecisionId => isId("dec", parent));
+  const known = Array.isArray(parents) ? parents.filter((parent): parent is DecisionId => isId("dec", parent)) : [];
   if (parents.length > MOST_PARENTS || known.length < parents.length) refusing(action)("/parents", `wanted at most ${MOST_PARENTS} ids of decisions`);
   return known;
 }
