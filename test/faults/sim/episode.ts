@@ -3,9 +3,11 @@ import { Listener } from "./actors/listener.ts";
 import { Operator } from "./actors/operator.ts";
 import { Person } from "./actors/person.ts";
 import { PEOPLE, publish } from "./actors/policies.ts";
+import { Program } from "./actors/program.ts";
 import { Reader } from "./actors/reader.ts";
 import { drawFaults, type FaultKind, type Faults, NO_FAULTS } from "./faults.ts";
 import { Answers } from "./oracle/answers.ts";
+import { Calls } from "./oracle/calls.ts";
 import { Oracle } from "./oracle/oracle.ts";
 import { demandRecord, demandRest, unrest } from "./oracle/rest.ts";
 import type { SessionModel } from "./oracle/session.ts";
@@ -33,6 +35,8 @@ export interface EpisodeResult {
   /** `null`: every promise was kept. */
   readonly violation: { readonly law: string; readonly message: string; readonly recent: readonly string[] } | null;
   readonly counts: { readonly [what: string]: number };
+  /** Of everything that happened, in its order: the same for the same wish. */
+  readonly digest: string;
 }
 
 const DAY_MS = 86_400_000;
@@ -63,11 +67,15 @@ export async function live(wish: EpisodeWish): Promise<EpisodeResult> {
 
   const seats: Seat[] = [];
   const operators: Operator[] = [];
+  const programs: Program[] = [];
+  const calls: Calls[] = [];
   const readers: Reader[] = [];
   const people: Person[] = [];
   const listeners: Listener[] = [];
   const tightness = random.pick([0.3, 1, 1, 5]);
   const isBusy = random.chance(0.3);
+  // In some worlds nobody uses the SDK, in some nearly everybody.
+  const perAgent = random.pick([0, 1, 1, 2, 5]);
   // In some worlds nobody is asked, in some people are asked all the time.
   const asks = random.pick([0, 0.3, 1, 1, 1]);
   for (const { id, agents: ofTenant } of names) {
@@ -77,6 +85,13 @@ export async function live(wish: EpisodeWish): Promise<EpisodeResult> {
     for (const agent of agents) {
       for (let n = random.between(1, at(4)); n > 0; n--) seats.push(new Seat(`${id} ${agent.name} seat ${n}`, agent, answers, platform, oracle));
     }
+    for (const agent of agents) {
+      for (let n = at(perAgent); n > 0; n--) {
+        const own = new Calls(tenant);
+        calls.push(own);
+        programs.push(new Program(`${id} ${agent.name} program ${n}`, agent, own, platform, oracle));
+      }
+    }
     const restMs = isBusy ? 400 : random.pick([3_000, 20_000]);
     operators.push(new Operator(`${id} operator`, tenant, agents, { restMs, tightness, asks }, platform, oracle));
     if (at(2) > 1) readers.push(new Reader(`${id} reader`, tenant, random.pick([1_000, 10_000]), platform, oracle));
@@ -85,7 +100,7 @@ export async function live(wish: EpisodeWish): Promise<EpisodeResult> {
     if (random.chance(0.5))
       listeners.push(new Listener(`${id} listener`, tenant, random.chance(0.5) ? {} : { types: ["decision.*", "intervention.*"] }, platform, oracle));
   }
-  const actors = [...seats, ...operators, ...readers, ...people, ...listeners];
+  const actors = [...seats, ...programs, ...operators, ...readers, ...people, ...listeners];
   const verdict = (): boolean => oracle.violation !== null;
 
   /** Lets time pass until a promise is kept, or somebody has found a promise broken. */
@@ -128,8 +143,10 @@ export async function live(wish: EpisodeWish): Promise<EpisodeResult> {
 
     // Nothing goes wrong any more, and nobody asks for anything new: everything comes to rest.
     platform.network.heal(NO_FAULTS);
-    for (const actor of [...seats, ...operators, ...readers, ...people]) actor.isStopped = true;
+    for (const actor of [...seats, ...programs, ...operators, ...readers, ...people]) actor.isStopped = true;
     await passUntil(world.now + 5 * MINUTE_MS + trouble.standstillMs());
+    // Who was made to pause for hours in the middle of a call ends it then.
+    for (let waited = 0; waited < 200 && !verdict() && calls.some((own) => !own.haveEnded); waited++) await passUntil(world.now + 5 * MINUTE_MS);
     for (let waited = 0; waited < 12 && !verdict(); waited++) {
       if (unrest(oracle, platform, listeners) === null) break;
       await passUntil(world.now + 5 * MINUTE_MS);
@@ -137,6 +154,7 @@ export async function live(wish: EpisodeWish): Promise<EpisodeResult> {
     oracle.check(() => {
       demandRest(oracle, platform, listeners);
       answers.demandKept(oracle.tenants.values());
+      for (const own of calls) own.demandKept();
     });
 
     for (const [place, operator] of operators.entries()) {
@@ -195,6 +213,7 @@ export async function live(wish: EpisodeWish): Promise<EpisodeResult> {
   return {
     steps: world.steps,
     faults,
+    digest: world.digest(),
     violation:
       violation === null
         ? null
@@ -213,6 +232,10 @@ export async function live(wish: EpisodeWish): Promise<EpisodeResult> {
       entries: [...oracle.tenants.values()].reduce((all, { ledger }) => all + ledger.placed.length, 0),
       answers: answers.heard,
       repeated: answers.repeated,
+      lives: programs.reduce((all, { lives }) => all + lives, 0),
+      calls: calls.reduce((all, { made }) => all + made, 0),
+      ran: calls.reduce((all, { ran }) => all + ran, 0),
+      ran_approved: calls.reduce((all, { usedApprovals }) => all + usedApprovals, 0),
       events: listeners.reduce((all, { heard }) => all + heard, 0),
       read: readers.reduce((all, { rows }) => all + rows, 0),
       ...trouble.counts,

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { type EpisodeResult, type EpisodeWish, live } from "./episode.ts";
 import { FAULT_KINDS, type FaultKind } from "./faults.ts";
 import { TREACHERIES, type Treachery } from "./platform/objects.ts";
@@ -36,11 +37,13 @@ export async function run(wish: RunWish): Promise<number> {
   console.error = () => undefined;
   const began = performance.now();
   const totals = new Map<string, number>();
+  const digests = createHash("sha256");
   let steps = 0;
   for (let episode = wish.episode ?? 0; steps < wish.steps && (wish.episode === null || episode === wish.episode); episode++) {
     const one = wishOf(wish, episode, new Set(without), treachery);
     const result = await live(one);
     steps += result.steps;
+    digests.update(result.digest);
     for (const [what, count] of Object.entries(result.counts)) totals.set(what, (totals.get(what) ?? 0) + count);
     if (result.violation !== null) {
       report(wish, episode, one, result, steps, began);
@@ -51,7 +54,8 @@ export async function run(wish: RunWish): Promise<number> {
       process.stderr.write(`\r${steps} steps, ${episode + 1} worlds, ${speed(steps, began)} steps/s `);
   }
   const said = { seed: wish.seed, steps, steps_per_second: speed(steps, began), ...Object.fromEntries(totals) };
-  if (wish.json) process.stdout.write(`${JSON.stringify({ ok: true, ...said })}\n`);
+  // The same seed and steps, the same digest: of every event, in its order.
+  if (wish.json) process.stdout.write(`${JSON.stringify({ ok: true, ...said, digest: digests.digest("hex") })}\n`);
   else {
     const told = Array.from(totals, ([what, count]) => `${count} ${what}`).join(", ");
     process.stdout.write(`\nseed ${wish.seed}: ${steps} steps, ${said.steps_per_second} steps/s; every promise was kept.\n${told}\n`);

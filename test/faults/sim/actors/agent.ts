@@ -57,6 +57,8 @@ export class Agent {
   readonly name: string;
   token: TokenId;
   readonly sessions: Known[] = [];
+  /** Sessions of its programs, which open their own. */
+  readonly programs: { readonly id: SessionId; readonly runs: readonly RunId[] }[] = [];
   wanted: number;
   keys = 0;
 

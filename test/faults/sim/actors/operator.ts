@@ -116,7 +116,8 @@ export class Operator extends Actor {
   #target(): { readonly type: Target; readonly id: string } {
     const { random } = this.world;
     const agent = random.pick(this.#agents);
-    const session = agent.sessions.length === 0 ? null : random.pick(agent.sessions);
+    const sessions = [...agent.sessions, ...agent.programs];
+    const session = sessions.length === 0 ? null : random.pick(sessions);
     switch (random.weighted({ tenant: 1, agent: 2, session: 3, run: 2, action: 3 })) {
       case "tenant":
         return { type: "tenant", id: this.#tenant.id };

@@ -1,6 +1,7 @@
+import { createHash } from "node:crypto";
 import type { Network } from "./network.ts";
 import { Answer, Socket } from "./sockets.ts";
-import type { World } from "./world.ts";
+import type { Planned, World } from "./world.ts";
 
 /** The world whose clock and chance everything of this process uses now. */
 let world: World | null = null;
@@ -39,12 +40,20 @@ export function install(): void {
     Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
   };
   replace("scheduler", { wait });
-  replace("setTimeout", (act: () => void, ms = 0) => {
+  replace("setTimeout", (act: () => void, ms = 0): Planned => {
     const { current } = here();
     if (current === null) throw new Error("nobody waits");
-    here().plan(ms, current, "has waited", act);
+    return here().plan(ms, current, "has waited", act);
   });
-  replace("Response", Answer);
+  replace("clearTimeout", (planned: Planned | null | undefined) => planned?.cancel());
+  // An answer that opens a socket is one of this platform; all others are Node's own.
+  replace(
+    "Response",
+    new Proxy(globalThis.Response, {
+      construct: (node, [body, init]: [BodyInit | null, ResponseInit & ConstructorParameters<typeof Answer>[1]]) =>
+        init?.status === 101 ? new Answer(null, init) : new node(body, init),
+    }),
+  );
   replace("WebSocketRequestResponsePair", class {});
   replace(
     "WebSocketPair",
@@ -61,6 +70,13 @@ export function install(): void {
       }
     },
   );
+  // Node's own is done by another thread, at a time of its own.
+  Object.defineProperty(crypto.subtle, "digest", {
+    value: async (algorithm: string, bytes: Uint8Array): Promise<ArrayBuffer> => {
+      if (algorithm !== "SHA-256") throw new Error(`there is no ${algorithm} here`);
+      return Uint8Array.from(createHash("sha256").update(bytes).digest()).buffer;
+    },
+  });
   Object.defineProperty(crypto, "getRandomValues", {
     value: <T extends Uint8Array>(bytes: T): T => {
       here().bytes.fill(bytes);

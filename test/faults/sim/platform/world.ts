@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { Random } from "../random.ts";
 
 /** Somebody who lives in the world: a client, an isolate, an object, a database. It has a clock of its own, and forgets everything when it falls. */
@@ -56,6 +57,7 @@ export class World {
   /** Says everything that happens. */
   trace: ((line: string) => void) | null = null;
   readonly #events: Event[] = [];
+  readonly #noted = createHash("sha256");
 
   constructor(now: number, random: Random) {
     this.now = now;
@@ -112,9 +114,15 @@ export class World {
   }
 
   note(what: string): void {
+    this.#noted.update(`${this.now} ${what}\n`);
     this.trace?.(`${this.steps} +${this.now % 1_000_000_000} ${what}`);
     this.recent.push(`${this.steps} ${new Date(this.now).toISOString()} ${what}`);
     if (this.recent.length > 400) this.recent.splice(0, 200);
+  }
+
+  /** Of everything that was noted. */
+  digest(): string {
+    return this.#noted.copy().digest("hex");
   }
 
   clockOf(party: Party | null): number {

@@ -1,0 +1,302 @@
+import { usd } from "./limits.ts";
+import type { TenantModel } from "./tenant.ts";
+import { demand } from "./violation.ts";
+
+/** What a client asked for under one decision id, as it went over the wire. */
+interface Question {
+  readonly session: string;
+  readonly run: string;
+  readonly action: string;
+  readonly estimateMicroUsd: number;
+  readonly inputs: unknown;
+  readonly approval: string | null;
+}
+
+/** A kill that a client was told of: how far it reaches, and at which entry. */
+interface Kill {
+  readonly stops: string;
+  readonly run: string;
+  readonly action: string;
+  readonly seq: number;
+}
+
+/** What one sentinel of the client has heard: another one of the same process, or of its next life, has not. */
+export class Line {
+  readonly kills: Kill[] = [];
+}
+
+/** How a guarded call ends for whoever made it. */
+export type Outcome = { readonly gave: unknown } | { readonly threw: unknown };
+
+/** One guarded call as whoever made it sees it, and what of it was seen on the wire. */
+export class Call {
+  /** Goes with every question of it, as its rationale. */
+  readonly name: string;
+  /** What names it across lives of the client; `null`: nothing does. */
+  readonly key: string | null;
+  readonly action: string;
+  readonly run: string;
+  readonly mayRunUndecided: boolean;
+  readonly questions = new Map<string, Question>();
+  /** Under which ids it has heard which answer. */
+  readonly heard = new Map<string, "allow" | "superseded" | "no">();
+  /** Under which id it runs or ran; `undefined`: it did not; `null`: it was not decided, because the gateway could not be reached. */
+  under: string | null | undefined = undefined;
+  /** How its function ended: what it is to say then. */
+  own: Outcome | null = null;
+  /** What it cost, once that is known; `null`: what it was estimated at. */
+  costMicroUsd: number | null = null;
+  /** The client was told that it runs undecided; that its report did not come through. */
+  wasToldUndecided = false;
+  wasToldUnreported = false;
+  hasEnded = false;
+  /** Its process fell before it ended. */
+  hasFallen = false;
+  /** Under which ids earlier calls of its key had come to an end, by the record, when it was made. */
+  readonly over = new Set<string>();
+
+  constructor(name: string, wish: Pick<Call, "key" | "action" | "run" | "mayRunUndecided">) {
+    this.name = name;
+    this.key = wish.key;
+    this.action = wish.action;
+    this.run = wish.run;
+    this.mayRunUndecided = wish.mayRunUndecided;
+  }
+}
+
+/**
+ * What one client that uses the SDK asked for, ran and reported, through all its lives: seen where its messages leave and arrive and where its functions
+ * start and end, and held to what is on record.
+ */
+export class Calls {
+  readonly #tenant: TenantModel;
+  readonly #all: Call[] = [];
+  readonly #byName = new Map<string, Call>();
+  /** Who runs or ran under which decision, and with which approval. */
+  readonly #under = new Map<string, { readonly question: Question; readonly calls: Call[] }>();
+  readonly #with = new Map<string, Call>();
+  /** What was reported under an id: every text of it. */
+  readonly #reports = new Map<string, Set<string>>();
+  /** What was heard of an end: by id, how it stands. */
+  readonly #settled = new Map<string, { readonly session: string; readonly state: string; readonly posted: number }>();
+
+  constructor(tenant: TenantModel) {
+    this.#tenant = tenant;
+  }
+
+  get made(): number {
+    return this.#all.length;
+  }
+
+  get ran(): number {
+    return this.#all.filter(({ under }) => under !== undefined).length;
+  }
+
+  get usedApprovals(): number {
+    return this.#with.size;
+  }
+
+  /** Whether every call of a process that did not fall has come to its end. */
+  get haveEnded(): boolean {
+    return this.#all.every(({ hasEnded, hasFallen }) => hasEnded || hasFallen);
+  }
+
+  /** A guarded function is about to be called. */
+  begin(wish: Pick<Call, "key" | "action" | "run" | "mayRunUndecided">): Call {
+    const call = new Call(`call ${this.#all.length}`, wish);
+    for (const { key, questions } of this.#all)
+      if (key !== null && key === call.key)
+        for (const [id, { session }] of questions) if (this.#seen(session, id)?.state !== "pending") call.over.add(id);
+    this.#all.push(call);
+    this.#byName.set(call.name, call);
+    return call;
+  }
+
+  /** The process fell: its calls go on no more. */
+  fell(): void {
+    for (const call of this.#all) if (!call.hasEnded) call.hasFallen = true;
+  }
+
+  /** A request leaves. */
+  sent(path: string, body: string | null): void {
+    const { session, id, verb } = placeOf(path);
+    if (session === undefined || body === null) return;
+    // The client's own text, of what the contract names.
+    const said = JSON.parse(body) as { readonly [member: string]: unknown };
+    if (id === undefined) {
+      const call = this.#byName.get(String(said.rationale));
+      if (call === undefined) return;
+      const question: Question = {
+        session,
+        run: String(said.run),
+        action: String(said.action),
+        estimateMicroUsd: usd(typeof said.estimate_usd === "string" ? said.estimate_usd : null),
+        inputs: said.inputs,
+        approval: typeof said.approval === "string" ? said.approval : null,
+      };
+      const before = call.questions.get(String(said.id));
+      const details = (): object => ({ call: call.name, before, question });
+      demand(before === undefined || JSON.stringify(before) === JSON.stringify(question), "what is asked again is asked the same", details);
+      demand(question.action === call.action && question.run === call.run, "a guard asks for just what it guards", details);
+      call.questions.set(String(said.id), question);
+    } else if (verb === "commit") {
+      const texts = this.#reports.get(id) ?? new Set();
+      this.#reports.set(id, texts.add(body));
+      const run = this.#under.get(id);
+      if (run !== undefined)
+        demand(texts.size <= run.calls.length, "what a call has cost is reported once", () => ({ id, texts: [...texts], calls: run.calls }));
+    } else if (verb === "release")
+      demand(!this.#under.has(id), "nothing that runs or ran is given back", () => ({ session, id, calls: this.#under.get(id)?.calls }));
+  }
+
+  /** An answer arrives. */
+  heard(line: Line, method: string, path: string, status: number, text: string): void {
+    const { session, id, verb } = placeOf(path);
+    if (session === undefined || (status !== 200 && status !== 201)) return;
+    // Read by the contract: the gateway's own text.
+    const answer = JSON.parse(text) as Answer;
+    const record = this.#tenant.sessions.get(session);
+    record?.chain.demandEntry(answer.entry.seq, answer.entry.hash);
+    const seen = this.#seen(session, answer.id);
+    const details = (): object => ({ session, path, answer, seen: { ...seen, limits: null, first: null } });
+    if (verb === "commit" || verb === "release" || verb === "extend") {
+      demand(seen !== undefined, "no decision without its record", details);
+      if (verb === "extend") return;
+      demand(verb === "release" || (seen.state === "posted" && seen.posted === usd(answer.posted_usd)), "what was reported is on record", details);
+      this.#settled.set(answer.id, { session, state: seen.state, posted: seen.posted });
+      return;
+    }
+    if (verb === "topup") return;
+    const isTrue = seen !== undefined && seen.verdict === answer.verdict && seen.action === answer.action && seen.run === answer.run;
+    demand(isTrue, "no decision without its record", details);
+    if (answer.stops != null && answer.reason.code.endsWith("_killed"))
+      line.kills.push({ stops: answer.stops, run: answer.run, action: answer.action, seq: answer.entry.seq });
+    if (id !== undefined || method !== "POST") return;
+    for (const call of this.#all)
+      if (call.questions.has(answer.id) && !call.hasFallen && !call.hasEnded)
+        call.heard.set(answer.id, answer.superseded != null ? "superseded" : answer.verdict === "allow" ? "allow" : "no");
+  }
+
+  /** A call's function starts, with this for its argument. `isOver`: its run's signal says that nothing of it may go on. */
+  started(call: Call, line: Line, isOver: boolean, n: number | null): void {
+    const details = (): object => ({ call: { ...call, questions: [...call.questions], heard: [...call.heard] }, line, isOver, n });
+    demand(call.under === undefined, "a guarded function runs at most once for each call", details);
+    const [id, ...others] = [...call.heard].filter(([, answer]) => answer === "allow").map(([one]) => one);
+    const question = call.questions.get(id ?? "");
+    if (id === undefined || question === undefined) {
+      demand(call.mayRunUndecided && call.wasToldUndecided && call.heard.size === 0, "nothing runs without a yes that was heard", details);
+      demand(!isOver, "nothing runs undecided once its run is known to be over", details);
+      call.under = null;
+      return;
+    }
+    demand(others.length === 0, "a call is allowed once", details);
+    const seen = this.#seen(question.session, id);
+    demand(
+      seen !== undefined && seen.verdict === "allow" && seen.action === call.action && seen.run === call.run,
+      "what runs was allowed, by the record, as just this",
+      () => ({ ...details(), seen: { ...seen, limits: null, first: null } }),
+    );
+    demand(JSON.stringify(question.inputs) === JSON.stringify(n === null ? undefined : { n }), "what runs is what was allowed", details);
+    for (const { stops, run, action, seq } of line.kills) {
+      const isMeant = stops === "session" || (stops === "run" ? run === call.run : action === call.action);
+      demand(!isMeant || seq < seen.seq, "what is killed before it starts does not start", details);
+    }
+    const { calls } = this.#under.get(id) ?? { calls: [] };
+    const mayRepeat = (before: Call): boolean =>
+      before.hasFallen && before.key !== null && before.key === call.key && (question.approval === null || !call.over.has(id));
+    demand(calls.every(mayRepeat), "one decision lets run one call", () => ({ ...details(), calls }));
+    this.#under.set(id, { question, calls: [...calls, call] });
+    if (question.approval !== null) {
+      const before = this.#with.get(question.approval);
+      demand(before === undefined || mayRepeat(before), "an approval is used once, by one call", () => ({ ...details(), before }));
+      this.#with.set(question.approval, call);
+    }
+    call.under = id;
+  }
+
+  /** A call has come to its end, its report included. */
+  ended(call: Call, outcome: Outcome, isTyped: boolean): void {
+    call.hasEnded = true;
+    const { own, under } = call;
+    const details = (): object => ({
+      call: { ...call, questions: [...call.questions], heard: [...call.heard] },
+      outcome,
+      text: String(Object.values(outcome)[0]),
+    });
+    if (under === undefined) {
+      demand("threw" in outcome && isTyped, "a call that does not run says why", details);
+      return;
+    }
+    const isSame =
+      own !== null && ("gave" in own ? "gave" in outcome && outcome.gave === own.gave : "threw" in outcome && outcome.threw === own.threw);
+    demand(isSame, "what a function gives or throws passes unchanged", details);
+    if (under === null || call.wasToldUnreported) return;
+    const question = call.questions.get(under);
+    const cost = call.costMicroUsd ?? question?.estimateMicroUsd;
+    const seen = this.#seen(question?.session ?? "", under);
+    demand(seen?.state === "posted" && seen.posted === cost, "what a call has cost is on record once it has ended", () => ({
+      ...details(),
+      cost,
+      seen: { ...seen, limits: null, first: null },
+    }));
+  }
+
+  /** At the end: every call has ended, and is charged as it should be. */
+  demandKept(): void {
+    for (const call of this.#all) {
+      const details = (): object => ({ call: { ...call, questions: [...call.questions], heard: [...call.heard] } });
+      demand(call.hasEnded || call.hasFallen, "every call comes to an end", details);
+      const allowed = [...call.questions].filter(([id, { session }]) => this.#seen(session, id)?.verdict === "allow");
+      demand(allowed.length <= 1, "a lost answer never charges twice", details);
+      for (const [id, { session }] of call.questions) {
+        const seen = this.#seen(session, id);
+        if (seen === undefined || this.#under.has(id)) continue;
+        demand(seen.state !== "posted", "what did not run is not reported", () => ({ ...details(), id, state: seen.state }));
+      }
+    }
+    for (const [id, { question, calls }] of this.#under) {
+      const seen = this.#seen(question.session, id);
+      const costs = calls.map(({ costMicroUsd }) => costMicroUsd ?? question.estimateMicroUsd);
+      const isReported = seen?.state === "posted" && costs.includes(seen.posted);
+      const mayExpire = calls.every(({ hasFallen, wasToldUnreported }) => hasFallen || wasToldUnreported);
+      demand(
+        isReported || (seen?.state === "expired" && mayExpire),
+        "what ran is charged at its cost, or at its estimate where nobody reported it",
+        () => ({
+          id,
+          question,
+          costs,
+          calls,
+          seen: { ...seen, limits: null, first: null },
+        }),
+      );
+    }
+    for (const [id, { session, state, posted }] of this.#settled) {
+      const seen = this.#seen(session, id);
+      demand(seen?.state === state && seen.posted === posted, "what was told of an end stays so", () => ({ session, id, state, posted, seen }));
+    }
+  }
+
+  #seen(session: string, id: string) {
+    return this.#tenant.sessions.get(session)?.decisions.get(id);
+  }
+}
+
+/** What is used of an answer about a decision. */
+interface Answer {
+  readonly id: string;
+  readonly run: string;
+  readonly action: string;
+  readonly verdict: string;
+  /** Left out where there is nothing to say. */
+  readonly stops?: string | null;
+  readonly reason: { readonly code: string };
+  readonly superseded?: object | null;
+  readonly posted_usd: string;
+  readonly entry: { readonly seq: number; readonly hash: string };
+}
+
+/** Which session and decision a path is about. */
+function placeOf(path: string): { readonly session?: string; readonly id?: string; readonly verb?: string } {
+  return /^\/v1\/sessions\/(?<session>[^/]+)\/decisions(?:\/(?<id>[^/?]+)(?:\/(?<verb>\w+))?)?(?:\?.*)?$/.exec(path)?.groups ?? {};
+}
