@@ -5,6 +5,7 @@ import { Person } from "./actors/person.ts";
 import { PEOPLE, publish } from "./actors/policies.ts";
 import { Program } from "./actors/program.ts";
 import { Reader } from "./actors/reader.ts";
+import { Recorder } from "./actors/recorder.ts";
 import { drawFaults, type FaultKind, type Faults, NO_FAULTS } from "./faults.ts";
 import { Answers } from "./oracle/answers.ts";
 import { Calls } from "./oracle/calls.ts";
@@ -69,6 +70,7 @@ export async function live(wish: EpisodeWish): Promise<EpisodeResult> {
   const operators: Operator[] = [];
   const programs: Program[] = [];
   const calls: Calls[] = [];
+  const recorders: Recorder[] = [];
   const readers: Reader[] = [];
   const people: Person[] = [];
   const listeners: Listener[] = [];
@@ -91,6 +93,7 @@ export async function live(wish: EpisodeWish): Promise<EpisodeResult> {
         calls.push(own);
         programs.push(new Program(`${id} ${agent.name} program ${n}`, agent, own, platform, oracle));
       }
+      if (perAgent > 0 && random.chance(0.5)) recorders.push(new Recorder(`${id} ${agent.name} recorder`, agent, platform, oracle));
     }
     const restMs = isBusy ? 400 : random.pick([3_000, 20_000]);
     operators.push(new Operator(`${id} operator`, tenant, agents, { restMs, tightness, asks }, platform, oracle));
@@ -100,7 +103,7 @@ export async function live(wish: EpisodeWish): Promise<EpisodeResult> {
     if (random.chance(0.5))
       listeners.push(new Listener(`${id} listener`, tenant, random.chance(0.5) ? {} : { types: ["decision.*", "intervention.*"] }, platform, oracle));
   }
-  const actors = [...seats, ...programs, ...operators, ...readers, ...people, ...listeners];
+  const actors = [...seats, ...programs, ...recorders, ...operators, ...readers, ...people, ...listeners];
   const verdict = (): boolean => oracle.violation !== null;
 
   /** Lets time pass until a promise is kept, or somebody has found a promise broken. */
@@ -143,10 +146,11 @@ export async function live(wish: EpisodeWish): Promise<EpisodeResult> {
 
     // Nothing goes wrong any more, and nobody asks for anything new: everything comes to rest.
     platform.network.heal(NO_FAULTS);
-    for (const actor of [...seats, ...programs, ...operators, ...readers, ...people]) actor.isStopped = true;
+    for (const actor of [...seats, ...programs, ...recorders, ...operators, ...readers, ...people]) actor.isStopped = true;
     await passUntil(world.now + 5 * MINUTE_MS + trouble.standstillMs());
     // Who was made to pause for hours in the middle of a call ends it then.
-    for (let waited = 0; waited < 200 && !verdict() && calls.some((own) => !own.haveEnded); waited++) await passUntil(world.now + 5 * MINUTE_MS);
+    for (let waited = 0; waited < 200 && !verdict() && (calls.some((own) => !own.haveEnded) || recorders.some((one) => !one.hasEnded)); waited++)
+      await passUntil(world.now + 5 * MINUTE_MS);
     for (let waited = 0; waited < 12 && !verdict(); waited++) {
       if (unrest(oracle, platform, listeners) === null) break;
       await passUntil(world.now + 5 * MINUTE_MS);
@@ -155,6 +159,7 @@ export async function live(wish: EpisodeWish): Promise<EpisodeResult> {
       demandRest(oracle, platform, listeners);
       answers.demandKept(oracle.tenants.values());
       for (const own of calls) own.demandKept();
+      for (const recorder of recorders) recorder.demandKept();
     });
 
     for (const [place, operator] of operators.entries()) {
@@ -236,6 +241,8 @@ export async function live(wish: EpisodeWish): Promise<EpisodeResult> {
       calls: calls.reduce((all, { made }) => all + made, 0),
       ran: calls.reduce((all, { ran }) => all + ran, 0),
       ran_approved: calls.reduce((all, { usedApprovals }) => all + usedApprovals, 0),
+      recorded: recorders.reduce((all, { recorded }) => all + recorded, 0),
+      reported: [...oracle.tenants.values()].reduce((all, { ledger }) => all + ledger.reported.size, 0),
       events: listeners.reduce((all, { heard }) => all + heard, 0),
       read: readers.reduce((all, { rows }) => all + rows, 0),
       ...trouble.counts,

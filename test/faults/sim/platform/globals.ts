@@ -77,6 +77,11 @@ export function install(): void {
       return Uint8Array.from(createHash("sha256").update(bytes).digest()).buffer;
     },
   });
+  // No process of a simulated world ends in peace: it falls. This process is none of them.
+  const on = process.on.bind(process);
+  Object.defineProperty(process, "on", {
+    value: (event: string, listener: () => void) => (event === "beforeExit" ? process : on(event, listener)),
+  });
   Object.defineProperty(crypto, "getRandomValues", {
     value: <T extends Uint8Array>(bytes: T): T => {
       here().bytes.fill(bytes);
