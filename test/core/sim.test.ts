@@ -15,6 +15,9 @@ interface Said {
   readonly answers?: number;
   readonly allowed?: number;
   readonly used?: number;
+  readonly ran?: number;
+  readonly reported?: number;
+  readonly digest?: string;
 }
 
 /** A process of its own: the simulation replaces the clock, the timers and the randomness of the one it runs in. */
@@ -34,15 +37,31 @@ function simulate(...flags: readonly string[]): Promise<Said> {
 describe("a world in which everything fails", () => {
   // Other seeds, and many more steps, are for `npm run test:faults`.
   it.each([
-    [7, 0],
-    [11, 1],
-    [10, 10],
-  ])("keeps every promise, from seed %i on, where at least %i approvals are used", { timeout: 120_000 }, async (seed, used) => {
-    const said = await simulate("--seed", String(seed), "--steps", "6000");
-    expect(said, `node test/faults/sim/sim.ts --seed ${seed}`).toMatchObject({ ok: true });
-    expect(said.answers).toBeGreaterThan(100);
-    expect(said.allowed).toBeGreaterThan(20);
-    expect(said.used).toBeGreaterThanOrEqual(used);
+    [7, 0, 0, 0],
+    [11, 1, 0, 0],
+    [10, 10, 0, 0],
+  ])(
+    "keeps every promise, from seed %i on, where %i approvals are used, %i guarded functions run and %i lines are reported, or more",
+    {
+      timeout: 120_000,
+    },
+    async (seed, used, ran, reported) => {
+      const said = await simulate("--seed", String(seed), "--steps", "6000");
+      expect(said, `node test/faults/sim/sim.ts --seed ${seed}`).toMatchObject({ ok: true });
+      expect(said.answers).toBeGreaterThan(100);
+      expect(said.allowed).toBeGreaterThan(20);
+      expect(said.used).toBeGreaterThanOrEqual(used);
+      expect(said.ran).toBeGreaterThanOrEqual(ran);
+      expect(said.reported).toBeGreaterThanOrEqual(reported);
+    },
+  );
+
+  it("takes the same steps from the same seed", { timeout: 120_000 }, async () => {
+    const wish = ["--seed", "SEED", "--episode", "0", "--steps", "800"];
+    const [once, again, other] = [await simulate(...wish), await simulate(...wish), await simulate(...wish, "--most", "1")];
+    expect(once).toMatchObject({ ok: true, digest: expect.stringMatching(/^[0-9a-f]{64}$/) });
+    expect(again.digest).toBe(once.digest);
+    expect(other.digest).not.toBe(once.digest);
   });
 });
 

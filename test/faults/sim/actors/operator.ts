@@ -24,6 +24,8 @@ export class Operator extends Actor {
   readonly #tightness: number;
   /** How often its policies want people to be asked. */
   readonly #asks: number;
+  /** How eager it is to stop things, and to let them go on. */
+  readonly #stops: number;
   #keys = 0;
   #versions = 0;
   #last: { readonly key: string; readonly wish: Parameters<typeof intervene>[2]; readonly evidence: string } | null = null;
@@ -32,7 +34,7 @@ export class Operator extends Actor {
     name: string,
     tenant: TenantModel,
     agents: readonly Agent[],
-    how: { readonly restMs: number; readonly tightness: number; readonly asks: number },
+    how: { readonly restMs: number; readonly tightness: number; readonly asks: number; readonly stops: number },
     platform: Platform,
     oracle: Oracle,
   ) {
@@ -42,6 +44,7 @@ export class Operator extends Actor {
     this.#restMs = how.restMs;
     this.#tightness = how.tightness;
     this.#asks = how.asks;
+    this.#stops = how.stops;
   }
 
   /** Makes the tenant, its agents' tokens and its first policy: nothing goes on before that is done. */
@@ -67,7 +70,7 @@ export class Operator extends Actor {
 
   async #act(): Promise<void> {
     const { random } = this.world;
-    switch (random.weighted(DOES)) {
+    switch (random.weighted({ ...DOES, stop: DOES.stop * this.#stops, lift: DOES.lift * this.#stops })) {
       case "put":
         return this.#put("main", "tenant", null, drawPolicy(random, this.#tightness * random.pick([0.3, 1, 1, 3]), this.#asks));
       case "forAgent": {
@@ -175,7 +178,8 @@ export class Operator extends Actor {
   async #record(id: TokenId, subject: string, kind: Principal["kind"], scopes: TokenRecord["scopes"]): Promise<void> {
     const now = this.world.now;
     const record: TokenRecord = { id, subject, kind, scopes, issuedAt: now, expiresAt: now + 366 * 86_400_000 };
-    await this.insist("issue", (ports) => ports.tenants.recordToken(this.#tenant.id, null, record, id));
+    // A refusal to say whether it is done is no token yet.
+    while (!(await this.insist("issue", (ports) => ports.tenants.recordToken(this.#tenant.id, null, record, id))).ok) await this.pause(100);
   }
 
   /** Puts a policy that caps the tenant alone, and nothing else, in force for everybody. */

@@ -144,9 +144,13 @@ export class Calls {
       this.#reports.set(id, texts.add(body));
       const run = this.#under.get(id);
       if (run !== undefined)
-        demand(texts.size <= run.calls.length, "what a call has cost is reported once", () => ({ id, texts: [...texts], calls: run.calls }));
+        demand(texts.size <= run.calls.length, "what a call has cost is reported once", () => ({
+          id,
+          texts: [...texts],
+          calls: run.calls.map(shown),
+        }));
     } else if (verb === "release")
-      demand(!this.#under.has(id), "nothing that runs or ran is given back", () => ({ session, id, calls: this.#under.get(id)?.calls }));
+      demand(!this.#under.has(id), "nothing that runs or ran is given back", () => ({ session, id, calls: this.#under.get(id)?.calls.map(shown) }));
   }
 
   /** An answer arrives. */
@@ -158,7 +162,7 @@ export class Calls {
     const record = this.#tenant.sessions.get(session);
     record?.chain.demandEntry(answer.entry.seq, answer.entry.hash);
     const seen = this.#seen(session, answer.id);
-    const details = (): object => ({ session, path, answer, seen: { ...seen, limits: null, first: null } });
+    const details = (): object => ({ session, path, answer, seen: plain(seen) });
     if (verb === "commit" || verb === "release" || verb === "extend") {
       demand(seen !== undefined, "no decision without its record", details);
       if (verb === "extend") return;
@@ -179,7 +183,7 @@ export class Calls {
 
   /** A call's function starts, with this for its argument. `isOver`: its run's signal says that nothing of it may go on. */
   started(call: Call, line: Line, isOver: boolean, n: number | null): void {
-    const details = (): object => ({ call: { ...call, questions: [...call.questions], heard: [...call.heard] }, line, isOver, n });
+    const details = (): object => ({ call: shown(call), line, isOver, n });
     demand(call.under === undefined, "a guarded function runs at most once for each call", details);
     const [id, ...others] = [...call.heard].filter(([, answer]) => answer === "allow").map(([one]) => one);
     const question = call.questions.get(id ?? "");
@@ -194,7 +198,7 @@ export class Calls {
     demand(
       seen !== undefined && seen.verdict === "allow" && seen.action === call.action && seen.run === call.run,
       "what runs was allowed, by the record, as just this",
-      () => ({ ...details(), seen: { ...seen, limits: null, first: null } }),
+      () => ({ ...details(), seen: plain(seen) }),
     );
     demand(JSON.stringify(question.inputs) === JSON.stringify(n === null ? undefined : { n }), "what runs is what was allowed", details);
     for (const { stops, run, action, seq } of line.kills) {
@@ -202,14 +206,17 @@ export class Calls {
       demand(!isMeant || seq < seen.seq, "what is killed before it starts does not start", details);
     }
     const { calls } = this.#under.get(id) ?? { calls: [] };
+    // Shown where the policy no longer asks anybody, an approval is not used.
+    const approval = this.#tenant.sessions.get(question.session)?.approvals.asked.get(question.approval ?? "");
+    const usesApproval = approval?.usedBy === id;
     const mayRepeat = (before: Call): boolean =>
-      before.hasFallen && before.key !== null && before.key === call.key && (question.approval === null || !call.over.has(id));
+      before.hasFallen && before.key !== null && before.key === call.key && !(usesApproval && call.over.has(id));
     demand(calls.every(mayRepeat), "one decision lets run one call", () => ({ ...details(), calls }));
     this.#under.set(id, { question, calls: [...calls, call] });
-    if (question.approval !== null) {
-      const before = this.#with.get(question.approval);
+    if (usesApproval) {
+      const before = this.#with.get(approval.approval);
       demand(before === undefined || mayRepeat(before), "an approval is used once, by one call", () => ({ ...details(), before }));
-      this.#with.set(question.approval, call);
+      this.#with.set(approval.approval, call);
     }
     call.under = id;
   }
@@ -219,7 +226,7 @@ export class Calls {
     call.hasEnded = true;
     const { own, under } = call;
     const details = (): object => ({
-      call: { ...call, questions: [...call.questions], heard: [...call.heard] },
+      call: shown(call),
       outcome,
       text: String(Object.values(outcome)[0]),
     });
@@ -237,14 +244,14 @@ export class Calls {
     demand(seen?.state === "posted" && seen.posted === cost, "what a call has cost is on record once it has ended", () => ({
       ...details(),
       cost,
-      seen: { ...seen, limits: null, first: null },
+      seen: plain(seen),
     }));
   }
 
   /** At the end: every call has ended, and is charged as it should be. */
   demandKept(): void {
     for (const call of this.#all) {
-      const details = (): object => ({ call: { ...call, questions: [...call.questions], heard: [...call.heard] } });
+      const details = (): object => ({ call: shown(call) });
       demand(call.hasEnded || call.hasFallen, "every call comes to an end", details);
       const allowed = [...call.questions].filter(([id, { session }]) => this.#seen(session, id)?.verdict === "allow");
       demand(allowed.length <= 1, "a lost answer never charges twice", details);
@@ -267,7 +274,7 @@ export class Calls {
           question,
           costs,
           calls,
-          seen: { ...seen, limits: null, first: null },
+          seen: plain(seen),
         }),
       );
     }
@@ -281,6 +288,10 @@ export class Calls {
     return this.#tenant.sessions.get(session)?.decisions.get(id);
   }
 }
+
+/** What a verdict shows of a call, and of what is on record. */
+const shown = (call: Call): object => ({ ...call, questions: [...call.questions], heard: [...call.heard], over: [...call.over] });
+const plain = (seen: object | undefined): object => ({ ...seen, limits: null, first: null });
 
 /** What is used of an answer about a decision. */
 interface Answer {
