@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import path from "node:path";
-import { describe, expect, it } from "vitest";
+import { assert, describe, expect, it } from "vitest";
 
 const ROOT = path.join(import.meta.dirname, "../..");
 const SIMULATION = path.join(ROOT, "test/faults/sim/sim.ts");
@@ -37,9 +37,9 @@ function simulate(...flags: readonly string[]): Promise<Said> {
 describe("a world in which everything fails", () => {
   // Other seeds, and many more steps, are for `npm run test:faults`.
   it.each([
-    [7, 0, 0, 0],
-    [11, 1, 0, 0],
-    [10, 10, 0, 0],
+    [7, 0, 20, 0],
+    [6, 10, 5, 5],
+    [5, 0, 30, 200],
   ])(
     "keeps every promise, from seed %i on, where %i approvals are used, %i guarded functions run and %i lines are reported, or more",
     {
@@ -57,8 +57,9 @@ describe("a world in which everything fails", () => {
   );
 
   it("takes the same steps from the same seed", { timeout: 120_000 }, async () => {
-    const wish = ["--seed", "SEED", "--episode", "0", "--steps", "800"];
-    const [once, again, other] = [await simulate(...wish), await simulate(...wish), await simulate(...wish, "--most", "1")];
+    const world = ["--episode", "0", "--steps", "800"];
+    const [once, again, other] = await Promise.all(["1", "1", "2"].map((seed) => simulate("--seed", seed, ...world)));
+    assert(once !== undefined && again !== undefined && other !== undefined);
     expect(once).toMatchObject({ ok: true, digest: expect.stringMatching(/^[0-9a-f]{64}$/) });
     expect(again.digest).toBe(once.digest);
     expect(other.digest).not.toBe(once.digest);
@@ -69,7 +70,7 @@ describe("the observers of that world", () => {
   it.each([
     ["loses_writes", 1_000],
     ["leaks_answers", 1_000],
-    ["forgets_alarms", 10_000],
+    ["forgets_alarms", 12_000],
     ["loses_rows", 4_000],
   ])("notice a platform that %s, within %i steps", { timeout: 120_000 }, async (treachery, most) => {
     const said = await simulate("--seed", "3", "--steps", "2000", "--treachery", treachery);

@@ -80,7 +80,8 @@ export async function live(wish: EpisodeWish): Promise<EpisodeResult> {
   const perAgent = random.pick([0, 1, 1, 2, 5]);
   // In some worlds nobody is asked, in some people are asked all the time.
   const asks = random.pick([0, 0.3, 1, 1, 1]);
-  const stops = random.pick([1, 1, 5]);
+  // In some worlds nobody goes on for long without being stopped.
+  const stops = random.pick([1, 1, 8]);
   for (const { id, agents: ofTenant } of names) {
     const tenant = oracle.tenants.get(id);
     if (tenant === undefined) throw new Error("every tenant is watched");
@@ -96,7 +97,7 @@ export async function live(wish: EpisodeWish): Promise<EpisodeResult> {
       }
       if (perAgent > 0 && random.chance(0.5)) recorders.push(new Recorder(`${id} ${agent.name} recorder`, agent, platform, oracle));
     }
-    const restMs = isBusy ? 400 : random.pick([3_000, 20_000]);
+    const restMs = isBusy ? 400 : stops > 1 ? 1_500 : random.pick([3_000, 20_000]);
     operators.push(new Operator(`${id} operator`, tenant, agents, { restMs, tightness, asks, stops }, platform, oracle));
     if (at(2) > 1) readers.push(new Reader(`${id} reader`, tenant, random.pick([1_000, 10_000]), platform, oracle));
     if (asks > 0)

@@ -119,7 +119,8 @@ export class Operator extends Actor {
   #target(): { readonly type: Target; readonly id: string } {
     const { random } = this.world;
     const agent = random.pick(this.#agents);
-    const sessions = [...agent.sessions, ...agent.programs];
+    // Programs have few sessions, and are to be stopped as often.
+    const sessions = agent.programs.length > 0 && random.chance(0.5) ? agent.programs.slice(-3) : agent.sessions;
     const session = sessions.length === 0 ? null : random.pick(sessions);
     switch (random.weighted({ tenant: 1, agent: 2, session: 3, run: 2, action: 3 })) {
       case "tenant":
