@@ -38,6 +38,7 @@ interface Work {
   /** `null`: as estimated. */
   readonly costMicroUsd: number | null;
   readonly takesMs: number;
+  readonly ttlMs: number | undefined;
 }
 
 /** What a program writes down, and has again when it is started anew. */
@@ -239,6 +240,7 @@ export class Program extends Actor {
       fails: random.chance(0.2),
       costMicroUsd: random.chance(0.3) ? null : random.between(0, random.chance(0.8) ? estimateMicroUsd : estimateMicroUsd + 20_000),
       takesMs: random.chance(0.7) ? 0 : random.between(1, random.pick([50, 500, 40_000])),
+      ttlMs: random.chance(0.3) ? random.between(1_000, 60_000) : undefined,
     };
   }
 
@@ -254,7 +256,7 @@ export class Program extends Actor {
       actualUsd: costMicroUsd === null ? undefined : () => usdOf(costMicroUsd),
       inputs: (n: number | null): Json | undefined => (n === null ? undefined : { n }),
       rationale: call.name,
-      ttlMs: random.chance(0.3) ? random.between(1_000, 60_000) : undefined,
+      ttlMs: work.ttlMs,
       run: call.run,
       onUnavailable,
       signal,

@@ -103,7 +103,8 @@ export class Calls {
 
   /** A guarded function is about to be called. */
   begin(wish: Pick<Call, "key" | "action" | "run" | "mayRunUndecided">): Call {
-    const call = new Call(`call ${this.#all.length}`, wish);
+    // Who makes a named call again asks for just the same.
+    const call = new Call(wish.key ?? `call ${this.#all.length}`, wish);
     for (const { key, questions } of this.#all)
       if (key !== null && key === call.key)
         for (const [id, { session }] of questions) if (this.#seen(session, id)?.state !== "pending") call.over.add(id);
