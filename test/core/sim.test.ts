@@ -68,10 +68,10 @@ describe("a world in which everything fails", () => {
 
 describe("the observers of that world", () => {
   it.each([
-    ["loses_writes", 1_000],
+    ["loses_writes", 1_500],
     ["leaks_answers", 1_000],
-    ["forgets_alarms", 12_000],
-    ["loses_rows", 4_000],
+    ["forgets_alarms", 16_000],
+    ["loses_rows", 6_000],
   ])("notice a platform that %s, within %i steps", { timeout: 120_000 }, async (treachery, most) => {
     const said = await simulate("--seed", "3", "--steps", "2000", "--treachery", treachery);
     expect(said, `node test/faults/sim/sim.ts --seed 3 --treachery ${treachery}`).toMatchObject({ ok: false, episode: 0 });
