@@ -159,7 +159,7 @@ export function link(signal: AbortSignal | undefined, controller: AbortControlle
   return () => signal?.removeEventListener("abort", abort);
 }
 
-async function readToken(token: () => string | Promise<string>): Promise<string> {
+export async function readToken(token: () => string | Promise<string>): Promise<string> {
   const found = await token();
   // A header's own complaint about a bad value would quote it.
   if (typeof found !== "string" || !/^[\x21-\x7e]+$/.test(found)) throw new TypeError("Cannot use the token: wanted printable ASCII without blanks");

@@ -1,8 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { setImmediate as later } from "node:timers/promises";
+import { inspect } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { AgentKilledError, type Fetch, type UsdInput } from "../../sdk/src/index.ts";
-import { createHybridSentinel, createMemoryStore, type HybridOptions, type LedgerStore } from "../../sdk/src/local.ts";
+import { PolicySync } from "../../sdk/src/local/hybrid/policy_sync.ts";
+import { createHybridSentinel, createMemoryStore, type HybridOptions, type LedgerStore, replayExport } from "../../sdk/src/local.ts";
 import { ask, CAN_SEE_PROCESSES, type OwnGateway, ownGateway, ROOT_KEY } from "../local/gateway.ts";
 
 /** What befalls what is sent: it arrives; it does not; it does, and the answer gets lost. */
@@ -383,4 +385,24 @@ describe.skipIf(!CAN_SEE_PROCESSES)("a hybrid sentinel on a real gateway", { tim
     const of = (action: string) => entries.find((entry: { action: string }) => entry.action === action);
     expect(of("pay")).toMatchObject({ parents: [of("read").decision_id], run_id: hybrid.session.run, tenant_id: tenant });
   });
+});
+
+it("A token that is none is quoted nowhere.", async () => {
+  const faults: unknown[] = [];
+  const settings = {
+    base: "http://127.0.0.1:1",
+    agent: "bot",
+    fetch,
+    now: Date.now,
+    timeoutMs: 5_000,
+    onPolicyFault: (error: unknown) => faults.push(error),
+  };
+  await expect(new PolicySync({ ...settings, token: () => "the-secret\nof-mine" }).refresh()).rejects.toMatchObject({
+    name: "GatewayUnavailableError",
+  });
+  expect(faults).toHaveLength(1);
+  expect(inspect(faults, { depth: 9 })).not.toContain("the-secret");
+  const replayed = await replayExport({ url: settings.base, token: "the-secret\nof-mine" }).catch((error: unknown) => error);
+  expect(replayed).toBeInstanceOf(TypeError);
+  expect(inspect(replayed, { depth: 9 })).not.toContain("the-secret");
 });

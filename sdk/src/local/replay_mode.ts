@@ -1,3 +1,4 @@
+import { readToken } from "../transport.ts";
 import { machineFiles } from "./ledger/files.ts";
 import type { LedgerStore } from "./ledger/line.ts";
 import { openLedgerSync } from "./ledger/open.ts";
@@ -42,7 +43,7 @@ export interface ReplayExportOptions extends Omit<ReplayOptions, "lines"> {
 export async function replayExport({ url, token, fetch = globalThis.fetch, signal, ...options }: ReplayExportOptions): Promise<Replay> {
   const query = options.runId === undefined ? "" : `?run=${encodeURIComponent(options.runId)}`;
   const response = await fetch(`${url.replace(/\/+$/, "")}/v1/ledger/export${query}`, {
-    headers: { accept: "application/x-ndjson", authorization: `Bearer ${typeof token === "string" ? token : await token()}` },
+    headers: { accept: "application/x-ndjson", authorization: `Bearer ${await readToken(typeof token === "string" ? () => token : token)}` },
     // A token is never sent elsewhere.
     redirect: "manual",
     ...(signal !== undefined && { signal }),

@@ -1,7 +1,7 @@
 import { GatewayRefusedError, GatewayUnavailableError } from "../../errors.ts";
 import { observe } from "../../observers.ts";
 import type { PolicyRef } from "../../surface.ts";
-import { abortable, type Fetch } from "../../transport.ts";
+import { abortable, type Fetch, readToken } from "../../transport.ts";
 import { type LocalPolicy, readLocalPolicy } from "../policy_source.ts";
 
 /** What the gateway has in force for an agent, as far as is known here. `policy` `null`: it said that there is none, and everything is denied. */
@@ -90,7 +90,7 @@ export class PolicySync {
         body: null,
         headers: {
           accept: "application/json",
-          authorization: `Bearer ${await token()}`,
+          authorization: `Bearer ${await readToken(token)}`,
           ...(this.#etag !== null && { "if-none-match": this.#etag }),
         },
         redirect: "manual",
