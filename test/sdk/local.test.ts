@@ -651,6 +651,8 @@ describe("A run", () => {
     for (const stream of [await open(), await open()]) for await (const paid of stream) expect(paid).toBe(1);
     expect(lines().map(({ run_id }) => run_id)).toEqual(runs.flatMap(({ id }) => [id, id]));
     for (const run of runs) expect(codeOf(() => run.call(pay))).toBe("run_closed");
+    const cursor = [1, 2].values();
+    expect(sentinel.run(() => cursor)).toBe(cursor);
     expect([sentinel.currentRun === outer, pay()]).toEqual([true, 1]);
   });
 });

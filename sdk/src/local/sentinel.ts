@@ -11,7 +11,7 @@ import type { Ledger } from "./ledger/ledger.ts";
 import { following, isThenable } from "./promises.ts";
 import type { Told } from "./records.ts";
 import { readReport, readRequest } from "./request.ts";
-import { canBeWatched, watchedStream } from "./streams.ts";
+import { runsWhileRead, watchedStream } from "./streams.ts";
 import type { AnyFunction, CostSnapshot, LocalGuardOptions, LocalRun, LocalSentinel, LocalSentinelOptions } from "./types.ts";
 
 /**
@@ -123,7 +123,7 @@ class Sentinel implements LocalSentinel {
     const close = (): void => run.close();
     const gave = <T>(value: T): T => {
       // What goes on after it was returned is of the run until it has been read.
-      if (canBeWatched(value))
+      if (runsWhileRead(value))
         return watchedStream(value, { ended: close, cancelled: close, failed: close }, (step) => this.#desk.within(run, step), "run") ?? value;
       close();
       return value;

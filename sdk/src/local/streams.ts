@@ -41,10 +41,11 @@ export function isReadLater(result: unknown): boolean {
   }
 }
 
-/** Whether it is a stream that can be watched to its end. Anything else has ended here when it is there. */
-export const canBeWatched = (result: unknown): boolean =>
+/** Whether code of its own runs while it is read: a generator of the language's, or a `ReadableStream` that nobody reads yet. */
+export const runsWhileRead = (result: unknown): boolean =>
   isReadLater(result) &&
-  (isIterator(result) || isAsyncGenerator(result) || (has(result, "getReader") && Reflect.get(Object(result), "locked") === false));
+  (/^(Async)?Generator$/.test(String(Reflect.get(Object(result), Symbol.toStringTag))) ||
+    (has(result, "getReader") && Reflect.get(Object(result), "locked") === false));
 
 /** Tells of streams that nobody holds any more. A runtime without it leaves them to the expiry of their reservations. */
 const abandoned = typeof FinalizationRegistry === "function" ? new FinalizationRegistry<() => void>((cancelled) => cancelled()) : null;

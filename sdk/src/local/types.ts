@@ -90,7 +90,10 @@ export interface LocalSentinelOptions extends LocalObservers {
   readonly now?: (() => number) | undefined;
   /** Makes the UUIDs of ids. */
   readonly newId?: (() => string) | undefined;
-  /** Gives recorded results instead of running what is guarded. What is not allowed now is not given either. */
+  /**
+   * Gives recorded results instead of running what is guarded: where a guard has `outputs`, what those made. A function that is not `async` gives it at
+   * once, also where it gave a promise. What is not allowed now is not given either.
+   */
   readonly replay?: Replay | undefined;
 }
 
@@ -108,7 +111,10 @@ export interface LocalSentinel {
   decide(request: ActionRequest): DecisionAnswer;
   commit(decisionId: string, report: CommitReport): Settlement;
   release(decisionId: string, options?: { readonly reason?: string | undefined }): Settlement;
-  /** A function of the same type that is decided before it runs and settled when it has. With `context: true` it is given a `LocalCallContext` first. */
+  /**
+   * A function of the same type that is decided before it runs and settled when it has. A no is thrown at once, also where a promise was to come, and
+   * only of an `async` function a rejection. With `context: true` it is given a `LocalCallContext` first.
+   */
   guard<This, Args extends unknown[], Result>(
     options: LocalGuardOptions<NoInfer<Args>, NoInfer<Result>> & { readonly context: true },
     fn: (this: This, context: LocalCallContext, ...args: Args) => Result,
