@@ -134,6 +134,9 @@ describe("what a good policy says in vain is told whole", () => {
       { denied_actions: ["x"], wind_down: { actions: ["a"], budget: 1 } },
       ["/wind_down: in vain: there is no budget of a session, a run or an action that could be gone"],
     ],
+    ...([{ session: 1 }, { run: 1 }, { actions: { b: 1 } }, { agent: 1 }, { tenant: { day: 1 } }] as const).map(
+      (budgets): readonly [object, readonly string[]] => [{ budgets: { ...budgets, alerts: [0.5] }, wind_down: { actions: ["a"], budget: 1 } }, []],
+    ),
     ...(
       [
         [{ denied_actions: ["a", "b", "a"] }, "/denied_actions/2", '"a"'],

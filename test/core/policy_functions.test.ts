@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { JsonValue } from "../../src/core/json.ts";
 import { microUsdOf } from "../../src/core/money.ts";
 import { checkExpression, compileExpression } from "../../src/core/policy/expressions.ts";
-import type { Scene } from "../../src/core/policy/findings.ts";
+import type { Prior, Scene } from "../../src/core/policy/findings.ts";
 
 const INPUTS: JsonValue = {
   n: 3,
@@ -110,6 +110,7 @@ const HOLDS: { readonly [what: string]: readonly string[] } = {
     "inputs.e.substring(2) == 'b'",
     "'AbÉ'.lowerAscii() == 'abÉ'",
     "'AbC'.lowerAscii() == 'abc'",
+    "'É'.lowerAscii() == 'É' && 'é'.upperAscii() == 'é'",
     "'aBé'.upperAscii() == 'ABé'",
     "'aBc'.upperAscii() == 'ABC'",
     "' \\t a b \\n'.trim() == 'a b'",
@@ -189,6 +190,7 @@ const HOLDS: { readonly [what: string]: readonly string[] } = {
     "'a' + 'b' == 'ab' && [1] + [2] == [1, 2]",
   ],
   lists: [
+    "inputs.m[action] == 1 && inputs.m['a'] == 1 && inputs['m'].a == 1 && inputs.xs[int(inputs.n) - 2] == 'b'",
     "[1, 2][0] == 1 && inputs.xs[1] == 'b' && {'a': 1}['a'] == 1 && {'a': 1}.a == 1 && {2: 'x'}[2] == 'x' && {true: 1}[true] == 1",
     "'a' in inputs.m && !('b' in inputs.m) && 'a' in inputs.xs && !('c' in inputs.xs) && 1 in {1: 2} && !(2 in {1: 2})",
     "inputs.ns == [3, 1, 2] && [1] != [1, 2] && inputs.m == {'a': 1} && {'a': 1} != {'b': 1} && {'a': 1} != {'a': 1, 'b': 2}",
@@ -267,6 +269,30 @@ it.each([
   if (!made.ok) throw new Error(made.error.message);
   expect(made.value.evaluate(SCENE, null, null)).toBe(null);
   expect(answer(`!(${text})`)).toBe(null);
+});
+
+describe("of an earlier action only what is known of it is looked at", () => {
+  const prior = (known: readonly string[]): Prior => ({
+    action: "look",
+    inputs: { id: "R1" },
+    outputs: { ok: true },
+    knows: (path) => known.includes(path.join(".")),
+    outcome: "success",
+    ageMs: 1_500,
+  });
+  it.each([
+    ["prior.inputs.id == 'R1'", ["inputs.id"], true],
+    ["prior.inputs.id == 'R1'", ["outputs.id"], null],
+    ["prior.outputs.ok", ["outputs.ok"], true],
+    ["prior.outputs.ok", ["inputs.ok"], null],
+    ["prior.inputs.id == 'R1' && prior.outputs.ok", ["inputs.id", "outputs.ok"], true],
+    ["prior.inputs.id == 'R1' && prior.inputs.no == 1", ["inputs.id"], null],
+    ["prior.action == 'look' && prior.outcome == 'success' && prior.age == duration('1.5s')", [], true],
+  ] as const)("%s, of which %j is known: %s", (text, known, wanted) => {
+    const made = compileExpression(text, "where");
+    if (!made.ok) throw new Error(made.error.message);
+    expect(made.value.evaluate(SCENE, null, prior(known))).toBe(wanted);
+  });
 });
 
 describe("what is no condition is told in words", () => {

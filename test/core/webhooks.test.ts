@@ -156,3 +156,14 @@ it.each([
 ])("the event named %j stands at %j", (id, place) => {
   expect(placeNamed(id)).toEqual(place);
 });
+
+it("a secret that is none is told why, and nothing of it", () => {
+  const of = (bytes: number) => parseSecret(`whsec_${btoa("x".repeat(bytes))}`);
+  const wanted = "wanted whsec_ and the base64 of 24 to 64 bytes";
+  expect([of(23), of(65), parseSecret("secret")]).toEqual([
+    { ok: false, error: `found 23 bytes; ${wanted}` },
+    { ok: false, error: `found 65 bytes; ${wanted}` },
+    { ok: false, error: wanted },
+  ]);
+  expect([of(24).ok, of(64).ok]).toEqual([true, true]);
+});
