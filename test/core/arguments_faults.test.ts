@@ -146,7 +146,7 @@ const TEXTS: { readonly [format: string]: readonly [good: readonly string[], bad
   ],
   hostname: [
     ["a", "a.b", "a-b.c1", "xn--nxasmq6b.x", "1.2", `${"a".repeat(63)}.b`, `${"a.".repeat(126)}a`],
-    ["", "-a", "a-", "a..b", "a.", "a_b", "ab--c", `${"a".repeat(64)}.b`, `${"a.".repeat(126)}ab`, "xn--", "xn---a"],
+    ["", "-a", "a-", "a..b", "a.", "a_b", "ab--c", `${"a".repeat(64)}.b`, `${"a.".repeat(126)}ab`, "xn--", "xn---a", "ab--xn--c"],
   ],
   ipv4: [
     ["0.0.0.0", "255.255.255.255", "1.20.3.199"],

@@ -184,4 +184,18 @@ export const ARGUED: readonly Argued[] = [
     to: "true",
     because: "Nothing else is thrown there, unless this code is wrong.",
   },
+  {
+    file: "src/core/policy/expression_values.ts",
+    line: "if (a instanceof TypeName || b instanceof TypeName || b instanceof Timestamp || b instanceof Duration) return false;",
+    from: "a instanceof TypeName || b instanceof TypeName || b instanceof Timestamp || b instanceof Duration",
+    to: "false",
+    because: "A shorter way to the same answer: none of these has members to compare, and then nothing is equal.",
+  },
+  {
+    file: "src/core/policy/expression_values.ts",
+    line: "if (a === b) return 0;",
+    from: "a === b",
+    to: "false",
+    because: "A shorter way to the same answer: looked through to their ends, equal texts differ nowhere and in no length.",
+  },
 ];
