@@ -329,7 +329,8 @@ describe.skipIf(!CAN_SEE_PROCESSES)("with a real gateway", () => {
     });
     const error = await asking;
     expect(error).toMatchObject({ status: 403 });
-    expect(decisionOf(error)).toMatchObject({ name: "AgentKilledError", code: "session_killed" });
+    // By the event itself, or by the check that `follow` begins with, whichever is heard first.
+    expect(decisionOf(error)).toMatchObject({ name: "AgentKilledError", code: expect.stringMatching(/^(session_killed|superseded)$/) });
     expect([provider.seen.length, decisions.length]).toEqual([1, 1]);
     await expect.poll(provider.dropped).toBe(1);
   });

@@ -144,16 +144,6 @@ await following[Symbol.asyncDispose]();
     });
     expect(`${stdout}${stderr}`).toBe("true action_denied\ntrue action_not_allowed\na guard,resume,follow,tail true 1 true\n");
   });
-
-  test("has nothing that publint or arethetypeswrong find wrong", () => {
-    const bin = (name: string, ...args: readonly string[]) => {
-      const { status, stdout, stderr } = spawnSync(path.join(root, "node_modules/.bin", name), args, { cwd: folder, encoding: "utf8" });
-      return { status, said: `${stdout}${stderr}` };
-    };
-    expect(bin("publint", packed.tarball, "--strict")).toMatchObject({ status: 0, said: expect.stringContaining("All good") });
-    // It says so by its status; what it prints besides is about who has only CommonJS.
-    expect(bin("attw", packed.tarball, "--profile", "esm-only", "--no-definitely-typed")).toMatchObject({ status: 0 });
-  });
 });
 
 const tsc = (...args: string[]) => {
