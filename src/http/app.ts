@@ -113,7 +113,7 @@ async function serve(route: Route, request: Request, segments: Record<string, st
     const answer = await reach(route, request, segments, world, seen);
     const isThrottled = !answer.ok && answer.error.refusal.code === "throttled";
     const limits = isThrottled ? spentFields(seen.throttled) : littleFields(seen.throttled);
-    door = { ...entered, headers: { ...entered.headers, ...limits, ...(await pageFields(request, world, seen.tenant)) } };
+    door = { ...entered, headers: { ...entered.headers, ...limits, ...(await pageFields(request, world, seen.tenant, !answer.ok)) } };
     if (answer.ok && route.changesSettings && seen.tenant !== null) world.memory.forget(seen.tenant);
     if (!answer.ok && answer.error.refusal.code === "token_revoked") world.ports().identity.forget(request.headers.get("Authorization"));
     if (answer.ok) return toResponse(answer.value, door.headers);
@@ -121,7 +121,7 @@ async function serve(route: Route, request: Request, segments: Record<string, st
     const scopes = answer.error.atTheDoor ? route.scopes : [];
     return problemResponse(answer.error.refusal, door, scopes);
   } catch (error) {
-    door = { ...door, headers: { ...door.headers, ...(await pageFields(request, world, seen.tenant).catch(() => ({}))) } };
+    door = { ...door, headers: { ...door.headers, ...(await pageFields(request, world, seen.tenant, true).catch(() => ({}))) } };
     const refused = error instanceof PortLost ? error.refusal : refusal("internal", "The gateway made a mistake. Please report the request id.");
     console.error(JSON.stringify({ request_id: door.requestId, route: route.id, code: refused.code, error: lineOf(error) }));
     return problemResponse(refused, door);
@@ -229,12 +229,12 @@ function spentFields(throttled: Throttled | null): Readonly<Record<string, strin
 }
 
 /**
- * What an answer says to pages of the origins that its tenant lists; of an answer that is no tenant's, such as that a token is not valid, to those that any
+ * What an answer says to pages of the origins that its tenant lists; of a refusal that is no tenant's, such as that a token is not valid, to those that any
  * tenant lists. A page that may not read how it was refused would take the gateway for out of reach, and some actions may run then.
  */
-async function pageFields(request: Request, world: World, tenant: string | null): Promise<Record<string, string>> {
+async function pageFields(request: Request, world: World, tenant: string | null, isRefusal: boolean): Promise<Record<string, string>> {
   const origin = request.headers.get("Origin");
-  if (origin === null) return {};
+  if (origin === null || (tenant === null && !isRefusal)) return {};
   const ports = world.ports();
   const isListed = tenant === null ? isKnown(origin, ports, world.memory, world.now) : world.memory.allowsOrigin(tenant, origin, ports, world.now);
   return (await isListed) ? corsFields(origin) : { Vary: "Origin" };

@@ -6,6 +6,7 @@ import { lifecycle } from "./groups/lifecycle.ts";
 import { local } from "./groups/local.ts";
 import { peers } from "./groups/peers.ts";
 import { policy } from "./groups/policy.ts";
+import { sdk } from "./groups/sdk.ts";
 import { shared } from "./groups/shared.ts";
 import { shipping } from "./groups/shipping.ts";
 import { size } from "./groups/size.ts";
@@ -22,4 +23,4 @@ export interface Group {
   readonly measure: (effort: Effort, say: (text: string) => void) => Promise<Report>;
 }
 
-export const GROUPS: readonly Group[] = [gateway, policy, local, lifecycle, ...growth, shared, interventions, isolation, shipping, size, peers];
+export const GROUPS: readonly Group[] = [gateway, policy, local, sdk, lifecycle, ...growth, shared, interventions, isolation, shipping, size, peers];
