@@ -13,9 +13,16 @@ describe("a report that leaves its cost to the gateway", () => {
     const { tenant, agent } = await newTenant("budgets: { session: 100 }");
     const session = await newSession(agent);
     const { id } = await decideOne(agent, session, "llm.chat", { estimateMicroUsd: usd(estimate) });
-    const tell = (usage: { readonly [key: string]: JsonValue } | null, cost: string | null = null, now = Date.now()) => {
+    const tell = (usage: { readonly [key: string]: JsonValue } | null, cost: string | null = null, over = ports) => {
       const costMicroUsd = cost === null ? null : usd(cost);
-      return commit(ports, agent, session, id, { costMicroUsd, outcome: "success", durationMs: null, outputs: undefined, error: null, usage }, now);
+      return commit(
+        over,
+        agent,
+        session,
+        id,
+        { costMicroUsd, outcome: "success", durationMs: null, outputs: undefined, error: null, usage },
+        Date.now(),
+      );
     };
     return { tenant, agent, session, id, tell };
   }
@@ -55,7 +62,8 @@ describe("a report that leaves its cost to the gateway", () => {
     const { tell } = await allowed();
     const usage = { ...MODEL, input_tokens: 120, output_tokens: 40 };
     const first = got(await tell(usage));
-    const again = got(await tell(usage, null, Date.now() + 400 * 86_400_000));
+    const dearer = { ...ports, prices: { ...ports.prices, costOf: () => usd("0.5") } };
+    const again = got(await tell(usage, null, dearer));
     expect([again.replayed, again.answer.postedMicroUsd]).toEqual([true, first.answer.postedMicroUsd]);
     expect(refusalOf(await tell(usage, "0.0007"))).toBe("decision_settled");
   });
