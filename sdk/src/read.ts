@@ -59,16 +59,17 @@ export const texts: Read<{ readonly [key: string]: string }> = (value, at) => {
 };
 
 /** An object of these members, each looked up under its wire name. Members it does not name are a newer gateway's, and left out. */
-export const object =
-  <T>(shape: { readonly [K in keyof T]-?: Read<T[K]> }): Read<T> =>
-  (value, at) => {
+export const object = <T>(shape: { readonly [K in keyof T]-?: Read<T[K]> }): Read<T> => {
+  // Spelled once, not for each answer. What `shape` has under a key reads that key's member.
+  const named = Object.entries(shape).map(([key, of]) => [key as keyof T, snake(key), of as Read<T[keyof T]>] as const);
+  return (value, at) => {
     const found = members(value, at);
     const made: Partial<T> = {};
-    for (const key in shape) {
-      const name = snake(key);
+    for (const [key, name, of] of named) {
       // An inherited member (`constructor`) is none of the answer's.
-      made[key] = shape[key](Object.hasOwn(found, name) ? found[name] : undefined, `${at}/${name}`);
+      made[key] = of(Object.hasOwn(found, name) ? found[name] : undefined, `${at}/${name}`);
     }
     // Every member of the shape was read.
     return made as T;
   };
+};

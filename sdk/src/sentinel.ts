@@ -17,7 +17,7 @@ export interface SentinelOptions extends Observers {
   readonly timeoutMs?: number | undefined;
   /** How often a call is tried again after the first time. Default 2. */
   readonly retries?: number | undefined;
-  /** Makes a UUID. Default: version 7. */
+  /** Makes a UUID. Default: version 7, from `crypto.randomUUID`, which a browser has where a page came over TLS or from its own machine. */
   readonly newId?: (() => string) | undefined;
   /** Milliseconds since 1970. */
   readonly now?: (() => number) | undefined;

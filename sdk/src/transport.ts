@@ -118,25 +118,24 @@ async function attempt<T>(
 ): Promise<T> {
   const controller = call.stream ?? new AbortController();
   let token: string | undefined;
+  let late: Error | undefined;
   try {
     // A fetch or a token source that ignores its signal must not hold the caller.
-    return await abortable(controller.signal, (resolve, reject) => {
-      const unlink = link(signal, controller);
-      const cancel = settings.schedule(() => controller.abort(new Error("Timed out")), patienceMs);
+    return await abortable(signal, (resolve, reject) => {
       const exchanged = async (): Promise<T> => {
         token = await readToken(settings.token);
         controller.signal.throwIfAborted();
         return exchange(settings, call, body, token, controller.signal);
       };
       exchanged().then(resolve, reject);
-      return () => {
-        cancel();
-        unlink();
-        // Lets go of a connection whose answer was not read to its end.
-        if (call.stream === undefined) controller.abort();
-      };
+      return settings.schedule(() => {
+        late = new Error("Timed out");
+        reject(late);
+      }, patienceMs);
     });
   } catch (error) {
+    // Lets go of a connection whose answer nobody waits for any more. One whose answer was read is kept for the next call.
+    controller.abort(error);
     if (signal?.aborted) throw signal.reason;
     // Without a token the gateway was never asked: that says nothing about whether it can be reached.
     if (token === undefined) {
@@ -148,7 +147,7 @@ async function attempt<T>(
       });
     }
     if (error instanceof AgentSentinelError) throw error;
-    throw unavailable(call, error === controller.signal.reason ? "did not answer in time" : "could not be reached", { cause: error });
+    throw unavailable(call, late === undefined ? "could not be reached" : "did not answer in time", { cause: error });
   }
 }
 

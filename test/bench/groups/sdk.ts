@@ -1,4 +1,3 @@
-import { uuidv7 } from "../../../sdk/src/ids.ts";
 import { createSentinel } from "../../../sdk/src/index.ts";
 import { type Round, roundOf } from "../client.ts";
 import type { Group } from "../groups.ts";
@@ -11,8 +10,13 @@ const BARE = "fetch by hand: decide, run, commit";
 const GUARDED = "session.guard: the same";
 /** So much longer may a guarded call take, of what the same two requests take by hand. */
 const MOST = 1.1;
+/** What is looked for is a tenth; a machine's mood changes by more within seconds. So turns are short, and there are more of them. */
+const TURNS_PER_ROUND = 8;
 
-/** What the SDK adds to its two requests: one call after the other, on the same runtime, through the same `fetch`. */
+/**
+ * What the SDK adds to its two requests: one call after the other, on the same runtime, through the same `fetch`. By hand there is less than anybody
+ * should leave out: no time limit, no second try, no look at more of an answer than its verdict.
+ */
 export const sdk: Group = {
   name: "sdk",
   what: "a guarded call through the SDK, against its two requests made by hand",
@@ -32,7 +36,7 @@ export const sdk: Group = {
         return await response.json();
       };
       const byHand = async (): Promise<void> => {
-        const decision = `dec_${uuidv7(Date.now())}`;
+        const decision = `dec_${crypto.randomUUID()}`;
         const { verdict } = await send("", { ...SEARCH, id: decision });
         if (verdict !== "allow") throw new Error(`"${action}" was not allowed: ${String(verdict)}`);
         const { state } = await send(`/${decision}/commit`, { cost_usd: SEARCH.estimate_usd, outcome: "success", duration_ms: 0 });
@@ -43,10 +47,17 @@ export const sdk: Group = {
         { name: BARE, run: (durationMs) => oneAfterAnother(byHand, durationMs) },
         { name: GUARDED, run: (durationMs) => oneAfterAnother(guarded, durationMs) },
       ];
-      const found = await takeTurns(cases, effort, say);
+      const turns = { ...effort, rounds: effort.rounds * TURNS_PER_ROUND, seconds: effort.seconds / TURNS_PER_ROUND };
+      const found = await takeTurns(cases, turns, say);
       return {
         tables: [loadTable("one call after another", found)],
-        ratios: [atMost(MOST, "guard / fetch by hand (time of a call)", 1 / ratioOf(found, GUARDED, BARE))],
+        ratios: [
+          atMost(
+            MOST,
+            "guard / fetch by hand (median time of a call)",
+            ratioOf(found, GUARDED, BARE, ({ p50Ms }) => p50Ms),
+          ),
+        ],
         notes: [],
       };
     }),
