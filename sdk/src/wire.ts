@@ -96,6 +96,8 @@ export interface Problem {
   readonly code: string;
   readonly request_id: string;
   readonly issues?: readonly ProblemIssue[];
+  /** Of `lease_refused`: why, as a decision says it. */
+  readonly reason?: LeaseReason;
 }
 
 export interface ProblemIssue {
@@ -447,6 +449,117 @@ export interface Settlement {
   readonly reservation: Reservation | null;
   readonly budgets: readonly Balance[];
   readonly entry: EntryMark;
+}
+
+// Client leases
+
+export interface GrantLeaseRequest {
+  /** Above zero. It is taken from every budget that it may be spent from, until it is spent or given back. */
+  readonly amount_usd: UsdInput;
+  /** Names of actions, or globs of them: 1 to 20. Nothing else is decided with it. */
+  readonly actions: readonly string[];
+  /** 1000 to 60000; 30000 where it is left out. */
+  readonly ttl_ms?: number | undefined;
+  /** The session's current one where it is left out. */
+  readonly run?: string | undefined;
+}
+
+/** A slice of a session's budget, with which its holder decides by itself until `expires_at`. */
+export interface GrantedLease {
+  readonly id: string;
+  readonly session: string;
+  readonly run: string;
+  readonly actions: readonly string[];
+  readonly amount_usd: string;
+  /** How long it runs from when it was granted. Less than was asked for where the session ends sooner. */
+  readonly ttl_ms: number;
+  readonly expires_at: string;
+  readonly policy: PolicyRef;
+  /** The same, signed: a JWT of type `lease+jwt`, which is no access token. */
+  readonly token: string;
+  readonly budgets: readonly Balance[];
+  readonly entry: EntryMark;
+}
+
+/** `expired`: it ran out and nobody said what became of it. */
+export type LeaseState = "open" | "settled" | "expired";
+
+/** A lease as it stands. */
+export interface LeaseNow {
+  readonly id: string;
+  readonly session: string;
+  readonly run: string;
+  readonly actions: readonly string[];
+  readonly amount_usd: string;
+  /** What its settled entries cost, overruns included. */
+  readonly posted_usd: string;
+  /** Still leased, or, of one that expired, not yet told of. */
+  readonly remaining_usd: string;
+  readonly state: LeaseState;
+  readonly expires_at: string;
+}
+
+/** An action that was decided with a lease, and what it cost. */
+export interface LeaseEntry {
+  /** A decision's id, `dec_…`, made by whoever decided: however often it is told, it counts once. */
+  readonly id: string;
+  readonly action: string;
+  readonly cost_usd: UsdInput;
+  readonly outcome: "success" | "error";
+  /** When it was decided, by its decider's clock. */
+  readonly at?: string | undefined;
+  readonly duration_ms?: number | undefined;
+  /** What was reserved for it; its cost where it is left out. */
+  readonly estimate_usd?: UsdInput | undefined;
+  readonly resource?: { readonly type: string; readonly id: string } | undefined;
+  readonly tags?: readonly string[] | undefined;
+  readonly risk_level?: RiskLevel | undefined;
+  readonly inputs?: Json | undefined;
+  /** `sha-256:<hex>` of the RFC 8785 form of the inputs, instead of the inputs. */
+  readonly inputs_digest?: string | undefined;
+  readonly outputs?: Json | undefined;
+  readonly error?: string | undefined;
+  readonly usage?: Usage | undefined;
+  readonly rationale?: string | undefined;
+  readonly confidence?: number | undefined;
+  readonly sources?: readonly { readonly source: string; readonly version?: string | undefined }[] | undefined;
+  readonly parents?: readonly string[] | undefined;
+  readonly model?: { readonly provider?: string | undefined; readonly name: string; readonly version?: string | undefined } | undefined;
+}
+
+export interface SettleLeaseRequest {
+  /** At most 100. */
+  readonly entries: readonly LeaseEntry[];
+  /** `true`, and where it is left out: nothing more is spent with it, and what is left goes back. */
+  readonly final?: boolean | undefined;
+}
+
+/** What became of a lease so far. The same settlement told again changes nothing and has the same sums. */
+export interface SettledLease {
+  readonly id: string;
+  readonly state: LeaseState;
+  /** Of the entries told: on record now, and on record since earlier. */
+  readonly accepted: number;
+  readonly duplicates: number;
+  /** What all its entries cost. */
+  readonly posted_usd: string;
+  /** The part of it that neither the lease nor, late, what was still free covered. */
+  readonly overrun_usd: string;
+  /** What went back to the budgets. */
+  readonly returned_usd: string;
+  readonly remaining_usd: string;
+  /** Told after the lease had ended. */
+  readonly late: boolean;
+  readonly budgets: readonly Balance[];
+  readonly entry: EntryMark;
+}
+
+/** Why no lease was granted. `not_leasable`: the policy must see each of these actions by itself, as `rule` says; ask for a decision. */
+export interface LeaseReason {
+  readonly code: ReasonCode | "not_leasable";
+  readonly message: string;
+  readonly rule: string | null;
+  readonly remediation: { readonly retry_after_ms: number | null; readonly hint: string | null };
 }
 
 // Policies

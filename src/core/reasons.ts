@@ -46,6 +46,14 @@ export const REASONS = [
 
 export type ReasonCode = (typeof REASONS)[number];
 
+/**
+ * Why a client lease is not granted: for what would deny or hold a decision, or because the policy must see each action by itself. The last is never the
+ * reason of a decision, and so it stands in no place of the order.
+ */
+export const LEASE_REASONS = [...REASONS, "not_leasable"] as const;
+
+export type LeaseReasonCode = (typeof LEASE_REASONS)[number];
+
 /** What each reason means, in one sentence; the OpenAPI document and the documentation quote it. */
 export const SENTENCES: { readonly [R in ReasonCode]: string } = {
   session_closed: "The session is closed or has expired.",

@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { APPROVAL_STATUSES } from "../core/approvals.ts";
 import { BUDGET_WINDOWS } from "../core/calendar.ts";
-import { REASONS, SENTENCES } from "../core/reasons.ts";
+import { LEASE_REASONS, REASONS, SENTENCES } from "../core/reasons.ts";
 import { REFUSALS, type RefusalCode } from "../core/refusals.ts";
 import { RISK_LEVELS } from "../core/request.ts";
 import { SCOPES } from "../core/scopes.ts";
@@ -33,6 +33,17 @@ export const reasonCode = z.enum(REASONS).meta({
 export const policyRef = z.object({ name: z.string(), version: z.int(), digest: z.string() });
 export const issue = z.object({ pointer: z.string(), message: z.string(), line: z.int().exactOptional(), column: z.int().exactOptional() });
 
+const remediation = z.object({ retry_after_ms: count.nullable(), hint: z.string().nullable() });
+
+const leaseReason = z.object({
+  code: z
+    .enum(LEASE_REASONS)
+    .meta({ description: "The reason that a decision would have, or `not_leasable`: each of these actions must be asked for." }),
+  message: z.string(),
+  rule: z.string().nullable(),
+  remediation,
+});
+
 export const problem = z.object({
   type: z.string().meta({ format: "uri-reference" }),
   title: z.string(),
@@ -41,6 +52,7 @@ export const problem = z.object({
   code: z.string().meta({ enum: [...REFUSALS] }),
   request_id: z.string(),
   issues: z.array(issue).exactOptional(),
+  reason: leaseReason.exactOptional().meta({ description: "Of `lease_refused`: why." }),
 });
 
 const pageOf = <S extends z.ZodType>(item: S) => z.object({ items: z.array(item), next_cursor: z.string().nullable() });
@@ -88,7 +100,7 @@ const reason = z.object({
   code: reasonCode,
   message: z.string(),
   rule: z.string().nullable(),
-  remediation: z.object({ retry_after_ms: count.nullable(), hint: z.string().nullable() }),
+  remediation,
 });
 const reservation = z.object({ amount_usd: usd, expires_at: time });
 const balance = z.object({
