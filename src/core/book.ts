@@ -1,9 +1,10 @@
 import { type Approval, isOpen } from "./approvals.ts";
 import { assert } from "./assert.ts";
+import { type ClientLease, heldBy } from "./client_lease.ts";
 import type { Balance, Decision, DecisionState, Reservation, Settlement, Verdict } from "./decision.ts";
 import { CHAIN_START, type ChainHead, type SealedEntry } from "./entry.ts";
-import { matchesGlob } from "./glob.ts";
-import type { ApprovalId, DecisionId, RunId, SessionId } from "./ids.ts";
+import { globsMeet, matchesGlob } from "./glob.ts";
+import type { ApprovalId, DecisionId, LeaseId, RunId, SessionId } from "./ids.ts";
 import type { JsonValue } from "./json.ts";
 import { lessUsd, type MicroUsd, microUsdOf, minUsd, ZERO_USD } from "./money.ts";
 import { Pendings } from "./pendings.ts";
@@ -153,6 +154,10 @@ export interface Book {
   readonly approvals: Map<ApprovalId, Approval>;
   /** No approval expires before this instant. */
   nextApprovalExpiry: Instant;
+  /** Client leases that are open, and those that ran out of which nobody has said yet what became of their money. */
+  readonly leases: Map<LeaseId, ClientLease>;
+  /** No client lease ends before this instant. */
+  nextLeaseEnd: Instant;
   /** Sums over `actions` by glob, made when first asked for and kept up to date. */
   readonly sums: Map<string, Account>;
 }
@@ -189,6 +194,8 @@ export const emptyBook = ({ run, ...opening }: Opening, trail: Trail): Book => (
   shares: noShares(opening.openedAt),
   approvals: new Map(),
   nextApprovalExpiry: Number.POSITIVE_INFINITY,
+  leases: new Map(),
+  nextLeaseEnd: Number.POSITIVE_INFINITY,
   sums: new Map(),
 });
 
@@ -221,6 +228,8 @@ export type Effect =
   | { readonly kind: "session_closed" }
   /** `card`: what people are shown, where that is new. */
   | { readonly kind: "approval"; readonly approval: Approval; readonly card: JsonValue | null }
+  /** A client lease was granted, or is now as it says: what it holds more or less than before has moved with it. */
+  | { readonly kind: "lease"; readonly lease: ClientLease; readonly pieces: readonly PieceDelta[] }
   | { readonly kind: "recorded"; readonly sealed: SealedEntry };
 
 /** Signed changes in micro-USD. */
@@ -228,6 +237,8 @@ export interface Delta {
   readonly posted: number;
   readonly pending: number;
   readonly overrun: number;
+  /** Absent: none. */
+  readonly leased?: number;
 }
 
 /** The account that a limit limits: of one that sessions share, what is known of it here. */
@@ -243,8 +254,22 @@ export function accountOf(book: Book, limit: Limit, run: RunId): Account {
     case "wind_down":
       return book.windDown;
     case "action":
-      return limit.pattern.includes("*") ? sumOf(book, limit.pattern) : (book.actions.get(limit.pattern) ?? EMPTY_ACCOUNT);
+      return withLeases(
+        book.leases.values(),
+        limit.pattern,
+        limit.pattern.includes("*") ? sumOf(book, limit.pattern) : (book.actions.get(limit.pattern) ?? EMPTY_ACCOUNT),
+      );
   }
+}
+
+/** An action's account with what client leases hold that may be spent on it: on which action it will be nobody knows before it is told. */
+export function withLeases(leases: Iterable<ClientLease>, pattern: string, account: Account): Account {
+  let sum = account;
+  for (const lease of leases) {
+    if (!lease.actions.some((glob) => globsMeet(pattern, glob))) continue;
+    sum = moved(sum, { ...heldBy(lease), pending: 0, overrun: 0 });
+  }
+  return sum;
 }
 
 /** The limits that count for a session: the policy's, with the session's own cap where that is tighter. */
@@ -379,6 +404,22 @@ export function apply(book: Book, effect: Effect): void {
       book.approvals.set(effect.approval.id, effect.approval);
       if (isOpen(effect.approval)) book.nextApprovalExpiry = Math.min(book.nextApprovalExpiry, effect.approval.expiresAt);
       return;
+    case "lease": {
+      const { lease } = effect;
+      const run = book.runs.get(lease.run);
+      assert(run !== undefined, "a lease is of a run of the session");
+      const was = heldBy(book.leases.get(lease.id) ?? null);
+      const is = heldBy(lease);
+      const delta: Delta = { posted: is.posted - was.posted, leased: is.leased - was.leased, pending: 0, overrun: 0 };
+      for (const piece of effect.pieces) countPiece(book.shares, piece);
+      book.total = moved(book.total, delta);
+      run.account = moved(run.account, delta);
+      // What is over and holds nothing moves nothing any more, but by what somebody tells of it.
+      if (lease.state === "open" || lease.heldMicroUsd > 0) book.leases.set(lease.id, lease);
+      else book.leases.delete(lease.id);
+      if (lease.state === "open") book.nextLeaseEnd = Math.min(book.nextLeaseEnd, lease.expiresAt);
+      return;
+    }
     case "recorded":
       assert(effect.sealed.entry.seq === book.head.seq + 1 && effect.sealed.entry.prev_hash === book.head.hash, "an entry follows the one before it");
       book.head = { seq: effect.sealed.entry.seq, hash: effect.sealed.hash };
@@ -398,6 +439,7 @@ export const forkBook = (book: Book): Book => ({
   alerted: new Map(book.alerted),
   shares: forkShares(book.shares),
   approvals: new Map(book.approvals),
+  leases: new Map(book.leases),
   sums: new Map(book.sums),
 });
 
@@ -439,6 +481,6 @@ const balance = (scope: Balance["scope"], name: string, limitMicroUsd: MicroUsd 
 const moved = (account: Account, delta: Delta): Account => ({
   postedMicroUsd: microUsdOf(account.postedMicroUsd + delta.posted),
   pendingMicroUsd: microUsdOf(account.pendingMicroUsd + delta.pending),
-  leasedMicroUsd: account.leasedMicroUsd,
+  leasedMicroUsd: microUsdOf(account.leasedMicroUsd + (delta.leased ?? 0)),
   overrunMicroUsd: microUsdOf(account.overrunMicroUsd + delta.overrun),
 });

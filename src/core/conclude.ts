@@ -25,7 +25,7 @@ import type { Conditions, Findings, Limit, Path, RateLimit, WorkBudget } from ".
 import type { ReasonCode } from "./reasons.ts";
 import { redactJson } from "./redact.ts";
 import type { ActionRequest, Principal } from "./request.ts";
-import { permitKey, type Short } from "./shares.ts";
+import { type Piece, permitKey, type Short } from "./shares.ts";
 import { shownRequest } from "./shown.ts";
 import { formatInstant, type Instant } from "./time.ts";
 import { insideOf, type Kept, keepParts, pastOf, type Trace } from "./trail.ts";
@@ -294,12 +294,20 @@ export function conclude(turn: Turn, ask: Ask, judgement: Judgement, fingerprint
   return decision;
 }
 
-/** Takes the money and counts the call: from here on both stand against every later request. */
-export function reserve(turn: Turn, request: ActionRequest, reservation: Reservation, matter: Matter, rates: Findings["rates"]): void {
+/** Takes the money and counts the call: from here on both stand against every later request. `pieces`: when the money counts as taken, if not now. */
+export function reserve(
+  turn: Turn,
+  request: ActionRequest,
+  reservation: Reservation,
+  matter: Matter,
+  rates: Findings["rates"],
+  pieces: readonly Piece[] = [{ at: turn.now, microUsd: reservation.amountMicroUsd }],
+): void {
   const { now } = turn;
   const delta = { posted: 0, pending: reservation.amountMicroUsd, overrun: 0 };
-  happen(turn, { kind: "money", fund: matter.fund, run: matter.run, action: request.action, delta, pieces: [{ at: now, ...delta }] });
-  happen(turn, { kind: "reserved", pending: { id: request.id, reservation, matter, pieces: [{ at: now, microUsd: reservation.amountMicroUsd }] } });
+  const taken = pieces.map(({ at, microUsd }) => ({ at, posted: 0, pending: microUsd, overrun: 0 }));
+  happen(turn, { kind: "money", fund: matter.fund, run: matter.run, action: request.action, delta, pieces: taken });
+  happen(turn, { kind: "reserved", pending: { id: request.id, reservation, matter, pieces } });
   // Two limits of one pattern look at one log, which is kept as long as the longer of them looks back.
   const keepMs = new Map<string, number>();
   const shared = new Map<string, NonNullable<ReturnType<typeof sharedRate>>>();
@@ -458,7 +466,7 @@ function cardOf(turn: Turn, { request }: Ask, { reason }: Judgement, { redaction
 const approvalIdOf = (turn: Turn, decision: DecisionId): ApprovalId =>
   idFromDigest("apr", turn.sha256(`${turn.book.tenant}/${turn.book.session}/${decision}`));
 
-const matterOf = (request: ActionRequest, run: RunId, limits: readonly Limit[], findings: Findings, fund: Fund): Matter => ({
+export const matterOf = (request: ActionRequest, run: RunId, limits: readonly Limit[], findings: Findings, fund: Fund): Matter => ({
   run,
   action: request.action,
   tags: request.tags,
@@ -482,7 +490,7 @@ function askedAgain({ resource, inputs, inputsDigest }: ActionRequest, paths: re
 }
 
 /** What a call leaves behind for rules that look back, by what they will look at. */
-function traceOf(book: Book, request: ActionRequest, run: RunId, amountMicroUsd: MicroUsd, findings: Findings, now: Instant): Trace {
+export function traceOf(book: Book, request: ActionRequest, run: RunId, amountMicroUsd: MicroUsd, findings: Findings, now: Instant): Trace {
   const paths = findings.keep?.paths ?? [];
   const loopKeys = findings.loops.map(({ key }) => key);
   const inputs = keepParts(request.inputs, insideOf("inputs", paths));
@@ -508,7 +516,7 @@ function untilWhen(book: Book, { keep, loops }: Findings, now: Instant): Instant
   return Math.min(book.expiresAt, now + longest);
 }
 
-function rateState(book: Book, rate: RateLimit, run: RunId, now: Instant): RateState {
+export function rateState(book: Book, rate: RateLimit, run: RunId, now: Instant): RateState {
   const shared = sharedRate(rate);
   if (shared !== null) {
     const permits = book.shares.permits.get(permitKey(shared));

@@ -3,7 +3,7 @@ import type { ApprovalId, DecisionId, EntryId, RunId, SessionId } from "./ids.ts
 import type { JsonValue } from "./json.ts";
 import type { MicroUsd } from "./money.ts";
 import type { PolicyRef, RateLimit } from "./policy/findings.ts";
-import type { ReasonCode } from "./reasons.ts";
+import type { LeaseReasonCode, ReasonCode } from "./reasons.ts";
 import type { Instant } from "./time.ts";
 
 export type Verdict = "allow" | "deny" | "hold";
@@ -50,6 +50,11 @@ export interface Reason {
   readonly retryAfterMs: number | null;
   /** What the caller can do about it, in words that a model can follow. */
   readonly hint: string | null;
+}
+
+/** Why a client lease is not granted. */
+export interface LeaseReason extends Omit<Reason, "code"> {
+  readonly code: LeaseReasonCode;
 }
 
 /** What an agent may want to know, and may pass over. */

@@ -32,8 +32,12 @@ export interface AccountMovement {
   readonly after: AccountSides;
 }
 
-/** `slice_usd`, of a shared account: what the session could still spend of it without asking its tenant. The rest is as its tenant last told it. */
+/**
+ * `leased_usd`: what client leases hold of it, where they hold anything. `slice_usd`, of a shared account: what the session could still spend of it without
+ * asking its tenant; the rest is as its tenant last told it.
+ */
 export interface AccountSides {
+  readonly leased_usd?: string | undefined;
   readonly posted_usd: string;
   readonly pending_usd: string;
   readonly slice_usd?: string | undefined;

@@ -80,17 +80,20 @@ export function eventsOf(entry: Entry, hash: string, index: number): readonly Le
 /** What an entry is called as an event; `null` where its alerts are all it says. */
 function nameOf(entry: Entry): string | null {
   const happened = typeof entry.details?.event === "string" ? entry.details.event : null;
+  const isOfClientLease = typeof entry.details?.lease === "string";
   switch (entry.kind) {
     case "decision":
       return `decision.${entry.step === "decide" || entry.step === null ? (entry.verdict ?? "recorded") : entry.step}`;
     case "commit":
     case "release":
-    case "expiry":
       return `decision.${entry.kind}`;
+    case "expiry":
+      // What ran out is a decision's reservation, or a client lease.
+      return isOfClientLease ? "lease.expired" : "decision.expiry";
     case "intervention":
       return `intervention.${happened === "intervention" && typeof entry.details?.kind === "string" ? entry.details.kind : (happened ?? "recorded")}`;
     case "lease":
-      return entry.alerts.length > 0 ? null : `lease.${happened ?? "recorded"}`;
+      return entry.alerts.length > 0 && !isOfClientLease ? null : `lease.${happened ?? "recorded"}`;
     case "approval":
     case "policy":
     case "session":

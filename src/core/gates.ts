@@ -1,5 +1,6 @@
 import { accountOf, type Book, freeOf, hitsOf, limitsFor, logOf, MOST_SPENT, sharedRate, spentOf } from "./book.ts";
 import type { Reason, Stops } from "./decision.ts";
+import type { RunId } from "./ids.ts";
 import { canonicalJson } from "./json.ts";
 import { formatUsd, type MicroUsd } from "./money.ts";
 import { type Order, orderAgainst } from "./orders.ts";
@@ -63,10 +64,26 @@ export interface Objection {
   readonly short?: Short | undefined;
 }
 
+/** What takes money from accounts, as far as they ask. */
+export type Taking = Pick<Question, "book" | "amountMicroUsd" | "now" | "tenant"> & { readonly request: Pick<ActionRequest, "run"> };
+
 /** Asks what stands above any policy: the session's and run's life, the lease, and that there is a policy at all, whose findings are the answer. */
-export function authorityGate(question: Question, ask: Authority): No | Extract<Evaluation, { kind: "findings" }> {
-  const { lease, evaluation } = ask;
-  const { book, request, now } = question;
+export function authorityGate({ book, request, now }: Question, { lease, evaluation }: Authority): No | Extract<Evaluation, { kind: "findings" }> {
+  const standing = standingGate(book, request, lease, now);
+  if (standing !== null) return standing;
+  return evaluation?.kind === "findings" ? evaluation : unreadable();
+}
+
+/**
+ * Asks the session's and run's life, and its lease with the orders that it carries: of an action by its name, of several by their globs, against each of
+ * which an order stands that concerns any of what it names.
+ */
+export function standingGate(
+  book: Book,
+  request: { readonly run: RunId | null; readonly action: string | readonly string[] },
+  lease: Authority["lease"],
+  now: Instant,
+): No | null {
   if (book.closed) return no("session_closed", "session", "The session is closed.", null, null, "Open a new session.");
   if (now >= book.expiresAt) return no("session_closed", "session", "The session has expired.", null, null, "Open a new session.");
   if (book.runs.get(request.run ?? book.currentRun)?.closed !== false)
@@ -99,18 +116,12 @@ export function authorityGate(question: Question, ask: Authority): No | Extract<
       "An operator must activate a policy.",
     );
   }
-  if (evaluation?.kind !== "findings") {
-    return no(
-      "policy_invalid",
-      "action",
-      "The policy in force cannot be read by this gateway.",
-      null,
-      null,
-      "An operator must activate a valid policy.",
-    );
-  }
-  return evaluation;
+  return null;
 }
+
+/** The no where the policy in force is not one that this gateway can evaluate. */
+export const unreadable = (): No =>
+  no("policy_invalid", "action", "The policy in force cannot be read by this gateway.", null, null, "An operator must activate a valid policy.");
 
 /** Under which authority a request is decided. */
 export interface Authority {
@@ -121,7 +132,7 @@ export interface Authority {
 }
 
 /** Asks whether the session can still count this exactly, whatever its policy says. No real session comes near; without the gate a hostile one would. */
-export function capacityGate({ book, amountMicroUsd }: Question): No | null {
+export function capacityGate({ book, amountMicroUsd }: Pick<Question, "book" | "amountMicroUsd">): No | null {
   if (spentOf(book.total) + spentOf(book.windDown) + amountMicroUsd <= MOST_SPENT) return null;
   const message = `A session counts up to ${formatUsd(MOST_SPENT)} USD, and this would pass it.`;
   return no("session_budget_exceeded", "session", message, null, null, "Open a new session.");
@@ -367,7 +378,7 @@ const priceGate = (_question: Question, findings: Findings): No | null =>
  * Asks every account, from the narrowest to the widest. `spent + amount <= limit` passes; equality passes. A no ends the run or the session only when
  * nothing of its budget is left: as long as something is, the agent may do something smaller.
  */
-function budgetGate(question: Question, findings: Findings): readonly Objection[] {
+export function budgetGate(question: Taking, findings: Pick<Findings, "budgets" | "alerts">): readonly Objection[] {
   const { book, request, amountMicroUsd } = question;
   const shorts: Objection[] = [];
   for (const limit of limitsFor(book, findings.budgets)) {
@@ -392,7 +403,7 @@ function budgetGate(question: Question, findings: Findings): readonly Objection[
 }
 
 /** Asks an account that sessions share: of this session's slice of it, and where that is too small, of the tenant. */
-function sharedBudgetNo({ book, amountMicroUsd, tenant, now }: Question, findings: Findings, limit: SharedLimit): Objection | null {
+function sharedBudgetNo({ book, amountMicroUsd, tenant, now }: Taking, findings: Pick<Findings, "alerts">, limit: SharedLimit): Objection | null {
   const { shares } = book;
   if (isCovered(shares, limit, amountMicroUsd)) return null;
   if (tenant === "lost") return { mode: "enforce", no: unreached() };

@@ -23,3 +23,18 @@ export function matchesGlob(pattern: string, name: string): boolean {
   while (pattern[p] === "*") p++;
   return p === pattern.length;
 }
+
+/** Whether every name that `inner` names is one that `outer` names. A star of the inner one is matched by a star of the outer one alone. */
+export const coversGlob = (outer: string, inner: string): boolean => matchesGlob(outer, inner);
+
+/**
+ * Whether some name is named by both: of two exact names whether they are the same. Two globs meet unless they begin or end differently: what each has
+ * between its stars fits into a star of the other, one after the other.
+ */
+export function globsMeet(a: string, b: string): boolean {
+  if (!b.includes("*")) return matchesGlob(a, b);
+  if (!a.includes("*")) return matchesGlob(b, a);
+  const begin = Math.min(a.indexOf("*"), b.indexOf("*"));
+  const end = Math.min(a.length - a.lastIndexOf("*"), b.length - b.lastIndexOf("*")) - 1;
+  return a.slice(0, begin) === b.slice(0, begin) && a.slice(a.length - end) === b.slice(b.length - end);
+}

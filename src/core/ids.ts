@@ -1,7 +1,7 @@
 import type { Instant } from "./time.ts";
 
 /** The kinds of ids there are. An id is its prefix, an underscore and a UUIDv7 (RFC 9562 section 5.7). */
-export type IdPrefix = "ses" | "run" | "dec" | "apr" | "tok" | "ent" | "int" | "whk" | "dlv";
+export type IdPrefix = "ses" | "run" | "dec" | "apr" | "tok" | "ent" | "int" | "whk" | "dlv" | "lse";
 export type Id<P extends IdPrefix> = `${P}_${string}`;
 
 export type SessionId = Id<"ses">;
@@ -13,6 +13,7 @@ export type EntryId = Id<"ent">;
 export type InterventionId = Id<"int">;
 export type WebhookId = Id<"whk">;
 export type DeliveryId = Id<"dlv">;
+export type LeaseId = Id<"lse">;
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 

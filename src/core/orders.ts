@@ -1,4 +1,4 @@
-import { matchesGlob } from "./glob.ts";
+import { globsMeet, matchesGlob } from "./glob.ts";
 import type { InterventionId } from "./ids.ts";
 import type { Instant } from "./time.ts";
 
@@ -25,7 +25,8 @@ export interface Subject {
   readonly agent: string;
   readonly session: string;
   readonly run: string;
-  readonly action: string;
+  /** Its name; or the globs of which something may be done, each of which an order may concern. */
+  readonly action: string | readonly string[];
 }
 
 /** The order that stands against something, the first in the order of precedence; `null` where none does. */
@@ -41,4 +42,8 @@ export function orderAgainst(orders: readonly Order[], subject: Subject): Order 
 }
 
 /** Whether an order is about this. */
-const names = ({ target, id }: Order, subject: Subject): boolean => (target === "action" ? matchesGlob(id, subject.action) : id === subject[target]);
+function names({ target, id }: Order, subject: Subject): boolean {
+  if (target !== "action") return id === subject[target];
+  const { action } = subject;
+  return typeof action === "string" ? matchesGlob(id, action) : action.some((glob) => globsMeet(id, glob));
+}

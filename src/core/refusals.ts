@@ -1,3 +1,5 @@
+import type { LeaseReason } from "./decision.ts";
+
 /** A place in a body that is wrong, by RFC 6901 pointer. Policies also give a line and a column, counted from 1. */
 export interface Issue {
   readonly pointer: string;
@@ -24,6 +26,7 @@ export const REFUSALS = [
   "decision_settled",
   "approval_closed",
   "session_closed",
+  "lease_refused",
   "body_too_large",
   "body_invalid",
   "policy_invalid",
@@ -41,6 +44,8 @@ export interface Refusal {
   readonly code: RefusalCode;
   readonly detail: string;
   readonly issues?: readonly Issue[] | undefined;
+  /** Of `lease_refused`: why. */
+  readonly reason?: LeaseReason | undefined;
 }
 
 export const refusal = (code: RefusalCode, detail: string, issues?: readonly Issue[]): Refusal =>

@@ -69,7 +69,24 @@ export function commit(turn: Turn, decided: DecisionRecord, principal: Principal
     ? addUsd(decided.postedMicroUsd, minUsd(lessUsd(reservation.amountMicroUsd, decided.postedMicroUsd), tightest(turn.book, matter)))
     : reservation.amountMicroUsd;
   const overrunMicroUsd = lessUsd(costMicroUsd, covered);
-  const settlement = settle(
+  const settlement = post(turn, { ...decided, reservation, matter }, principal, report, fingerprint, { costMicroUsd, overrunMicroUsd, late });
+  return ok({ settlement, replayed: false });
+}
+
+/** A decision that was allowed, with what was reserved for it. */
+export type Allowed = DecisionRecord & { readonly reservation: Reservation; readonly matter: Matter };
+
+/** Posts what a report tells, as it was reckoned, and writes it down. */
+export function post(
+  turn: Turn,
+  decided: Allowed,
+  principal: Principal,
+  report: CommitReport,
+  fingerprint: string,
+  { costMicroUsd, overrunMicroUsd, late }: { readonly costMicroUsd: MicroUsd; readonly overrunMicroUsd: MicroUsd; readonly late: boolean },
+): Settlement {
+  const { reservation, matter } = decided;
+  return settle(
     turn,
     decided,
     { reservation, matter },
@@ -97,7 +114,6 @@ export function commit(turn: Turn, decided: DecisionRecord, principal: Principal
       outputs: keepParts(report.outputs, matter.keepOutputs),
     },
   );
-  return ok({ settlement, replayed: false });
 }
 
 /** Gives a reservation back. After it had been posted for having expired, that is taken back too. Refuses what was committed. */
@@ -308,7 +324,7 @@ function settle(
 }
 
 /** What the tightest of a decision's accounts still has free. */
-function tightest(book: Book, matter: Matter): MicroUsd {
+export function tightest(book: Book, matter: Pick<Matter, "limits" | "fund" | "run">): MicroUsd {
   let free: MicroUsd | null = null;
   for (const limit of matter.limits) {
     if ((limit.scope === "wind_down") !== (matter.fund === "wind_down")) continue;

@@ -1,5 +1,6 @@
 import { expireApproval, isOpen } from "./approvals.ts";
 import { apply, type Book, balancesOf, type Effect, type Matter, type Pending } from "./book.ts";
+import { expireLeases } from "./client_lease.ts";
 import type { Balance, EntryMark, Reservation } from "./decision.ts";
 import type { Sha256 } from "./digest.ts";
 import { type AccountMovement, CHAIN_START, type Entry, type EntryDraft, type EntryKind, type Payload, seal } from "./entry.ts";
@@ -35,6 +36,7 @@ export function openTurn(book: Book, clock: Instant, tools: Pick<Turn, "sha256" 
   const due = book.pending.takeExpired(now);
   if (now > book.clock) happen(turn, { kind: "clock", at: now });
   for (const pending of due) expire(turn, pending);
+  expireLeases(turn);
   // What was closed in an earlier turn is in the store by now.
   for (const [id, approval] of book.approvals) if (!isOpen(approval)) book.approvals.delete(id);
   if (now >= book.nextApprovalExpiry) {
@@ -125,6 +127,8 @@ export const movements = (before: readonly Balance[], after: readonly Balance[])
   }));
 
 const sides = (balance: Balance): AccountMovement["before"] => ({
+  // Of an account that sessions share it is the others' money.
+  ...(balance.leasedMicroUsd > 0 && balance.window === undefined && { leased_usd: formatUsd(balance.leasedMicroUsd) }),
   pending_usd: formatUsd(balance.pendingMicroUsd),
   posted_usd: formatUsd(balance.postedMicroUsd),
   ...(balance.sliceMicroUsd !== undefined && { slice_usd: formatUsd(balance.sliceMicroUsd) }),

@@ -33,6 +33,8 @@ describe("the name of what an entry tells", () => {
     ["decision.commit", "commit", {}],
     ["decision.release", "release", {}],
     ["decision.expiry", "expiry", event("other")],
+    ["lease.expired", "expiry", event("lease_expired", { lease: "lse_1" })],
+    ["lease.granted", "lease", event("granted", { lease: "lse_1" })],
     ["intervention.kill", "intervention", event("intervention", { kind: "kill" })],
     ["intervention.intervention", "intervention", event("intervention")],
     ["intervention.intervention", "intervention", event("intervention", { kind: 1 })],

@@ -1,10 +1,12 @@
 import { type BatchSemantics, decideAll } from "../../src/core/batch.ts";
 import { type Book, type Decided, type Effect, emptyBook, type Opening } from "../../src/core/book.ts";
+import type { ClientLease } from "../../src/core/client_lease.ts";
 import { type Ask, conclude, type Judgement, judge } from "../../src/core/conclude.ts";
 import type { Decision } from "../../src/core/decision.ts";
 import type { SealedEntry } from "../../src/core/entry.ts";
 import { matchesGlob } from "../../src/core/glob.ts";
-import { type DecisionId, idFromDigest, type RunId } from "../../src/core/ids.ts";
+import { type Granting, grantLease } from "../../src/core/grant_lease.ts";
+import { type DecisionId, idFromDigest, type LeaseId, type RunId } from "../../src/core/ids.ts";
 import { canonicalJson, type JsonValue } from "../../src/core/json.ts";
 import { type MicroUsd, parseUsd, ZERO_USD } from "../../src/core/money.ts";
 import { circumstancesOf } from "../../src/core/policy/circumstances.ts";
@@ -13,10 +15,12 @@ import type { PolicyDocument } from "../../src/core/policy/document.ts";
 import { evaluatePolicy } from "../../src/core/policy/evaluate.ts";
 import { ExpressionMemory } from "../../src/core/policy/expressions.ts";
 import { type Findings, type Price, workBudget } from "../../src/core/policy/findings.ts";
+import { type LeaseFindings, leaseFindings } from "../../src/core/policy/leasable.ts";
 import { parsePolicy } from "../../src/core/policy/parse.ts";
 import { Play, type Stage } from "../../src/core/policy/play.ts";
 import type { ActionRequest, CommitReport, RiskLevel } from "../../src/core/request.ts";
 import { commit, type DecisionRecord, reconsidered, release, topup } from "../../src/core/settle.ts";
+import { settleLease } from "../../src/core/settle_lease.ts";
 import { type Trace, Trail, type TrailSource, withOutputs } from "../../src/core/trail.ts";
 import { happen, openTurn, type Turn } from "../../src/core/turn.ts";
 import { sha256 } from "./sha256.ts";
@@ -135,25 +139,29 @@ export class Playing {
   readonly records = new Map<string, DecisionRecord>();
   readonly ledger: SealedEntry[] = [];
   readonly decided: Decided[] = [];
+  readonly leases = new Map<LeaseId, ClientLease>();
   readonly store: TraceStore | null;
   readonly #conditions = new ExpressionMemory();
+  #document: PolicyDocument;
   #policy: CompiledPolicy;
   #entries = 0;
 
   constructor(policy: string | object, { stored = false, budget = null }: { stored?: boolean; budget?: string | null } = {}) {
     this.store = stored ? new TraceStore() : null;
-    this.#policy = compilePolicy(documentOf(policy));
+    this.#document = documentOf(policy);
+    this.#policy = compilePolicy(this.#document);
     this.book = emptyBook({ ...STAGE, budgetMicroUsd: budget === null ? null : usd(budget) }, new Trail(this.store));
     this.turn(0, (turn) => happen(turn, { kind: "run_opened", run: RUN }));
   }
 
   /** From here on another policy is in force. */
   use(policy: string | object): void {
-    this.#policy = compilePolicy(documentOf(policy));
+    this.useStored(documentOf(policy));
   }
 
   /** The same with a document as it is stored, which nobody parses again. */
   useStored(document: PolicyDocument): void {
+    this.#document = document;
     this.#policy = compilePolicy(document);
   }
 
@@ -235,6 +243,36 @@ export class Playing {
     });
   }
 
+  /** What the policy says of a lease. */
+  leaseFindings(actions: readonly string[], amountMicroUsd: MicroUsd): LeaseFindings {
+    return leaseFindings(this.#document, this.#policy, REF, { actions, amountMicroUsd });
+  }
+
+  grantLease(actions: readonly string[], amountMicroUsd: MicroUsd, now: number, ttlMs = 100_000_000): Granting {
+    const request = { id: idFromDigest("lse", sha256(`l${ids++}`)), run: null, actions, amountMicroUsd, ttlMs, endsBy: Number.MAX_SAFE_INTEGER };
+    const evaluation = { kind: "findings", findings: this.leaseFindings(actions, amountMicroUsd) } as const;
+    const lease = { fresh: true, policy: REF, orders: [] };
+    return this.turn(now, (turn) => grantLease(turn, { request, principal: PRINCIPAL, lease, evaluation, allowed: true, tenant: "heard" }));
+  }
+
+  /** Tells what was done with a lease; `known`: these were told before. */
+  settleLease(id: LeaseId, told: readonly { readonly request: ActionRequest; readonly cost: MicroUsd }[], final: boolean, now: number) {
+    return this.turn(now, (turn) => {
+      const lease = this.leases.get(id);
+      if (lease === undefined) throw new Error(`no lease ${id}`);
+      const actions = told.map(({ request, cost }, place) => ({
+        pointer: `/entries/${place}`,
+        request,
+        report: { ...reportOf(), costMicroUsd: cost },
+        decidedAt: null,
+        fingerprint: `${cost}`,
+        findings: this.findings(request, now),
+        known: this.records.has(request.id) ? `${this.record(request.id).postedMicroUsd}` : null,
+      }));
+      return settleLease(turn, lease, { actions, final, principal: PRINCIPAL });
+    });
+  }
+
   openRun(run: RunId, now: number): void {
     this.turn(now, (turn) => happen(turn, { kind: "run_opened", run }));
   }
@@ -250,6 +288,7 @@ export class Playing {
     this.store?.write(effects);
     for (const effect of effects) {
       if (effect.kind === "recorded") this.ledger.push(effect.sealed);
+      if (effect.kind === "lease") this.leases.set(effect.lease.id, effect.lease);
       if (effect.kind === "decided") {
         const { decision, state, matter, pieces } = effect.decided;
         this.decided.push(effect.decided);

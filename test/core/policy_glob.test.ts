@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { matchesGlob } from "../../src/core/glob.ts";
+import { coversGlob, globsMeet, matchesGlob } from "../../src/core/glob.ts";
 import { byNarrowness, PatternIndex } from "../../src/core/policy/patterns.ts";
 
 /** By definition: a star is nothing, or one more character. */
@@ -37,6 +37,55 @@ describe("a glob", () => {
         expect(matchesGlob(pattern, name)).toBe(matchesNaively(pattern, name));
       }),
       { numRuns: 2000 },
+    );
+  });
+});
+
+/** By definition: whether some text is one that both write. What is left to write of each is what comes next. */
+function meetNaively(a: string, b: string): boolean {
+  if (a === "" || b === "") return [...a, ...b].every((letter) => letter === "*");
+  if (a[0] === "*") return meetNaively(a.slice(1), b) || meetNaively(a, b.slice(1));
+  if (b[0] === "*") return meetNaively(a, b.slice(1)) || meetNaively(a.slice(1), b);
+  return a[0] === b[0] && meetNaively(a.slice(1), b.slice(1));
+}
+
+describe("two globs", () => {
+  test.each([
+    ["a*", "*b", true],
+    ["a*c", "b*c", false],
+    ["*.read", "db.*", true],
+    ["*.read", "db.w*", true],
+    ["a*.read", "db.w*", false],
+    ["a*b*c", "a*x*c", true],
+    ["search*", "search", true],
+    ["search*", "sear", false],
+    ["pay", "pay", true],
+    ["pay", "Pay", false],
+    ["*ab", "*ba", false],
+    ["a*a", "a", false],
+    ["*", "*", true],
+    ["a*bc*d", "ab*cd", true],
+    ["*aab*", "a*b", true],
+  ])("%s and %s meet: %s", (a, b, meet) => {
+    expect([globsMeet(a, b), globsMeet(b, a)]).toEqual([meet, meet]);
+  });
+
+  test("meet exactly where their definition says", () => {
+    fc.assert(
+      fc.property(letters("ab*", 7), letters("ab*", 7), (a, b) => {
+        expect(globsMeet(a, b)).toBe(meetNaively(a, b));
+      }),
+      { numRuns: 5000 },
+    );
+  });
+
+  test("of which one names what the other does meet there, and one that covers the other names all that it names", () => {
+    fc.assert(
+      fc.property(letters("ab*", 7), letters("ab*", 7), letters("ab", 8), (a, b, name) => {
+        if (matchesGlob(a, name) && matchesGlob(b, name)) expect(globsMeet(a, b)).toBe(true);
+        if (coversGlob(a, b) && matchesGlob(b, name)) expect(matchesGlob(a, name)).toBe(true);
+      }),
+      { numRuns: 3000 },
     );
   });
 });

@@ -287,8 +287,11 @@ function conditionOf(text: string | undefined): Pick<IndexedRule, "condition" | 
     const compiled = compileExpression(text, "rule");
     return compiled.ok ? compiled.value : null;
   });
-  return { condition, looksBack: /\b(?:count|distinct|last|sum)\s*\(/.test(text) };
+  return { condition, looksBack: mayLookBack(text) };
 }
+
+/** Whether a condition's text may look back at earlier calls: of one that does not, nothing need be compiled to know that it does not. */
+export const mayLookBack = (text: string): boolean => /\b(?:count|distinct|last|sum)\s*\(/.test(text);
 
 type Requires = NonNullable<PolicyDocument["requires"]>;
 

@@ -1,0 +1,345 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { accountOf, type Book, freeOf, spentOf } from "../../src/core/book.ts";
+import { type ClientLease, MOST_OPEN_LEASES, MOST_UNTOLD_LEASES } from "../../src/core/client_lease.ts";
+import { eventsOf } from "../../src/core/events.ts";
+import { type Granting, judgeLease, type LeaseAsk } from "../../src/core/grant_lease.ts";
+import { canonicalJson } from "../../src/core/json.ts";
+import { type MicroUsd, microUsdOf } from "../../src/core/money.ts";
+import type { Order } from "../../src/core/orders.ts";
+import type { BudgetLimit } from "../../src/core/policy/findings.ts";
+import { standAlone } from "../../src/core/shares.ts";
+import { Playing, PRINCIPAL, REF, RUN, requestOf, SECOND_RUN, usd } from "./playing.ts";
+
+const granted = (granting: Granting): ClientLease => {
+  if (granting.kind !== "granted") throw new Error(`not granted: ${JSON.stringify(granting)}`);
+  return granting.lease;
+};
+
+const told = (action: string, cost: string) => ({ request: requestOf(action, { usd: cost }), cost: usd(cost) });
+
+const sums = ({ total }: Book) => [total.leasedMicroUsd, total.pendingMicroUsd, total.postedMicroUsd, total.overrunMicroUsd].map((sum) => sum / 1e6);
+
+describe("whether a lease is granted", () => {
+  const playing = () => new Playing({ budgets: { session: "10", run: "5" }, denied_actions: ["pay"] });
+  const order = (target: Order["target"], id: string): Order => ({
+    target,
+    id,
+    state: "killed",
+    intervention: "int_00000000-0000-7000-8000-000000000001",
+    at: 0,
+  });
+
+  /** The reason for which it is not, where everything else is well. */
+  function reasonOf(change: (ask: LeaseAsk, playing: Playing) => LeaseAsk): string {
+    const session = playing();
+    const ask: LeaseAsk = {
+      request: {
+        id: "lse_00000000-0000-7000-8000-000000000001",
+        run: null,
+        actions: ["search*"],
+        amountMicroUsd: usd("1"),
+        ttlMs: 1_000,
+        endsBy: 1_000_000,
+      },
+      principal: PRINCIPAL,
+      lease: { fresh: true, policy: REF, orders: [] },
+      evaluation: { kind: "findings", findings: session.leaseFindings(["search*"], usd("1")) },
+      allowed: true,
+      tenant: "heard",
+    };
+    const judged = judgeLease(session.book, change(ask, session), 0);
+    return judged.kind === "refused" ? judged.reason.code : judged.kind;
+  }
+
+  it.each<readonly [string, string, (ask: LeaseAsk, playing: Playing) => LeaseAsk]>([
+    ["granted", "nothing stands against it", (ask) => ask],
+    [
+      "session_closed",
+      "the session is closed",
+      (ask, { book }) => {
+        book.closed = true;
+        return ask;
+      },
+    ],
+    ["run_closed", "the run is not the session's", (ask) => ({ ...ask, request: { ...ask.request, run: SECOND_RUN } })],
+    ["agent_killed", "its agent was killed", (ask) => ({ ...ask, lease: { ...ask.lease, orders: [order("agent", "bot")] } })],
+    [
+      "action_killed",
+      "something that it is for was killed by name",
+      (ask) => ({ ...ask, lease: { ...ask.lease, orders: [order("action", "*_web")] } }),
+    ],
+    ["granted", "something else was", (ask) => ({ ...ask, lease: { ...ask.lease, orders: [order("action", "pay*")] } })],
+    ["authority_stale", "the session's own lease lapsed", (ask) => ({ ...ask, lease: { ...ask.lease, fresh: false } })],
+    ["policy_missing", "no policy is in force", (ask) => ({ ...ask, lease: { ...ask.lease, policy: null }, evaluation: null })],
+    ["policy_invalid", "the policy cannot be read", (ask) => ({ ...ask, evaluation: { kind: "invalid", policy: REF } })],
+    ["not_leasable", "the tenant's settings say no", (ask) => ({ ...ask, allowed: false })],
+    [
+      "action_denied",
+      "the policy denies some of it",
+      (ask, session) => ({ ...ask, evaluation: { kind: "findings", findings: session.leaseFindings(["p*"], usd("1")) } }),
+    ],
+    ["run_budget_exceeded", "it is more than is left", (ask) => ({ ...ask, request: { ...ask.request, amountMicroUsd: usd("5.000001") } })],
+    ["granted", "it is all that is left", (ask) => ({ ...ask, request: { ...ask.request, amountMicroUsd: usd("5") } })],
+  ])("%s: %s", (code, _what, change) => {
+    expect(reasonOf(change)).toBe(code);
+  });
+
+  it("asks the tenant first for what the session lacks of shared money, and takes nothing meanwhile", () => {
+    const session = new Playing({ budgets: { tenant: { day: "10" } } });
+    const granting = session.grantLease(["search"], usd("3"), 0);
+    expect(granting).toMatchObject({
+      kind: "short",
+      shorts: [{ kind: "money", amountMicroUsd: 3_000_000, limit: { scope: "tenant", window: "day" } }],
+    });
+    expect([session.ledger.length, ...sums(session.book)]).toEqual([0, 0, 0, 0, 0]);
+  });
+
+  it("so many at once, and so many that ran out without a word", () => {
+    const session = new Playing({ budgets: { session: "100" } });
+    let now = 0;
+    for (let n = 0; n < MOST_UNTOLD_LEASES; n++) {
+      if (n % MOST_OPEN_LEASES === 0) now += 1_000;
+      granted(session.grantLease(["search"], usd("0.1"), now, 1_000));
+    }
+    expect(session.grantLease(["search"], usd("0.1"), now)).toMatchObject({ kind: "refused", reason: { code: "concurrency_exceeded" } });
+    now += 1_000;
+    expect(session.grantLease(["search"], usd("0.1"), now)).toMatchObject({
+      kind: "refused",
+      reason: { message: expect.stringContaining("run out") },
+    });
+    const [first] = session.leases.keys();
+    if (first === undefined) throw new Error("some were granted");
+    session.settleLease(first, [], true, now);
+    expect(session.grantLease(["search"], usd("0.1"), now).kind).toBe("granted");
+  });
+});
+
+describe("what becomes of a lease", () => {
+  const LEASED = { session: "10", actions: { "s*": "10" } };
+
+  it.each<readonly [string, string, (session: Playing, lease: ClientLease) => void, readonly number[]]>([
+    ["spent below", "post", (session, { id }) => session.settleLease(id, [told("search", "1")], false, 1), [2, 0, 1, 0]],
+    ["spent to the end", "post", (session, { id }) => session.settleLease(id, [told("search", "3")], true, 1), [0, 0, 3, 0]],
+    ["spent above", "post", (session, { id }) => session.settleLease(id, [told("search", "2"), told("search", "2")], true, 1), [0, 0, 4, 1]],
+    ["given back", "post", (session, { id }) => session.settleLease(id, [], true, 1), [0, 0, 0, 0]],
+    [
+      "given back and told of later",
+      "post",
+      (session, { id }) => {
+        session.settleLease(id, [], true, 1);
+        session.settleLease(id, [told("search", "2")], true, 2);
+      },
+      [0, 0, 2, 0],
+    ],
+    ["run out", "post", (session) => session.turn(100, () => undefined), [0, 0, 3, 0]],
+    ["run out, under a policy that says release", "release", (session) => session.turn(100, () => undefined), [0, 0, 0, 0]],
+    ["run out, and told of", "post", (session, { id }) => session.settleLease(id, [told("search", "1")], true, 100), [0, 0, 1, 0]],
+    ["run out, and told of in part", "post", (session, { id }) => session.settleLease(id, [told("search", "1")], false, 100), [0, 0, 3, 0]],
+    ["run out, and told of above", "post", (session, { id }) => session.settleLease(id, [told("search", "4")], true, 100), [0, 0, 4, 1]],
+    [
+      "released, and told of while it is free",
+      "release",
+      (session, { id }) => session.settleLease(id, [told("search", "2")], true, 100),
+      [0, 0, 2, 0],
+    ],
+    [
+      "released, and told of when it is free no more",
+      "release",
+      (session, { id }) => {
+        session.decide(requestOf("search", { usd: "9" }), 100);
+        session.settleLease(id, [told("search", "2")], true, 100);
+      },
+      [0, 9, 2, 1],
+    ],
+    [
+      "told of twice",
+      "post",
+      (session, { id }) => {
+        const one = told("search", "2");
+        for (const now of [1, 2, 101]) session.settleLease(id, [one], true, now);
+      },
+      [0, 0, 2, 0],
+    ],
+  ])("%s (%s)", (_what, on_expiry, happens, [leased, pending, posted, overrun]) => {
+    const session = new Playing({ budgets: { ...LEASED, on_expiry } });
+    happens(session, granted(session.grantLease(["search*"], usd("3"), 0, 100)));
+    expect(sums(session.book)).toEqual([leased, pending, posted, overrun]);
+    demandWhole(session, [{ scope: "session", limitMicroUsd: usd("10") }]);
+  });
+
+  it("is written down, in canonical order, and told as events under names of its own", () => {
+    const session = new Playing({ budgets: { session: "10", alerts: [0.2] } });
+    const one = granted(session.grantLease(["search*"], usd("3"), 0, 100));
+    session.settleLease(one.id, [told("search", "1")], false, 1);
+    session.grantLease(["search*"], usd("30"), 2);
+    session.turn(100, () => undefined);
+    session.settleLease(one.id, [told("search", "1")], true, 101);
+    for (const { entry, canonical } of session.ledger) {
+      expect(JSON.stringify(entry)).toBe(canonical);
+      expect(canonicalJson(JSON.parse(canonical))).toBe(canonical);
+    }
+    expect(session.ledger.flatMap(({ entry, hash }, place) => eventsOf(entry, hash, place)).map(({ type }) => type)).toEqual([
+      "lease.granted",
+      "budget.threshold",
+      "decision.allow",
+      "decision.commit",
+      "lease.settled",
+      "lease.refused",
+      "lease.expired",
+      "decision.allow",
+      "decision.commit",
+      "lease.settled",
+    ]);
+    expect(session.ledger.map(({ entry }) => [entry.kind, entry.cost_usd, entry.corrected_usd, entry.late])).toEqual([
+      ["lease", "0", "0", false],
+      ["decision", "0", "0", false],
+      ["commit", "1", "0", false],
+      ["lease", "0", "0", false],
+      ["lease", "0", "0", false],
+      ["expiry", "2", "0", false],
+      ["decision", "0", "0", true],
+      ["commit", "1", "0", true],
+      ["lease", "0", "2", true],
+    ]);
+  });
+
+  it("of an action that the lease is not for, or of an id with another body, is refused with its place, and nothing is done", () => {
+    const session = new Playing({ budgets: LEASED });
+    const { id } = granted(session.grantLease(["search*"], usd("3"), 0));
+    const first = told("search", "1");
+    session.settleLease(id, [first], false, 1);
+    const before = session.ledger.length;
+    expect(session.settleLease(id, [told("search", "1"), told("pay", "1")], true, 2)).toMatchObject({
+      error: { code: "body_invalid", issues: [{ pointer: "/entries/1/action" }] },
+    });
+    expect(session.settleLease(id, [{ ...first, cost: usd("2") }], true, 2)).toMatchObject({
+      error: { code: "idempotency_mismatch", issues: [{ pointer: "/entries/0/id" }] },
+    });
+    expect([session.ledger.length, ...sums(session.book)]).toEqual([before, 2, 0, 1, 0]);
+  });
+});
+
+/** What holds of a book with leases at every step. */
+function demandWhole(session: Playing, limits: readonly BudgetLimit[]): void {
+  const { book, ledger, leases } = session;
+  const all = [...leases.values()];
+  const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);
+  const held = (state: ClientLease["state"]): number => sum(all.filter((lease) => lease.state === state).map(({ heldMicroUsd }) => heldMicroUsd));
+  for (const limit of limits) {
+    const account = accountOf(book, limit, RUN);
+    const excess = Math.max(0, spentOf(account) - limit.limitMicroUsd);
+    expect(limit.limitMicroUsd + excess).toBe(
+      freeOf(account, limit.limitMicroUsd) + account.leasedMicroUsd + account.pendingMicroUsd + account.postedMicroUsd,
+    );
+    // Only what an overrun names is ever above a limit.
+    expect(excess).toBeLessThanOrEqual(account.overrunMicroUsd);
+  }
+  for (const lease of all)
+    expect(lease.amountMicroUsd).toBe(lease.heldMicroUsd + lease.returnedMicroUsd + lease.postedMicroUsd - lease.overrunMicroUsd);
+  const { total } = book;
+  expect(total.leasedMicroUsd).toBe(held("open"));
+  expect(held("settled")).toBe(0);
+  const actions = [...book.actions.values()];
+  expect(total.postedMicroUsd).toBe(sum(actions.map(({ postedMicroUsd }) => postedMicroUsd)) + held("expired"));
+  expect(total.pendingMicroUsd).toBe(sum(actions.map(({ pendingMicroUsd }) => pendingMicroUsd)));
+  expect(book.runs.get(RUN)?.account).toEqual(total);
+  const micro = (text: string): MicroUsd => usd(text);
+  expect(sum(ledger.map(({ entry }) => micro(entry.cost_usd) - micro(entry.corrected_usd)))).toBe(total.postedMicroUsd);
+  expect(sum(ledger.map(({ entry }) => micro(entry.overrun_usd)))).toBe(total.overrunMicroUsd);
+  const always = book.shares.spans.find(({ window }) => window === "total");
+  expect([always?.pendingMicroUsd, always?.postedMicroUsd]).toEqual([total.pendingMicroUsd + total.leasedMicroUsd, total.postedMicroUsd]);
+}
+
+const ACTIONS = ["a", "ab", "b"] as const;
+const GLOBS = [["a"], ["a*"], ["*b", "b"], ["*"]] as const;
+const LIMITS: readonly BudgetLimit[] = [
+  { scope: "action", pattern: "a", limitMicroUsd: microUsdOf(300) },
+  { scope: "action", pattern: "a*", limitMicroUsd: microUsdOf(500) },
+  { scope: "action", pattern: "*b", limitMicroUsd: microUsdOf(400) },
+  { scope: "run", limitMicroUsd: microUsdOf(800) },
+  { scope: "session", limitMicroUsd: microUsdOf(900) },
+  { scope: "agent", window: "total", limitMicroUsd: microUsdOf(850) },
+];
+const LAW_POLICY = (on_expiry: string) => ({
+  budgets: {
+    actions: { a: "0.0003", "a*": "0.0005", "*b": "0.0004" },
+    run: "0.0008",
+    session: "0.0009",
+    agent: { total: "0.00085" },
+    on_expiry,
+  },
+});
+
+it("money is conserved under any grants, spends, settlements, endings and decisions, and only a named overrun ever passes a limit", () => {
+  const amount = fc.integer({ min: 1, max: 400 });
+  const action = fc.constantFrom(...ACTIONS);
+  const step = fc.oneof(
+    {
+      weight: 3,
+      arbitrary: fc.record({ do: fc.constant("grant" as const), globs: fc.constantFrom(...GLOBS), amount, ttl: fc.integer({ min: 1, max: 40 }) }),
+    },
+    { weight: 2, arbitrary: fc.record({ do: fc.constant("decide" as const), action, amount, ttl: fc.integer({ min: 1, max: 40 }) }) },
+    { weight: 2, arbitrary: fc.record({ do: fc.constant("commit" as const), which: fc.nat(), amount }) },
+    {
+      weight: 5,
+      arbitrary: fc.record({
+        do: fc.constant("settle" as const),
+        which: fc.nat(),
+        spends: fc.array(fc.record({ action, amount: fc.integer({ min: 0, max: 300 }) }), { maxLength: 3 }),
+        final: fc.boolean(),
+        twice: fc.boolean(),
+      }),
+    },
+    { weight: 3, arbitrary: fc.record({ do: fc.constant("wait" as const), ms: fc.integer({ min: -5, max: 30 }) }) },
+  );
+  const seen = { granted: 0, late: 0, overrun: 0, refused: 0 };
+  fc.assert(
+    fc.property(fc.constantFrom("post", "release"), fc.array(step, { maxLength: 60 }), (on_expiry, steps) => {
+      const session = new Playing(LAW_POLICY(on_expiry));
+      standAlone(session.book.shares, { budgets: LIMITS, rates: [] }, 0);
+      let now = 0;
+      for (const one of steps) {
+        switch (one.do) {
+          case "grant": {
+            const granting = session.grantLease(one.globs, microUsdOf(one.amount), now, one.ttl);
+            seen[granting.kind === "granted" ? "granted" : "refused"]++;
+            break;
+          }
+          case "decide":
+            session.decide({ ...requestOf(one.action, { ttl: one.ttl }), estimateMicroUsd: microUsdOf(one.amount) }, now);
+            break;
+          case "commit": {
+            const ids = [...session.records.values()].map(({ decision }) => decision.id);
+            const id = ids[one.which % Math.max(1, ids.length)];
+            if (id !== undefined) session.commit(id, { costMicroUsd: microUsdOf(one.amount) }, now);
+            break;
+          }
+          case "settle": {
+            const ids = [...session.leases.keys()];
+            const id = ids[one.which % Math.max(1, ids.length)];
+            if (id === undefined) break;
+            const spends = one.spends.map((spend) => ({ request: requestOf(spend.action), cost: microUsdOf(spend.amount) }));
+            const first = session.settleLease(id, spends, one.final, now);
+            if (first.ok && first.value.late) seen.late++;
+            if (first.ok && first.value.lease.overrunMicroUsd > 0) seen.overrun++;
+            if (!one.twice || !first.ok) break;
+            // Told again, it changes nothing.
+            const before = [canonicalJson({ ...session.book.total }), session.ledger.length];
+            const again = session.settleLease(id, spends, one.final, now);
+            expect(again).toMatchObject({ ok: true, value: { accepted: 0, duplicates: spends.length } });
+            expect([canonicalJson({ ...session.book.total }), session.ledger.length]).toEqual(before);
+            break;
+          }
+          case "wait":
+            now += one.ms;
+            session.turn(now, () => undefined);
+        }
+        demandWhole(session, LIMITS);
+      }
+    }),
+    { numRuns: 300 },
+  );
+  // The histories are not all of one kind.
+  for (const count of Object.values(seen)) expect(count).toBeGreaterThan(20);
+});
