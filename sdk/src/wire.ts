@@ -215,7 +215,7 @@ export interface Balance {
   readonly limit_usd: string | null;
   readonly posted_usd: string;
   readonly pending_usd: string;
-  /** Of an agent's or a tenant's budget: what other sessions hold of it and have not spent. */
+  /** What client leases hold of it, where they do. Of an agent's or a tenant's budget: what other sessions hold of it and have not spent. */
   readonly leased_usd?: string;
   readonly remaining_usd: string | null;
   readonly resets_at?: string;
@@ -716,8 +716,14 @@ export interface Intervened {
   readonly epoch: number;
   readonly evidence: {
     /** Sessions that obey since their entry `seq`; 0: the session was being opened, and opens with it. */
-    readonly acknowledged: readonly { readonly session: string; readonly seq: number; readonly at: string }[];
-    /** Sessions that did not answer in time. None of them allows anything against it after `in_force_everywhere_by`. */
+    readonly acknowledged: readonly {
+      readonly session: string;
+      readonly seq: number;
+      readonly at: string;
+      /** Until then whoever holds a client lease that this stops may go on with it; `null`: nobody holds one. */
+      readonly leased_until: string | null;
+    }[];
+    /** Sessions that did not answer in time. Neither they nor holders of their client leases allow anything against it after `in_force_everywhere_by`. */
     readonly unanswered: readonly string[];
     readonly in_force_everywhere_by: string;
   };
@@ -783,6 +789,16 @@ export type EntryKind =
   | "token"
   | "ingest";
 
+/** An account as an entry shows it. */
+export interface LedgerMoney {
+  readonly posted_usd: string;
+  readonly pending_usd: string;
+  /** What client leases hold of it, where they hold anything. */
+  readonly leased_usd?: string;
+  /** Of an agent's or a tenant's budget: what the session could still spend without asking. */
+  readonly slice_usd?: string;
+}
+
 /** One line of the record. `hash` is the SHA-256 of the RFC 8785 form of all members but `hash`, `index` and `payload`. */
 export interface LedgerEntry {
   readonly id: string;
@@ -822,8 +838,8 @@ export interface LedgerEntry {
     /** Of an agent's or a tenant's budget: the window and when it began, such as `day 2026-11-23T00:00:00.000Z`. */
     readonly window?: string;
     readonly limit_usd: string | null;
-    readonly before: { readonly posted_usd: string; readonly pending_usd: string; readonly slice_usd?: string };
-    readonly after: { readonly posted_usd: string; readonly pending_usd: string; readonly slice_usd?: string };
+    readonly before: LedgerMoney;
+    readonly after: LedgerMoney;
   }[];
   /** Parts of limits that were reached for the first time. */
   readonly alerts: readonly {
@@ -1075,6 +1091,8 @@ export interface Settings {
   readonly throttle: { readonly requests: number; readonly window_ms: number } | null;
   /** Whether an approval can be answered by a one-time link. */
   readonly approval_links: boolean;
+  /** Whether anybody may decide by a client lease. */
+  readonly client_leases: boolean;
 }
 
 /** What is left out takes its default. */
@@ -1084,4 +1102,5 @@ export interface PutSettingsRequest {
   readonly default_policy?: string | null | undefined;
   readonly throttle?: { readonly requests: number; readonly window_ms: number } | null | undefined;
   readonly approval_links?: boolean | undefined;
+  readonly client_leases?: boolean | undefined;
 }

@@ -2,11 +2,14 @@ import { DurableObject } from "cloudflare:workers";
 import { type Answering, type Approval, type ApprovalStatus, answer, cancel, cancelAll, noteSeen, respond } from "../core/approvals.ts";
 import { decideAll, type Member } from "../core/batch.ts";
 import type { Book } from "../core/book.ts";
+import { type ClientLease, LEASE_TTL_MS } from "../core/client_lease.ts";
 import type { Ask } from "../core/conclude.ts";
 import type { DecisionState, Settlement } from "../core/decision.ts";
 import type { Digest } from "../core/digest.ts";
 import type { PresentedApproval, TenantWord } from "../core/gates.ts";
-import type { ApprovalId, DecisionId, RunId } from "../core/ids.ts";
+import { globsMeet } from "../core/glob.ts";
+import { type Granting, grantLease, type LeaseEvaluation } from "../core/grant_lease.ts";
+import type { ApprovalId, DecisionId, LeaseId, RunId } from "../core/ids.ts";
 import { formatUsd } from "../core/money.ts";
 import { type Order, orderAgainst } from "../core/orders.ts";
 import { ExpressionMemory } from "../core/policy/expressions.ts";
@@ -15,6 +18,7 @@ import { type Refusal, refusal } from "../core/refusals.ts";
 import type { CommitReport, Principal } from "../core/request.ts";
 import { err, ok, type Result } from "../core/result.ts";
 import { commit, type DecisionRecord, extend, reconsidered, release, type Told, topup } from "../core/settle.ts";
+import { type LeasedAction, settleLease } from "../core/settle_lease.ts";
 import { beganAt, type Draw, draw, hear, holdsAnything, holdsTooMuch, rollSpans, type Short } from "../core/shares.ts";
 import type { Instant } from "../core/time.ts";
 import { happen, openTurn, record, signature, type Turn } from "../core/turn.ts";
@@ -26,13 +30,20 @@ import type {
   DecideCall,
   DecideReply,
   DecisionRead,
+  GrantLeaseCall,
+  GrantLeaseReply,
   Lease,
+  LeaseAnswer,
+  LeaseGranted,
+  LeaseRead,
   OpenSession,
   PolicyMoved,
   Reply,
   SessionOpened,
   SessionRead,
   SessionState,
+  SettleLeaseCall,
+  SettleLeaseReply,
   Superseded,
   TopupCall,
   TopupReply,
@@ -44,7 +55,7 @@ import { freshForEntry } from "./randomness.ts";
 import { SessionStore } from "./session_store.ts";
 import { sha256 } from "./sha256.ts";
 import { hasTables } from "./tables.ts";
-import type { Heard } from "./tenant_authority.ts";
+import type { Because, Heard } from "./tenant_authority.ts";
 
 /** Entries wait this long for company before they are shipped; a read of the ledger does not wait for it. */
 const SHIP_DELAY_MS = 1_000;
@@ -223,6 +234,69 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     });
   }
 
+  grantLease({ principal, request, fingerprint, allowed, under, evaluation }: GrantLeaseCall): Reply<GrantLeaseReply> {
+    return this.#takeDeciding(principal, [], (turn, tenant): Worked<GrantLeaseReply> => {
+      const { book } = turn;
+      const known = this.#store.findLeaseAnswer(request.id);
+      if (known !== null && known.fingerprint !== fingerprint)
+        return err(refusal("idempotency_mismatch", "The Idempotency-Key was used before with another body."));
+      if (known !== null) return ok({ kind: "decided", answer: known.answer, replayed: true });
+      const { run } = request;
+      if (run !== null && !book.runs.has(run)) {
+        const issue = { pointer: "/run", message: `must be a run of this session, found "${run}"` };
+        return err(refusal("body_invalid", `There is no run "${run}" in this session.`, [issue]));
+      }
+      const lease = this.#standing(turn.now);
+      if (moved(lease, { under, entities: null, entitiesFloor: null }))
+        return ok({ kind: "policy_moved", agent: book.agent, policy: lease.policy, entities: lease.entities });
+      // The tenant knows of no lease that ends later.
+      if (turn.now + LEASE_TTL_MS.least > request.endsBy) return err(CROWDED);
+      const granting = grantLease(turn, { request, principal, lease, evaluation: leaseUnder(evaluation, under, lease), allowed, tenant });
+      if (granting.kind === "short") return { shorts: granting.shorts };
+      const answer: LeaseAnswer = granting.kind === "refused" ? granting : { kind: "granted", lease: grantedOf(book, granting) };
+      this.#store.keepLeaseAnswer(request.id, fingerprint, answer);
+      return ok({ kind: "decided", answer, replayed: false });
+    });
+  }
+
+  readClientLease(principal: Principal, id: LeaseId): Reply<LeaseRead> {
+    return this.#take(principal, ({ book }) => {
+      const found = this.#store.findLease(id);
+      if (found === null) return err(noSuchLease(id));
+      const { run, actions, amountMicroUsd, state, expiresAt, postedMicroUsd, heldMicroUsd } = found;
+      return ok({ id, session: book.session, run, actions, amountMicroUsd, state, expiresAt, postedMicroUsd, heldMicroUsd });
+    });
+  }
+
+  /** What was done with a lease is recorded whatever the session has come to: closed, killed, or without a policy. */
+  async settleLease(call: SettleLeaseCall): Reply<SettleLeaseReply> {
+    const { principal, id, final, under } = call;
+    const work = (turn: Turn): Result<SettleLeaseReply, Refusal> => {
+      const found = this.#store.findLease(id);
+      if (found === null) return err(noSuchLease(id));
+      const known = call.actions.map(({ request }) => this.#store.findDecision(request.id)?.fingerprint ?? null);
+      const standing = this.#standing(turn.now);
+      if (!call.asGranted && known.includes(null) && moved(standing, call))
+        return ok({ kind: "policy_moved", agent: turn.book.agent, policy: standing.policy, entities: standing.entities });
+      const actions = call.actions.map(({ evaluation, ...action }, place): LeasedAction => {
+        const inForce = call.asGranted ? null : underLease(evaluation, under, standing);
+        return { ...action, findings: inForce?.kind === "findings" ? inForce.findings : null, known: known[place] ?? null };
+      });
+      const settled = settleLease(turn, found, { actions, final, principal });
+      if (!settled.ok) return settled;
+      const { lease, ...counts } = settled.value;
+      const { state, postedMicroUsd, overrunMicroUsd, returnedMicroUsd, heldMicroUsd, entry } = lease;
+      return ok({ kind: "decided", settled: { id, state, postedMicroUsd, overrunMicroUsd, returnedMicroUsd, heldMicroUsd, entry, ...counts } });
+    };
+    const settled = await this.#take(
+      principal,
+      work,
+      call.actions.map(({ request }) => request.id),
+    );
+    if (settled.ok) await this.#letGo();
+    return settled;
+  }
+
   async readDecision(principal: Principal, id: DecisionId, waitMs: number): Reply<DecisionRead> {
     const read = () => this.#take(principal, () => this.#readDecision(id));
     const until = Date.now() + waitMs;
@@ -371,19 +445,25 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
 
   /**
    * Takes from the tenant what is now in force, and answers since which entry it obeys: no turn after this one knows the older lease. It does not
-   * lengthen the lease: nobody knows how long the message was under way. `run`: whether the session has this run is asked for.
+   * lengthen the lease: nobody knows how long the message was under way. `because`: the intervention that is the news, of which is asked whether the session
+   * has the run that it names, and until when holders of client leases may not have heard of it.
    */
-  receive(lease: Lease, run: string | null): Heard {
+  receive(lease: Lease, because: Because | null): Heard {
     if (!this.#isOpened()) {
       if (this.#early === null || isNewer(lease, this.#early)) this.#early = lease;
-      return { seq: 0, at: Date.now(), hasRun: false, draw: null };
+      return { seq: 0, at: Date.now(), hasRun: false, leasedUntil: null, draw: null };
     }
     const current = this.#readLease();
     const isNewPolicy = current?.policy?.digest !== lease.policy?.digest;
     this.#keepLease({ ...lease, endsAt: current?.endsAt ?? 0 });
     const book = this.#readBook();
-    const hasRun = [...book.runs.keys()].some((id) => id === run);
-    return { seq: book.head.seq, at: Math.max(Date.now(), book.clock), hasRun, draw: isNewPolicy ? this.#makeDraw([], false) : null };
+    const now = this.#now();
+    const hasRun = because?.target.type === "run" && [...book.runs.keys()].some((id) => id === because.target.id);
+    const stops = because !== null && (because.kind === "kill" || because.kind === "pause");
+    const running = stops ? [...book.leases.values()].filter((one) => one.state === "open" && one.expiresAt > now && isStopped(one, because)) : [];
+    const leasedUntil = running.length === 0 ? null : Math.max(...running.map(({ expiresAt }) => expiresAt));
+    const draw = isNewPolicy ? this.#makeDraw([], false) : null;
+    return { seq: book.head.seq, at: Math.max(Date.now(), book.clock), hasRun, leasedUntil, draw };
   }
 
   /** Says where the session stands in what it shares; `givesBack`: and keeps nothing of it unspent. `null`: it was never opened. */
@@ -506,10 +586,14 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       return told.ok ? ok({ answer: told.value.settlement, replayed: told.value.replayed }) : told;
     };
     const settled = await this.#take(principal, work, [id]);
-    // Where little is left, what this gave back is there for others when its caller hears of it.
-    if (settled.ok && holdsTooMuch(this.#readBook().shares))
-      await Promise.race([this.#consult([]).catch(() => undefined), scheduler.wait(GIVE_BACK_PATIENCE_MS)]);
+    if (settled.ok) await this.#letGo();
     return settled;
+  }
+
+  /** Where little is left of what sessions share, what this one no longer needs is there for others when its caller hears of it. */
+  async #letGo(): Promise<void> {
+    if (!holdsTooMuch(this.#readBook().shares)) return;
+    await Promise.race([this.#consult([]).catch(() => undefined), scheduler.wait(GIVE_BACK_PATIENCE_MS)]);
   }
 
   /** Puts work into the next turn, once its caller is known to be one whom this session answers. */
@@ -668,11 +752,11 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
 
   /** When something must be done though nobody asks. */
   #dueAt(): Instant {
-    const { pending, shares, closed, nextApprovalExpiry } = this.#readBook();
+    const { pending, shares, closed, nextApprovalExpiry, nextLeaseEnd } = this.#readBook();
     // Its tenant may not have heard that it is closed.
     const close = closed && !this.#store.readOpening().tenantTold ? Date.now() + SHIP_ALARM_MS : Number.POSITIVE_INFINITY;
     const lapse = !this.#hasLapsed() && holdsAnything(shares) ? (this.#lease?.endsAt ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY;
-    return Math.min(pending.nextExpiry, nextApprovalExpiry, this.#store.forgetAt, lapse, close);
+    return Math.min(pending.nextExpiry, nextApprovalExpiry, nextLeaseEnd, this.#store.forgetAt, lapse, close);
   }
 
   #hasLapsed(): boolean {
@@ -872,6 +956,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       windDown: book.windDown,
       runs: Array.from(book.runs, ([id, run]) => ({ id, ...run.account })).sort((a, b) => byName(a.id, b.id)),
       actions: Array.from(book.actions, ([action, account]) => ({ action, ...account })).sort((a, b) => byName(a.action, b.action)),
+      leases: [...book.leases.values()],
       preventedMicroUsd: book.preventedMicroUsd,
       decisions: { ...book.counts },
     };
@@ -1004,6 +1089,31 @@ function underLease(evaluation: Evaluation | null, under: Digest | null, { polic
   return evaluation?.kind === "findings" ? { kind: "findings", findings: { ...evaluation.findings, policy } } : evaluation;
 }
 
+/** The same of a lease. */
+function leaseUnder(evaluation: LeaseEvaluation | null, under: Digest | null, { policy }: Ask["lease"]): LeaseEvaluation | null {
+  if (policy === null || policy.digest !== under) return null;
+  return evaluation?.kind === "findings" ? { kind: "findings", findings: { ...evaluation.findings, policy } } : evaluation;
+}
+
+/** Whether an intervention stops what the holder of a client lease may do with it. */
+function isStopped({ run, actions }: ClientLease, { target }: Because): boolean {
+  switch (target.type) {
+    case "tenant":
+    case "agent":
+    case "session":
+      return true;
+    case "run":
+      return run === target.id;
+    case "action":
+      return actions.some((glob) => globsMeet(target.id, glob));
+  }
+}
+
+const grantedOf = ({ session, agent }: Book, { lease, budgets }: Extract<Granting, { kind: "granted" }>): LeaseGranted => {
+  const { id, run, actions, amountMicroUsd, grantedAt, expiresAt, entry, terms } = lease;
+  return { id, session, agent, run, actions, amountMicroUsd, grantedAt, expiresAt, policy: terms.policy, budgets, entry };
+};
+
 const CROWDED = refusal(
   "authority_unavailable",
   "Too many wait for this session; nothing was done. Ask again with the same id when Retry-After says.",
@@ -1026,5 +1136,7 @@ function heldState(status: ApprovalStatus): DecisionState {
 }
 
 const noSuchApproval = (id: ApprovalId): Refusal => refusal("not_found", `There is no approval "${id}" in this session.`);
+
+const noSuchLease = (id: LeaseId): Refusal => refusal("not_found", `There is no lease "${id}" in this session.`);
 
 const noSuchDecision = (id: DecisionId): Refusal => refusal("not_found", `There is no decision "${id}" in this session.`);

@@ -1,10 +1,11 @@
 import { type Approval, isOpen } from "../core/approvals.ts";
 import { assert } from "../core/assert.ts";
 import { type Account, type Book, type Decided, type Effect, EMPTY_ACCOUNT, emptyBook, type Matter, type Settled } from "../core/book.ts";
+import type { ClientLease } from "../core/client_lease.ts";
 import type { Balance, Decision, DecisionState, Settlement } from "../core/decision.ts";
 import { CHAIN_START, type SealedEntry } from "../core/entry.ts";
 import { matchesGlob } from "../core/glob.ts";
-import type { ApprovalId, DecisionId, RunId, SessionId } from "../core/ids.ts";
+import type { ApprovalId, DecisionId, LeaseId, RunId, SessionId } from "../core/ids.ts";
 import { insertsOf, type Stored } from "../core/insert.ts";
 import type { JsonValue } from "../core/json.ts";
 import { microUsdOf } from "../core/money.ts";
@@ -14,7 +15,7 @@ import { noPermits, noShares, type Permits, type Piece, permitKey, type Shares, 
 import type { Instant } from "../core/time.ts";
 import { type Kept, type Trace, Trail, withOutputs } from "../core/trail.ts";
 import type { Turn } from "../core/turn.ts";
-import type { ApprovalCard, Lease, SessionOpened } from "../flow/ports.ts";
+import type { ApprovalCard, Lease, LeaseAnswer, SessionOpened } from "../flow/ports.ts";
 import { OUTBOX_TABLE, type Outbox } from "./outbox.ts";
 import { bringTables, type SchemaStep } from "./tables.ts";
 
@@ -159,6 +160,22 @@ const STEPS: readonly SchemaStep[] = [
   CREATE INDEX open_approvals ON approvals (status) WHERE status IN ('pending', 'info_requested', 'approved');
   CREATE INDEX untold_approvals ON approvals (id) WHERE told < version;
   `,
+  // What a lease was granted with is somewhere: held, given back, or spent and covered.
+  `
+  CREATE TABLE client_leases (
+    id TEXT PRIMARY KEY,
+    state TEXT NOT NULL CHECK (state IN ('open', 'settled', 'expired')),
+    amount_micro_usd INTEGER NOT NULL CHECK (amount_micro_usd > 0),
+    held_micro_usd INTEGER NOT NULL CHECK (held_micro_usd >= 0),
+    returned_micro_usd INTEGER NOT NULL CHECK (returned_micro_usd >= 0),
+    posted_micro_usd INTEGER NOT NULL CHECK (posted_micro_usd >= 0),
+    overrun_micro_usd INTEGER NOT NULL CHECK (overrun_micro_usd >= 0),
+    lease TEXT NOT NULL,
+    CHECK (amount_micro_usd = held_micro_usd + returned_micro_usd + posted_micro_usd - overrun_micro_usd)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX standing_client_leases ON client_leases (id) WHERE state = 'open' OR held_micro_usd > 0;
+  CREATE TABLE lease_answers (id TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, answer TEXT NOT NULL) STRICT, WITHOUT ROWID;
+  `,
 ];
 
 /** What a session is opened with. */
@@ -208,6 +225,7 @@ export class SessionStore {
   /** What a turn was told to look up, as it stands in the table; `null`: it is not there. */
   readonly #looked = new Map<DecisionId, DecisionRow | null>();
   readonly #approvalsChanged = new Set<ApprovalId>();
+  readonly #leases = new Map<LeaseId, ClientLease>();
   readonly #hits = new Map<string, { readonly at: Instant; count: number; readonly keepMs: number }>();
 
   constructor(sql: SqlStorage, outbox: Outbox) {
@@ -312,6 +330,11 @@ export class SessionStore {
       const { approval } = approvalOfRow(row);
       book.approvals.set(approval.id, approval);
       book.nextApprovalExpiry = Math.min(book.nextApprovalExpiry, approval.expiresAt);
+    }
+    for (const row of this.#sql.exec<LeaseRow>("SELECT lease FROM client_leases WHERE state = 'open' OR held_micro_usd > 0")) {
+      const lease = leaseOfRow(row);
+      book.leases.set(lease.id, lease);
+      if (lease.state === "open") book.nextLeaseEnd = Math.min(book.nextLeaseEnd, lease.expiresAt);
     }
     for (const alert of this.#sql.exec<{ account: string; millionths: number }>("SELECT account, millionths FROM alerts")) {
       book.alerted.set(alert.account, alert.millionths);
@@ -419,6 +442,47 @@ export class SessionStore {
       this.#sql.exec("UPDATE approvals SET card = json_set(card, '$.inputs', json('null')) WHERE id = ?", approval.id);
   }
 
+  /** A client lease that was granted here, whatever became of it; `null` when none of this id was. */
+  findLease(id: LeaseId): ClientLease | null {
+    const unwritten = this.#leases.get(id);
+    if (unwritten !== undefined) return unwritten;
+    const row = this.#sql.exec<LeaseRow>("SELECT lease FROM client_leases WHERE id = ?", id).toArray()[0];
+    return row === undefined ? null : leaseOfRow(row);
+  }
+
+  /** What was answered to whoever asked for the lease of this id, with the fingerprint of what it asked; `null`: nobody has. */
+  findLeaseAnswer(id: LeaseId): { readonly fingerprint: string; readonly answer: LeaseAnswer } | null {
+    const row = this.#sql
+      .exec<{ fingerprint: string; answer: string }>("SELECT fingerprint, answer FROM lease_answers WHERE id = ?", id)
+      .toArray()[0];
+    // Our own text, written by `keepLeaseAnswer`.
+    return row === undefined ? null : { fingerprint: row.fingerprint, answer: JSON.parse(row.answer) as LeaseAnswer };
+  }
+
+  keepLeaseAnswer(id: LeaseId, fingerprint: string, answer: LeaseAnswer): void {
+    this.#sql.exec("INSERT INTO lease_answers (id, fingerprint, answer) VALUES (?, ?, ?)", id, fingerprint, JSON.stringify(answer));
+  }
+
+  #writeLeases(): void {
+    for (const lease of this.#leases.values()) {
+      this.#sql.exec(
+        `INSERT INTO client_leases (id, state, amount_micro_usd, held_micro_usd, returned_micro_usd, posted_micro_usd, overrun_micro_usd, lease)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (id) DO UPDATE SET state = excluded.state, held_micro_usd = excluded.held_micro_usd, returned_micro_usd = excluded.returned_micro_usd,
+           posted_micro_usd = excluded.posted_micro_usd, overrun_micro_usd = excluded.overrun_micro_usd, lease = excluded.lease`,
+        lease.id,
+        lease.state,
+        lease.amountMicroUsd,
+        lease.heldMicroUsd,
+        lease.returnedMicroUsd,
+        lease.postedMicroUsd,
+        lease.overrunMicroUsd,
+        JSON.stringify(lease),
+      );
+    }
+    this.#leases.clear();
+  }
+
   /** The fingerprint of the body that an idempotency key was first used with. */
   findKey(key: string): string | null {
     return this.#sql.exec<{ fingerprint: string }>("SELECT fingerprint FROM keys WHERE key = ?", key).toArray()[0]?.fingerprint ?? null;
@@ -481,6 +545,11 @@ export class SessionStore {
         case "approval":
           this.#writeApproval(effect.approval, effect.card);
           break;
+        case "lease":
+          runs.add(effect.lease.run);
+          // Of a settlement of a hundred actions only what becomes of the lease in the end is a row.
+          this.#leases.set(effect.lease.id, effect.lease);
+          break;
         case "recorded":
           this.#sealed.push(effect.sealed);
           break;
@@ -498,6 +567,7 @@ export class SessionStore {
   writeTotals(book: Book): void {
     if (!this.#moved) return;
     this.#writeDecided();
+    this.#writeLeases();
     this.#outbox.add(this.#sealed);
     this.#writeHits();
     for (const id of this.#runsMoved) {
@@ -556,6 +626,7 @@ export class SessionStore {
     this.#hits.clear();
     this.#looked.clear();
     this.#approvalsChanged.clear();
+    this.#leases.clear();
   }
 
   /** A decision's JSON: what is stored, and what is answered to whoever asks again. */
@@ -774,6 +845,11 @@ const approvalOfRow = ({ approval, card, version }: ApprovalRow): ApprovalStored
   card: JSON.parse(card) as ApprovalCard,
   version,
 });
+
+type LeaseRow = { lease: string };
+
+/** Our own text, written by `#writeLeases`. */
+const leaseOfRow = ({ lease }: LeaseRow): ClientLease => JSON.parse(lease) as ClientLease;
 
 type PendingRow = { id: string; answer: string; matter: string; reserved_micro_usd: number; expires_at: number; pieces: string | null };
 

@@ -18,6 +18,9 @@ export const SETTINGS_TABLES = `
 /** Since links can answer approvals. */
 export const SETTINGS_LINKS = "ALTER TABLE settings ADD COLUMN approval_links INTEGER NOT NULL DEFAULT 0 CHECK (approval_links IN (0, 1));";
 
+/** Since sessions grant client leases. */
+export const SETTINGS_LEASES = "ALTER TABLE settings ADD COLUMN client_leases INTEGER NOT NULL DEFAULT 1 CHECK (client_leases IN (0, 1));";
+
 /** What a tenant's object keeps of its settings. Every write is inside the caller's transaction. */
 export class SettingsStore {
   readonly #sql: SqlStorage;
@@ -39,22 +42,24 @@ export class SettingsStore {
           ? null
           : { requests: row.throttle_requests, windowMs: row.throttle_window_ms },
       approvalLinks: row.approval_links === 1,
+      clientLeases: row.client_leases === 1,
     };
   }
 
-  write({ corsOrigins, retentionDays, defaultPolicy, throttle, approvalLinks }: Settings, now: Instant): void {
+  write({ corsOrigins, retentionDays, defaultPolicy, throttle, approvalLinks, clientLeases }: Settings, now: Instant): void {
     this.#sql.exec(
-      `INSERT INTO settings (one, cors_origins, retention_days, default_policy, throttle_requests, throttle_window_ms, approval_links, updated_at)
-       VALUES (1, ?, ?, ?, ?, ?, ?, ?)
+      `INSERT INTO settings (one, cors_origins, retention_days, default_policy, throttle_requests, throttle_window_ms, approval_links, client_leases, updated_at)
+       VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (one) DO UPDATE SET cors_origins = excluded.cors_origins, retention_days = excluded.retention_days, default_policy = excluded.default_policy,
          throttle_requests = excluded.throttle_requests, throttle_window_ms = excluded.throttle_window_ms,
-         approval_links = excluded.approval_links, updated_at = excluded.updated_at`,
+         approval_links = excluded.approval_links, client_leases = excluded.client_leases, updated_at = excluded.updated_at`,
       JSON.stringify(corsOrigins),
       retentionDays,
       defaultPolicy,
       throttle?.requests ?? null,
       throttle?.windowMs ?? null,
       approvalLinks ? 1 : 0,
+      clientLeases ? 1 : 0,
       now,
     );
   }
@@ -67,4 +72,5 @@ type SettingsRow = {
   throttle_requests: number | null;
   throttle_window_ms: number | null;
   approval_links: number;
+  client_leases: number;
 };

@@ -217,7 +217,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     if (!this.#exists()) return err(noSuchTenant());
     const now = Date.now();
     const { id: tenant } = this.#store.readTenant();
-    const leased = this.#store.leasedSessions(now - LEASE_TERM_MS);
+    const leased = this.#store.leasedSessions(now - LEASE_TERM_MS, now);
     const asked = [...leased].sort((a, b) => b.leaseEndsAt - a.leaseEndsAt).slice(0, MOST_ASKED);
     await this.#within(
       STANDING_PATIENCE_MS,
@@ -313,14 +313,16 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     // Who watches the record sees it now, and not when the alarm rings.
     this.ctx.waitUntil(this.ship().catch(() => undefined));
 
-    const told = await this.#tell((session) => isAbout(target, session), target.type === "run" ? target.id : null);
+    const told = await this.#tell((session) => isAbout(target, session), intervention);
     // Of a run only the session that has it can obey.
     const acknowledged = target.type === "run" ? told.heard.filter(({ hasRun }) => hasRun) : told.heard;
-    const latest = Math.max(0, ...told.silent.map(({ leaseEndsAt }) => leaseEndsAt));
+    // Who was not heard of may have leased out what it could; of the others it is known until when somebody may go on.
+    const silent = told.silent.flatMap(({ leaseEndsAt, clientLeasesUntil }) => [leaseEndsAt, clientLeasesUntil]);
+    const latest = Math.max(0, ...silent, ...acknowledged.map(({ leasedUntil }) => leasedUntil ?? 0));
     const answer: Intervened = {
       id,
       epoch: put.value.epoch,
-      acknowledged: acknowledged.map(({ session, seq, at }) => ({ session, seq, at })),
+      acknowledged: acknowledged.map(({ session, seq, at, leasedUntil }) => ({ session, seq, at, leasedUntil })),
       unanswered: told.silent.map(({ id: session }) => session),
       inForceEverywhereBy: Math.max(Date.now(), latest),
     };
@@ -504,6 +506,22 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     });
   }
 
+  // Client leases
+
+  /** Says whether a session may grant one, and remembers until when: a kill that comes meanwhile says by when the last holder has heard of it. */
+  admitLease(principal: Principal, session: SessionId, ttlMs: number): Outcome<{ readonly allowed: boolean; readonly endsBy: Instant }> {
+    return this.#known((now) => {
+      const known = this.#store.findSession(session);
+      if (known === null) return err(refusal("not_found", `There is no session "${session}".`));
+      if (principal.kind === "agent" && principal.subject !== known.agent)
+        return err(refusal("not_your_session", "The session belongs to another agent."));
+      const allowed = this.#settings.read().clientLeases;
+      const endsBy = now + ttlMs + CLIENT_LEASE_SLACK_MS;
+      if (allowed) this.#store.admitClientLease(session, endsBy);
+      return ok({ allowed, endsBy });
+    });
+  }
+
   // Settings
 
   readSettings(): Outcome<Settings> {
@@ -534,6 +552,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
         default_policy: defaultPolicy,
         throttle: settings.throttle === null ? null : { requests: settings.throttle.requests, window_ms: settings.throttle.windowMs },
         approval_links: settings.approvalLinks,
+        client_leases: settings.clientLeases,
       });
       const isMoved = known.defaultPolicy !== defaultPolicy;
       if (isMoved) this.#changed();
@@ -968,14 +987,14 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     return silent.length === 0;
   }
 
-  /** The same, to some of them, with who has heard and who has not. `run`: who has it is asked for. */
-  async #tell(isTold: (session: LeasedSession) => boolean, run: string | null): Promise<Told> {
+  /** The same, to some of them, with who has heard and who has not. `because`: the intervention that is the news. */
+  async #tell(isTold: (session: LeasedSession) => boolean, because: Because | null): Promise<Told> {
     const now = Date.now();
     const { id: tenant } = this.#store.readTenant();
     const lease = this.#leases(now);
     const silent = new Map(
       this.#store
-        .leasedSessions(now - LEASE_TERM_MS)
+        .leasedSessions(now - LEASE_TERM_MS, now)
         .filter(isTold)
         .map((one) => [one.id, one]),
     );
@@ -983,7 +1002,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     await this.#within(
       PUSH_PATIENCE_MS,
       Array.from(silent.values(), async ({ id: session, agent }) => {
-        const { draw, ...obeys } = await this.env.SESSIONS.getByName(sessionObjectName(tenant, session)).receive(lease(session, agent), run);
+        const { draw, ...obeys } = await this.env.SESSIONS.getByName(sessionObjectName(tenant, session)).receive(lease(session, agent), because);
         silent.delete(session);
         heard.push({ session, ...obeys });
         if (draw !== null) this.#known((at) => ok(this.#hear(session, draw, at)));
@@ -1014,7 +1033,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
 }
 
 interface Told {
-  readonly heard: readonly { readonly session: SessionId; readonly seq: number; readonly at: Instant; readonly hasRun: boolean }[];
+  readonly heard: readonly (Omit<Heard, "draw"> & { readonly session: SessionId })[];
   readonly silent: readonly LeasedSession[];
 }
 
@@ -1041,12 +1060,17 @@ export interface Drawn {
   readonly word: Word | null;
 }
 
+/** The intervention for which sessions are told what is now in force. */
+export type Because = Pick<Intervention, "target" | "kind">;
+
 /** What a session answers to what it is told. */
 export interface Heard {
   /** Its entry from which on it obeys; 0 where it is being opened, and opens with it. */
   readonly seq: number;
   readonly at: Instant;
   readonly hasRun: boolean;
+  /** Until then whoever holds a client lease that the news stops may go on; `null`: nobody does. */
+  readonly leasedUntil: Instant | null;
   /** Where it stands, where the news is that a limit may look at that. */
   readonly draw: Draw | null;
 }
@@ -1094,6 +1118,9 @@ const noSuchApproval = (id: ApprovalId): Refusal => refusal("not_found", `There 
 const noSuchTenant = (): Refusal => refusal("not_found", "There is no such tenant.");
 
 const noSuchEntity = ({ type, id }: EntityRef): Refusal => refusal("not_found", `Nothing is stored of the ${type} "${id}".`);
+
+/** So much later than it was asked for a client lease may still be granted in full, while its session waits for its turn or for money. */
+const CLIENT_LEASE_SLACK_MS = 10_000;
 
 /** So many agents' merged policies are kept ready. */
 const MOST_EFFECTIVE = 8;

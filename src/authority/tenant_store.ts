@@ -25,7 +25,7 @@ import { ISSUER_TABLES } from "./issuer_store.ts";
 import { ORDER_TABLES } from "./order_store.ts";
 import { OUTBOX_TABLE, type Outbox } from "./outbox.ts";
 import { POOL_TABLES } from "./pool_store.ts";
-import { SETTINGS_LINKS, SETTINGS_TABLES } from "./settings_store.ts";
+import { SETTINGS_LEASES, SETTINGS_LINKS, SETTINGS_TABLES } from "./settings_store.ts";
 import { bringTables, type SchemaStep } from "./tables.ts";
 
 /** The tables of one tenant's object. `migrations/README.md` says what each field is for. */
@@ -115,6 +115,11 @@ const STEPS: readonly SchemaStep[] = [
   ) STRICT;
   `,
   `${SETTINGS_LINKS} ALTER TABLE tokens ADD COLUMN approval TEXT;`,
+  `
+  ${SETTINGS_LEASES}
+  ALTER TABLE sessions ADD COLUMN client_leases_until INTEGER NOT NULL DEFAULT 0 CHECK (client_leases_until >= 0);
+  CREATE INDEX sessions_by_client_leases ON sessions (client_leases_until) WHERE client_leases_until > 0;
+  `,
 ];
 
 /** A tenant's own row. */
@@ -132,6 +137,8 @@ export interface LeasedSession {
   readonly id: SessionId;
   readonly agent: string;
   readonly leaseEndsAt: Instant;
+  /** No client lease that it granted runs longer. */
+  readonly clientLeasesUntil: Instant;
 }
 
 /** What a tenant's object keeps: policies and which of them are in force, sessions that were admitted, tokens. */
@@ -225,13 +232,28 @@ export class TenantStore {
     this.#sql.exec("UPDATE sessions SET closed = 1 WHERE id = ?", session);
   }
 
-  /** Sessions whose lease still runs: they act on what they were last told. */
-  leasedSessions(now: Instant): readonly LeasedSession[] {
+  /** The session may grant a client lease that runs until then. */
+  admitClientLease(session: SessionId, until: Instant): void {
+    this.#sql.exec("UPDATE sessions SET client_leases_until = ? WHERE id = ? AND client_leases_until < ?", until, session, until);
+  }
+
+  /** Sessions whose lease still runs, and those that granted client leases which still run: they, or whoever holds one, act on what they were last told. */
+  leasedSessions(now: Instant, clientLeasesAt: Instant): readonly LeasedSession[] {
     // Ids were parsed at the door before they were written; the same holds for the casts below.
     return this.#sql
-      .exec<{ id: string; agent: string; lease_ends_at: number }>("SELECT id, agent, lease_ends_at FROM sessions WHERE lease_ends_at > ?", now)
+      .exec<{ id: string; agent: string; lease_ends_at: number; client_leases_until: number }>(
+        `SELECT id, agent, lease_ends_at, client_leases_until FROM sessions WHERE lease_ends_at > ?1
+         UNION SELECT id, agent, lease_ends_at, client_leases_until FROM sessions WHERE client_leases_until > 0 AND client_leases_until > ?2`,
+        now,
+        clientLeasesAt,
+      )
       .toArray()
-      .map(({ id, agent, lease_ends_at }) => ({ id: id as SessionId, agent, leaseEndsAt: lease_ends_at }));
+      .map(({ id, agent, lease_ends_at, client_leases_until }) => ({
+        id: id as SessionId,
+        agent,
+        leaseEndsAt: lease_ends_at,
+        clientLeasesUntil: client_leases_until,
+      }));
   }
 
   liveSessions(now: Instant, most: number): readonly SessionId[] {

@@ -29,7 +29,7 @@ Prints which sessions obey and since which entry, which did not answer, and by w
   TARGET         agent:NAME, session:ses_..., run:run_..., action:NAME (or a glob, in quotes: 'action:send_*'),
                  or tenant: everything of the token's tenant
   --reason TEXT  why, for the record; asked for at a terminal where it is not given
-  --wait         until it is in force everywhere: at most half a minute
+  --wait         until it is in force everywhere: at most half a minute, or a little over one where client leases run
   --yes          without being asked again, which happens only before everything is killed
   --url URL      the gateway (AGENTSENTINEL_URL, else http://127.0.0.1:8787)
   --token TOKEN  a token that may intervene (AGENTSENTINEL_TOKEN, which other users of this machine cannot see)
@@ -76,7 +76,8 @@ async function intervene(line: CommandLine, terminal: Terminal, kind: Interventi
   const json = line.has("json");
   const { unanswered, in_force_everywhere_by: by } = told.evidence;
   terminal.out(json ? `${JSON.stringify(told)}\n` : inWords(told, target, kind, Date.now() + gateway.aheadMs(), terminal));
-  if (unanswered.length === 0) return true;
+  const isLeasedOut = told.evidence.acknowledged.some(({ leased_until }) => leased_until != null);
+  if (unanswered.length === 0 && !(isLeasedOut && line.has("wait"))) return true;
   if (!line.has("wait")) return SOME_UNANSWERED;
   await untilOf(by, gateway, terminal);
   if (!json) terminal.out("It is in force everywhere now.\n");
@@ -152,8 +153,11 @@ export function inWords(
     lines.push(
       `${paint.green("✓")} ${count(acknowledged.length, stops ? "session obeys" : "session goes on", stops ? "sessions obey" : "sessions go on")}`,
     );
-  for (const { session, seq, at } of acknowledged.slice(0, MOST_SHOWN))
+  for (const { session, seq, at, leased_until: leasedUntil } of acknowledged.slice(0, MOST_SHOWN)) {
     lines.push(`    ${session}  ${seq === 0 ? "opens with it" : `since its entry ${seq}`}  ${paint.dim(at)}`);
+    // A gateway of an older version says nothing of client leases.
+    if (leasedUntil != null) lines.push(`      ${paint.yellow("!")} whoever decides by its client leases hears of it by ${leasedUntil}`);
+  }
   if (acknowledged.length > MOST_SHOWN) lines.push(paint.dim(`    and ${acknowledged.length - MOST_SHOWN} more: --json names them all`));
   if (unanswered.length > 0) {
     const seconds = Math.max(0, Math.ceil((Date.parse(by) - now) / 1000));
@@ -161,7 +165,7 @@ export function inWords(
     lines.push(`${paint.yellow("!")} ${count(unanswered.length, "session")} did not answer, and ${may} until ${by} (${seconds}s)`);
     for (const session of unanswered.slice(0, MOST_SHOWN)) lines.push(`    ${session}`);
     if (unanswered.length > MOST_SHOWN) lines.push(paint.dim(`    and ${unanswered.length - MOST_SHOWN} more: --json names them all`));
-  } else lines.push(`In force everywhere since ${by}.`);
+  } else lines.push(`In force everywhere ${acknowledged.some(({ leased_until: leasedUntil }) => leasedUntil != null) ? "by" : "since"} ${by}.`);
   return `${lines.join("\n")}\n`;
 }
 

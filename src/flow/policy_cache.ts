@@ -3,8 +3,10 @@ import type { SessionId } from "../core/ids.ts";
 import type { JsonValue } from "../core/json.ts";
 import { agentRef, circumstancesOf } from "../core/policy/circumstances.ts";
 import { type CompiledPolicy, compilePolicy } from "../core/policy/compile.ts";
+import type { PolicyDocument } from "../core/policy/document.ts";
 import { evaluatePolicy } from "../core/policy/evaluate.ts";
 import { type Evaluation, type PolicyRef, workBudget } from "../core/policy/findings.ts";
+import { leaseFindings } from "../core/policy/leasable.ts";
 import { readPolicy } from "../core/policy/parse.ts";
 import { ok } from "../core/result.ts";
 import type { EntityRef, Evaluable, Evaluated, PolicyCache, Questions, Reply, Tenants } from "./ports.ts";
@@ -15,7 +17,7 @@ import type { EntityRef, Evaluable, Evaluated, PolicyCache, Questions, Reply, Te
  */
 export class PolicyMemory {
   /** `null`: the document cannot be read by this code. */
-  readonly compiled = new Map<Digest, CompiledPolicy | null>();
+  readonly compiled = new Map<Digest, Ready | null>();
   /** How many characters of JSON the documents of the compiled policies have, each and together. */
   readonly documentCharacters = new Map<Digest, number>();
   compiledCharacters = 0;
@@ -24,6 +26,12 @@ export class PolicyMemory {
   readonly entities = new Map<string, Remembered>();
   /** How many characters of JSON the entities are together. */
   entityCharacters = 0;
+}
+
+/** A policy ready to be asked, with its text for what is asked of it as a whole. */
+interface Ready {
+  readonly compiled: CompiledPolicy;
+  readonly document: PolicyDocument;
 }
 
 interface Remembered {
@@ -54,16 +62,17 @@ const MOST_READ = 8;
 export function openPolicyCache(memory: PolicyMemory, tenants: Tenants, sha256: Sha256): PolicyCache {
   /** Evaluates every request, reading what is stored of its agent and resource where a condition looks at that and it is not known yet. */
   const evaluate = async (tenant: string, session: SessionId, seen: Seen, questions: Questions): Reply<Evaluated | null> => {
-    const compiled = memory.compiled.get(seen.policy.digest);
-    if (compiled !== undefined) {
+    const ready = memory.compiled.get(seen.policy.digest);
+    if (ready !== undefined) {
       memory.compiled.delete(seen.policy.digest);
-      memory.compiled.set(seen.policy.digest, compiled);
+      memory.compiled.set(seen.policy.digest, ready);
     }
-    if (compiled === undefined) return ok(null);
-    if (compiled === null) {
-      const evaluations = questions.requests.map((): Evaluation => ({ kind: "invalid", policy: seen.policy }));
-      return ok({ under: seen.policy.digest, entities: null, evaluations });
+    if (ready === undefined) return ok(null);
+    if (ready === null) {
+      const invalid = { kind: "invalid", policy: seen.policy } as const;
+      return ok({ under: seen.policy.digest, entities: null, evaluations: questions.requests.map((): Evaluation => invalid), lease: invalid });
     }
+    const { compiled, document } = ready;
     const wanted = questions.requests.map((request) => refsOf(compiled, seen.agent, request));
     const known = new Map<string, Properties>();
     for (const ref of wanted.flat()) {
@@ -94,23 +103,26 @@ export function openPolicyCache(memory: PolicyMemory, tenants: Tenants, sha256: 
       const around = circumstancesOf({ tenant, session, agent: seen.agent, principal, request, stored, now, isTopup, sha256, budget });
       return { kind: "findings", findings: evaluatePolicy(compiled, seen.policy, request, around) };
     });
-    return ok({ under: seen.policy.digest, entities: wanted.every((refs) => refs.length === 0) ? null : seen.entities, evaluations });
+    const entities = wanted.every((refs) => refs.length === 0) ? null : seen.entities;
+    const evaluated = { under: seen.policy.digest, entities, evaluations };
+    if (questions.lease === undefined) return ok(evaluated);
+    return ok({ ...evaluated, lease: { kind: "findings", findings: leaseFindings(document, compiled, seen.policy, questions.lease) } });
   };
 
-  const compiledOf = (policy: PolicyRef, document: JsonValue): CompiledPolicy | null => {
+  const readyOf = (policy: PolicyRef, document: JsonValue): Ready | null => {
     const known = memory.compiled.get(policy.digest);
     if (known !== undefined) return known;
     const read = readPolicy(document);
-    const compiled = read.ok ? compilePolicy(read.value) : null;
-    rememberCompiled(memory, policy.digest, compiled, JSON.stringify(document).length);
-    return compiled;
+    const ready = read.ok ? { compiled: compilePolicy(read.value), document: read.value } : null;
+    rememberCompiled(memory, policy.digest, ready, JSON.stringify(document).length);
+    return ready;
   };
 
   return {
     redactionFor: async (tenant, agent) => {
       const fetched = await tenants.effectivePolicy(tenant, agent);
       if (!fetched.ok) return fetched;
-      return ok(fetched.value === null ? undefined : compiledOf(fetched.value.policy, fetched.value.document)?.redaction);
+      return ok(fetched.value === null ? undefined : readyOf(fetched.value.policy, fetched.value.document)?.compiled.redaction);
     },
     evaluateLastSeen: async (tenant, session, questions) => {
       const seen = memory.lastSeen.get(sessionKey(tenant, session));
@@ -127,7 +139,7 @@ export function openPolicyCache(memory: PolicyMemory, tenants: Tenants, sha256: 
         if (fetched.value === null) return ok(null);
         // It may have moved once more since the session was told: then the session says so at the next try.
         inForce = fetched.value.policy;
-        compiledOf(inForce, fetched.value.document);
+        readyOf(inForce, fetched.value.document);
       }
       const seen: Seen = { agent, policy: inForce, entities };
       remember(memory.lastSeen, sessionKey(tenant, session), seen, MOST_SESSIONS);
@@ -146,7 +158,7 @@ const sessionKey = (tenant: string, session: SessionId): string => `${tenant}/${
 const entityKey = (tenant: string, { type, id }: EntityRef): string => JSON.stringify([tenant, type, id]);
 
 /** Remembers a compiled policy, forgetting the oldest beyond what an isolate has room for; the newest always stays. */
-function rememberCompiled(memory: PolicyMemory, digest: Digest, compiled: CompiledPolicy | null, characters: number): void {
+function rememberCompiled(memory: PolicyMemory, digest: Digest, compiled: Ready | null, characters: number): void {
   memory.compiledCharacters += characters - (memory.documentCharacters.get(digest) ?? 0);
   memory.compiled.set(digest, compiled);
   memory.documentCharacters.set(digest, characters);

@@ -1,21 +1,25 @@
 import type { Approval, ApprovalStatus, Approver, PersonsAnswer } from "../core/approvals.ts";
 import type { BatchSemantics } from "../core/batch.ts";
 import type { BudgetWindow } from "../core/calendar.ts";
-import type { Balance, Decision, DecisionState, Settlement } from "../core/decision.ts";
+import type { ClientLease } from "../core/client_lease.ts";
+import type { Balance, Decision, DecisionState, EntryMark, LeaseReason, Settlement } from "../core/decision.ts";
 import type { Digest, Sha256 } from "../core/digest.ts";
 import type { Payload } from "../core/entry.ts";
 import type { EventFilter, Place } from "../core/events.ts";
-import type { ApprovalId, DecisionId, DeliveryId, Id, IdPrefix, InterventionId, RunId, SessionId, TokenId, WebhookId } from "../core/ids.ts";
+import type { LeaseEvaluation, LeaseRequest } from "../core/grant_lease.ts";
+import type { ApprovalId, DecisionId, DeliveryId, Id, IdPrefix, InterventionId, LeaseId, RunId, SessionId, TokenId, WebhookId } from "../core/ids.ts";
 import type { JsonValue } from "../core/json.ts";
 import type { MicroUsd } from "../core/money.ts";
 import type { InterventionKind, Order, Target } from "../core/orders.ts";
 import type { Evaluation, Path, PolicyRef } from "../core/policy/findings.ts";
+import type { LeaseWish } from "../core/policy/leasable.ts";
 import type { Redaction } from "../core/redact.ts";
 import type { Refusal } from "../core/refusals.ts";
 import type { ActionRequest, CommitReport, Principal } from "../core/request.ts";
 import type { Result } from "../core/result.ts";
 import type { Scope } from "../core/scopes.ts";
 import type { Reconsidered } from "../core/settle.ts";
+import type { LeasedAction } from "../core/settle_lease.ts";
 import type { Testimony } from "../core/testimony.ts";
 import type { Instant } from "../core/time.ts";
 
@@ -53,6 +57,8 @@ export interface Identity {
   forget(authorization: string | null): void;
   /** Signs the token of a record. The same record always gives the same token. */
   sign(tenant: string, token: TokenRecord): Promise<string>;
+  /** Signs a client lease. The same lease always gives the same token, which is no access token. */
+  signLease(tenant: string, lease: LeaseGranted): Promise<string>;
   /** The public keys, as a JSON Web Key Set (RFC 7517). */
   keySet(): Promise<{ readonly keys: readonly JsonValue[] }>;
 }
@@ -87,6 +93,11 @@ export interface Sessions {
   release(tenant: string, session: SessionId, principal: Principal, id: DecisionId, reason: string | null): Reply<Answered<Settlement>>;
   extend(tenant: string, session: SessionId, principal: Principal, id: DecisionId, ttlMs: number): Reply<Answered<Settlement>>;
   topup(tenant: string, session: SessionId, call: TopupCall): Reply<TopupReply>;
+  /** Idempotent by its id, refusals too. Point of no return: when it has answered `decided`, the lease's money is taken, or its refusal is on record. */
+  grantLease(tenant: string, session: SessionId, call: GrantLeaseCall): Reply<GrantLeaseReply>;
+  readLease(tenant: string, session: SessionId, principal: Principal, id: LeaseId): Reply<LeaseRead>;
+  /** Idempotent by the actions' ids. Point of no return: when it has answered `decided`, what was told is on record. */
+  settleLease(tenant: string, session: SessionId, call: SettleLeaseCall): Reply<SettleLeaseReply>;
   /** Waits up to `waitMs` while the decision is held. */
   readDecision(tenant: string, session: SessionId, principal: Principal, id: DecisionId, waitMs: number): Reply<DecisionRead>;
   /** An approval as it stands; a person who reads it is on record as having seen it. */
@@ -182,6 +193,65 @@ export interface TopupCall {
 
 export type TopupReply = { readonly kind: "decided"; readonly decision: Decision } | (PolicyMoved & { readonly request: Reconsidered });
 
+export interface GrantLeaseCall {
+  readonly principal: Principal;
+  readonly request: LeaseRequest;
+  /** Digest of the request's body: the same id with another body is refused. */
+  readonly fingerprint: string;
+  /** Whether the tenant's settings let anybody decide by leases. */
+  readonly allowed: boolean;
+  readonly under: Digest | null;
+  readonly evaluation: LeaseEvaluation | null;
+}
+
+export type GrantLeaseReply = ({ readonly kind: "decided" } & Answered<LeaseAnswer>) | PolicyMoved;
+
+export type LeaseAnswer = { readonly kind: "granted"; readonly lease: LeaseGranted } | { readonly kind: "refused"; readonly reason: LeaseReason };
+
+/** A client lease as it was granted. */
+export interface LeaseGranted extends Pick<ClientLease, "id" | "run" | "actions" | "amountMicroUsd" | "grantedAt" | "expiresAt" | "entry"> {
+  readonly session: SessionId;
+  readonly agent: string;
+  readonly policy: PolicyRef;
+  readonly budgets: readonly Balance[];
+}
+
+/** A client lease as it stands. */
+export interface LeaseRead extends Pick<ClientLease, "id" | "run" | "actions" | "amountMicroUsd" | "state" | "expiresAt"> {
+  readonly session: SessionId;
+  readonly postedMicroUsd: MicroUsd;
+  readonly heldMicroUsd: MicroUsd;
+}
+
+export interface SettleLeaseCall {
+  readonly principal: Principal;
+  readonly id: LeaseId;
+  readonly actions: readonly (Omit<LeasedAction, "findings" | "known"> & { readonly evaluation: Evaluation | null })[];
+  readonly final: boolean;
+  readonly under: Digest | null;
+  readonly entities: number | null;
+  readonly entitiesFloor: number | null;
+  /** Nobody could say what the policy in force says: what is told is recorded as the policy stood when the lease was granted. */
+  readonly asGranted: boolean;
+}
+
+export type SettleLeaseReply = { readonly kind: "decided"; readonly settled: LeaseSettled } | PolicyMoved;
+
+export interface LeaseSettled {
+  readonly id: LeaseId;
+  readonly state: ClientLease["state"];
+  /** On record now, and on record since earlier. */
+  readonly accepted: number;
+  readonly duplicates: number;
+  readonly postedMicroUsd: MicroUsd;
+  readonly overrunMicroUsd: MicroUsd;
+  readonly returnedMicroUsd: MicroUsd;
+  readonly heldMicroUsd: MicroUsd;
+  readonly late: boolean;
+  readonly budgets: readonly Balance[];
+  readonly entry: EntryMark;
+}
+
 /** What people are shown of a request beside what its approval says. */
 export interface ApprovalCard {
   readonly resource: ActionRequest["resource"];
@@ -271,6 +341,8 @@ export interface SessionRead {
   readonly windDown: AccountRead;
   readonly runs: readonly (AccountRead & { readonly id: RunId })[];
   readonly actions: readonly (AccountRead & { readonly action: string })[];
+  /** What client leases hold, which is in no action's account. */
+  readonly leases: readonly ClientLease[];
   readonly preventedMicroUsd: MicroUsd;
   readonly decisions: { readonly allow: number; readonly deny: number; readonly hold: number };
 }
@@ -342,6 +414,12 @@ export interface Tenants {
   /** How people answered from one instant up to another. */
   approvalSignals(tenant: string, from: Instant, to: Instant): Reply<ApprovalSignals>;
 
+  /**
+   * Whether a session may grant a client lease of so long a time, and until when at the latest it may run: a kill that comes before is known to be
+   * heard everywhere by then.
+   */
+  admitLease(tenant: string, principal: Principal, session: SessionId, ttlMs: number): Reply<{ readonly allowed: boolean; readonly endsBy: Instant }>;
+
   /** The accounts of an agent and of the tenant as they stand now, whatever limits there are. */
   standing(tenant: string, agent: string): Reply<readonly AccountStanding[]>;
 
@@ -384,7 +462,13 @@ export interface Intervened {
   readonly id: InterventionId;
   readonly epoch: number;
   /** Sessions that obey since their entry `seq`; 0: the session was being opened, and opens with it. */
-  readonly acknowledged: readonly { readonly session: SessionId; readonly seq: number; readonly at: Instant }[];
+  readonly acknowledged: readonly {
+    readonly session: SessionId;
+    readonly seq: number;
+    readonly at: Instant;
+    /** Until then whoever holds a client lease that it concerns may go on; `null`: nobody does. */
+    readonly leasedUntil: Instant | null;
+  }[];
   readonly unanswered: readonly SessionId[];
   readonly inForceEverywhereBy: Instant;
 }
@@ -412,9 +496,18 @@ export interface Settings {
   readonly throttle: { readonly requests: number; readonly windowMs: number } | null;
   /** Whether an approval can be answered by a one-time link. */
   readonly approvalLinks: boolean;
+  /** Whether anybody may decide by a client lease. */
+  readonly clientLeases: boolean;
 }
 
-export const DEFAULT_SETTINGS: Settings = { corsOrigins: [], retentionDays: 183, defaultPolicy: null, throttle: null, approvalLinks: false };
+export const DEFAULT_SETTINGS: Settings = {
+  corsOrigins: [],
+  retentionDays: 183,
+  defaultPolicy: null,
+  throttle: null,
+  approvalLinks: false,
+  clientLeases: true,
+};
 
 /** How an issuer of a tenant's own is to be believed. */
 export interface IssuerWish {
@@ -756,6 +849,8 @@ export interface Questions {
   readonly now: Instant;
   /** Whether more is asked for of what was allowed before. */
   readonly isTopup: boolean;
+  /** A client lease that is asked for in place of requests. */
+  readonly lease?: LeaseWish | undefined;
 }
 
 /** Requests as one policy sees them, in their order, and that policy's digest. */
@@ -764,6 +859,8 @@ export interface Evaluated {
   /** The revision of the tenant's entities that it looked at, at least; `null`: it looked at none. */
   readonly entities: number | null;
   readonly evaluations: readonly Evaluation[];
+  /** Of the lease that was asked for. */
+  readonly lease?: LeaseEvaluation | undefined;
 }
 
 /** What evaluation looks at of a request. */

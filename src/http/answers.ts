@@ -110,9 +110,10 @@ const balance = z.object({
   limit_usd: usd.nullable(),
   posted_usd: usd,
   pending_usd: usd,
-  leased_usd: usd
-    .exactOptional()
-    .meta({ description: "Of an agent's or a tenant's budget: what other sessions hold of it and have not spent, as the tenant last said." }),
+  leased_usd: usd.exactOptional().meta({
+    description:
+      "What client leases hold of it, where they do. Of an agent's or a tenant's budget: what other sessions hold of it and have not spent, as the tenant last said.",
+  }),
   remaining_usd: usd.nullable(),
   resets_at: time.exactOptional(),
 });
@@ -235,6 +236,50 @@ export const settlement = z.object({
   entry: entryMark,
 });
 
+const lease = {
+  id: z.string(),
+  session: z.string(),
+  run: z.string(),
+  actions: z.array(z.string()),
+  amount_usd: usd,
+  expires_at: time,
+};
+
+export const grantedLease = z.object({
+  ...lease,
+  ttl_ms: count,
+  policy: policyRef,
+  token: z.string().meta({
+    description:
+      "The lease as a JWT of type `lease+jwt`, signed with a key of `/.well-known/jwks.json`: `iss`, `aud` (`agentsentinel:lease`), `sub` (the agent), `tid`, `jti` (its id), `ses`, `run`, `act` (the actions), `amt` (USD), `pol` (the policy's digest), `iat`, `exp`. It is no access token.",
+  }),
+  budgets: z.array(balance),
+  entry: entryMark,
+});
+
+const leaseState = z.enum(["open", "settled", "expired"]);
+
+export const leaseNow = z.object({
+  ...lease,
+  posted_usd: usd.meta({ description: "What its settled entries cost, overruns included." }),
+  remaining_usd: usd.meta({ description: "Still leased, or, of one that expired, posted and not yet told of." }),
+  state: leaseState,
+});
+
+export const settledLease = z.object({
+  id: z.string(),
+  state: leaseState,
+  accepted: count.meta({ description: "Of the entries told: on record now." }),
+  duplicates: count.meta({ description: "Of the entries told: on record since earlier." }),
+  posted_usd: usd.meta({ description: "What all its entries cost, in this settlement and before." }),
+  overrun_usd: usd.meta({ description: "The part of it that the lease did not cover." }),
+  returned_usd: usd.meta({ description: "What went back to the budgets." }),
+  remaining_usd: usd,
+  late: z.boolean().meta({ description: "Told after the lease had ended." }),
+  budgets: z.array(balance),
+  entry: entryMark,
+});
+
 export const policyPut = z.object({ name: z.string(), version: z.int(), digest: z.string(), active: z.boolean(), warnings: z.array(issue) });
 export const policySummary = z.object({
   name: z.string(),
@@ -317,7 +362,7 @@ export const entity = z.object({
 });
 export const entityPage = pageOf(entity);
 
-const money = z.object({ posted_usd: usd, pending_usd: usd, slice_usd: usd.exactOptional() });
+const money = z.object({ posted_usd: usd, pending_usd: usd, leased_usd: usd.exactOptional(), slice_usd: usd.exactOptional() });
 
 export const ledgerEntry = z.object({
   id: z.string(),
@@ -428,7 +473,16 @@ export const intervened = z.object({
   epoch: z.int().meta({ description: "Leases of this epoch and later carry it." }),
   evidence: z.object({
     acknowledged: z
-      .array(z.object({ session: z.string(), seq: z.int(), at: time }))
+      .array(
+        z.object({
+          session: z.string(),
+          seq: z.int(),
+          at: time,
+          leased_until: time
+            .nullable()
+            .meta({ description: "Until then whoever holds a client lease that this stops may go on with it. null: nobody does." }),
+        }),
+      )
       .meta({ description: "Sessions that obey since their entry `seq`; 0: it was being opened, and opens with it." }),
     unanswered: z.array(z.string()).meta({ description: "Sessions that did not answer in time." }),
     in_force_everywhere_by: time,
@@ -493,6 +547,7 @@ export const settings = z.object({
   default_policy: z.string().nullable(),
   throttle: z.object({ requests: z.int(), window_ms: z.int() }).nullable(),
   approval_links: z.boolean(),
+  client_leases: z.boolean(),
 });
 
 export const protectedResource = z.object({

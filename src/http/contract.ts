@@ -23,6 +23,8 @@ export type RequestsAreTheContract = AllEqual<{
   release: Equal<Asks<"release">, wire.ReleaseRequest>;
   extend: Equal<Asks<"extend">, wire.ExtendRequest>;
   topup: Equal<Asks<"topup">, wire.TopupRequest>;
+  grantLease: Equal<Asks<"grantLease">, wire.GrantLeaseRequest>;
+  settleLease: Equal<Asks<"settleLease">, wire.SettleLeaseRequest>;
   approvalDecide: Equal<Asks<"approvalDecide">, wire.ApprovalDecideRequest>;
   approvalBatch: Equal<Asks<"approvalBatch">, wire.ApprovalBatchRequest>;
   linkApproval: Equal<Asks<"linkApproval">, wire.LinkApprovalRequest>;
@@ -51,6 +53,9 @@ export type AnswersAreTheContract = AllEqual<{
   approvalSignals: Equal<Answers<"approvalSignals">, wire.ApprovalSignals>;
   approvalLink: Equal<Answers<"approvalLink">, wire.ApprovalLink>;
   settlement: Equal<Answers<"settlement">, wire.Settlement>;
+  grantedLease: Equal<Answers<"grantedLease">, wire.GrantedLease>;
+  leaseNow: Equal<Answers<"leaseNow">, wire.LeaseNow>;
+  settledLease: Equal<Answers<"settledLease">, wire.SettledLease>;
   policyPut: Equal<Answers<"policyPut">, wire.PolicyPut>;
   policyPage: Equal<Answers<"policyPage">, wire.Page<wire.PolicySummary>>;
   policyVersionPage: Equal<Answers<"policyVersionPage">, wire.Page<wire.PolicyVersion>>;

@@ -104,6 +104,47 @@ export const settlement: wire.Settlement = {
   entry: { ...entry, seq: 13 },
 };
 
+const lease = {
+  id: EXAMPLE_IDS.lse,
+  session: EXAMPLE_IDS.ses,
+  run: EXAMPLE_IDS.run,
+  actions: ["search*"],
+  amount_usd: "0.50",
+  expires_at: LATER,
+} as const;
+
+export const grantedLease: wire.GrantedLease = {
+  ...lease,
+  ttl_ms: 30_000,
+  policy,
+  token: "eyJhbGciOiJFZERTQSIsInR5cCI6ImxlYXNlK2p3dCJ9.e30.c2lnbmF0dXJl",
+  budgets: [{ ...runBudget, pending_usd: "0", leased_usd: "0.50", remaining_usd: "0.5" }],
+  entry,
+};
+
+export const leaseNow: wire.LeaseNow = { ...lease, posted_usd: "0.12", remaining_usd: "0.38", state: "open" };
+
+export const settledLease: wire.SettledLease = {
+  id: EXAMPLE_IDS.lse,
+  state: "settled",
+  accepted: 1,
+  duplicates: 0,
+  posted_usd: "0.12",
+  overrun_usd: "0",
+  returned_usd: "0.38",
+  remaining_usd: "0",
+  late: false,
+  budgets: [{ ...runBudget, posted_usd: "0.12", pending_usd: "0", remaining_usd: "0.88" }],
+  entry: { ...entry, seq: 15 },
+};
+
+export const leaseReason: wire.LeaseReason = {
+  code: "not_leasable",
+  message: `The policy's "/rate_limits/search*" counts these actions.`,
+  rule: "/rate_limits/search*",
+  remediation: { retry_after_ms: null, hint: "Ask for a decision about each of these actions." },
+};
+
 export const ledgerEvent: wire.LedgerEvent = {
   id: "17",
   type: "decision.deny",
@@ -145,7 +186,7 @@ export const no: wire.No = {
 export const intervened: wire.Intervened = {
   id: EXAMPLE_IDS.int,
   epoch: 17,
-  evidence: { acknowledged: [{ session: EXAMPLE_IDS.ses, seq: 13, at: AT }], unanswered: [], in_force_everywhere_by: AT },
+  evidence: { acknowledged: [{ session: EXAMPLE_IDS.ses, seq: 13, at: AT, leased_until: null }], unanswered: [], in_force_everywhere_by: AT },
 };
 
 export const putIssuer: wire.PutIssuerRequest = {
@@ -172,6 +213,7 @@ export const settings: wire.Settings = {
   default_policy: "support-bots",
   throttle: { requests: 600, window_ms: 60_000 },
   approval_links: true,
+  client_leases: true,
 };
 
 export const openedSession: wire.OpenedSession = { id: EXAMPLE_IDS.ses, agent: "support-1", run: EXAMPLE_IDS.run, policy, expires_at: AT };

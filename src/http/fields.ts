@@ -66,6 +66,7 @@ export const EXAMPLE_IDS: { readonly [P in IdPrefix]: Id<P> } = {
   int: "int_019a9c1e-7f00-7abc-8def-000000000006",
   whk: "whk_019a9c1e-7f00-7abc-8def-000000000007",
   dlv: "dlv_019a9c1e-7f00-7abc-8def-000000000008",
+  lse: "lse_019a9c1e-7f00-7abc-8def-000000000009",
 };
 
 export const EXAMPLE_DIGEST = `sha-256:${"6b86b273ff34fce19d6b804eff5a3f57".repeat(2)}`;

@@ -3,6 +3,7 @@ import { MOST_POLICY_BYTES } from "../core/policy/text.ts";
 import type { RefusalCode } from "../core/refusals.ts";
 import * as answers from "./answers.ts";
 import { MOST_BODY_BYTES } from "./body.ts";
+import * as examples from "./examples.ts";
 import { MOST_DEPTH } from "./json.ts";
 import { isParameter, PARAMETERS } from "./parameters.ts";
 import { PROBLEMS, problemType } from "./problems.ts";
@@ -33,6 +34,11 @@ const NAMED = {
   ExtendRequest: requests.extend,
   TopupRequest: requests.topup,
   Settlement: answers.settlement,
+  GrantLeaseRequest: requests.grantLease,
+  GrantedLease: answers.grantedLease,
+  Lease: answers.leaseNow,
+  SettleLeaseRequest: requests.settleLease,
+  SettledLease: answers.settledLease,
   PolicyPut: answers.policyPut,
   PolicyPage: answers.policyPage,
   PolicyVersion: answers.policyVersion,
@@ -242,7 +248,7 @@ export function refusalsOf(route: Route): readonly RefusalCode[] {
   if (
     route.body?.schema !== null &&
     route.body !== null &&
-    "cost_usd estimate_usd budget_usd decisions".split(" ").some((name) => namesMember(route.body, name))
+    "cost_usd estimate_usd budget_usd amount_usd decisions".split(" ").some((name) => namesMember(route.body, name))
   ) {
     add("money_precision");
   }
@@ -277,5 +283,15 @@ function problemAnswer(status: number, codes: readonly RefusalCode[]): Json {
 function exampleProblem(code: RefusalCode): Json {
   const { status, title } = PROBLEMS[code];
   const issues = status === 422 ? { issues: [{ pointer: "/ttl_ms", message: 'found "soon"; wanted a whole number from 1 to 86400000' }] } : {};
-  return { type: problemType(code), title, status, detail: `${title}.`, code, request_id: "req_4c0e5a0a-0c0c-4a57-9d4c-3a6b8f1f2b11", ...issues };
+  const reason = code === "lease_refused" ? { reason: examples.leaseReason } : {};
+  return {
+    type: problemType(code),
+    title,
+    status,
+    detail: `${title}.`,
+    code,
+    request_id: "req_4c0e5a0a-0c0c-4a57-9d4c-3a6b8f1f2b11",
+    ...issues,
+    ...reason,
+  };
 }

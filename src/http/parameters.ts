@@ -24,6 +24,7 @@ export const PARAMETERS = {
   run: idParameter("run", "The run's id."),
   decision: idParameter("dec", "The decision's id."),
   approval: idParameter("apr", "The approval's id."),
+  lease: idParameter("lse", "The client lease's id."),
   token: idParameter("tok", "The token's id."),
   entry: idParameter("ent", "The entry's id."),
   webhook: idParameter("whk", "The webhook's id."),

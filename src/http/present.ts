@@ -1,5 +1,6 @@
 import type * as wire from "../../sdk/src/wire.ts";
 import { type Edits, quorumOf } from "../core/approvals.ts";
+import { withLeases } from "../core/book.ts";
 import type { Balance, Decision, Reason, Reservation, Settlement } from "../core/decision.ts";
 import type { Entry } from "../core/entry.ts";
 import { matchesGlob } from "../core/glob.ts";
@@ -9,6 +10,7 @@ import { ASSUMPTIONS, type RuleSums, type Sum } from "../core/policy/simulate.ts
 import type { Issue, Refusal } from "../core/refusals.ts";
 import type { Result } from "../core/result.ts";
 import { formatInstant, type Instant } from "../core/time.ts";
+import type { SignedLease } from "../flow/client_lease.ts";
 import type { Ingested } from "../flow/ingest.ts";
 import type * as flow from "../flow/ports.ts";
 import type { SessionNow } from "../flow/read_session.ts";
@@ -59,9 +61,7 @@ function sessionBudgets(session: flow.SessionRead, limits: PolicyLimits | null):
   return [
     sessionBudget("session", session.id, smaller(limits?.sessionMicroUsd ?? null, session.budgetMicroUsd), session.total),
     ...session.runs.map((run) => sessionBudget("run", run.id, limits?.runMicroUsd ?? null, run)),
-    ...patterns.map(({ pattern, limitMicroUsd }) =>
-      sessionBudget("action", pattern, limitMicroUsd, sumOf(session.actions.filter(({ action }) => matchesGlob(pattern, action)))),
-    ),
+    ...patterns.map(({ pattern, limitMicroUsd }) => sessionBudget("action", pattern, limitMicroUsd, actionAccount(session, pattern))),
     ...session.actions
       .filter(({ action }) => !patterns.some(({ pattern }) => matchesGlob(pattern, action)))
       .map((account) => sessionBudget("action", account.action, null, account)),
@@ -70,6 +70,10 @@ function sessionBudgets(session: flow.SessionRead, limits: PolicyLimits | null):
       : [sessionBudget("wind_down", "wind_down", limits.windDownMicroUsd, session.windDown)]),
   ];
 }
+
+/** What counts against an action's budget: what was spent on the actions that it names, and what client leases hold that may be spent on any of them. */
+const actionAccount = (session: flow.SessionRead, pattern: string): flow.AccountRead =>
+  withLeases(session.leases, pattern, sumOf(session.actions.filter(({ action }) => matchesGlob(pattern, action))));
 
 /** Each limit on the agent's and the tenant's money, with how its account stands over all sessions. */
 const sharedBudgets = (
@@ -133,6 +137,7 @@ const balance = (account: Balance): wire.Balance => ({
   posted_usd: formatUsd(account.postedMicroUsd),
   pending_usd: formatUsd(account.pendingMicroUsd),
   remaining_usd: remaining(account.limitMicroUsd, account),
+  ...(account.leasedMicroUsd > 0 && { leased_usd: formatUsd(account.leasedMicroUsd) }),
   ...(account.window !== undefined && {
     window: account.window.name,
     leased_usd: formatUsd(account.leasedMicroUsd),
@@ -276,11 +281,57 @@ export const settlement = (settled: Settlement): wire.Settlement => ({
   entry: settled.entry,
 });
 
+export const grantedLease = ({ lease, token }: SignedLease): wire.GrantedLease => ({
+  id: lease.id,
+  session: lease.session,
+  run: lease.run,
+  actions: lease.actions,
+  amount_usd: formatUsd(lease.amountMicroUsd),
+  ttl_ms: lease.expiresAt - lease.grantedAt,
+  expires_at: formatInstant(lease.expiresAt),
+  policy: lease.policy,
+  token,
+  budgets: lease.budgets.map(balance),
+  entry: lease.entry,
+});
+
+export const leaseNow = (lease: flow.LeaseRead): wire.LeaseNow => ({
+  id: lease.id,
+  session: lease.session,
+  run: lease.run,
+  actions: lease.actions,
+  amount_usd: formatUsd(lease.amountMicroUsd),
+  posted_usd: formatUsd(lease.postedMicroUsd),
+  remaining_usd: formatUsd(lease.heldMicroUsd),
+  state: lease.state,
+  expires_at: formatInstant(lease.expiresAt),
+});
+
+export const settledLease = (settled: flow.LeaseSettled): wire.SettledLease => ({
+  id: settled.id,
+  state: settled.state,
+  accepted: settled.accepted,
+  duplicates: settled.duplicates,
+  posted_usd: formatUsd(settled.postedMicroUsd),
+  overrun_usd: formatUsd(settled.overrunMicroUsd),
+  returned_usd: formatUsd(settled.returnedMicroUsd),
+  remaining_usd: formatUsd(settled.heldMicroUsd),
+  late: settled.late,
+  budgets: settled.budgets.map(balance),
+  entry: settled.entry,
+});
+
 export const intervened = (done: flow.Intervened): wire.Intervened => ({
   id: done.id,
   epoch: done.epoch,
   evidence: {
-    acknowledged: done.acknowledged.map(({ session, seq, at }) => ({ session, seq, at: formatInstant(at) })),
+    acknowledged: done.acknowledged.map(({ session, seq, at, leasedUntil }) => ({
+      session,
+      seq,
+      at: formatInstant(at),
+      // What an older version of this code answered says nothing of it.
+      leased_until: leasedUntil == null ? null : formatInstant(leasedUntil),
+    })),
     unanswered: done.unanswered,
     in_force_everywhere_by: formatInstant(done.inForceEverywhereBy),
   },
@@ -332,6 +383,7 @@ export const settings = (chosen: flow.Settings): wire.Settings => ({
   default_policy: chosen.defaultPolicy,
   throttle: chosen.throttle === null ? null : { requests: chosen.throttle.requests, window_ms: chosen.throttle.windowMs },
   approval_links: chosen.approvalLinks,
+  client_leases: chosen.clientLeases,
 });
 
 export const policySummary = (row: flow.PolicyRow): wire.PolicySummary => ({

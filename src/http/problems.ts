@@ -24,6 +24,7 @@ export const PROBLEMS = {
   decision_settled: { status: 409, title: "The decision cannot be settled so" },
   approval_closed: { status: 409, title: "The approval is already answered" },
   session_closed: { status: 409, title: "The session is closed" },
+  lease_refused: { status: 409, title: "No lease is granted" },
   body_too_large: { status: 413, title: "The body is too large" },
   media_type_unsupported: { status: 415, title: "The media type is not supported" },
   body_invalid: { status: 422, title: "The request does not fit the contract" },
@@ -58,6 +59,7 @@ export function problemResponse(refused: Refusal, { requestId, headers: common, 
     code: refused.code,
     request_id: requestId,
     ...(refused.issues === undefined ? {} : { issues: refused.issues.map(issueOnTheWire) }),
+    ...(refused.reason === undefined ? {} : { reason: reasonOnTheWire(refused.reason) }),
   };
   const headers = new Headers({ ...common, "Content-Type": "application/problem+json", "Cache-Control": "no-store" });
   const challenge = challengeFor(refused, scopes, origin);
@@ -81,6 +83,13 @@ function challengeFor(refused: Refusal, scopes: readonly Scope[], origin: string
   const wanted = scopes.length === 0 ? "" : `, scope="${scopes.join(" ")}"`;
   return `Bearer realm="${REALM}", error="insufficient_scope"${wanted}, ${metadata}`;
 }
+
+const reasonOnTheWire = ({ code, message, rule, retryAfterMs, hint }: NonNullable<Refusal["reason"]>) => ({
+  code,
+  message,
+  rule,
+  remediation: { retry_after_ms: retryAfterMs, hint },
+});
 
 const issueOnTheWire = (issue: NonNullable<Refusal["issues"]>[number]) => ({
   pointer: issue.pointer,

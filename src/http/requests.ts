@@ -1,6 +1,7 @@
 import * as z from "zod";
 import type { BatchSemantics, RiskLevel, SimulateRequest } from "../../sdk/src/wire.ts";
 import { APPROVAL_STATUSES } from "../core/approvals.ts";
+import { LEASE_TTL_MS } from "../core/client_lease.ts";
 import { INTERVENTION_KINDS, TARGETS } from "../core/orders.ts";
 import { ACTION_NAME, RISK_LEVELS } from "../core/request.ts";
 import { SCOPES } from "../core/scopes.ts";
@@ -37,33 +38,48 @@ export const expectedUsage = z.strictObject({
   cache_write_tokens: tokens.optional(),
 });
 
+/** What may be said of an action, whoever decides it. */
+const ofAction = {
+  resource: z.strictObject({ type: oneLine(128), id: oneLine(512) }).optional(),
+  tags: z.array(oneLine(128)).max(64).optional(),
+  risk_level: z.enum(RISK_LEVELS satisfies readonly RiskLevel[]).optional(),
+  inputs: json.optional().meta({ description: "What the action is called with. Any JSON, within the limit of the body." }),
+  inputs_digest: digest.optional().meta({ description: "SHA-256 of the inputs' RFC 8785 form, instead of the inputs." }),
+  rationale: z.string().max(8192).optional().meta({ description: "Why, in the agent's words." }),
+  confidence: z.number().min(0).max(1).optional(),
+  sources: z
+    .array(z.strictObject({ source: oneLine(512), version: oneLine(128).optional() }))
+    .max(64)
+    .optional(),
+  parents: z.array(id("dec")).max(64).optional().meta({ description: "Decisions that led to this one." }),
+  model: z.strictObject({ provider: oneLine(128).optional(), name: oneLine(128), version: oneLine(128).optional() }).optional(),
+};
+
+/** What may be told of an action that has ended. */
+const ofOutcome = {
+  outcome: z.enum(["success", "error"]),
+  duration_ms: whole(0, 366 * DAY_MS).optional(),
+  outputs: json.optional().meta({ description: "What the action returned. Any JSON, within the limit of the body." }),
+  error: z.string().max(8192).optional(),
+  usage: usage.optional(),
+};
+
+const hasOneOfInputs = ({ inputs, inputs_digest }: { readonly inputs?: unknown; readonly inputs_digest?: unknown }): boolean =>
+  inputs === undefined || inputs_digest === undefined;
+const BOTH_INPUTS = { path: ["inputs_digest"], error: "stands in place of the inputs: send one of them, found both" };
+
 export const decision = z
   .strictObject({
     id: id("dec").optional().meta({ description: "Made by the client before its first try, so that trying again asks the same question." }),
     run: id("run").optional().meta({ description: "Defaults to the session's current run." }),
     action: actionName.meta({ description: "What the agent wants to do.", examples: ["send_email"] }),
-    resource: z.strictObject({ type: oneLine(128), id: oneLine(512) }).optional(),
+    ...ofAction,
     estimate_usd: usd.optional().meta({ description: "What it may cost; this much is reserved. Defaults to 0." }),
-    tags: z.array(oneLine(128)).max(64).optional(),
-    risk_level: z.enum(RISK_LEVELS satisfies readonly RiskLevel[]).optional(),
-    inputs: json.optional().meta({ description: "What the action is called with. Any JSON, within the limit of the body." }),
-    inputs_digest: digest.optional().meta({ description: "SHA-256 of the inputs' RFC 8785 form, instead of the inputs." }),
-    rationale: z.string().max(8192).optional().meta({ description: "Why, in the agent's words." }),
-    confidence: z.number().min(0).max(1).optional(),
-    sources: z
-      .array(z.strictObject({ source: oneLine(512), version: oneLine(128).optional() }))
-      .max(64)
-      .optional(),
-    parents: z.array(id("dec")).max(64).optional().meta({ description: "Decisions that led to this one." }),
-    model: z.strictObject({ provider: oneLine(128).optional(), name: oneLine(128), version: oneLine(128).optional() }).optional(),
     usage: expectedUsage.optional().meta({ description: "What a call to the model is expected to use at most: priced where no estimate is stated." }),
     approval: id("apr").optional().meta({ description: "The approval of an earlier, held request of the same action." }),
     ttl_ms: whole(1, DAY_MS).optional().meta({ description: "How long the reservation stands.", default: 300_000 }),
   })
-  .refine(({ inputs, inputs_digest }) => inputs === undefined || inputs_digest === undefined, {
-    path: ["inputs_digest"],
-    error: "stands in place of the inputs: send one of them, found both",
-  });
+  .refine(hasOneOfInputs, BOTH_INPUTS);
 
 const APPROVAL_TEXT = z.string().min(1).max(8192);
 
@@ -137,11 +153,7 @@ export const commit = z
       description:
         "What it cost. Always recorded, beyond the reservation too. Left out, it is reckoned from the usage; where nobody knows the price, it is what was reserved.",
     }),
-    outcome: z.enum(["success", "error"]),
-    duration_ms: whole(0, 366 * DAY_MS).optional(),
-    outputs: json.optional().meta({ description: "What the action returned. Any JSON, within the limit of the body." }),
-    error: z.string().max(8192).optional(),
-    usage: usage.optional(),
+    ...ofOutcome,
   })
   .refine(({ cost_usd, usage: used }) => cost_usd !== undefined || used !== undefined, {
     path: ["cost_usd"],
@@ -153,6 +165,34 @@ export const release = z.strictObject({ reason: z.string().max(1024).optional() 
 export const extend = z.strictObject({ ttl_ms: whole(1, DAY_MS).meta({ description: "How long the reservation stands from now on." }) });
 
 export const topup = z.strictObject({ estimate_usd: usd.meta({ description: "The new sum, not the difference." }) });
+
+export const grantLease = z.strictObject({
+  amount_usd: usd
+    .refine((amount) => amount > 0, { error: "found 0; wanted an amount above 0" })
+    .meta({ description: "Taken at once from every budget that it may be spent from, until it is spent or given back." }),
+  actions: z.array(actionOrGlob).min(1).max(20).meta({ description: "Names of actions, or globs of them: nothing else is decided with it." }),
+  ttl_ms: whole(LEASE_TTL_MS.least, LEASE_TTL_MS.most)
+    .optional()
+    .meta({ description: "1 to 60 seconds: for so long a kill may go unheard by whoever holds it.", default: LEASE_TTL_MS.usual }),
+  run: id("run").optional().meta({ description: "Defaults to the session's current run." }),
+});
+
+const leaseEntry = z
+  .strictObject({
+    id: id("dec").meta({ description: "Made by whoever decided. However often it is told, it counts once." }),
+    action: actionName.meta({ description: "One that the lease is for." }),
+    cost_usd: usd.meta({ description: "What it cost. Always recorded, beyond the lease too." }),
+    at: instant.optional().meta({ description: "When it was decided, by its decider's clock." }),
+    estimate_usd: usd.optional().meta({ description: "What was reserved for it. Defaults to its cost." }),
+    ...ofAction,
+    ...ofOutcome,
+  })
+  .refine(hasOneOfInputs, BOTH_INPUTS);
+
+export const settleLease = z.strictObject({
+  entries: z.array(leaseEntry).max(100).meta({ description: "What was decided with it and has ended." }),
+  final: z.boolean().optional().meta({ description: "Whether nothing more is spent with it: what is left goes back to the budgets.", default: true }),
+});
 
 export const activate = z.strictObject({ version: whole(1, 1_000_000_000) });
 
@@ -402,6 +442,10 @@ export const putSettings = z.strictObject({
   approval_links: z.boolean().optional().meta({
     description: "Whether an approval can be answered by a one-time link. Links that were made before are refused where it is not said.",
     default: false,
+  }),
+  client_leases: z.boolean().optional().meta({
+    description: "Whether anybody may decide by a client lease. Those that were granted before run to their end, at most a minute.",
+    default: true,
   }),
 });
 

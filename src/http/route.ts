@@ -46,6 +46,7 @@ export interface Route {
 export type Tag =
   | "Sessions"
   | "Decisions"
+  | "Client leases"
   | "Approvals"
   | "Policies"
   | "Entities"

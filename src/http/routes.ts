@@ -5,6 +5,7 @@ import { entityRoutes } from "./routes/entities.ts";
 import { eventRoutes } from "./routes/events.ts";
 import { interventionRoutes } from "./routes/interventions.ts";
 import { issuerRoutes } from "./routes/issuers.ts";
+import { leaseRoutes } from "./routes/leases.ts";
 import { ledgerRoutes } from "./routes/ledger.ts";
 import { policyRoutes } from "./routes/policies.ts";
 import { servedRoutes } from "./routes/served.ts";
@@ -16,6 +17,7 @@ import { webhookRoutes } from "./routes/webhooks.ts";
 /** The table. The router tries routes in this order, so the hot path stands first, and a fixed path before one with a parameter in its place. */
 const api: readonly Route[] = [
   ...decisionRoutes,
+  ...leaseRoutes,
   ...approvalRoutes,
   ...sessionRoutes,
   ...policyRoutes,

@@ -1,9 +1,10 @@
 import { type ApprovalId, isId } from "../core/ids.ts";
+import { formatUsd } from "../core/money.ts";
 import type { Principal } from "../core/request.ts";
 import { err, ok, type Result } from "../core/result.ts";
 import { SCOPES, SCOPES_NO_AGENT_HOLDS, type Scope } from "../core/scopes.ts";
 import type { Instant } from "../core/time.ts";
-import type { Caller, TokenRecord } from "../flow/ports.ts";
+import type { Caller, LeaseGranted, TokenRecord } from "../flow/ports.ts";
 
 /** The header's `typ` and the `aud` of every token here: a token made for anything else is none (RFC 8725, sections 3.9 and 3.11). */
 export const TYPE = "at+jwt";
@@ -30,6 +31,26 @@ export function claimsOf(issuer: string, tenant: string, record: TokenRecord) {
     ...(record.approval !== undefined && { apr: record.approval }),
   };
 }
+
+/** The header's `typ` and the `aud` of a client lease: nobody takes it for an access token, nor an access token for a lease. */
+export const LEASE_TYPE = "lease+jwt";
+export const LEASE_AUDIENCE = "agentsentinel:lease";
+
+/** The claims of a client lease. Its end is cut downwards to whole seconds, as a token's is. */
+export const leaseClaims = (issuer: string, tenant: string, lease: LeaseGranted) => ({
+  iss: issuer,
+  aud: LEASE_AUDIENCE,
+  sub: lease.agent,
+  tid: tenant,
+  jti: lease.id,
+  ses: lease.session,
+  run: lease.run,
+  act: lease.actions,
+  amt: formatUsd(lease.amountMicroUsd),
+  pol: lease.policy.digest,
+  iat: Math.floor(lease.grantedAt / 1000),
+  exp: Math.floor(lease.expiresAt / 1000),
+});
 
 /**
  * Reads the claims of a token whose signature was verified. A scope that is unknown here, or that no agent holds in the token of an agent,

@@ -1,11 +1,11 @@
-import { jwtVerify, SignJWT } from "jose";
+import { type JWTPayload, jwtVerify, SignJWT } from "jose";
 import { assert } from "../core/assert.ts";
 import { parsePublicUrl } from "../core/public_url.ts";
 import { type RefusalCode, refusal } from "../core/refusals.ts";
 import { err, ok, type Result } from "../core/result.ts";
 import type { Instant } from "../core/time.ts";
 import type { Caller, Identity } from "../flow/ports.ts";
-import { AUDIENCE, claimsOf, parseClaims, TYPE } from "./claims.ts";
+import { AUDIENCE, claimsOf, LEASE_TYPE, leaseClaims, parseClaims, TYPE } from "./claims.ts";
 import { ForeignTokens, issuerOf, type Registrations } from "./foreign.ts";
 import { ALGORITHM, type KeyRing, openKeyRing } from "./key_ring.ts";
 import { type Fetch, parsePublicKeys } from "./remote_keys.ts";
@@ -63,6 +63,14 @@ export function openIdentity(env: IdentityEnv, registrations: Registrations, fet
     return remembered.ring;
   }
 
+  async function signed(claims: JWTPayload, typ: string): Promise<string> {
+    const keys = await ring();
+    // Nobody gets here without having been authenticated, which the same keys decide.
+    assert(keys.ok, `a token is signed only with good signing keys: ${keys.ok ? "" : keys.error}`);
+    const { kid, privateKey } = keys.value.signer;
+    return new SignJWT(claims).setProtectedHeader({ alg: ALGORITHM, typ, kid }).sign(privateKey);
+  }
+
   return {
     async authenticate(authorization, now) {
       const keys = await ring();
@@ -110,13 +118,9 @@ export function openIdentity(env: IdentityEnv, registrations: Registrations, fet
       if (bearer.ok) foreign.forget(bearer.value);
     },
 
-    async sign(tenant, record) {
-      const keys = await ring();
-      // Nobody gets here without having been authenticated, which the same keys decide.
-      assert(keys.ok, `a token is signed only with good signing keys: ${keys.ok ? "" : keys.error}`);
-      const { kid, privateKey } = keys.value.signer;
-      return new SignJWT(claimsOf(env.TOKEN_ISSUER, tenant, record)).setProtectedHeader({ alg: ALGORITHM, typ: TYPE, kid }).sign(privateKey);
-    },
+    sign: (tenant, record) => signed(claimsOf(env.TOKEN_ISSUER, tenant, record), TYPE),
+
+    signLease: (tenant, lease) => signed(leaseClaims(env.TOKEN_ISSUER, tenant, lease), LEASE_TYPE),
 
     async keySet() {
       const keys = await ring();

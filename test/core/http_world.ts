@@ -12,6 +12,7 @@ import {
   DEFAULT_SETTINGS,
   type DeliveryRow,
   type IssuerRow,
+  type LeaseGranted,
   type Ports,
   type SessionRead,
   type TokenRecord,
@@ -105,6 +106,20 @@ const aSettlement: Settlement = {
   entry: ENTRY,
 };
 
+const aLease: LeaseGranted = {
+  id: EXAMPLE_IDS.lse,
+  session: EXAMPLE_IDS.ses,
+  agent: "ada",
+  run: EXAMPLE_IDS.run,
+  actions: ["search*"],
+  amountMicroUsd: microUsdOf(500_000),
+  grantedAt: AT,
+  expiresAt: AT + 30_000,
+  policy: POLICY,
+  budgets: aDecision.budgets,
+  entry: ENTRY,
+};
+
 export const aSession: SessionRead = {
   id: EXAMPLE_IDS.ses,
   tenant: "t",
@@ -124,6 +139,7 @@ export const aSession: SessionRead = {
     { ...EMPTY, action: "db.write", pendingMicroUsd: microUsdOf(50_000) },
     { ...EMPTY, action: "send_email", postedMicroUsd: microUsdOf(200_000) },
   ],
+  leases: [],
   preventedMicroUsd: ZERO_USD,
   decisions: { allow: 1, deny: 0, hold: 0 },
 };
@@ -225,6 +241,7 @@ export function portsOf(overrides: Overrides = {}): Ports {
       forgetIssuer: () => undefined,
       vetIssuer: () => ok(null),
       sign: async () => "signed",
+      signLease: async () => "signed",
       keySet: async () => ({ keys: [{ kty: "OKP" }] }),
     },
     sessions: {
@@ -242,6 +259,25 @@ export function portsOf(overrides: Overrides = {}): Ports {
       release: settled,
       extend: settled,
       topup: async () => ok({ kind: "decided", decision: aDecision }),
+      grantLease: async () => ok({ kind: "decided", answer: { kind: "granted", lease: aLease }, replayed: false }),
+      readLease: async () => ok({ ...aLease, state: "open", postedMicroUsd: ZERO_USD, heldMicroUsd: aLease.amountMicroUsd }),
+      settleLease: async (_tenant, _session, { id, actions }) =>
+        ok({
+          kind: "decided",
+          settled: {
+            id,
+            state: "settled",
+            accepted: actions.length,
+            duplicates: 0,
+            postedMicroUsd: microUsdOf(120_000),
+            overrunMicroUsd: ZERO_USD,
+            returnedMicroUsd: microUsdOf(380_000),
+            heldMicroUsd: ZERO_USD,
+            late: false,
+            budgets: [],
+            entry: ENTRY,
+          },
+        }),
       readDecision: async () =>
         ok({ decision: aDecision, approval: "pending", state: "held", postedMicroUsd: ZERO_USD, overrunMicroUsd: ZERO_USD, superseded: null }),
       readApproval: async () => ok(anApproval),
@@ -284,11 +320,18 @@ export function portsOf(overrides: Overrides = {}): Ports {
       listEntities: async () => page(anEntity),
       readEntities: async (_tenant, refs) => ok({ revision: 1, properties: refs.map(() => anEntity.properties) }),
       intervene: async (_tenant, _principal, { id }) =>
-        answered({ id, epoch: 3, acknowledged: [{ session: aSession.id, seq: 4, at: AT }], unanswered: [], inForceEverywhereBy: AT }),
+        answered({
+          id,
+          epoch: 3,
+          acknowledged: [{ session: aSession.id, seq: 4, at: AT, leasedUntil: null }],
+          unanswered: [],
+          inForceEverywhereBy: AT,
+        }),
       findApproval: async () => ok({ session: aSession.id, agent: aSession.agent, owners: [] }),
       listApprovals: async () =>
         ok({ ...page(anApproval).value, counts: { pending: 1, info_requested: 0, approved: 0, rejected: 0, expired: 0, cancelled: 0, consumed: 0 } }),
       approvalSignals: async () => ok({ approved: 0, rejected: 0, medianMs: null, people: [], pending: 1, oldestPendingAt: AT }),
+      admitLease: async () => ok({ allowed: true, endsBy: AT + 40_000 }),
       standing: async () => ok([]),
       readSettings: async () => ok(DEFAULT_SETTINGS),
       putSettings: async (_tenant, _principal, settings) => ok(settings),

@@ -56,10 +56,10 @@ describe("agentsentinel kill, pause, resume and revive, before they ask a gatewa
     expect(targetOf(text, "acme", "kill")).toEqual(target);
   });
 
-  const evidence = (acknowledged: number, unanswered: number): Intervened => ({
+  const evidence = (acknowledged: number, unanswered: number, leased_until: string | null = null): Intervened => ({
     ...examples.intervened,
     evidence: {
-      acknowledged: Array.from({ length: acknowledged }, (_, n) => ({ session: `ses_${n}`, seq: n, at: "2026-01-01T00:00:00.000Z" })),
+      acknowledged: Array.from({ length: acknowledged }, (_, n) => ({ session: `ses_${n}`, seq: n, at: "2026-01-01T00:00:00.000Z", leased_until })),
       unanswered: Array.from({ length: unanswered }, (_, n) => `ses_late_${n}`),
       in_force_everywhere_by: examples.intervened.evidence.in_force_everywhere_by,
     },
@@ -80,6 +80,12 @@ describe("agentsentinel kill, pause, resume and revive, before they ask a gatewa
       [/1 session obeys/, /1 session did not answer, and may still allow something until .* \(12s\)/, /ses_late_0/],
     ],
     ["one does not know yet that it may go on", evidence(0, 1), "revive", [/^Revived/, /may still deny it until/]],
+    [
+      "client leases run on",
+      evidence(2, 0, "2026-11-22T19:00:00.000Z"),
+      "kill",
+      [/2 sessions obey/, /ses_1 .*\n.*whoever decides by its client leases hears of it by 2026-11-22T19:00:00\.000Z/, /In force everywhere by/],
+    ],
     ["many", evidence(30, 30), "kill", [/and 10 more: --json names them all[\s\S]*and 10 more/]],
   ])("tells the evidence where %s", (_what, told, kind, says) => {
     const text = inWords(told, { type: "agent", id: "bot" }, kind, AT - 12_000, terminalFor());

@@ -33,13 +33,14 @@ async function newWorld(policy: string | null = null) {
 describe("settings", () => {
   it("are those of nobody until somebody chooses, replace each other whole, and are on record once", async () => {
     const { operatorToken, put } = await newWorld();
-    const none = { cors_origins: [], retention_days: 183, default_policy: null, throttle: null, approval_links: false };
+    const none = { cors_origins: [], retention_days: 183, default_policy: null, throttle: null, approval_links: false, client_leases: true };
     expect(await (await send("GET", "/v1/settings", operatorToken)).json()).toEqual(none);
     const chosen = {
       cors_origins: [PAGE, "http://localhost:3000"],
       retention_days: 400,
       throttle: { requests: 600, window_ms: 60_000 },
       approval_links: true,
+      client_leases: false,
     };
     const expected = { ...none, ...chosen, cors_origins: ["http://localhost:3000", PAGE] };
     expect(await (await put(chosen)).json()).toEqual(expected);
@@ -47,7 +48,7 @@ describe("settings", () => {
     expect(await (await send("GET", "/v1/settings", operatorToken)).json()).toEqual(expected);
     const { items }: wire.Page<wire.LedgerEntry> = await (await send("GET", "/v1/ledger?kind=policy", operatorToken)).json();
     const puts = items.filter(({ details }) => details?.event === "settings_put");
-    expect(puts).toMatchObject([{ principal: { subject: "ops" }, details: { retention_days: 400, approval_links: true } }]);
+    expect(puts).toMatchObject([{ principal: { subject: "ops" }, details: { retention_days: 400, approval_links: true, client_leases: false } }]);
     expect(await (await put({})).json()).toEqual(none);
   });
 
@@ -61,6 +62,7 @@ describe("settings", () => {
     [{ throttle: { requests: 0, window_ms: 1_000 } }, "/throttle/requests"],
     [{ throttle: { requests: 1, window_ms: 1 } }, "/throttle/window_ms"],
     [{ approval_links: "yes" }, "/approval_links"],
+    [{ client_leases: 1 }, "/client_leases"],
     [{ default_policy: "not-there" }, "/default_policy"],
     [{ retention: 1 }, "/retention"],
   ])("%j are refused at their place", async (body, pointer) => {

@@ -42,6 +42,7 @@ export const settingsRoutes = [
         defaultPolicy: body.default_policy ?? null,
         throttle: body.throttle == null ? null : { requests: body.throttle.requests, windowMs: body.throttle.window_ms },
         approvalLinks: body.approval_links ?? false,
+        clientLeases: body.client_leases ?? true,
       });
       return reply(put, (found) => answered(200, present.settings(found)));
     },
