@@ -1,5 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import { AgentKilledError } from "./errors.ts";
+import { matchesGlob } from "./glob.ts";
 import { insideOf } from "./inside.ts";
 import { listen } from "./listen.ts";
 import { nullable, object, oneOf, text } from "./read.ts";
@@ -87,18 +88,4 @@ function obey(session: Session, { details: { kind, target } }: ReturnType<typeof
   if (type === "run") session.stop(reason, ({ run }) => run === id);
   else if (type === "action") session.stop(reason, ({ action }) => action !== null && matchesGlob(id, action));
   else session.stop(reason);
-}
-
-/** Whether a glob names an action; `*` stands for any run of characters. */
-export function matchesGlob(glob: string, action: string): boolean {
-  const [first = "", ...parts] = glob.split("*");
-  const last = parts.pop();
-  if (last === undefined) return glob === action;
-  let at = first.length;
-  for (const part of parts) {
-    const found = action.indexOf(part, at);
-    if (found < 0) return false;
-    at = found + part.length;
-  }
-  return action.startsWith(first) && action.endsWith(last) && action.length - last.length >= at;
 }

@@ -3,7 +3,7 @@ import { observe } from "./observers.ts";
 import { shown, shownArguments } from "./plain.ts";
 import type { Running, Session, SessionContext } from "./session.ts";
 import { isStream, unsupportedStream, watched } from "./stream.ts";
-import type { ActionFacts, ActionRequest, CommitReport, DecisionAnswer, Json, Resource, UsdInput } from "./surface.ts";
+import type { ActionFacts, ActionRequest, CallOptions, CommitReport, DecisionAnswer, Json, Resource, UsdInput } from "./surface.ts";
 import { repeatAfter } from "./transport.ts";
 import { usdText } from "./usd.ts";
 
@@ -60,9 +60,15 @@ export type Guarded<This, Args extends unknown[], Result> = (this: This, ...args
 
 type Options<Args extends readonly unknown[], Result> = GuardOptions<Args, Result> & { readonly context?: boolean | undefined };
 
+/** Whom a guard asks, and tells what came of it. What a lease decides is there without being waited for. */
+export interface Desk extends Pick<Session, "id" | "run" | "signal"> {
+  decide(request: ActionRequest & { readonly id: string; readonly run: string }, call: CallOptions): DecisionAnswer | Promise<DecisionAnswer>;
+  commit(decisionId: string, report: CommitReport): unknown;
+}
+
 /** What a guard needs of its session. */
 export interface Post extends SessionContext {
-  readonly session: Session;
+  readonly session: Desk;
   /** What a kill stops; a call is in it while it is in flight. */
   readonly running: Set<Running>;
   /** Says, once and without waiting, that what may have been reserved will not run. Its expiry covers for a loss. */
@@ -165,7 +171,7 @@ function requestOf<Args extends unknown[], Result>(options: Options<Args, Result
 async function permitted<Args extends readonly unknown[], Result>(
   { session, observers, abandon }: Post,
   { signal, onUnavailable, id }: GuardOptions<Args, Result>,
-  request: ActionRequest & { readonly id: string },
+  request: ActionRequest & { readonly id: string; readonly run: string },
   call: Running,
 ): Promise<boolean> {
   signal?.throwIfAborted();

@@ -16,7 +16,7 @@ export {
   type RefusalIssue,
 } from "./errors.ts";
 export type { CallContext, Guarded, GuardOptions } from "./guard.ts";
-export type { CommitFailed, Observers, StreamState, Unguarded } from "./observers.ts";
+export type { CommitFailed, LeaseNews, Observers, StreamState, Unguarded } from "./observers.ts";
 export { createSentinel, type Sentinel, type SentinelOptions } from "./sentinel.ts";
 export type { Session, Work } from "./session.ts";
 export type {
@@ -35,6 +35,8 @@ export type {
   ExpectedUsage,
   Json,
   KnownReason,
+  LeaseSettlement,
+  LeaseState,
   PolicyRef,
   Rate,
   Reason,

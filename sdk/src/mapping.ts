@@ -33,10 +33,10 @@ export const wireNames = <T extends object>(request: T): Snaked<T> =>
 
 // In: an answer, or a `ShapeFault` that names the member.
 
-const policyRef = object<wire.PolicyRef>({ name: text, version: number, digest: text });
+export const policyRef = object<wire.PolicyRef>({ name: text, version: number, digest: text });
 const reservation = object<Reservation>({ amountUsd: text, expiresAt: text });
 const approval = object<Approval>({ id, url: text, expiresAt: text, status: nullable(text) });
-const entryMark = object<wire.EntryMark>({ id: text, seq: number, hash: text });
+export const entryMark = object<wire.EntryMark>({ id: text, seq: number, hash: text });
 const rate = object<Rate>({ name: text, limit: number, remaining: number, resetMs: number });
 
 const reason = object<Reason>({
@@ -54,7 +54,7 @@ const balanceShape = {
   pendingUsd: text,
   remainingUsd: nullable(text),
 };
-const balance = object<Balance>(balanceShape);
+export const balance = object<Balance>(balanceShape);
 
 const answerShape = {
   id,

@@ -1,5 +1,5 @@
 import type { AgentSentinelError } from "./errors.ts";
-import type { CommitReport, DecisionAnswer } from "./surface.ts";
+import type { CommitReport, DecisionAnswer, LeaseSettlement } from "./surface.ts";
 
 /** Told what happens beside the calls. An observer that throws is ignored: it may not change what an action does. */
 export interface Observers {
@@ -9,9 +9,17 @@ export interface Observers {
   readonly onCommitFailed?: ((event: CommitFailed) => void) | undefined;
   /** The live stream (`@agentsentinel/sdk/live`) stands, was cut, or has ended for good, as when the token is refused. */
   readonly onStream?: ((stream: StreamState) => void) | undefined;
+  /** A client lease (`@agentsentinel/sdk/leases`) has told the gateway what was decided with it, or could not yet. */
+  readonly onLease?: ((news: LeaseNews) => void) | undefined;
   /** An action runs without a decision, because the gateway is unreachable and its guard says `onUnavailable: "allow"`. */
   readonly onUnguarded?: ((event: Unguarded) => void) | undefined;
 }
+
+/** What became of what a lease had to tell. `waiting`: the gateway could not be told; it is kept, and told again. */
+export type LeaseNews = { readonly lease: string; readonly session: string } & (
+  | { readonly state: "settled"; readonly settlement: LeaseSettlement }
+  | { readonly state: "waiting"; readonly entries: number; readonly error: unknown }
+);
 
 /** How a live stream stands. `cut`: it will be back, where it was; `ended`: it will not. */
 export type StreamState = { readonly state: "live" } | { readonly state: "cut" | "ended"; readonly error: AgentSentinelError };

@@ -5,6 +5,7 @@ import type {
   EntryMark,
   ExpectedUsage,
   Json,
+  LeaseState,
   PolicyRef,
   ReasonCode,
   RiskLevel,
@@ -24,6 +25,7 @@ export type {
   EntryMark,
   ExpectedUsage,
   Json,
+  LeaseState,
   PolicyRef,
   ReasonCode,
   RiskLevel,
@@ -191,6 +193,26 @@ export interface Settlement {
   readonly overrunUsd: string;
   readonly late: boolean;
   readonly reservation: Reservation | null;
+  readonly budgets: readonly Balance[];
+  readonly entry: EntryMark;
+}
+
+/** What the gateway has of a lease after it was told something. */
+export interface LeaseSettlement {
+  /** `settled`: what was left went back. `expired`: it ran out before it was settled, and what was told since corrects what was posted then. */
+  readonly state: LeaseState;
+  /** Of what was told: on record now, and on record since earlier. */
+  readonly accepted: number;
+  readonly duplicates: number;
+  /** What all that was decided with the lease has cost. */
+  readonly postedUsd: string;
+  /** The part of it that the lease did not cover. */
+  readonly overrunUsd: string;
+  /** What went back to the budgets. */
+  readonly returnedUsd: string;
+  readonly remainingUsd: string;
+  /** Told after the gateway's end of the lease. */
+  readonly late: boolean;
   readonly budgets: readonly Balance[];
   readonly entry: EntryMark;
 }

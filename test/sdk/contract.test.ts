@@ -3,6 +3,7 @@ import { describe, expect, expectTypeOf, test } from "vitest";
 import { errorFor, isAgentSentinelError, knownReason } from "../../sdk/src/errors.ts";
 import { uuidv7 } from "../../sdk/src/ids.ts";
 import type * as surface from "../../sdk/src/index.ts";
+import type { Granted } from "../../sdk/src/leases/answers.ts";
 import type * as live from "../../sdk/src/live.ts";
 import { decisionAnswer, wireNames } from "../../sdk/src/mapping.ts";
 import { shownArguments } from "../../sdk/src/plain.ts";
@@ -69,6 +70,9 @@ test("The SDK's names are the wire's names, all of them.", () => {
   expectTypeOf<Exclude<keyof surface.DecisionNow, "superseded">>().toEqualTypeOf<CamelKey<Exclude<keyof wire.DecisionNow, "superseded">>>();
   expectTypeOf<keyof surface.SessionDetail>().toEqualTypeOf<CamelKey<keyof wire.SessionDetail>>();
   expectTypeOf<Camel<wire.Settlement>>().toExtend<surface.Settlement>();
+  expectTypeOf<"id" | keyof surface.LeaseSettlement>().toEqualTypeOf<CamelKey<keyof wire.SettledLease>>();
+  expectTypeOf<Camel<wire.SettledLease>>().toExtend<surface.LeaseSettlement>();
+  expectTypeOf<Camel<wire.GrantedLease>>().toExtend<Granted>();
   expectTypeOf<Camel<wire.DecisionNow>>().toExtend<Omit<surface.DecisionNow, "superseded">>();
   expectTypeOf<keyof live.LiveEvent>().toEqualTypeOf<CamelKey<keyof wire.LedgerEvent>>();
   expectTypeOf<Camel<wire.LedgerEvent>>().toExtend<live.LiveEvent>();

@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { createSentinel, type Fetch, type SentinelOptions } from "../../sdk/src/index.ts";
 import type * as wire from "../../sdk/src/wire.ts";
+import { deskAnswers, type LeaseDesk, newDesk } from "./lease_desk.ts";
 
 /** A gateway in miniature on loopback: the wire contract, a verdict for each action, and two ways to fail. */
 
@@ -9,6 +10,8 @@ type Written =
   | keyof wire.DecisionRequest
   | keyof wire.CommitRequest
   | keyof wire.OpenSessionRequest
+  | keyof wire.GrantLeaseRequest
+  | keyof wire.SettleLeaseRequest
   | "decisions"
   | "semantics"
   | "reason"
@@ -44,6 +47,8 @@ export interface FakeGateway extends AsyncDisposable {
   readonly unread: Map<string, { readonly status: number; readonly body: unknown }>;
   /** Sessions that read as killed. */
   readonly killed: Set<string>;
+  /** What it leases, and what it is told of that. */
+  readonly desk: LeaseDesk;
   /** Who listens to its events. */
   readonly listeners: Set<ServerResponse>;
   /** Records an event, and tells it to who listens. */
@@ -82,6 +87,7 @@ export async function fakeGateway(): Promise<FakeGateway> {
   const unread: FakeGateway["unread"] = new Map();
   const bodies = new Map<string, string>();
   const killed: FakeGateway["killed"] = new Set();
+  const desk = newDesk();
   const listeners: FakeGateway["listeners"] = new Set();
   const record: wire.LedgerEvent[] = [];
   let runs = 1;
@@ -125,6 +131,10 @@ export async function fakeGateway(): Promise<FakeGateway> {
     }
     if (rest === "/runs") return { status: 201, body: { id: `run_01890000-0000-7000-8000-00000000000${++runs}` } };
     if (rest === "/close" || /^\/runs\/[^/]+\/close$/.test(rest)) return { status: 200, body: {} };
+    if (rest.startsWith("/leases")) {
+      const stamp = { session, expires_at: LATER, policy: POLICY, entry: ENTRY };
+      return deskAnswers(desk, rest, String(headers["idempotency-key"]), body, problem, stamp);
+    }
     // The SDK's own bodies; what they hold is what the tests look at.
     if (rest === "/decisions") {
       const known = bodies.get(String(body.id));
@@ -225,6 +235,7 @@ export async function fakeGateway(): Promise<FakeGateway> {
     meanwhile,
     unread,
     killed,
+    desk,
     listeners,
     tell(event) {
       const told = { ...EVENT, ...event, id: String(record.length), entry: { ...ENTRY, index: record.length } };

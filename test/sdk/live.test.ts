@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { matchesGlob } from "../../sdk/src/follow.ts";
+import { matchesGlob } from "../../sdk/src/glob.ts";
 import { createSentinel, type Fetch, type SentinelOptions, type Session, type StreamState } from "../../sdk/src/index.ts";
 import { follow, tail } from "../../sdk/src/live.ts";
 import type * as wire from "../../sdk/src/wire.ts";

@@ -51,11 +51,20 @@ test("The approvals entry adds at most 2 KB to the core, minified and compressed
   expect(both.inputs.flatMap((each) => each.imports.filter((found) => found.external))).toEqual([]);
 });
 
+test("The leases entry adds at most 4 KB to the core, minified and compressed, and imports nothing.", async () => {
+  const core = await bundle('export * from "./src/index.ts";');
+  const both = await bundle('export * from "./src/index.ts"; export * from "./src/leases.ts";');
+  const [less, more] = [core, both].map(({ text }) => gzipSync(text, { level: 9 }).length);
+  expect((more ?? Number.NaN) - (less ?? Number.NaN)).toBeLessThanOrEqual(4 * 1024);
+  expect(both.inputs.flatMap((each) => each.imports.filter((found) => found.external))).toEqual([]);
+});
+
 /** Every entry is used as its README says, by name and by type. */
 const USER = `
 import { createSentinel, type Session } from "@agentsentinel/sdk";
 import { guard, type Held, resume } from "@agentsentinel/sdk/approvals";
 import * as fetching from "@agentsentinel/sdk/fetch";
+import { leaseOf, type ClientLease, type LeaseOptions } from "@agentsentinel/sdk/leases";
 import { follow, tail, type Following, type LiveEvent } from "@agentsentinel/sdk/live";
 import { createLocalSentinel, CostTracker, guardedAction, Ledger, type LedgerStore, LocalEngine, PolicyEngine } from "@agentsentinel/sdk/local";
 const sentinel = createSentinel({ url: "https://gate.test", token: "t" });
@@ -64,6 +73,10 @@ export const held: [(session: Session) => () => Promise<number>, () => Promise<H
   (session) => guard(session, { action: "a", onHold: "wait" }, () => 1),
   () => resume(sentinel, "ses_1/dec_1"),
 ];
+export const leased = async (session: Session, wish: LeaseOptions): Promise<number> => {
+  await using lease: ClientLease = await leaseOf(session, wish);
+  return await lease.guard({ action: "a" }, (n: number) => n)(1);
+};
 class Tools {
   @guardedAction({ name: "search", costUsd: 0.01 })
   search(query: string): number {
@@ -97,7 +110,7 @@ describe("The package as it is published", () => {
     const { dependencies = {}, exports } = JSON.parse(readFileSync(path.join(at, "package.json"), "utf8"));
     expect(dependencies).toEqual({});
     expect(readdirSync(path.join(project, "node_modules/@agentsentinel"))).toEqual(["sdk"]);
-    expect(Object.keys(exports)).toEqual([".", "./approvals", "./live", "./local", "./fetch", "./package.json"]);
+    expect(Object.keys(exports)).toEqual([".", "./approvals", "./leases", "./live", "./local", "./fetch", "./package.json"]);
     const files: readonly string[] = Object.values<string | { types: string; default: string }>(exports).flatMap((entry) =>
       typeof entry === "string" ? [entry] : [entry.types, entry.default],
     );
@@ -123,6 +136,7 @@ describe("The package as it is published", () => {
 import * as core from "@agentsentinel/sdk";
 import * as approvals from "@agentsentinel/sdk/approvals";
 import * as fetching from "@agentsentinel/sdk/fetch";
+import * as leases from "@agentsentinel/sdk/leases";
 import * as live from "@agentsentinel/sdk/live";
 import * as local from "@agentsentinel/sdk/local";
 const following = live.follow(core.createSentinel({ url: "http://127.0.0.1:9", token: "t" }));
@@ -132,7 +146,7 @@ const policy = "rules: [{ effect: permit, actions: [pick], when: inputs.to.match
 const pick = local.createLocalSentinel({ policy }).guard({ action: "pick" }, ({ to }) => to);
 try { drop(); } catch (error) { console.log(error instanceof core.PolicyViolationError, error.code); }
 try { pick({ to: "b" }); } catch (error) { console.log(error instanceof core.AgentSentinelError, error.code); }
-console.log(pick({ to: "a" }), Object.keys({ ...approvals, ...live }).join(), Object.keys(fetching).length > 0, [...local.Ledger.read()].length, local.Ledger.verify().ok);
+console.log(pick({ to: "a" }), Object.keys({ ...approvals, ...leases, ...live }).join(), Object.keys(fetching).length > 0, [...local.Ledger.read()].length, local.Ledger.verify().ok);
 await following[Symbol.asyncDispose]();
 `;
     writeFileSync(path.join(project, "run.mjs"), run);
@@ -142,7 +156,7 @@ await following[Symbol.asyncDispose]();
       env: { ...process.env, AGENT_SENTINEL_HOME: folder },
       timeout: 20_000,
     });
-    expect(`${stdout}${stderr}`).toBe("true action_denied\ntrue action_not_allowed\na guard,resume,follow,tail true 1 true\n");
+    expect(`${stdout}${stderr}`).toBe("true action_denied\ntrue action_not_allowed\na guard,resume,leaseOf,follow,tail true 1 true\n");
   });
 });
 
@@ -162,9 +176,9 @@ async function inFolder(act: (folder: string) => unknown): Promise<void> {
 
 test("The README's snippets compile against the SDK as they stand.", async () => {
   const all = [...readFileSync(path.join(sdk, "README.md"), "utf8").matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code = ""]) => code);
-  expect(all).toHaveLength(12);
-  // What works without a gateway is a program of its own; the others go on with the first one's session.
-  const alone = all.filter((code) => code.includes("@agentsentinel/sdk/local"));
+  expect(all).toHaveLength(13);
+  // Some are programs of their own; the others go on with the first one's session.
+  const alone = all.filter((code) => /"@agentsentinel\/sdk\/(?:local|leases)"/.test(code));
   const snippets = all.filter((code) => !alone.includes(code));
   const given = `
 declare function readToken(): Promise<string>;
@@ -181,7 +195,7 @@ export {};
     });
     const paths = {
       ...Object.fromEntries(
-        ["index", "approvals", "live", "fetch", "local"].map((entry) => [
+        ["index", "approvals", "leases", "live", "fetch", "local"].map((entry) => [
           `@agentsentinel/sdk${entry === "index" ? "" : `/${entry}`}`,
           [path.join(sdk, `src/${entry}.ts`)],
         ]),
