@@ -2,6 +2,7 @@ import { gateway } from "./groups/gateway.ts";
 import { growth } from "./groups/growth.ts";
 import { interventions } from "./groups/interventions.ts";
 import { isolation } from "./groups/isolation.ts";
+import { leases } from "./groups/leases.ts";
 import { lifecycle } from "./groups/lifecycle.ts";
 import { local } from "./groups/local.ts";
 import { peers } from "./groups/peers.ts";
@@ -23,4 +24,18 @@ export interface Group {
   readonly measure: (effort: Effort, say: (text: string) => void) => Promise<Report>;
 }
 
-export const GROUPS: readonly Group[] = [gateway, policy, local, sdk, lifecycle, ...growth, shared, interventions, isolation, shipping, size, peers];
+export const GROUPS: readonly Group[] = [
+  gateway,
+  policy,
+  local,
+  sdk,
+  leases,
+  lifecycle,
+  ...growth,
+  shared,
+  interventions,
+  isolation,
+  shipping,
+  size,
+  peers,
+];

@@ -28,7 +28,7 @@ describe("the packed package", { timeout: 120_000 }, () => {
     const { exports }: { readonly exports: { readonly [subpath: string]: { readonly types: string; readonly default: string } } } = JSON.parse(
       readFileSync(path.join(installed, "package.json"), "utf8"),
     );
-    expect(Object.keys(packed.entries)).toEqual(expect.arrayContaining([".", "./approvals", "./fetch", "./live", "./local"]));
+    expect(Object.keys(packed.entries)).toEqual(expect.arrayContaining([".", "./approvals", "./fetch", "./leases", "./live", "./local"]));
     const named = Object.keys(packed.entries).flatMap((entry) => [exports[entry]?.types ?? entry, exports[entry]?.default ?? entry]);
     expect(files()).toEqual(expect.arrayContaining([...named.map((file) => path.normalize(file)), "LICENSE", "README.md", "package.json"]));
     const wanted = /^(?:dist(?:\/|$)(?:.*\.js|.*\.d\.ts|THIRD_PARTY_NOTICES\.txt|[\w/]*)|LICENSE|README\.md|package\.json)$/;

@@ -10,7 +10,7 @@ const PAGE = readFileSync(path.join(ROOT, "sdk/README.md"), "utf8");
 const PROGRAMS = PAGE.split(/^##+ /m).flatMap((section) => {
   const title = section.slice(0, section.indexOf("\n"));
   return [...section.matchAll(/^```ts\n(.*?)^```$/gms)].flatMap(([, code = ""]) =>
-    code.includes("@agentsentinel/sdk/local") ? [{ title, code }] : [],
+    /"@agentsentinel\/sdk\/(?:local|leases)"/.test(code) ? [{ title, code }] : [],
   );
 });
 const needsGateway = ({ code }: { readonly code: string }): boolean => code.includes("https://gate.example.com");
@@ -45,6 +45,7 @@ function run(code: string, environment: { readonly [name: string]: string } = {}
 describe("the SDK's page", () => {
   it("has its whole programs where this test looks for them", () => {
     expect(PROGRAMS.map(({ title }) => title)).toEqual([
+      "Deciding in this process, with a lease",
       "Without a gateway",
       "Testing an agent",
       "Beside a gateway: checked at home first",
@@ -66,11 +67,11 @@ describe("the SDK's page", () => {
       await gateway?.end();
     });
 
-    it.each(PROGRAMS.filter(needsGateway))("$title: prints what it says, and is on record", async ({ code }) => {
+    it.each(PROGRAMS.filter(needsGateway))("$title: prints what it says, and is on record", async ({ title, code }) => {
       const { token } = (
         await ask(gateway.url, ROOT_KEY, "POST", "/v1/tokens", {
           tenant: "demo",
-          subject: "page-bot",
+          subject: `page-bot-${title.length}`,
           kind: "agent",
           scopes: ["sessions:write", "decisions:write", "policies:read", "ledger:read", "ledger:write"],
         })
@@ -79,7 +80,9 @@ describe("the SDK's page", () => {
       const program = `${given}${code.replaceAll("https://gate.example.com", gateway.url)}`;
       expect(await run(program, { TOKEN: token })).toEqual({ lines: printedBy(code), status: 0 });
       const { body } = await ask(gateway.url, token, "GET", "/v1/ledger?kind=commit");
-      expect(body.items).toMatchObject([{ action: "write_log", outcome: "success" }]);
+      expect(body.items.map((item: { readonly action: string; readonly outcome: string }) => [item.action, item.outcome])).toEqual(
+        Array(code.includes("leaseOf") ? 3 : 1).fill([code.includes("leaseOf") ? "search.web" : "write_log", "success"]),
+      );
     });
   });
 });

@@ -1,6 +1,7 @@
 import type * as approvals from "../../../sdk/src/approvals.ts";
 import type * as guardedFetch from "../../../sdk/src/fetch.ts";
 import type * as core from "../../../sdk/src/index.ts";
+import type * as leases from "../../../sdk/src/leases.ts";
 import type * as live from "../../../sdk/src/live.ts";
 import type * as local from "../../../sdk/src/local.ts";
 
@@ -11,6 +12,7 @@ export interface Entries {
   readonly core: typeof core;
   readonly live: typeof live;
   readonly approvals: typeof approvals;
+  readonly leases: typeof leases;
   readonly local: typeof local;
   readonly fetch: typeof guardedFetch;
 }

@@ -27,6 +27,7 @@ export async function writeSuite({ folder }: Project): Promise<void> {
     ["core", ""],
     ["live", "/live"],
     ["approvals", "/approvals"],
+    ["leases", "/leases"],
     ["local", "/local"],
     ["fetch", "/fetch"],
   ];
