@@ -5,7 +5,7 @@ import { CHAIN_START, hashOf, printed, sealed } from "../../sdk/src/local/ledger
 import { Ledger } from "../../sdk/src/local/ledger/ledger.ts";
 import { LedgerError } from "../../sdk/src/local/ledger/ledger_error.ts";
 import type { LedgerLine, LedgerStore } from "../../sdk/src/local/ledger/line.ts";
-import { createMemoryStore } from "../../sdk/src/local/ledger/memory_store.ts";
+import { createMemoryStore, quiet } from "../../sdk/src/local/ledger/memory_store.ts";
 import { createRecorder } from "../../sdk/src/local/ledger/recorder.ts";
 import { verifyChain, verifyLines } from "../../sdk/src/local/ledger/verify.ts";
 import { canonicalJson } from "../../src/core/json.ts";
@@ -197,6 +197,40 @@ describe("A ledger in memory", () => {
     expect(lines.length).toBeLessThanOrEqual(16);
     expect(verifyChain(lines)).toMatchObject({ ok: true, end: { seq: 40 } });
     expect(store.after(38, 10).map(({ seq }) => seq)).toEqual([39, 40]);
+  });
+
+  it("begins its chain anew where lines were dropped that nobody had looked at, and not where somebody had", () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 60 }), fc.integer({ min: 16, max: 40 }), fc.nat(60), (length, mostLines, looked) => {
+        const store = createMemoryStore({ mostLines });
+        const keep = quiet.get(store);
+        const seen: LedgerLine[] = [];
+        const texts = chain(length);
+        for (let n = 0; n < length; n++) {
+          const record = recordOf(n);
+          keep?.({ action: record.action, record: () => record });
+          if (n === looked) seen.push(...store.after(0, 1_000));
+        }
+        const left = store.after(0, 1_000);
+        expect(verifyChain(left)).toMatchObject({ ok: true, end: { seq: length } });
+        // What was seen goes on without a gap in what is left, or something between was dropped.
+        const joined = [...seen, ...left.filter(({ seq }) => seq > (seen.at(-1)?.seq ?? 0))];
+        const isWhole = joined.every(({ seq }, place) => seq === (joined[0]?.seq ?? 0) + place);
+        expect(verifyChain(joined).ok).toBe(isWhole);
+        // Nothing was dropped: it is the chain that it would be in a file.
+        if (length <= mostLines) expect(left.map(printed)).toEqual(texts);
+        else if (looked >= length) expect(left[0]?.prev_hash).toBe(CHAIN_START.hash);
+      }),
+    );
+  });
+
+  it("makes a record once, whenever somebody looks at its line", () => {
+    const store = createMemoryStore();
+    let made = 0;
+    quiet.get(store)?.({ action: "a", record: () => recordOf(made++) });
+    expect(made).toBe(0);
+    const [line] = store.after(0, 1);
+    expect([line?.hash === "", store.after(0, 1)[0] === line, made]).toEqual([false, true, 1]);
   });
 
   it("tells who listens, whatever another listener does, until they stop", () => {

@@ -4,6 +4,8 @@ import { createContext, runInContext } from "node:vm";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { createRecorder } from "../../sdk/src/local/ledger/recorder.ts";
+import { plainCopy } from "../../sdk/src/local/plain_copy.ts";
+import { shown } from "../../sdk/src/plain.ts";
 import type { Json } from "../../sdk/src/surface.ts";
 import { recordValue, revived, type ValueOptions } from "../../sdk/src/values.ts";
 import { DETECTORS, redactJson } from "../../src/core/redact.ts";
@@ -235,6 +237,69 @@ describe("Whatever a function is given or gives,", () => {
       }),
     );
   });
+});
+
+/** What a value is made of here: all that JSON has and some that it has not, names and numbers that are special, accessors and hidden members. */
+const nearlyPlain = fc.letrec((tie) => ({
+  value: fc.oneof(
+    { maxDepth: 3 },
+    fc.constantFrom(null, true, 0, -0, 1.5, Number.NaN, undefined, "", "text", "\ud800", 3n, Symbol.iterator),
+    fc.string({ unit: "binary", maxLength: 20 }),
+    fc.array(tie("value"), { maxLength: 3 }),
+    fc.dictionary(fc.constantFrom("a", "b", "1", "$value", "$$value", "__proto__", "toJSON"), tie("value"), { maxKeys: 3 }),
+    fc.tuple(tie("value"), fc.constantFrom("a", "0", "length"), fc.constantFrom("getter", "hidden", "symbol", "hole", "proxy", "inherits")).map(bent),
+  ),
+})).value;
+
+/** A value with something about it that no JSON shows. */
+function bent([value, name, how]: [unknown, string, string]): unknown {
+  const made: object = typeof value === "object" && value !== null ? value : { value };
+  if (how === "proxy") return new Proxy(made, {});
+  if (how === "inherits") return Object.create(made);
+  if (how === "hole") return Array.isArray(made) ? Object.assign(new Array(made.length + 1), made) : made;
+  if (!Object.isExtensible(made) || (Array.isArray(made) && name === "length")) return made;
+  if (how === "getter") return Object.defineProperty(made, name, { get: () => 7, enumerable: true, configurable: true });
+  if (how === "hidden") return Object.defineProperty(made, name, { value: 7, enumerable: false, configurable: true });
+  return Object.assign(made, { [Symbol.for("beside")]: 7 });
+}
+
+describe("A plain copy", () => {
+  const options: ValueOptions = { isProxy: types.isProxy };
+
+  it("is what is recorded and what rules are shown, of whatever it is made of", () => {
+    let copies = 0;
+    fc.assert(
+      fc.property(nearlyPlain, (value) => {
+        const copy = plainCopy(value);
+        if (copy === undefined) return;
+        copies++;
+        expect(copy).toStrictEqual(recordValue(value, options).value);
+        expect(JSON.stringify(copy)).toBe(JSON.stringify(shown(value)));
+      }),
+      { numRuns: 2_000 },
+    );
+    expect(copies).toBeGreaterThan(400);
+  });
+
+  it("stays as it was when the value changes", () => {
+    const value = { list: [{ a: 1 }] };
+    const copy = plainCopy(value);
+    value.list.push({ a: 2 });
+    Object.assign(value.list[0] ?? {}, { a: 3 });
+    expect(copy).toEqual({ list: [{ a: 1 }] });
+  });
+
+  it.each<readonly [what: string, make: () => unknown]>([
+    ["is too long", () => "x".repeat(10_000)],
+    ["has too many members", () => Array.from({ length: 2_000 }, () => 1)],
+    ["has a name that is too long", () => ({ ["n".repeat(300)]: 1 })],
+    ["lies too deep", () => nested(13)],
+    ["contains itself", circular],
+    ["cannot be looked at", touchyProxy],
+    ["is a proxy of nothing any more", revokedProxy],
+    ["is of another realm", () => runInContext("({ a: 1 })", createContext())],
+    ["is an instance", () => new Date()],
+  ])("is not made of what %s", (_what, make) => expect(plainCopy(make())).toBeUndefined());
 });
 
 describe("What was written down", () => {

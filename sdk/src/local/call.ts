@@ -6,12 +6,15 @@ import type { ActionRequest, CommitReport } from "../../../src/core/request.ts";
 import { observe } from "../observers.ts";
 import { shown, shownArguments } from "../plain.ts";
 import type { DecisionAnswer, Json, UsdInput } from "../surface.ts";
+import type { RecordedValue } from "../values.ts";
 import { decisionAnswer } from "./answer.ts";
 import type { Desk } from "./desk.ts";
 import type { Frame } from "./frames.ts";
+import type { Recorder } from "./ledger/recorder.ts";
 import { argumentsOf, lossyDigest } from "./payload.ts";
+import { plainCopies } from "./plain_copy.ts";
 import { following, isThenable } from "./promises.ts";
-import type { Told } from "./records.ts";
+import { type Told, toldDecision } from "./records.ts";
 import { type Facts, microUsd, requestOf, resourceOf } from "./request.ts";
 import { isReadLater, watchedStream } from "./streams.ts";
 import type { LocalCallContext, LocalGuardOptions } from "./types.ts";
@@ -41,25 +44,29 @@ export class Call {
     const { facts, options } = guarding;
     options.signal?.throwIfAborted();
     const outer = desk.frame();
-    const request = as?.request ?? askedIn(desk, guarding, args, outer);
+    const { request, copies } = as ?? askedIn(desk, guarding, args, outer);
     // Before anything is reserved: what an option throws leaves nothing behind.
-    const inputs = desk.records === null && desk.replay === null ? null : desk.recorder.inputs(toldOf(options, args, request));
-    const told = desk.decide(request, (decision) => ({
+    const inputs = keepsInputs(desk) ? recordedInputs(desk.recorder, options, args, { request, copies }) : null;
+    const wasKnown = as !== undefined && desk.authority.read(request.id) !== null;
+    const decided = desk.decide(request);
+    const decision = as?.decision ?? decided;
+    const told: Told = {
       tags: facts.tags,
       agent: desk.authority.book.agent,
       inputs,
       parents: request.parents,
       estimateMicroUsd: request.estimateMicroUsd,
-      decision: as?.decision ?? decision,
+      decision: toldDecision(decision),
       ...(as?.unguarded && { unguarded: true }),
-    }));
-    const no = desk.errorOf(told.decision);
+    };
+    desk.record(decided, told, wasKnown);
+    const no = desk.errorOf(decision);
     if (no !== null) throw no;
     this.#over = as?.over;
     this.#desk = desk;
     this.#guarding = guarding;
     this.#told = told;
-    this.#frame = { scope: outer.scope, parents: [told.decision.id] };
+    this.#frame = { scope: outer.scope, parents: [decision.id] };
     this.#startedAt = desk.now();
   }
 
@@ -166,11 +173,11 @@ export class Call {
   }
 
   #topUp(estimateUsd: UsdInput): DecisionAnswer {
-    const told = this.#desk.topup(this.#told, estimateUsd);
-    const no = this.#desk.errorOf(told.decision);
+    const { decision, told } = this.#desk.topup(this.#told, estimateUsd);
+    const no = this.#desk.errorOf(decision);
     if (no !== null) throw no;
     this.#told = { ...this.#told, estimateMicroUsd: told.estimateMicroUsd };
-    return decisionAnswer(told.decision);
+    return decisionAnswer(decision);
   }
 
   /** What a guard's option gives, or what stands in for it when it throws. */
@@ -189,9 +196,15 @@ export class Call {
   }
 }
 
-/** A request that was decided before under the same id, and as what that goes on record. */
-export interface AskedAlready {
+/** A request of one call. */
+export interface CallRequest {
   readonly request: ActionRequest;
+  /** Its arguments as they were when it was made, where they are small and plain and somebody looks at them. */
+  readonly copies?: readonly Json[] | undefined;
+}
+
+/** A request that was decided before under the same id, and as what that goes on record. */
+export interface AskedAlready extends CallRequest {
   readonly decision: Decision;
   /** The gateway could not be asked. */
   readonly unguarded: boolean;
@@ -199,7 +212,9 @@ export interface AskedAlready {
   readonly over: () => void;
 }
 
-function askedIn(desk: Desk, guarding: Guarding, args: readonly unknown[], { scope, parents }: Frame): ActionRequest {
+const keepsInputs = ({ records, replay }: Desk): boolean => records !== null || replay !== null;
+
+function askedIn(desk: Desk, guarding: Guarding, args: readonly unknown[], { scope, parents }: Frame): CallRequest {
   const id = desk.newDecisionId();
   // Under a known id stands the answer of another call, and the money of that one.
   if (desk.authority.read(id) !== null) throw new TypeError(`Cannot run "${guarding.facts.action}": the option "newId" gave an id twice`);
@@ -209,36 +224,66 @@ function askedIn(desk: Desk, guarding: Guarding, args: readonly unknown[], { sco
     run: (guarding.options.run ?? scope.run.id) as RunId,
     parents,
     looks: desk.authority.policy?.looksAtInputs === true,
+    keeps: keepsInputs(desk),
   });
 }
 
-/** The request of one call. `looks`: some rule may want what it is called with. */
+interface CallFacts {
+  readonly id: DecisionId;
+  readonly run: RunId;
+  readonly parents: readonly DecisionId[];
+  /** Some rule may want what it is called with. */
+  readonly looks: boolean;
+  /** What it is called with goes on record. */
+  readonly keeps: boolean;
+}
+
+/** The request of one call. */
 export function asked(
   { facts, options, fixedMicroUsd }: Guarding,
   args: readonly unknown[],
-  { id, run, parents, looks }: { readonly id: DecisionId; readonly run: RunId; readonly parents: readonly DecisionId[]; readonly looks: boolean },
-): ActionRequest {
-  const { resource, costUsd } = options;
-  const inputs = looks ? shownOf(options, args) : undefined;
-  return requestOf(facts, {
+  { id, run, parents, looks, keeps }: CallFacts,
+): CallRequest {
+  const { resource, costUsd, inputs: inputsOf } = options;
+  // Plain JSON data, by the check.
+  const made = looks && inputsOf !== undefined ? (plain(inputsOf(...args)) as JsonValue | undefined) : undefined;
+  const estimateMicroUsd = fixedMicroUsd ?? (typeof costUsd === "function" ? microUsd(costUsd(...args), "costUsd") : null);
+  const about = resource === undefined ? null : resourceOf(typeof resource === "function" ? resource(...args) : resource, facts.action);
+  // After all that is called with them: it could have changed them, and what runs is what must be judged.
+  const copies = inputsOf === undefined && (looks || keeps) ? plainCopies(args) : undefined;
+  const inputs = inputsOf === undefined && looks ? shownOf(args, copies) : made;
+  const request = requestOf(facts, {
     id,
     run,
-    estimateMicroUsd: fixedMicroUsd ?? (typeof costUsd === "function" ? microUsd(costUsd(...args), "costUsd") : null),
-    resource: resource === undefined ? null : resourceOf(typeof resource === "function" ? resource(...args) : resource, facts.action),
+    estimateMicroUsd,
+    resource: about,
     inputs,
     // Known by a digest alone: a rule that needs the inputs denies, and the same call again is the same.
-    inputsDigest: looks && inputs === undefined && options.inputs === undefined && args.length > 0 ? lossyDigest(args) : null,
+    inputsDigest: looks && inputs === undefined && inputsOf === undefined && args.length > 0 ? lossyDigest(args) : null,
     parents,
   });
+  return { request, copies };
 }
 
-const shownOf = ({ inputs }: Guarding["options"], args: readonly unknown[]): JsonValue | undefined =>
+/** What rules see of arguments: see `shownArguments`. */
+function shownOf(args: readonly unknown[], copies: readonly Json[] | undefined): JsonValue | undefined {
   // Plain JSON data, by the check.
-  (inputs === undefined ? shownArguments(args) : plain(inputs(...args))) as JsonValue | undefined;
+  if (copies === undefined) return shownArguments(args) as JsonValue | undefined;
+  const [first] = copies;
+  const isOne = copies.length === 1 && typeof first === "object" && first !== null && !Array.isArray(first);
+  return (isOne ? first : copies) as JsonValue;
+}
 
 /** What a call is known by on record: where rules were shown something that was made for them, the same. */
-export const toldOf = ({ inputs }: Guarding["options"], args: readonly unknown[], request: Pick<ActionRequest, "inputs">): unknown =>
-  inputs === undefined ? argumentsOf(args) : (request.inputs ?? inputs(...args));
+export function recordedInputs(
+  recorder: Recorder,
+  { inputs }: Guarding["options"],
+  args: readonly unknown[],
+  { request, copies }: CallRequest,
+): RecordedValue {
+  if (inputs !== undefined) return recorder.inputs(request.inputs ?? inputs(...args));
+  return copies === undefined ? recorder.inputs(argumentsOf(args)) : recorder.copiedInputs(argumentsOf(copies));
+}
 
 /** A value as rules see it. A proxy's trap may throw: then it is no plain data. */
 function plain(value: unknown): Json | undefined {

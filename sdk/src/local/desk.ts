@@ -12,7 +12,7 @@ import { Ledger, type LedgerContext } from "./ledger/ledger.ts";
 import type { Recorder } from "./ledger/recorder.ts";
 import { recorderOf } from "./payload.ts";
 import { readLocalPolicy } from "./policy_source.ts";
-import { Records, type Told } from "./records.ts";
+import { Records, type Told, toldDecision } from "./records.ts";
 import type { Replay } from "./replay.ts";
 import { microUsd } from "./request.ts";
 import type { LocalObservers, LocalSentinelOptions } from "./types.ts";
@@ -48,7 +48,7 @@ export class Desk {
     this.observers = observers;
     this.replay = replay ?? null;
     this.#newId = newId ?? (() => fastUuid(now()));
-    this.records = ledger === undefined ? null : new Records(ledger, observers, now, this.#newId);
+    this.records = ledger === undefined ? null : new Records(ledger, observers, now, newId);
     this.ledger = ledger === undefined ? null : new Ledger({ store: ledger, recorder: () => this.recorder, context: () => this.#names(), now });
     const run: RunId = of?.run ?? `run_${this.#newId()}`;
     const budgetMicroUsd = budgetUsd === undefined ? null : microUsd(budgetUsd, "budgetUsd");
@@ -73,27 +73,28 @@ export class Desk {
     return this.contexts.get() ?? this.#outside;
   }
 
+  /** Decides. Nobody may hear of it before it is on record: see `record`. */
+  decide(request: ActionRequest): Decision {
+    return answered(`decide "${request.action}"`, this.authority.decide(request));
+  }
+
   /**
-   * Decides, and writes the decision down. What is allowed and cannot be written is given back, and throws: it does not run. What `tell` says of the
-   * call goes on record with it.
+   * Writes a decision down. What is allowed and cannot be written is given back, and throws: it does not run. `wasKnown`: it was asked before, and may be
+   * under way.
    */
-  decide(request: ActionRequest, tell: (decision: Decision) => Told): Told {
-    const wasKnown = this.authority.read(request.id) !== null;
-    return this.#recorded(answered(`decide "${request.action}"`, this.authority.decide(request)), tell, (id) => {
-      // What was asked before may be under way.
-      if (!wasKnown) this.authority.release(id, "not recorded");
+  record(decision: Decision, told: Told, wasKnown: boolean): void {
+    this.#put(decision, told, () => {
+      if (!wasKnown) this.authority.release(decision.id, "not recorded");
     });
   }
 
   /** Asks for a new sum while an action runs. What is allowed and cannot be written stands, and throws. */
-  topup(told: Told, estimateUsd: string | number): Told {
+  topup(told: Told, estimateUsd: string | number): { readonly decision: Decision; readonly told: Told } {
     const estimateMicroUsd = microUsd(estimateUsd, "estimateUsd");
     const decision = answered(`top up ${told.decision.id}`, this.authority.topup(told.decision.id, estimateMicroUsd));
-    return this.#recorded(
-      decision,
-      () => ({ ...told, decision, estimateMicroUsd }),
-      () => undefined,
-    );
+    const now: Told = { ...told, decision: toldDecision(decision), estimateMicroUsd };
+    this.#put(decision, now, () => undefined);
+    return { decision, told: now };
   }
 
   /** The error that a decision stands for; `null` when its action may run. What it says is over is stopped. */
@@ -122,16 +123,14 @@ export class Desk {
     return this.contexts.run({ scope: { run }, parents: [] }, act, ...args);
   }
 
-  #recorded(decision: Decision, tell: (decision: Decision) => Told, undo: (id: DecisionId) => unknown): Told {
-    const told = tell(decision);
+  #put(decision: Decision, told: Told, undo: () => unknown): void {
     try {
       this.records?.decided(told);
     } catch (error) {
-      if (decision.verdict === "allow") undo(decision.id);
+      if (decision.verdict === "allow") undo();
       throw error;
     }
     if (this.observers.onDecision !== undefined) observe(this.observers.onDecision, decisionAnswer(decision));
-    return told;
   }
 
   /** Whose lines are recorded here. */

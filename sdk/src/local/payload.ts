@@ -9,7 +9,10 @@ export const recorderOf = (policy: LocalPolicy | null): Recorder =>
   createRecorder({ redaction: policy === null ? undefined : policy.compiled.redaction });
 
 /** What is written of a call's arguments: in the original's form, which had them by place and by name. */
-export const argumentsOf = (args: readonly unknown[]) => ({ args, kwargs: {} });
+export const argumentsOf = <Args extends readonly unknown[]>(args: Args) => ({ args, kwargs: BY_NAME });
+
+/** JavaScript has no arguments by name. */
+const BY_NAME = Object.freeze({});
 
 /** By what arguments that are no plain data are told apart; never shown, and no approval's digest. */
 export const lossyDigest = (args: readonly unknown[]) => digestOf(sha256, canonicalJson(WHOLE.inputs(args).value));

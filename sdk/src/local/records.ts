@@ -1,15 +1,16 @@
 import type { Decision } from "../../../src/core/decision.ts";
-import type { MicroUsd } from "../../../src/core/money.ts";
+import { type MicroUsd, ZERO_USD } from "../../../src/core/money.ts";
 import { formatInstant } from "../../../src/core/time.ts";
 import { observe } from "../observers.ts";
 import type { RecordedValue } from "../values.ts";
 import { redactedPlaces } from "./ledger/ledger.ts";
 import { LedgerError } from "./ledger/ledger_error.ts";
 import type { LedgerRecord, LedgerStore } from "./ledger/line.ts";
-import { quiet } from "./ledger/memory_store.ts";
+import { quiet, type Unmade } from "./ledger/memory_store.ts";
 import type { LocalObservers } from "./types.ts";
+import { fastUuid } from "./uuid.ts";
 
-/** What the lines of one call have in common. */
+/** What the lines of one call have in common. Lines in memory hold on to it: it has no more of a decision than they say. */
 export interface Told {
   readonly tags: readonly string[];
   readonly agent: string;
@@ -17,12 +18,25 @@ export interface Told {
   readonly inputs: RecordedValue | null;
   readonly parents: readonly string[];
   readonly estimateMicroUsd: MicroUsd;
-  readonly decision: Decision;
+  readonly decision: ToldDecision;
   /** The gateway could not be asked. */
   readonly unguarded?: true;
   /** It was not run: its end is that of an earlier call. */
   readonly replayed?: true;
 }
+
+export type ToldDecision = Pick<Decision, "id" | "session" | "run" | "action" | "verdict" | "reason" | "policy">;
+
+/** Of a decision, what goes on record. */
+export const toldDecision = ({ id, session, run, action, verdict, reason, policy }: Decision): ToldDecision => ({
+  id,
+  session,
+  run,
+  action,
+  verdict,
+  reason,
+  policy,
+});
 
 /**
  * Writes decisions and how they ended into the ledger. A decision that cannot be written is none: nothing may run. How an action ended is written
@@ -32,13 +46,12 @@ export class Records {
   readonly #store: LedgerStore;
   readonly #observers: LocalObservers;
   readonly #now: () => number;
-  readonly #newId: () => string;
+  /** `undefined`: ids are made with the lines that have them. */
+  readonly #newId: (() => string) | undefined;
   /** How actions ended that nobody has on record: as many as were under way when the store failed, for nothing is begun meanwhile. */
-  readonly #unwritten: LedgerRecord[] = [];
-  #stamped = -1;
-  #stamp = "";
+  readonly #unwritten: Note[] = [];
 
-  constructor(store: LedgerStore, observers: LocalObservers, now: () => number, newId: () => string) {
+  constructor(store: LedgerStore, observers: LocalObservers, now: () => number, newId: (() => string) | undefined) {
     this.#store = store;
     this.#observers = observers;
     this.#now = now;
@@ -49,9 +62,8 @@ export class Records {
   decided(told: Told): void {
     const { verdict } = told.decision;
     const outcome = verdict === "allow" ? "allowed" : verdict === "deny" ? "denied" : "held";
-    const record = this.#record(told, "decision", outcome, 0, 0, null);
     try {
-      this.#append(record);
+      this.#append(this.#noted(told, outcome, ZERO_USD, 0, null));
     } catch (cause) {
       const why = cause instanceof Error ? cause.message : "it says no more";
       const code = cause instanceof LedgerError ? cause.code : "unwritable";
@@ -65,45 +77,79 @@ export class Records {
 
   /** Never throws. */
   ended(told: Told, outcome: "success" | "error", costMicroUsd: MicroUsd, durationMs: number, outputs: RecordedValue): void {
-    const record = this.#record(told, "outcome", outcome, costMicroUsd, durationMs, outputs);
+    const note = this.#noted(told, outcome, costMicroUsd, durationMs, outputs);
     try {
-      this.#append(record);
+      this.#append(note);
     } catch (error) {
-      this.#unwritten.push(record);
-      observe(this.#observers.onUnrecorded, { record, error });
+      this.#unwritten.push(note);
+      observe(this.#observers.onUnrecorded, { record: note.record(), error });
     }
   }
 
   /** After what waits to be written: nothing is written out of its order. */
-  #append(record: LedgerRecord): void {
+  #append(note: Note): void {
     for (let next = this.#unwritten[0]; next !== undefined; next = this.#unwritten[0]) {
       this.#put(next);
       this.#unwritten.shift();
     }
-    this.#put(record);
+    this.#put(note);
   }
 
-  #put(record: LedgerRecord): void {
+  #put(note: Note): void {
     const keep = quiet.get(this.#store);
-    if (keep === undefined) this.#store.append(record);
-    else keep(record);
+    if (keep === undefined) this.#store.append(note.record());
+    else keep(note);
   }
 
-  #record(
-    { tags, agent, inputs, parents, estimateMicroUsd, decision, unguarded, replayed }: Told,
-    kind: LedgerRecord["kind"],
+  #noted(told: Told, outcome: LedgerRecord["outcome"], costMicroUsd: MicroUsd, durationMs: number, outputs: RecordedValue | null): Note {
+    return new Note(told, outcome, costMicroUsd, durationMs, outputs, this.#now(), this.#newId?.() ?? null);
+  }
+}
+
+/** What a line will say, as it was when it happened. Most lines in memory are never looked at, and need no more than this. */
+class Note implements Unmade {
+  readonly #told: Told;
+  readonly #outcome: LedgerRecord["outcome"];
+  readonly #costMicroUsd: MicroUsd;
+  readonly #durationMs: number;
+  readonly #outputs: RecordedValue | null;
+  readonly #at: number;
+  #id: string | null;
+
+  constructor(
+    told: Told,
     outcome: LedgerRecord["outcome"],
-    costMicroUsd: number,
+    costMicroUsd: MicroUsd,
     durationMs: number,
     outputs: RecordedValue | null,
-  ): LedgerRecord {
+    at: number,
+    id: string | null,
+  ) {
+    this.#told = told;
+    this.#outcome = outcome;
+    this.#costMicroUsd = costMicroUsd;
+    this.#durationMs = durationMs;
+    this.#outputs = outputs;
+    this.#at = at;
+    this.#id = id;
+  }
+
+  get action(): string {
+    return this.#told.decision.action;
+  }
+
+  record(): LedgerRecord {
+    const { tags, agent, inputs, parents, estimateMicroUsd, decision, unguarded, replayed } = this.#told;
+    const outcome = this.#outcome;
+    const outputs = this.#outputs;
+    this.#id ??= fastUuid(this.#at);
     return {
-      id: this.#newId(),
-      kind,
-      timestamp: this.#timestamp(),
+      id: this.#id,
+      kind: outcome === "success" || outcome === "error" ? "outcome" : "decision",
+      timestamp: stampOf(this.#at),
       action: decision.action,
-      cost_usd: costMicroUsd / 1e6,
-      duration_ms: durationMs,
+      cost_usd: this.#costMicroUsd / 1e6,
+      duration_ms: this.#durationMs,
       outcome,
       tags,
       payload: { inputs: inputs?.value ?? null, outputs: outputs?.value ?? null },
@@ -122,14 +168,16 @@ export class Records {
       ...redactedPlaces(inputs?.redacted ?? 0, outputs?.redacted ?? 0),
     };
   }
+}
 
-  /** Many lines of a busy program have the same millisecond. */
-  #timestamp(): string {
-    const now = this.#now();
-    if (now !== this.#stamped) {
-      this.#stamped = now;
-      this.#stamp = formatInstant(now);
-    }
-    return this.#stamp;
+let stamped = -1;
+let stamp = "";
+
+/** Many lines of a busy program have the same millisecond. */
+function stampOf(at: number): string {
+  if (at !== stamped) {
+    stamped = at;
+    stamp = formatInstant(at);
   }
+  return stamp;
 }

@@ -9,7 +9,7 @@ import { Generations } from "./generations.ts";
 import { guard } from "./guard.ts";
 import type { Ledger } from "./ledger/ledger.ts";
 import { following, isThenable } from "./promises.ts";
-import type { Told } from "./records.ts";
+import { type Told, toldDecision } from "./records.ts";
 import { readReport, readRequest } from "./request.ts";
 import { runsWhileRead, watchedStream } from "./streams.ts";
 import type { AnyFunction, CostSnapshot, LocalGuardOptions, LocalRun, LocalSentinel, LocalSentinelOptions } from "./types.ts";
@@ -63,17 +63,20 @@ class Sentinel implements LocalSentinel {
     const { scope, parents } = desk.frame();
     const read = readRequest({ ...request, run: request.run ?? scope.run.id }, request.id ?? desk.newDecisionId(), parents);
     const known = this.#open.get(read.id);
-    const told = desk.decide(read, (decision) => ({
+    const wasKnown = desk.authority.read(read.id) !== null;
+    const decision = desk.decide(read);
+    const told: Told = {
       tags: read.tags,
       agent: this.agent,
       inputs: desk.recorder.inputs(request.inputs ?? null),
       parents: read.parents,
       estimateMicroUsd: read.estimateMicroUsd,
-      decision,
-    }));
-    desk.errorOf(told.decision);
-    if (known === undefined && told.decision.verdict === "allow") this.#open.set(told.decision.id, told);
-    return decisionAnswer(told.decision);
+      decision: toldDecision(decision),
+    };
+    desk.record(decision, told, wasKnown);
+    desk.errorOf(decision);
+    if (known === undefined && decision.verdict === "allow") this.#open.set(decision.id, told);
+    return decisionAnswer(decision);
   }
 
   commit(decisionId: string, report: CommitReport): Settlement {

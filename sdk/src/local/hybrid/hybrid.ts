@@ -13,11 +13,12 @@ import type { Running, Session } from "../../session.ts";
 import type { CallOptions, Json, PolicyRef, SessionOptions } from "../../surface.ts";
 import { answered } from "../answered.ts";
 import { Authority } from "../authority.ts";
-import { asked, Call, type Guarding, toldOf } from "../call.ts";
+import { asked, Call, type Guarding, recordedInputs } from "../call.ts";
 import { Desk } from "../desk.ts";
 import { guardingOf } from "../guard.ts";
 import { LedgerError } from "../ledger/ledger_error.ts";
 import type { LedgerStore } from "../ledger/line.ts";
+import { toldDecision } from "../records.ts";
 import { microUsd } from "../request.ts";
 import type { LocalGuardOptions, LocalObservers } from "../types.ts";
 import { Books } from "./books.ts";
@@ -280,7 +281,7 @@ class Hybrid implements HybridSession {
     if (!isId("run", run)) throw new TypeError(`Cannot use ${JSON.stringify(run)} as the option "run": wanted run_ and a UUID`);
     // A run that was opened at the gateway is opened here with its first call.
     for (const authority of [this.#desk.authority, this.#mirror]) if (!authority.book.runs.has(run)) authority.openRun(run);
-    return asked(guarding, args, { id, run, parents: this.#desk.frame().parents, looks: true });
+    return asked(guarding, args, { id, run, parents: this.#desk.frame().parents, looks: true, keeps: false }).request;
   }
 
   /** What can be said here. Throws when it is a no that the gateway would not lift, or that it has no say in. */
@@ -319,10 +320,10 @@ class Hybrid implements HybridSession {
       records?.decided({
         tags: request.tags,
         agent: authority.book.agent,
-        inputs: recorder.inputs(toldOf(guarding.options, args, request)),
+        inputs: recordedInputs(recorder, guarding.options, args, { request }),
         parents: request.parents,
         estimateMicroUsd: request.estimateMicroUsd,
-        decision: { ...decision, id: request.id },
+        decision: toldDecision({ ...decision, id: request.id }),
       });
     } catch (error) {
       return error instanceof Error ? error : new LedgerError("unwritable", `Cannot write the ledger: ${String(error)}`, error);

@@ -3,11 +3,14 @@ import { type Keeping, type Redaction, redactJson } from "../../../../src/core/r
 import type { Json } from "../../surface.ts";
 import { type RecordedValue, recordValue, type ValueOptions } from "../../values.ts";
 import { builtin } from "../builtin.ts";
+import { plainCopy } from "../plain_copy.ts";
 import { sha256 } from "../sha256.ts";
 
 /** Any value as a ledger keeps it. The same value under the same redaction is always the same JSON. */
 export interface Recorder {
   inputs(value: unknown): RecordedValue;
+  /** The same of what is a plain copy already: see `plainCopies`. */
+  copiedInputs(copy: Json): RecordedValue;
   /** Also of what was thrown. */
   outputs(value: unknown): RecordedValue;
 }
@@ -27,9 +30,17 @@ export function createRecorder({ redaction, mostCharacters }: RecorderOptions): 
     isProxy: builtin<{ readonly types: { readonly isProxy: (value: unknown) => boolean } }>("node:util")?.types?.isProxy,
     redact: hiding === null ? undefined : (value) => redactJson(value, hiding),
   };
+  // Of a recorder with less room it is not certain that all of a copy may be written.
+  const ofCopy = (copy: Json): RecordedValue =>
+    hiding === null && mostCharacters === undefined ? { value: copy, redacted: 0 } : recordValue(copy, options);
+  const written = (value: unknown): RecordedValue => {
+    const copy = plainCopy(value);
+    return copy === undefined ? recordValue(value, options) : ofCopy(copy);
+  };
   return {
-    inputs: (value) => kept(recordValue(value, options), hiding?.storeInputs ?? "full"),
-    outputs: (value) => kept(recordValue(value, options), hiding?.storeOutputs ?? "full"),
+    inputs: (value) => kept(written(value), hiding?.storeInputs ?? "full"),
+    copiedInputs: (copy) => kept(ofCopy(copy), hiding?.storeInputs ?? "full"),
+    outputs: (value) => kept(written(value), hiding?.storeOutputs ?? "full"),
   };
 }
 
