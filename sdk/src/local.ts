@@ -14,6 +14,7 @@ export { ledgerPath, openLedger, openLedgerSync } from "./local/ledger/open.ts";
 export { verifyChain, verifyLines } from "./local/ledger/verify.ts";
 export type { PolicyConfig, PolicyConfigInForce, RateLimitConfig } from "./local/policy_config.ts";
 export { PolicyEngine } from "./local/policy_engine.ts";
+export { LocalRefusedError } from "./local/refused_error.ts";
 export { BackgroundSync, enableRemoteSync } from "./local/remote_sync.ts";
 export { createReplay, type Leftover, type Replay, type Replayed, type ReplayOptions } from "./local/replay.ts";
 export { ReplayDivergenceError } from "./local/replay_error.ts";

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { MOST_ISSUES, readText } from "../core/policy/text.ts";
+import { EMPTY_POLICY, MOST_ISSUES, readText } from "../core/policy/text.ts";
 import { REASONS } from "../core/reasons.ts";
 import type { Issue } from "../core/refusals.ts";
 import { err, ok, type Result } from "../core/result.ts";
@@ -230,9 +230,10 @@ function readAs<S extends z.ZodType, T>(
   // The reader speaks of what it was made for.
   const said = (issue: Issue): Issue => ({
     ...issue,
-    message: issue.message
-      .replace("; it would limit nothing", "")
-      .replace(/\b(a|the|is not a) policy\b/, (_, article: string) => `${article} ${what}`),
+    message: (issue.message === EMPTY_POLICY ? "the policy is empty" : issue.message).replace(
+      /\b(a|the|is not a) policy\b/,
+      (_, article: string) => `${article} ${what}`,
+    ),
   });
   if (!reading.ok) return err(reading.error.map(said));
   const { value, issues, placeOf } = reading.value;

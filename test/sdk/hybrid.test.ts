@@ -99,6 +99,28 @@ describe.skipIf(!CAN_SEE_PROCESSES)("a hybrid sentinel on a real gateway", { tim
     ]);
   });
 
+  it("says once on the console that its token may not read the policy, and never of an outage", async () => {
+    const said: string[] = [];
+    const { warn } = console;
+    console.warn = (text: string) => said.push(text);
+    try {
+      const { tenant, way, hybrid } = await opened();
+      way.fate = "is lost";
+      await expect(hybrid.refresh()).rejects.toMatchObject({ name: "GatewayUnavailableError" });
+      expect(said).toEqual([]);
+      const scopes = ["sessions:write", "decisions:write"];
+      const { body } = await root("POST", "/v1/tokens", { tenant, subject: "bot", kind: "agent", scopes });
+      const faults: unknown[] = [];
+      const sentinel = createHybridSentinel({ url: gateway.url, token: body.token, onPolicyFault: (error) => faults.push(error) });
+      const blind = await sentinel.openSession();
+      await expect(blind.refresh()).rejects.toMatchObject({ code: "scope_insufficient" });
+      expect([blind.policy, faults.length, said.length]).toEqual([undefined, 2, 1]);
+      expect(said[0]).toMatch(/floor alone is checked here for "bot".*scope_insufficient \(status 403\).*needs policies:read/);
+    } finally {
+      console.warn = warn;
+    }
+  });
+
   it("takes the gateway's no for an answer, gives back what it had reserved, and learns the policy that it was given under", async () => {
     const { hybrid, guarded, publish, ran, way } = await opened();
     await publish(`${POLICY}allowed_actions: [read]\n`);

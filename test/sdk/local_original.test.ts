@@ -175,7 +175,7 @@ describe("guardedAction", () => {
             1
         )(),
       ),
-    ).toThrow('Cannot ask for ""');
+    ).toThrow("Cannot guard a function that has no name");
     // @ts-expect-error: a number cannot be guarded.
     expect(() => guardedAction()(1)).toThrow(TypeError);
   });

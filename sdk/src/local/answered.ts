@@ -1,10 +1,14 @@
 import type { Refusal } from "../../../src/core/refusals.ts";
 import type { Result } from "../../../src/core/result.ts";
-import { GatewayRefusedError } from "../errors.ts";
+import { LocalRefusedError } from "./refused_error.ts";
 
-/** A refusal is thrown as the gateway's are; anything else is the answer. */
+/** A refusal is thrown; anything else is the answer. */
 export function answered<T>(what: string, result: Result<T, Refusal>): T {
   if (result.ok) return result.value;
   const { code, detail, issues } = result.error;
-  throw new GatewayRefusedError(what, { status: null, code, detail, ...(issues !== undefined && { issues }) });
+  throw new LocalRefusedError(what, {
+    code,
+    detail: `${detail.charAt(0).toLowerCase()}${detail.slice(1).replace(/\.$/, "")}`,
+    ...(issues !== undefined && { issues }),
+  });
 }

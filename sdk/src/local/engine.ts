@@ -24,7 +24,7 @@ export interface LocalEngineOptions {
 /**
  * One session decided in this process, at once and in memory, by the gateway's own code: the same verdicts, reasons and balances. What agents and
  * tenants share at a gateway is this session's alone here, prices of models are not known, and nobody can approve what is held. Refuses what the
- * gateway refuses with a `GatewayRefusedError` of the same code.
+ * gateway refuses with a `LocalRefusedError` of the same code.
  */
 export class LocalEngine {
   readonly session: string;

@@ -33,6 +33,7 @@ export function guardedAction(options: GuardedActionOptions = {}): GuardedAction
   assertKnown(options, ["name", "costUsd", "tags", "actualUsd"]);
   const guarded = (fn: AnyFunction, name: string): AnyFunction => {
     const { name: action = name, costUsd, tags, actualUsd } = options;
+    if (action === "") throw new TypeError('Cannot guard a function that has no name: wanted the option "name", by which policies know it');
     // What the functions among the options take, the guarded function takes or gives: they are written for it.
     const asked = { action, tags, costUsd: costUsd as UsdInput | undefined, actualUsd: actualUsd as (() => UsdInput) | undefined };
     return guard(theDesk, asked, fn);

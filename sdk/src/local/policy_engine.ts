@@ -1,8 +1,8 @@
-import { GatewayRefusedError } from "../errors.ts";
 import { builtin } from "./builtin.ts";
 import { configOf, policyOf } from "./config.ts";
 import { forgetDesk, theDesk } from "./default.ts";
 import type { PolicyConfig, PolicyConfigInForce } from "./policy_config.ts";
+import { LocalRefusedError } from "./refused_error.ts";
 
 /**
  * What `guardedAction` may do in this process: one policy for all of it. Until one is configured nothing is allowed. `configure({})` allows everything,
@@ -45,12 +45,12 @@ export const PolicyEngine = {
 function fileAt(path: string, what: string): string {
   const fs = builtin<{ readonly readFileSync: (path: string, encoding: "utf8") => string }>("node:fs");
   if (fs?.readFileSync === undefined) {
-    throw new GatewayRefusedError(what, { status: null, code: "policy_unreadable", detail: "there are no files here: pass the policy's text" });
+    throw new LocalRefusedError(what, { code: "policy_unreadable", detail: "there are no files here: pass the policy's text" });
   }
   try {
     return fs.readFileSync(path, "utf8");
   } catch (cause) {
     const detail = cause instanceof Error ? cause.message : "it cannot be read";
-    throw new GatewayRefusedError(what, { status: null, code: "policy_unreadable", detail, cause });
+    throw new LocalRefusedError(what, { code: "policy_unreadable", detail, cause });
   }
 }

@@ -4,7 +4,7 @@ import type { PolicyDocument } from "../../../src/core/policy/document.ts";
 import type { PolicyRef } from "../../../src/core/policy/findings.ts";
 import { parsePolicy } from "../../../src/core/policy/parse.ts";
 import type { Issue } from "../../../src/core/refusals.ts";
-import { GatewayRefusedError } from "../errors.ts";
+import { LocalRefusedError } from "./refused_error.ts";
 import { sha256 } from "./sha256.ts";
 
 /** A policy in force in this process: checked, compiled once, and what it makes necessary. */
@@ -19,7 +19,7 @@ export interface LocalPolicy {
 }
 
 /**
- * Reads a policy: its text (YAML or JSON), or its document. Throws a `GatewayRefusedError` with the code `policy_invalid`, which names every mistake
+ * Reads a policy: its text (YAML or JSON), or its document. Throws a `LocalRefusedError` with the code `policy_invalid`, which names every mistake
  * with line and column; `what` is what cannot be done then.
  */
 export function readLocalPolicy(source: string | object, version: number, what: string): LocalPolicy {
@@ -45,14 +45,14 @@ function printed(source: object, what: string): string {
   try {
     return JSON.stringify(source) ?? "null";
   } catch (cause) {
-    throw new GatewayRefusedError(what, { status: null, code: "policy_invalid", detail: "it is no plain data", cause });
+    throw new LocalRefusedError(what, { code: "policy_invalid", detail: "it is no plain data", cause });
   }
 }
 
-function invalid(what: string, issues: readonly Issue[]): GatewayRefusedError {
+function invalid(what: string, issues: readonly Issue[]): LocalRefusedError {
   const [first] = issues;
   const place = first?.line === undefined ? "" : ` (line ${first.line}, column ${first.column})`;
   const more = issues.length > 1 ? `, and ${issues.length - 1} more` : "";
   const detail = first === undefined ? "it is no policy" : `${first.pointer === "" ? "the policy" : first.pointer}${place}: ${first.message}${more}`;
-  return new GatewayRefusedError(what, { status: null, code: "policy_invalid", detail, issues });
+  return new LocalRefusedError(what, { code: "policy_invalid", detail, issues });
 }

@@ -50,7 +50,7 @@ export function readText(text: string, format: "yaml" | "json", reads: { readonl
   }
 }
 
-export const EMPTY_POLICY = "the policy is empty; it would limit nothing";
+export const EMPTY_POLICY = "the policy is empty; it would limit nothing (to permit everything on purpose, write { version: 1 })";
 
 function jsonFault(source: string): Issue | null {
   const message = jsonMessage(source);

@@ -4,7 +4,7 @@ import { isId } from "../../../../src/core/ids.ts";
 import { formatUsd } from "../../../../src/core/money.ts";
 import type { ReasonCode } from "../../../../src/core/reasons.ts";
 import type { ActionRequest } from "../../../../src/core/request.ts";
-import { GatewayUnavailableError } from "../../errors.ts";
+import { GatewayRefusedError, GatewayUnavailableError } from "../../errors.ts";
 import { takeOff } from "../../flights.ts";
 import { type CallContext, type Guarded, type GuardOptions, mayHaveReserved } from "../../guard.ts";
 import { observe } from "../../observers.ts";
@@ -36,7 +36,10 @@ export interface HybridOptions extends SentinelOptions, Pick<LocalObservers, "on
   readonly refreshMs?: number | undefined;
   /** Told of each policy of the gateway's that came into force here; `null`: it has none. */
   readonly onPolicy?: ((policy: PolicyRef | null) => void) | undefined;
-  /** The gateway's policy could not be had or read; what was in force here stays. */
+  /**
+   * The gateway's policy could not be had or read; what was in force here stays. That the token may not read it (`policies:read`) is told once on the
+   * console besides.
+   */
   readonly onPolicyFault?: ((error: unknown) => void) | undefined;
 }
 
@@ -85,6 +88,7 @@ export function createHybridSentinel(options: HybridOptions): HybridSentinel {
   // A floor with a mistake is told now, and not with the first session.
   new Desk({ policy: floor, now, newId });
   const byAgent = new Map<string, PolicySync>();
+  let isWarned = false;
   const sentinel = createSentinel({
     ...options,
     onDecision: (answer) => {
@@ -107,7 +111,13 @@ export function createHybridSentinel(options: HybridOptions): HybridSentinel {
       now,
       timeoutMs: options.timeoutMs ?? 10_000,
       onPolicy,
-      onPolicyFault,
+      onPolicyFault: (error) => {
+        if (!isWarned && error instanceof GatewayRefusedError && error.status === 403) {
+          isWarned = true;
+          console.warn(unheard(agent, error));
+        }
+        onPolicyFault?.(error);
+      },
     });
     byAgent.set(agent, made);
     return made;
@@ -128,6 +138,11 @@ export function createHybridSentinel(options: HybridOptions): HybridSentinel {
     session: (id, call) => begun(sentinel.session(id, call)),
   };
 }
+
+/** Without the policy nothing less is asked of the gateway: it shows only once that is away, when it is too late to mend. So it is said at once. */
+const unheard = (agent: string, { message }: GatewayRefusedError): string =>
+  `AgentSentinel: the floor alone is checked here for "${agent}", also where onUnavailable: "allow" lets it run without the gateway. ${message}. ` +
+  "A hybrid sentinel's token needs policies:read.";
 
 /** Asks for a policy that was not asked for within `ms`, without waiting. What goes wrong its observer is told. */
 function refreshOld(policies: PolicySync, ms: number): void {

@@ -132,7 +132,14 @@ function parsed(text: string): Synced {
   if (ref === null && document === null) return { ref: null, policy: null };
   if (!isRef(ref) || typeof document !== "object" || document === null)
     throw malformed("it names a policy without its document, or one without its name");
-  return { ref, policy: { ...readLocalPolicy(document, ref.version, WHAT), ref: { ...ref, digest: ref.digest } } };
+  let read: LocalPolicy;
+  try {
+    read = readLocalPolicy(document, ref.version, WHAT);
+  } catch (cause) {
+    // The gateway has taken it for one. This version does not know all of it.
+    throw new GatewayRefusedError(WHAT, { status: 200, code: "answer_malformed", detail: "its policy cannot be read here", cause });
+  }
+  return { ref, policy: { ...read, ref: { ...ref, digest: ref.digest } } };
 }
 
 const isRef = (found: unknown): found is PolicyRef & { readonly digest: `sha-256:${string}` } =>
