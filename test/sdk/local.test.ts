@@ -18,13 +18,17 @@ import {
   LocalEngine,
   type LocalObservers,
   type LocalRun,
+  type Replay,
   ReplayDivergenceError,
 } from "../../sdk/src/local.ts";
 import { isId } from "../../src/core/ids.ts";
 import { sha256 as nodeSha256 } from "../core/sha256.ts";
 
 /** A sentinel with a ledger that a test can read. */
-function world(policy: string | object | null = "version: 1", more: LocalObservers & { now?: () => number; newId?: () => string } = {}) {
+function world(
+  policy: string | object | null = "version: 1",
+  more: LocalObservers & { now?: () => number; newId?: () => string; replay?: Replay } = {},
+) {
   const store = createMemoryStore();
   const sentinel = createLocalSentinel({ policy, ledger: store, ...more });
   const lines = (): readonly LedgerLine[] => store.after(0, 1_000);
@@ -735,6 +739,62 @@ describe("A replay", () => {
     // A replay of both has the call once.
     const both = createReplay({ lines: [...first.after(0, 10), ...second.after(0, 10)] });
     expect(both.leftovers()).toHaveLength(1);
+  });
+
+  const never = (): never => expect.unreachable();
+
+  it.each<[what: string, fn: () => unknown]>([
+    ["kept", () => Promise.resolve({ hits: 1 })],
+    ["broken", () => Promise.reject(new RangeError("too far"))],
+    ["of an async function", async () => 7],
+  ])("gives as a promise what came as one, whatever kind of function stands in its place: %s", async (_, fn) => {
+    const { sentinel, lines } = world();
+    const end = (given: unknown) => Promise.resolve(given).then(JSON.stringify, String);
+    const was = await end(sentinel.guard({ action: "a" }, fn)());
+    const again = world("version: 1", { replay: createReplay({ lines: lines() }) });
+    const given = again.sentinel.guard({ action: "a" }, never as () => unknown)();
+    expect(given).toBeInstanceOf(Promise);
+    expect(await end(given)).toBe(was);
+    expect([lines().at(-1)?.promised, again.lines().at(-1)?.promised, again.lines().at(-1)?.replayed]).toEqual([true, true, true]);
+    expect(again.lines().at(-1)?.outcome).toBe(lines().at(-1)?.outcome);
+  });
+
+  it("gives at once what was given or thrown at once", () => {
+    const { sentinel, lines } = world();
+    sentinel.guard({ action: "a" }, () => 1)();
+    thrown(
+      sentinel.guard({ action: "b" }, (): Promise<number> => {
+        throw new RangeError("before the promise");
+      }),
+    );
+    const again = createLocalSentinel({ policy: "version: 1", replay: createReplay({ lines: lines() }) });
+    expect(again.guard({ action: "a" }, never as () => number)()).toBe(1);
+    expect(thrown(again.guard({ action: "b" }, never as () => Promise<number>))).toMatchObject({ message: "before the promise" });
+    expect(lines().map(({ promised }) => promised)).toEqual([undefined, undefined, undefined, undefined]);
+  });
+
+  it("never gives what an option made of a result in the place of it, unless it is told to, and then says of which", () => {
+    const { sentinel, lines } = world();
+    const account = { owner: "ann", balance: 7 };
+    sentinel.guard({ action: "read", outputs: ({ balance }: typeof account) => balance }, () => account)();
+    sentinel.guard({ action: "whole", outputs: (result: typeof account) => result }, () => account)();
+    expect(lines().map(({ derived }) => derived)).toEqual([undefined, true, undefined, undefined]);
+    const replaying = (derived?: "refuse" | "give", strict?: boolean) => {
+      const replay = createReplay({ lines: lines(), derived, strict });
+      const again = createLocalSentinel({ policy: "version: 1", replay });
+      const [read, whole] = ["read", "whole"].map((action) => again.guard({ action }, () => "run"));
+      return { replay, read, whole };
+    };
+    for (const refusing of [replaying(), replaying("refuse")]) {
+      const error = thrown(() => refusing.read?.());
+      expect(error).toBeInstanceOf(ReplayDivergenceError);
+      expect(error).toMatchObject({ code: "lossy", message: expect.stringContaining('its guard\'s option "outputs" made of that') });
+      expect([refusing.whole?.(), refusing.replay.asTold()]).toEqual([account, []]);
+    }
+    const giving = replaying("give");
+    expect([giving.read?.(), giving.whole?.()]).toEqual([7, account]);
+    expect(giving.replay.asTold()).toMatchObject([{ action: "read", decisionId: lines()[0]?.decision_id }]);
+    expect(replaying("refuse", false).read?.()).toBe("run");
   });
 
   it("gives what is on record without running anything, and only what is allowed now", async () => {

@@ -38,6 +38,7 @@ export class Call {
   #isOver = false;
   /** Nothing was done: what it gives is what an earlier call gave. */
   #isReplayed = false;
+  #isPromised = false;
 
   /** Asks whether a call may run. Throws the typed error when the answer is no, or cannot be put on record. `as`: what was asked already. */
   constructor(desk: Desk, guarding: Guarding, args: readonly unknown[], as?: AskedAlready) {
@@ -71,15 +72,16 @@ export class Call {
   }
 
   /**
-   * What the recording gave for this call, where there is one; it throws what the call threw then, and that the call is not on record. `null`: it is to
-   * be run.
+   * What the recording gave for this call, where there is one: what came as a promise comes as one. Throws what the call threw then, and that the call
+   * is not on record. `null`: it is to be run.
    */
   replayed(): { readonly value: unknown } | null {
     const { inputs } = this.#told;
     const found = inputs === null ? null : (this.#desk.replay?.next({ action: this.#guarding.facts.action, inputs: inputs.value }) ?? null);
     if (found === null || (found.kind === "diverged" && found.mayRun)) return null;
     this.#isReplayed = true;
-    if (found.kind === "output") return { value: found.value };
+    if (found.kind === "output") return { value: found.promised ? Promise.resolve(found.value) : found.value };
+    if (found.kind === "error" && found.promised) return { value: Promise.reject(found.error) };
     throw found.error;
   }
 
@@ -102,6 +104,7 @@ export class Call {
   /** What the function gave, as it is handed on: a stream is over when it has been read, everything else when it is there. */
   gave<Result>(result: Result): Result {
     if (!isThenable(result)) return this.#came(result);
+    this.#isPromised = true;
     // What follows a promise is a promise of the same kind: see `following`.
     return following(
       result as PromiseLike<unknown>,
@@ -140,11 +143,11 @@ export class Call {
     const given = result as never;
     const cost = actualUsd === undefined ? estimate : this.#attempt(() => microUsd(actualUsd(given), "actualUsd"), estimate);
     const kept = outputs === undefined ? result : this.#attempt<unknown>(() => outputs(given), undefined);
-    this.#end("success", cost, kept, undefined);
+    this.#end("success", cost, kept, undefined, !Object.is(kept, result));
   }
 
   /** Ends the call, once. Never throws: the action has run, and nothing said about it afterwards may replace what it gave or threw. */
-  #end(outcome: "success" | "error", costMicroUsd: MicroUsd, result: unknown, error: unknown): void {
+  #end(outcome: "success" | "error", costMicroUsd: MicroUsd, result: unknown, error: unknown, isDerived = false): void {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#over?.();
@@ -168,8 +171,19 @@ export class Call {
       this.#tellOptionFailed(fault);
     }
     // Limits are felt as they were then; the record says that nothing was spent now.
-    const [kept, cost] = this.#isReplayed ? [{ ...told, replayed: true } as const, ZERO_USD] : [told, posted];
-    records?.ended(kept, outcome, cost, durationMs, recorder.outputs(outcome === "error" ? error : result));
+    const cost = this.#isReplayed ? ZERO_USD : posted;
+    records?.ended(this.#marked(isDerived), outcome, cost, durationMs, recorder.outputs(outcome === "error" ? error : result));
+  }
+
+  /** What is on record of its end besides how it ended. Most calls have none of these marks. */
+  #marked(isDerived: boolean): Told {
+    if (!this.#isReplayed && !this.#isPromised && !isDerived) return this.#told;
+    return {
+      ...this.#told,
+      ...(this.#isReplayed && { replayed: true }),
+      ...(this.#isPromised && { promised: true }),
+      ...(isDerived && { derived: true }),
+    };
   }
 
   #topUp(estimateUsd: UsdInput): DecisionAnswer {

@@ -23,6 +23,8 @@ export interface Told {
   readonly unguarded?: true;
   /** It was not run: its end is that of an earlier call. */
   readonly replayed?: true;
+  readonly promised?: LedgerRecord["promised"];
+  readonly derived?: LedgerRecord["derived"];
 }
 
 export type ToldDecision = Pick<Decision, "id" | "session" | "run" | "action" | "verdict" | "reason" | "policy">;
@@ -139,7 +141,7 @@ class Note implements Unmade {
   }
 
   record(): LedgerRecord {
-    const { tags, agent, inputs, parents, estimateMicroUsd, decision, unguarded, replayed } = this.#told;
+    const { tags, agent, inputs, parents, estimateMicroUsd, decision, unguarded, replayed, promised, derived } = this.#told;
     const outcome = this.#outcome;
     const outputs = this.#outputs;
     this.#id ??= fastUuid(this.#at);
@@ -165,6 +167,8 @@ class Note implements Unmade {
       parents,
       ...(unguarded && { unguarded }),
       ...(replayed && { replayed }),
+      ...(promised && { promised }),
+      ...(derived && { derived }),
       ...redactedPlaces(inputs?.redacted ?? 0, outputs?.redacted ?? 0),
     };
   }

@@ -23,6 +23,11 @@ export interface Replay {
   take(call: ReplayCall): unknown;
   /** What ran on record and was not asked for, in the order in which it began. Empty when the run was replayed whole. */
   leftovers(): readonly Leftover[];
+  /**
+   * What was given although it may not be what the call gave, in the order in which it was: what an option `outputs` made, with `derived: "give"`; and
+   * of a gateway's record everything, since a gateway knows of a result only what a guard's `outputs` or a `commit` told it.
+   */
+  asTold(): readonly Leftover[];
 }
 
 export interface ReplayCall {
@@ -33,9 +38,9 @@ export interface ReplayCall {
 
 export type Replayed =
   /** It returned this. */
-  | { readonly kind: "output"; readonly value: unknown }
-  /** It threw this, or was refused with this: to be thrown again. */
-  | { readonly kind: "error"; readonly error: unknown }
+  | { readonly kind: "output"; readonly value: unknown; readonly promised?: true }
+  /** It threw this, or was refused with this: to be thrown again. `promised`, here and above: in a promise. */
+  | { readonly kind: "error"; readonly error: unknown; readonly promised?: true }
   /** It is not on record. `mayRun`: `strict` is off, and the guard goes on as if there were no replay; otherwise it throws the error. */
   | { readonly kind: "diverged"; readonly error: ReplayDivergenceError; readonly mayRun: boolean };
 
@@ -51,15 +56,22 @@ export interface ReplayOptions {
   readonly runId?: string | undefined;
   /** Default `true`: what is not on record throws. `false`: it runs as if there were no replay, decided as always. */
   readonly strict?: boolean | undefined;
+  /**
+   * What becomes of a call of which the record has not the result, but what a guard's option `outputs` made of it. Default `"refuse"`: a divergence, of
+   * the code `lossy`. `"give"`: that is given in the place of the result; `asTold` names such calls.
+   */
+  readonly derived?: "refuse" | "give" | undefined;
 }
 
 /** A replay of what is on record. Throws an `Error` when `runId` is not, and when a line cannot be read (a last one that is half written is passed over). */
-export function createReplay({ lines, runId, strict = true }: ReplayOptions): Replay {
+export function createReplay({ lines, runId, strict = true, derived = "refuse" }: ReplayOptions): Replay {
   const calls = callsOf(lines, runId);
   const waiting = new Waiting(calls);
+  const asTold: RecordedCall[] = [];
   const next = (call: ReplayCall): Replayed => {
     const found = waiting.take(call);
-    const end = found === null ? null : endOf(found);
+    const end = found === null ? null : endOf(found, derived);
+    if (found?.end.kind === "returned" && found.end.of !== "result" && end?.kind === "output") asTold.push(found);
     if (end !== null && end.kind !== "lost") return end;
     const error =
       end === null
@@ -74,9 +86,12 @@ export function createReplay({ lines, runId, strict = true }: ReplayOptions): Re
       if (replayed.kind === "output") return replayed.value;
       throw replayed.error;
     },
-    leftovers: () => waiting.left().map(({ action, inputs, decisionId, runId: run }) => ({ action, inputs, decisionId, runId: run })),
+    leftovers: () => waiting.left().map(named),
+    asTold: () => asTold.map(named),
   };
 }
+
+const named = ({ action, inputs, decisionId, runId }: RecordedCall): Leftover => ({ action, inputs, decisionId, runId });
 
 /** The recorded calls that were not asked for yet. */
 class Waiting {

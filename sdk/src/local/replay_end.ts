@@ -5,12 +5,12 @@ import type { RecordedCall } from "./replay_source.ts";
 
 /** How a recorded call ends again; `lost`: it cannot, and why, as the end of a sentence. */
 export type Ending =
-  | { readonly kind: "output"; readonly value: unknown }
-  | { readonly kind: "error"; readonly error: unknown }
+  | { readonly kind: "output"; readonly value: unknown; readonly promised?: true }
+  | { readonly kind: "error"; readonly error: unknown; readonly promised?: true }
   | { readonly kind: "lost"; readonly code: "unfinished" | "lossy"; readonly why: string };
 
 /** Gives what a call gave, made anew at each asking, so that nobody changes what somebody else is given. */
-export function endOf(call: RecordedCall): Ending {
+export function endOf(call: RecordedCall, derived: "refuse" | "give"): Ending {
   const { end } = call;
   switch (end.kind) {
     case "none":
@@ -19,16 +19,23 @@ export function endOf(call: RecordedCall): Ending {
       return { kind: "error", error: refusedAgain(call, end) };
     case "threw": {
       const error = thrownAgain(end.outputs);
-      return error.ok ? { kind: "error", error: error.value } : lossy("threw", error);
+      return error.ok ? { kind: "error", error: error.value, ...(end.isPromised && { promised: true }) } : lossy("threw", error);
     }
     case "returned": {
+      if (end.of === "derived" && derived === "refuse") return DERIVED;
       if (end.redacted > 0)
         return { kind: "lost", code: "lossy", why: `${end.redacted === 1 ? "one place" : `${end.redacted} places`} of what it gave was redacted` };
       const value = revived(end.outputs);
-      return value.ok ? { kind: "output", value: value.value } : lossy("gave", value);
+      return value.ok ? { kind: "output", value: value.value, ...(end.isPromised && { promised: true }) } : lossy("gave", value);
     }
   }
 }
+
+const DERIVED: Ending = {
+  kind: "lost",
+  code: "lossy",
+  why: 'what it gave is not on record, but what its guard\'s option "outputs" made of that (`derived: "give"` replays it all the same)',
+};
 
 const lossy = (did: string, { pointer, tag }: Extract<Revived, { readonly ok: false }>): Ending => ({
   kind: "lost",

@@ -15,8 +15,15 @@ export interface RecordedCall {
 export type CallEnd =
   /** It was begun, and no more is known. */
   | { readonly kind: "none" }
-  | { readonly kind: "returned"; readonly outputs: Json; readonly redacted: number }
-  | { readonly kind: "threw"; readonly outputs: Json }
+  | {
+      readonly kind: "returned";
+      readonly outputs: Json;
+      readonly redacted: number;
+      readonly isPromised: boolean;
+      /** Whether the outputs are the result. `derived`: they are not; `told`: they are what somebody said of it, and nobody can know. */
+      readonly of: "result" | "derived" | "told";
+    }
+  | { readonly kind: "threw"; readonly outputs: Json; readonly isPromised: boolean }
   /** It was never run. */
   | { readonly kind: "refused"; readonly verdict: "deny" | "hold"; readonly reason: string; readonly rule: string | null };
 
@@ -144,19 +151,21 @@ function refusal(line: Line): CallEnd {
 }
 
 function localEnd(line: Line, outputs: Json): CallEnd {
-  if (line.outcome === "error") return { kind: "threw", outputs };
+  const isPromised = line.promised === true;
+  if (line.outcome === "error") return { kind: "threw", outputs, isPromised };
   const { outputs: redacted }: { readonly outputs?: unknown } = Object(line.redacted);
-  return { kind: "returned", outputs, redacted: typeof redacted === "number" ? redacted : 0 };
+  const of = line.derived === true ? "derived" : "result";
+  return { kind: "returned", outputs, redacted: typeof redacted === "number" ? redacted : 0, isPromised, of };
 }
 
 /** A gateway is told an error as one text, and outputs only where they are plain data. */
 function gatewayEnd(line: Line, outputs: Json | undefined): CallEnd {
   if (line.outcome === "error") {
     const [, name = "Error", message = text(line.error) ?? ""] = /^([A-Za-z][\w.]*): (.*)$/s.exec(text(line.error) ?? "") ?? [];
-    return { kind: "threw", outputs: { $value: "error", name, message } };
+    return { kind: "threw", outputs: { $value: "error", name, message }, isPromised: false };
   }
   const kept: Json = outputs === undefined ? { $value: "withheld" } : recordValue(outputs, WHOLE).value;
-  return { kind: "returned", outputs: kept, redacted: typeof line.redacted === "number" ? line.redacted : 0 };
+  return { kind: "returned", outputs: kept, redacted: typeof line.redacted === "number" ? line.redacted : 0, isPromised: false, of: "told" };
 }
 
 const text = (value: unknown): string | null => (typeof value === "string" && value !== "" ? value : null);

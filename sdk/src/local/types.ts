@@ -91,8 +91,8 @@ export interface LocalSentinelOptions extends LocalObservers {
   /** Makes the UUIDs of ids. */
   readonly newId?: (() => string) | undefined;
   /**
-   * Gives recorded results instead of running what is guarded: where a guard has `outputs`, what those made. A function that is not `async` gives it at
-   * once, also where it gave a promise. What is not allowed now is not given either.
+   * Gives recorded results instead of running what is guarded: at once what was given at once, as a promise what came as one. Where a guard had
+   * `outputs`, the record has what those made and not the result, and that is refused (`ReplayOptions.derived`). What is not allowed now is not given either.
    */
   readonly replay?: Replay | undefined;
 }

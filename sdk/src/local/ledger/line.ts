@@ -39,6 +39,10 @@ export interface LedgerRecord {
   readonly unguarded?: true;
   /** It was not run: its end is that of an earlier call, and nothing was spent. */
   readonly replayed?: true;
+  /** What it gave came as a promise, kept or broken. */
+  readonly promised?: true;
+  /** `payload.outputs` is what the guard's option `outputs` made of the result, and not the result. */
+  readonly derived?: true;
   /** How many places were redacted; absent: none. What was redacted cannot be replayed. */
   readonly redacted?: { readonly inputs: number; readonly outputs: number };
 }
