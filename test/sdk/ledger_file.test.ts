@@ -1,6 +1,6 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import {
+import fs, {
   appendFileSync,
   existsSync,
   lstatSync,
@@ -22,7 +22,7 @@ import path from "node:path";
 import { createInterface } from "node:readline";
 import { gzipSync } from "node:zlib";
 import fc from "fast-check";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it, vi } from "vitest";
 import { CHAIN_START, parsedLine, printed } from "../../sdk/src/local/ledger/chain.ts";
 import { createFileStore, type FileStoreOptions } from "../../sdk/src/local/ledger/file_store.ts";
 import { LedgerError } from "../../sdk/src/local/ledger/ledger_error.ts";
@@ -85,6 +85,12 @@ async function deadOwner(file: string): Promise<string> {
   const child = writer("hold", file);
   await said(child, 1);
   return readlinkSync(`${file}.lock`);
+}
+
+/** How this process begins an owner's text: its id, and when it began. */
+function thisProcess(): string {
+  const stat = existsSync("/proc/self/stat") ? readFileSync("/proc/self/stat", "utf8") : "";
+  return `${process.pid}:${stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19] ?? ""}`;
 }
 
 describe("A ledger in a file", () => {
@@ -160,6 +166,24 @@ describe("A ledger in a file", () => {
     expect(verified(file)).toMatchObject({ ok: false, lines: 150, fault: { line: 151, kind: "changed" } });
   });
 
+  it.each([
+    ["rotateBytes", 0],
+    ["rotateBytes", Number.NaN],
+    ["patienceMs", -1],
+  ])("is not opened with a %s of %d", (option, value) => {
+    expect(() => store(freshPath(), { [option]: value })).toThrow(new RegExp(`^Cannot use ${option} ${value}: wanted a number from`));
+  });
+
+  it("in which 80 MB without a line feed stand is read in no more time than its length takes", () => {
+    const file = freshPath();
+    const open = store(file);
+    fill(open, 2);
+    // As a file system leaves it that lost its power.
+    truncateSync(file, statSync(file).size + 80_000_000);
+    appendFileSync(file, "\n");
+    expect(seqs(open.after(1, 10))).toEqual([2]);
+  });
+
   it("is not continued after a last line that is none", () => {
     const file = freshPath();
     const original = '{"id":"550e8400-e29b-41d4-a716-446655440000","action":"search_tool","cost_usd":0.01}\n';
@@ -179,6 +203,19 @@ describe("Two who write one ledger", () => {
     for (let n = 0; n < 20; n++) (n % 3 === 0 ? a : b).append(recordOf(n));
     expect(verified(file)).toMatchObject({ ok: true, lines: 20 });
     expect(seqs(a.after(0, 100))).toEqual(upTo(20));
+  });
+
+  it("by two names, one of them a symbolic link, make one chain", async () => {
+    const file = freshPath();
+    const link = freshPath();
+    symlinkSync(path.relative(path.dirname(link), file), link);
+    const both = [writer("meet", file, "300", "0"), writer("meet", link, "300", "0")];
+    const hearing = both.map((child) => said(child));
+    await Promise.all(both.map((child) => child.stdout !== null && once(child.stdout, "data")));
+    for (const child of both) child.stdin?.end("x");
+    await Promise.all(hearing);
+    expect(verified(file)).toMatchObject({ ok: true, lines: 600 });
+    expect([besides(file), besides(link)]).toEqual([[], []]);
   });
 
   it("two real processes, 500 lines each, make one chain, and each line is where its writer was told", async () => {
@@ -268,6 +305,19 @@ describe("Two who write one ledger", () => {
     expect(verified(file)).toMatchObject({ ok: true, lines: 2 });
   });
 
+  it("wait no longer because the clock is set back meanwhile", () => {
+    const file = freshPath();
+    symlinkSync(`1:::aaaaaaaaaaaa:elsewhere`, `${file}.lock`);
+    const began = performance.now();
+    const now = Date.now();
+    const clock = vi.spyOn(Date, "now").mockImplementation(() => now - (performance.now() - began));
+    try {
+      expect(() => store(file, { patienceMs: 50 }).append(recordOf(1))).toThrow(expect.objectContaining({ code: "busy" }));
+    } finally {
+      clock.mockRestore();
+    }
+  });
+
   it("take a dead owner's lock, and its claims on others', and leave nothing of them", async () => {
     const file = freshPath();
     const owner = await deadOwner(file);
@@ -283,6 +333,7 @@ describe("Two who write one ledger", () => {
 
   it.each<readonly [whose: string, change: (owner: string) => string]>([
     ["a living process with another beginning, which has a dead one's id", (owner) => owner.replace(/^\d+/, String(process.pid))],
+    ["another thread of this process, which was ended in the middle of a line", (owner) => owner.replace(/^\d+:\d*/, thisProcess())],
     ["a process of the same machine under an older start of its system", (owner) => owner.replace(/^(\d+:\d*:)[^:]*/, "$1old-1")],
   ])("do not wait for %s", async (_whose, change) => {
     const file = freshPath();
@@ -486,6 +537,80 @@ describe("Rotation", () => {
     expect(verified(copy, file)).toMatchObject({ ok: true, lines: 6 });
   });
 
+  it("by copying and emptying is survived by who looks only when others have filled it again as far as that, and further", () => {
+    for (const more of [0, 1, 2]) {
+      const file = freshPath();
+      const [open, other] = [store(file), store(file)];
+      fill(open, 3);
+      const [fourth] = fill(other, 1, 3);
+      fill(open, 1, 4);
+      const copy = path.join(path.dirname(file), "ledger-1.jsonl");
+      const size = statSync(file).size;
+      writeFileSync(copy, readFileSync(file));
+      truncateSync(file, 0);
+      // As long as it was, or a little longer: what one of them has read up to lies in the middle of a line now, or at the end of another.
+      for (let n = 5; statSync(file).size < size; n++) {
+        const lacking = size - statSync(file).size;
+        const line = lineBytes(fourth);
+        other.append(lacking >= 2 * line ? recordOf(n) : { ...recordOf(n), reason: "x".repeat(Math.max(0, lacking - line)) });
+      }
+      fill(other, more, 20);
+      fill(open, 1, 30);
+      expect(verified(copy, file), `${more} more`).toMatchObject({ ok: true });
+    }
+  });
+
+  it("loses nothing to who reads while it happens", () => {
+    const file = freshPath();
+    const [open, reader] = [store(file), store(file)];
+    fill(open, 3);
+    renameSync(file, path.join(path.dirname(file), "ledger-1.jsonl"));
+    fill(open, 3, 3);
+    // The others are looked for, and before their lines are read the file is moved and begun anew.
+    const list = fs.readdirSync;
+    let isMoved = false;
+    const listing = vi.spyOn(fs, "readdirSync").mockImplementation(((folder: string) => {
+      const names = list(folder);
+      if (!isMoved) {
+        isMoved = true;
+        renameSync(file, path.join(path.dirname(file), "ledger-2.jsonl"));
+        fill(open, 3, 6);
+      }
+      return names;
+      // The one way in which the store calls it.
+    }) as typeof list);
+    try {
+      for (const after of [0, 2, 6]) {
+        isMoved &&= after !== 0;
+        const found = seqs(reader.after(after, 100));
+        expect(found, `after ${after}`).toEqual(upTo(after + found.length, after + 1));
+      }
+      expect(seqs(reader.after(0, 100))).toEqual(upTo(9));
+    } finally {
+      listing.mockRestore();
+    }
+  });
+
+  it("leaves a file of which somebody spoiled the first line readable from the second on", () => {
+    const file = freshPath();
+    fill(store(file), 3);
+    const moved = path.join(path.dirname(file), "ledger-1.jsonl");
+    writeFileSync(moved, readFileSync(file, "utf8").replace("{", "<"));
+    unlinkSync(file);
+    fill(store(file), 1, 3);
+    expect(seqs(store(file).after(0, 10))).toEqual([2, 3, 4]);
+  });
+
+  it("is never seen in another ledger beside it whose name begins alike", () => {
+    const file = freshPath();
+    const other = store(path.join(path.dirname(file), "ledger-support.jsonl"));
+    fill(other, 5);
+    const open = store(file);
+    expect(fill(open, 2)[0]?.seq).toBe(1);
+    expect(seqs(open.after(0, 10))).toEqual([1, 2]);
+    expect(seqs(open.after(2, 10))).toEqual([]);
+  });
+
   it("by size leaves files of about that size, in order, that are one chain and read as one", () => {
     const file = freshPath();
     const open = store(file, { rotateBytes: 2_000 });
@@ -519,5 +644,7 @@ describe("Rotation", () => {
     expect(verifyLines(textsOf(file))).toMatchObject({ ok: true, firstSeq: 3 });
   });
 });
+
+const lineBytes = (line: LedgerLine | undefined): number => (line === undefined ? 0 : Buffer.byteLength(printed(line)) + 1);
 
 const statOf = (file: string): number => parsedLine(textsOf(file)[0] ?? "")?.seq ?? 0;

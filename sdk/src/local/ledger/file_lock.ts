@@ -26,7 +26,8 @@ export class FileLock {
 
   /** Waits, without giving way to anything else of this thread, until the lock is its own. Says whether a dead owner's lock had to be taken away first. */
   acquire(): { readonly tookOver: boolean } {
-    const until = Date.now() + this.#patienceMs;
+    // A clock that is set back meanwhile must not hold this thread.
+    const until = performance.now() + this.#patienceMs;
     let tookOver = false;
     for (let round = 0; ; round++) {
       if (this.#make(this.#path)) return { tookOver };
@@ -40,7 +41,7 @@ export class FileLock {
         tookOver = this.#takeAway(this.#path, owner) || tookOver;
         continue;
       }
-      if (Date.now() > until) throw this.#busy(owner);
+      if (performance.now() > until) throw this.#busy(owner);
       sleep(round < FEW_ROUNDS ? 0.05 : 0.5 + Math.random() * 2);
     }
   }
@@ -114,6 +115,8 @@ export class FileLock {
     if (host !== mine[4] || (host === "" && place === "")) return false;
     // The same name and another system: it was started anew. Two that bear one name at the same time would be told apart by age alone.
     if (place !== mine[2]) return this.#isOld(path);
+    // Another thread of this process: it can be ended at any point, and nothing says whether it was.
+    if (pid === mine[0] && start === mine[1]) return this.#isOld(path);
     return !isAlive(this.#files, Number(pid), start);
   }
 

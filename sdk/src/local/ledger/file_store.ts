@@ -3,7 +3,7 @@ import { FileLock } from "./file_lock.ts";
 import { codeOf, type Files, machineFiles, type Paths, unlessMissing } from "./files.ts";
 import { LedgerError } from "./ledger_error.ts";
 import type { LedgerLine, LedgerRecord, LedgerStore, SetAside } from "./line.ts";
-import { linesAfter, tailOf } from "./line_file.ts";
+import { linesAfter, readBytes, tailOf } from "./line_file.ts";
 import { Listeners } from "./listeners.ts";
 import { openable, rotatedEnd, rotatedOf, withFile } from "./rotated.ts";
 
@@ -14,7 +14,7 @@ export interface FileStoreOptions {
    * `close`. A crash of the process alone loses nothing in either case.
    */
   readonly fsync?: "always" | "flush" | undefined;
-  /** From this size on a file is rotated: renamed to `ledger-<time>-<seq>.jsonl` beside it. Default: never. */
+  /** From this size on, 1 at least, a file is rotated: renamed to `ledger-<time>-<seq>.jsonl` beside it. Default: never. */
   readonly rotateBytes?: number | undefined;
   /** How long `append` waits for another process that is writing before it throws. Default 5,000. */
   readonly patienceMs?: number | undefined;
@@ -26,7 +26,7 @@ export interface FileStoreOptions {
  *
  * A line that a crash left half written is moved into a file of its own, and the next line says so. When a line cannot be written whole (the disk is
  * full), what was written of it is taken away again and `append` throws. The file may be moved away at any time: the next line begins a new one and
- * goes on with the chain. Throws a `LedgerError`.
+ * goes on with the chain. Throws a `LedgerError`, and a `RangeError` for options that cannot be used.
  */
 export function createFileStore(options: FileStoreOptions): LedgerStore {
   const machine = machineFiles();
@@ -69,10 +69,12 @@ class FileStore implements LedgerStore {
   #isClosed = false;
 
   constructor(files: Files, paths: Paths, { path, fsync = "flush", rotateBytes = Number.POSITIVE_INFINITY, patienceMs = 5_000 }: FileStoreOptions) {
+    if (!(rotateBytes >= 1)) throw new RangeError(`Cannot use rotateBytes ${rotateBytes}: wanted a number from 1, or nothing for never`);
+    if (!(patienceMs >= 0)) throw new RangeError(`Cannot use patienceMs ${patienceMs}: wanted a number from 0`);
     this.#files = files;
     this.#paths = paths;
     // Who changes the working directory later does not change the ledger.
-    this.path = paths.resolve(path);
+    this.path = meant(files, paths, paths.resolve(path));
     this.#lock = new FileLock(files, `${this.path}.lock`, patienceMs);
     this.#syncs = fsync === "always";
     this.#rotateBytes = rotateBytes;
@@ -92,17 +94,27 @@ class FileStore implements LedgerStore {
 
   after(seq: number, most: number): readonly LedgerLine[] {
     const files = this.#files;
-    const read = (path: string, from: number, wanted: number): readonly LedgerLine[] =>
-      unlessMissing(() => withFile(files, path, (fd, size) => linesAfter(files, fd, size, from, wanted))) ?? [];
-    // Most who ask have seen nearly everything: when the very next line is in the present file, the others are not looked at.
-    const present = read(this.path, seq, most);
-    if (most < 1 || present[0]?.seq === seq + 1) return present;
+    const read = (fd: number, from: number, wanted: number): readonly LedgerLine[] => linesAfter(files, fd, files.fstatSync(fd).size, from, wanted);
     const found: LedgerLine[] = [];
-    for (const { path } of openable(files, rotatedOf(files, this.#paths, this.path))) {
-      found.push(...read(path, found.at(-1)?.seq ?? seq, most - found.length));
-      if (found.length >= most) return found;
-    }
-    return [...found, ...read(this.path, found.at(-1)?.seq ?? seq, most - found.length)];
+    const readRotated = (): void => {
+      for (const { path } of openable(files, rotatedOf(files, this.#paths, this.path))) {
+        if (found.length >= most) return;
+        found.push(...(unlessMissing(() => withFile(files, path, (fd) => read(fd, found.at(-1)?.seq ?? seq, most - found.length))) ?? []));
+      }
+    };
+    // Open before the others are looked for: the lines of a file that is rotated meanwhile are read here or there, and never passed over.
+    const all = unlessMissing(() =>
+      withFile(files, this.path, (fd) => {
+        // Most who ask have seen nearly everything: when the very next line is in the present file, the others are not looked at.
+        const present = read(fd, seq, most);
+        if (most < 1 || present[0]?.seq === seq + 1) return present;
+        readRotated();
+        return [...found, ...read(fd, found.at(-1)?.seq ?? seq, most - found.length)];
+      }),
+    );
+    if (all !== null) return all;
+    readRotated();
+    return found;
   }
 
   onAppend(listener: (line: LedgerLine) => void): () => void {
@@ -178,11 +190,17 @@ class FileStore implements LedgerStore {
     this.#leaveMoved();
     const open = this.#opened();
     const size = this.#files.fstatSync(open.fd).size;
-    // Somebody emptied it, or cut it off.
-    if (open.offset !== null && size < open.offset) open.offset = null;
+    // Somebody emptied it, cut it off or put another in its place; it may have grown again since.
+    if (open.offset !== null && (size < open.offset || !this.#endsAt(open.fd, open.offset))) open.offset = null;
     const standing = this.#mended(open, size);
     if (standing.size >= this.#rotateBytes && !standing.isUnended) return this.#rotated(standing, tookOver);
     return tookOver ? { ...standing, setAside: [...standing.setAside, ...this.#leftBehind(standing.setAside)] } : standing;
+  }
+
+  /** Whether the last line that was seen still ends there. A line ends with its hash. */
+  #endsAt(fd: number, offset: number): boolean {
+    const ending = `"${this.#end.hash}"}\n`;
+    return offset === 0 || new TextDecoder().decode(readBytes(this.#files, fd, Math.max(0, offset - ending.length), offset)) === ending;
   }
 
   #mended(open: Open, size: number): Standing {
@@ -280,6 +298,22 @@ class FileStore implements LedgerStore {
     } finally {
       this.#files.closeSync(fd);
     }
+  }
+}
+
+const MOST_LINKS = 40;
+
+/** The file itself where its name is a symbolic link: all who write it take one lock, by whatever name they know it. It need not be there yet. */
+function meant(files: Files, paths: Paths, path: string, links = 0): string {
+  try {
+    // The folder may be reached by a link too, and `..` is the real one's parent.
+    const target = paths.resolve(files.realpathSync(paths.dirname(path)), files.readlinkSync(path));
+    // Beside what is no file, as `/dev/stderr` is none, is no place for a lock.
+    const isNoFile = files.statSync(target, { throwIfNoEntry: false })?.isFile() === false;
+    return isNoFile || links === MOST_LINKS ? path : meant(files, paths, target, links + 1);
+  } catch {
+    // It is no link.
+    return path;
   }
 }
 

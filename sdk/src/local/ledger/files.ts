@@ -16,6 +16,7 @@ export interface Files {
   readdirSync(path: string): readonly string[];
   readFileSync(path: string): Uint8Array;
   readlinkSync(path: string): string;
+  realpathSync(path: string): string;
   renameSync(from: string, to: string): void;
   symlinkSync(target: string, path: string): void;
   unlinkSync(path: string): void;
@@ -26,6 +27,7 @@ export interface FileFacts {
   readonly ino: number;
   readonly size: number;
   readonly mtimeMs: number;
+  isFile(): boolean;
 }
 
 /** What it uses of `node:path`. */

@@ -3,7 +3,10 @@ import { type ChainEnd, parsedLine } from "./chain.ts";
 import { type Files, type Paths, unlessMissing } from "./files.ts";
 import { firstLine, tailOf } from "./line_file.ts";
 
-/** Files beside a ledger into which it was rotated: by its size, or by somebody's `mv ledger.jsonl ledger-20250115.jsonl`, and `gzip` after that. */
+/**
+ * Files beside a ledger into which it was rotated: by its size, or by somebody's `mv ledger.jsonl ledger-20250115.jsonl`, and `gzip` after that. A name
+ * that does not go on with a digit, such as `ledger-support.jsonl`, is another ledger's: nothing in a line would tell.
+ */
 export interface Rotated {
   readonly path: string;
   readonly isPacked: boolean;
@@ -13,7 +16,7 @@ export function rotatedOf(files: Files, paths: Paths, path: string): readonly Ro
   const folder = paths.dirname(path);
   const stem = `${paths.basename(path, ".jsonl")}-`;
   return (unlessMissing(() => files.readdirSync(folder)) ?? [])
-    .filter((name) => name.startsWith(stem) && /\.jsonl(?:\.gz)?$/.test(name))
+    .filter((name) => name.startsWith(stem) && /^[0-9].*\.jsonl(?:\.gz)?$/.test(name.slice(stem.length)))
     .map((name) => ({ path: paths.resolve(folder, name), isPacked: name.endsWith(".gz") }));
 }
 
