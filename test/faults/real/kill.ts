@@ -96,7 +96,7 @@ async function run(): Promise<void> {
     remembered.push(...deeds);
 
     for (const { tenant, audit, operator } of watched) {
-      await audit.follow(life.url);
+      await audit.followToRest(life.url);
       for (const deed of deeds) if (deed.agent.tenant === tenant.id) assertRecorded(audit, deed);
       assertObeyed(audit, operator);
       await each(decisionsOf(deeds, tenant), 16, ({ id, token }) => audit.assertState(life.url, token, id));
@@ -112,7 +112,7 @@ async function run(): Promise<void> {
   }
   await each(remembered, 16, (deed) => repeat(life.url, deed));
   for (const { audit } of watched) {
-    await audit.follow(life.url);
+    await audit.followToRest(life.url);
     figures.sessions_shown += await audit.assertShown(life.url);
     figures.entries += audit.entries;
   }
