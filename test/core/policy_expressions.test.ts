@@ -400,6 +400,8 @@ describe("what a condition reads is known beforehand", () => {
     ["inputs.items[0].name == 'x'", [["items"]]],
     ["inputs.items[inputs.n].name == 'x'", [["items"], ["n"]]],
     ["inputs[inputs.key] == 1", [[]]],
+    ["inputs[action] == 1", [[]]],
+    ["inputs['a'] == 1", [["a"]]],
     ["inputs == {}", [[]]],
     ["'a' in inputs", [[]]],
     ["inputs.exists(k, k == 'a') && inputs.b == 1", [[]]],
@@ -431,6 +433,7 @@ describe("what a condition reads is known beforehand", () => {
     ["now.getHours() == 1", { now: true }],
     ["tags.exists(now, now == 'x')", {}],
     ["count('a', 60) > 1", { history: [{ pattern: "a", windowMs: 60_000, path: null }] }],
+    ["distinct('a', 'inputs.x', 60) > 1", { history: [{ pattern: "a", windowMs: 60_000, path: ["inputs", "x"] }] }],
   ])("%s reads %j", (text, wanted) => {
     expect(compiled(text).reads).toEqual({ ...BARE, prior: { inputs: [], outputs: [], outcome: false }, ...wanted });
   });

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { JsonValue } from "../../src/core/json.ts";
 import { microUsdOf } from "../../src/core/money.ts";
 import { checkExpression, compileExpression } from "../../src/core/policy/expressions.ts";
-import type { Prior, Scene } from "../../src/core/policy/findings.ts";
+import type { Past, Prior, Scene } from "../../src/core/policy/findings.ts";
 
 const INPUTS: JsonValue = {
   n: 3,
@@ -16,6 +16,10 @@ const INPUTS: JsonValue = {
   m: { a: 1 },
   inf: 1e308,
   ns: [3, 1, 2],
+  blank: [null],
+  numbered: { "1": "x" },
+  sized: { length: 0 },
+  clock: { ms: 5 },
 };
 const SCENE: Scene = {
   subject: { id: "bot" },
@@ -47,6 +51,7 @@ const HOLDS: { readonly [what: string]: readonly string[] } = {
     "type(now) == google.protobuf.Timestamp",
     "type(now - now) == google.protobuf.Duration",
     "type(type(1)) == type",
+    "type({'a': 1}) == map && type([1]) == list",
     "dyn(inputs.n) == 3",
   ],
   "true and false": [
@@ -71,6 +76,8 @@ const HOLDS: { readonly [what: string]: readonly string[] } = {
     "double('-.5e1') == -5.0",
     "double('+2.') == 2.0",
     "double('1E-2') == 0.01",
+    "double('12.25') == 12.25 && double('.25') == 0.25 && double('1e10') == 10000000000.0",
+    `double('${"0".repeat(399)}1') == 1.0`,
   ],
   texts: [
     "string(inputs.t) == 'abc'",
@@ -98,6 +105,7 @@ const HOLDS: { readonly [what: string]: readonly string[] } = {
     "!inputs.t.startsWith('b')",
     "inputs.t.endsWith('bc')",
     "!inputs.t.endsWith('b')",
+    "inputs.t.indexOf('a') == 0",
     "inputs.t.indexOf('c') == 2",
     "inputs.t.indexOf('x') == -1",
     "inputs.e.indexOf('b') == 2",
@@ -107,6 +115,7 @@ const HOLDS: { readonly [what: string]: readonly string[] } = {
     "inputs.t.substring(0, 0) == ''",
     "inputs.t.substring(inputs.n - 1.0) == 'c'",
     "inputs.e.substring(1, 2) == '🐱'",
+    "inputs.e.substring(0, 2) == 'a🐱'",
     "inputs.e.substring(2) == 'b'",
     "'AbÉ'.lowerAscii() == 'abÉ'",
     "'AbC'.lowerAscii() == 'abc'",
@@ -138,6 +147,12 @@ const HOLDS: { readonly [what: string]: readonly string[] } = {
     "duration('-1m') == duration('0') - duration('60s') && duration('+1s') == duration('1s')",
     "timestamp('2026-02-03T04:05:06Z') - timestamp('2026-02-03T04:05:01Z') == duration('5s')",
     "now + duration('1s') - duration('1s') == now && now + duration('1s') > now",
+    "dyn(duration('1s') + now) == dyn(now + duration('1s')) && dyn(duration('1s') + now) > dyn(now)",
+    "duration('1s') + duration('2s') == duration('3s') && duration('3s') - duration('1s') == duration('2s')",
+    // The first and the last instant of RFC 3339, and the longest span of protobuf.
+    "timestamp('0001-01-01T00:00:00Z') < timestamp('9999-12-31T23:59:59.999Z')",
+    "duration('315576000000s') > duration('-315576000000s')",
+    `duration('${"0".repeat(62)}1s') == duration('1s')`,
   ],
   "parts of instants": [
     "now.getFullYear() == 2026",
@@ -159,6 +174,8 @@ const HOLDS: { readonly [what: string]: readonly string[] } = {
     "now.getFullYear('Europe/Berlin') == 2026 && now.getMonth('Europe/Berlin') == 1 && now.getSeconds('Europe/Berlin') == 6",
     "timestamp('2026-07-01T22:30:00Z').getHours('Europe/Berlin') == 0",
     "timestamp('2025-12-31T23:30:00Z').getFullYear('Europe/Berlin') == 2026",
+    // There is no name for the year before the year 1; it is 0, as in ISO 8601.
+    "timestamp('0001-01-01T00:00:00Z').getFullYear('America/New_York') == 0",
     "duration('26h').getHours() == 26 && duration('-90m').getHours() == -1",
     "duration('90m').getMinutes() == 90",
     "duration('1m1.5s').getSeconds() == 61",
@@ -179,6 +196,9 @@ const HOLDS: { readonly [what: string]: readonly string[] } = {
     "timestamp(1) != timestamp(2) && duration('1s') != duration('2s') && dyn(timestamp(0)) != dyn({}) && dyn({}) != dyn(duration('0'))",
     "dyn('1') != dyn(1) && dyn(1) != dyn('1') && dyn(true) != dyn(1) && dyn(null) != dyn({}) && dyn([]) != dyn({}) && dyn({}) != dyn([])",
     "dyn(int) != dyn(string) && dyn(int) == type(1) && dyn(int) != dyn({}) && inputs.m != {'b': 1} && {'b': 1} != inputs.m",
+    "inputs.ns == [3, 1, 2] && inputs.ns != [3, 1, 4] && inputs.m != {'a': 2} && {'a': 2} != inputs.m",
+    "dyn(2) != inputs.half && inputs.half != dyn(2) && dyn(inputs.half) != dyn([inputs.half]) && dyn([inputs.half]) != dyn(inputs.half)",
+    "inputs.t != inputs.no && inputs.no != inputs.t && inputs.sized != dyn([]) && dyn([]) != inputs.sized",
     "dyn(9007199254740993) != dyn(9007199254740992.0) && dyn(9007199254740992.0) == dyn(9007199254740992)",
     "'ab' < 'abc' && !('abc' < 'ab') && 'abd' > 'abc' && '\uFFFD' < '😀' && !('😀' < '\uFFFD') && !('a' < 'a')",
   ],
@@ -188,6 +208,7 @@ const HOLDS: { readonly [what: string]: readonly string[] } = {
     "inputs.half * 2 == 5.0 && inputs.half / 2 == 1.25 && 5 / inputs.half == 2.0 && inputs.n % 2 == 1.0",
     "-inputs.half == -2.5 && -(3) == -3",
     "'a' + 'b' == 'ab' && [1] + [2] == [1, 2]",
+    "-9223372036854775807 - 1 == -9223372036854775808",
   ],
   lists: [
     "inputs.m[action] == 1 && inputs.m['a'] == 1 && inputs['m'].a == 1 && inputs.xs[int(inputs.n) - 2] == 'b'",
@@ -198,7 +219,16 @@ const HOLDS: { readonly [what: string]: readonly string[] } = {
     "inputs.ns.exists(x, x > 2) && !inputs.ns.exists(x, x > 3) && ![].exists(x, true)",
     "inputs.ns.exists_one(x, x > 2) && !inputs.ns.exists_one(x, x > 1) && !inputs.ns.exists_one(x, x > 5)",
     "inputs.ns.filter(x, x > 1) == [3, 2] && inputs.ns.map(x, x * 2) == [6, 2, 4] && inputs.ns.map(x, x > 1, x * 2) == [6, 4]",
-    "inputs.m.all(k, k == 'a') && inputs.m.map(k, k) == ['a']",
+    "inputs.m.all(k, k == 'a') && inputs.m.map(k, k) == ['a'] && {'a': 1}.exists(k, k == 'a')",
+    "[inputs.n, 1] == [3, 1] && inputs.blank[0] == null && [null][0] == null",
+    // A number is no member's name, and no key that another number is not equal to.
+    "!(1 in inputs.numbered) && '1' in inputs.numbered && !(inputs.half in {1: 2}) && inputs.n in {3: 1}",
+    "[{'a': 1}].exists(m, has(m.a) && !has(m.b))",
+  ],
+  choices: [
+    "(inputs.n > 2 ? 1 : 2) == 1 && (inputs.n > 5 ? 1 : 2) == 2",
+    // What is not chosen may be whatever it is.
+    "(inputs.yes ? 1 : inputs.missing) == 1 && (!inputs.yes ? inputs.missing : 2) == 2",
   ],
 };
 
@@ -246,11 +276,35 @@ it.each([
   "inputs.t.startsWith(dyn(1))",
   "inputs.n.endsWith('3')",
   "inputs.n.getHours() == 3",
+  "inputs.n.matches('3')",
+  "inputs.n.contains('3')",
+  "inputs.xs.contains('a')",
+  "inputs.xs.indexOf('b') == 1",
+  "inputs.t.join('-') == 'a-b-c'",
+  "inputs.xs.join(dyn(1)) == 'a1b'",
+  "dyn(inputs.xs).substring(1) == dyn(['b'])",
+  "dyn(inputs.xs).substring(0, 1) == dyn(['a'])",
+  "inputs.t.substring(0, -1) == ''",
+  "inputs.t.substring(dyn('1')) == 'bc'",
+  "double(dyn(['5'])) == 5.0",
   "dyn(duration('1h')).getHours('+01:00') == 1",
   "dyn(duration('1h')).getFullYear() == 0",
   "inputs.xs[2] == 'c'",
   "inputs.xs[-1] == 'b'",
   "inputs.xs['0'] == 'a'",
+  "inputs.xs[dyn('0')] == 'a'",
+  "inputs.xs[dyn(true)] == 'b'",
+  "inputs.numbered[1] == 'x'",
+  "{1: 'a'}[2] == 'a'",
+  "{inputs.half: 1}.size() == 1",
+  "{inputs.no: 1}.size() == 1",
+  "{inputs.missing: 1}.size() == 1",
+  "has(inputs.no.x)",
+  "has(inputs.n.x)",
+  "1 in inputs.n",
+  "inputs.n.all(x, true)",
+  "inputs.no.exists(x, true)",
+  "inputs.n.map(x, x) == []",
   "inputs.m['b'] == 1",
   "inputs.n[0] == 3",
   "inputs.no.x == 1",
@@ -259,16 +313,59 @@ it.each([
   "9223372036854775807 + 1 == 0",
   "-9223372036854775807 - 2 == 0",
   "9223372036854775807 * 2 == 0",
+  "timestamp('9999-12-31T23:59:59.999Z') + duration('1ms') > now",
+  "timestamp('0001-01-01T00:00:00Z') - duration('1ms') < now",
+  "timestamp(253402300800) > now",
+  "duration('315576000000.001s') > duration('1s')",
+  "duration('-315576000000.001s') < duration('1s')",
   "inputs.xs < inputs.xs",
+  "inputs.n < inputs.t",
+  "inputs.yes < inputs.n",
+  "inputs.n < inputs.yes",
   "inputs.t < inputs.n",
   "inputs.no < inputs.no",
   "inputs.t - inputs.t == inputs.t",
   "inputs.m + inputs.m == {}",
+  // What has an order or a sum has it with its own kind, whatever else may look like one.
+  "inputs.n + dyn('1') == 4",
+  "inputs.n - inputs.yes == 2",
+  "inputs.yes + inputs.n == 4",
+  "dyn(1) - inputs.t == 0",
+  "inputs.t - dyn(1) == 0",
+  "dyn(true) * 2 == 2",
+  "2 * dyn(true) == 2",
+  "inputs.yes + inputs.t == 'trueabc'",
+  "inputs.xs + inputs.t == inputs.xs",
+  "inputs.t + inputs.xs == inputs.t",
+  "inputs.no + inputs.no == 0",
+  "inputs.no - inputs.no == 0",
+  "dyn(now) + dyn(now) == now",
+  "dyn(now) * dyn(now) == duration('0s')",
+  "dyn(now) + inputs.clock == now",
+  "inputs.clock + dyn(now) == now",
+  "inputs.clock + dyn(duration('1s')) == duration('1.005s')",
+  "dyn(duration('1s')) + inputs.clock == duration('1.005s')",
+  "dyn(duration('1s')) - inputs.clock == duration('0.995s')",
+  "inputs.clock - dyn(duration('1s')) == duration('-0.995s')",
+  "dyn(now) < inputs.clock",
+  "-inputs.t == 'abc'",
 ])("%s cannot be evaluated, nor what it is not", (text) => {
   const made = compileExpression(text, "rule");
   if (!made.ok) throw new Error(made.error.message);
   expect(made.value.evaluate(SCENE, null, null)).toBe(null);
   expect(answer(`!(${text})`)).toBe(null);
+  // It is an outcome like another: where the other side decides, nothing is spoilt.
+  expect(answer(`(${text}) || true`)).toBe(true);
+  expect(answer(`(${text}) && false`)).toBe(false);
+});
+
+it("what an expression was not given is not there: neither a past nor an earlier call", () => {
+  for (const text of ["count('a', 60) == 0", "distinct('a', 'inputs.x', 60) == 0", "sum('a', 60) == 0.0", "last('a').found"]) {
+    expect(answer(text)).toBe(null);
+    expect(answer(`${text} || true`)).toBe(true);
+  }
+  const made = compileExpression("prior.outcome == 'success' || true", "where");
+  expect(made.ok && made.value.evaluate(SCENE, null, null)).toBe(true);
 });
 
 describe("of an earlier action only what is known of it is looked at", () => {
@@ -287,13 +384,40 @@ describe("of an earlier action only what is known of it is looked at", () => {
     ["prior.outputs.ok", ["inputs.ok"], null],
     ["prior.inputs.id == 'R1' && prior.outputs.ok", ["inputs.id", "outputs.ok"], true],
     ["prior.inputs.id == 'R1' && prior.inputs.no == 1", ["inputs.id"], null],
+    // What is not known must not pass for what is not there.
+    ["prior.inputs.id == 'R1' && !has(prior.inputs.no)", ["inputs.id"], null],
+    ["prior.outputs.ok && !has(prior.outputs.no)", ["outputs.ok"], null],
+    ["prior['outputs'].ok", ["outputs.ok"], true],
+    ["has(prior.outcome) && has(prior.outputs)", [], true],
     ["prior.action == 'look' && prior.outcome == 'success' && prior.age == duration('1.5s')", [], true],
   ] as const)("%s, of which %j is known: %s", (text, known, wanted) => {
     const made = compileExpression(text, "where");
     if (!made.ok) throw new Error(made.error.message);
     expect(made.value.evaluate(SCENE, null, prior(known))).toBe(wanted);
   });
+
+  // The same of the newest call; of actions other than "a" there is none.
+  it.each([
+    ["last('a').inputs.id == 'R1'", ["inputs.id"], true],
+    ["last('a').inputs.id == 'R1'", [], null],
+    ["last('a').outputs.ok", ["outputs.ok"], true],
+    ["last('a').outputs.ok", [], null],
+    ["last('a').inputs.id == 'R1' || last('a').inputs.no == 1", ["inputs.id"], null],
+    // What one part of a rule may not look at takes nothing from another part.
+    ["last('a').inputs.id == 'R1' || last('a').outputs.ok", ["inputs.id"], true],
+    ["last('b').inputs.no == 1 || last('a').inputs.id == 'R1'", ["inputs.id"], true],
+    ["distinct('a', 'inputs.no', 60) > 5 || last('a').inputs.id == 'R1'", ["inputs.id"], true],
+    ["last('a').action == 'look' && last('a').outcome == 'success' && last('a').age == duration('1.5s')", [], true],
+  ] as const)("%s, of which %j is known: %s", (text, known, wanted) => {
+    const made = compileExpression(text, "rule");
+    if (!made.ok) throw new Error(made.error.message);
+    const past: Past = { count: () => 0, distinct: () => 0, sum: () => 0, last: (pattern) => (pattern === "a" ? prior(known) : null) };
+    expect(made.value.evaluate(SCENE, past, null)).toBe(wanted);
+  });
 });
+
+/** A literal list of so many numbers. */
+const list = (length: number): string => `[${Array(length).fill(1).join(",")}]`;
 
 describe("what is no condition is told in words", () => {
   it.each<readonly ["rule" | "where", string, string]>([
@@ -331,6 +455,47 @@ describe("what is no condition is told in words", () => {
     ["where", "has(prior.nothing)", "prior has no nothing: it has action, inputs, outputs, outcome, age"],
     ["rule", "action.matches(inputs.p)", "matches wants its pattern as a literal text, so that it is compiled once"],
     ["rule", "now.getHours(action) == 1", "a time zone is a literal name such as 'Europe/Berlin', or a difference from UTC such as '+02:00'"],
+    ["where", "dyn(prior) == 1", "prior is asked for one of its members: action, inputs, outputs, outcome, age"],
+    ["rule", "type(inputs.a) == bytes", "bytes is not available"],
+    ["rule", "bytes('a') == bytes('b')", "bytes is not available with 1 argument"],
+    ["rule", "inputs.a.split(',', 2) == []", "split is not available with 2 arguments"],
+    ["rule", "inputs.a.matches(1)", "matches wants its pattern as a literal text, so that it is compiled once"],
+    ["rule", "inputs.a.matches(action)", "matches wants its pattern as a literal text, so that it is compiled once"],
+    ["rule", `action.matches('${"a".repeat(513)}')`, "a regular expression has at most 512 characters"],
+    ["rule", "action.matches('a{1000}a{999}')", "this regular expression is too large: its repetitions multiply"],
+    // A variable of that name, not the name of a zone.
+    [
+      "rule",
+      "inputs.a.exists(UTC, now.getHours(UTC) == 1)",
+      "a time zone is a literal name such as 'Europe/Berlin', or a difference from UTC such as '+02:00'",
+    ],
+    ...["x+02:00", "+02:00x", "x02:00", "", "UTC+1x"].map((zone): ["rule", string, string] => [
+      "rule",
+      `now.getHours('${zone}') == 1`,
+      "a time zone is a literal name such as 'Europe/Berlin', or a difference from UTC such as '+02:00'",
+    ]),
+    ["rule", "action == 1", "no such overload: string == int: these types do not go together"],
+    ["rule", "[][0] == 1", "the types in this cannot be told apart (an empty list or mapping has none)"],
+    ["rule", "tgas == 1", "unknown name tgas, did you mean tags? (known are subject, action, resource, inputs, tags, estimate_usd, context, now)"],
+    ["rule", `${"!".repeat(250)}true`, "an expression has at most 2000 parts and is nested at most 250 deep"],
+    ["rule", `${list(999)} == ${list(999)}`, "an expression has at most 2000 parts and is nested at most 250 deep"],
+    ["rule", "count(action, 60) > 0", "count wants literals, so that it is known beforehand how far it looks back: count('action', seconds)"],
+    [
+      "rule",
+      "distinct('a', 'foo', 60) > 0",
+      "the path of distinct begins with inputs or outputs, such as 'inputs.customer', or is cost_usd, found \"foo\"",
+    ],
+    [
+      "rule",
+      `count('${"a ".repeat(30)}', 60) > 0`,
+      `the first argument of count is an action's name or a glob with at most 16 stars, found "${"a ".repeat(30)}"`,
+    ],
+    [
+      "rule",
+      `count('${"a ".repeat(31)}', 60) > 0`,
+      `the first argument of count is an action's name or a glob with at most 16 stars, found "${"a ".repeat(30)}…"`,
+    ],
+    ["rule", "last('a', 'inputs..x').found", "last compares a place such as 'inputs.order_id' or 'resource.id', found \"inputs..x\""],
     ["rule", "inputs.a.exists(x, x.exists(y, y.exists(z, true)))", "all, exists, exists_one, map and filter nest at most 2 deep"],
   ])("%s %s: %s", (kind, text, message) => {
     expect(checkExpression(text, kind)?.message).toBe(message);
@@ -339,5 +504,13 @@ describe("what is no condition is told in words", () => {
   it("and just within its bounds it is one", () => {
     expect(checkExpression(`${" ".repeat(4092)}true`, "rule")).toBe(null);
     expect(checkExpression("inputs.a.exists(x, x.exists(y, y == 1))", "rule")).toBe(null);
+    expect(checkExpression(`${"!".repeat(249)}true`, "rule")).toBe(null);
+    // With the two lists and their comparison, 2,000 parts.
+    expect(checkExpression(`${list(999)} == ${list(998)}`, "rule")).toBe(null);
+    expect(checkExpression(`action.matches('${"a".repeat(512)}')`, "rule")).toBe(null);
+    expect(checkExpression("action.matches('a{1000}a{998}')", "rule")).toBe(null);
+    expect(checkExpression(`count('${"*a".repeat(16)}', 60) > 1`, "rule")).toBe(null);
+    expect(checkExpression("dyn(inputs.a)", "rule")).toBe(null);
+    expect(checkExpression("dyn(true)", "rule")).toBe(null);
   });
 });

@@ -94,6 +94,13 @@ test("a rule says beforehand what of earlier calls it will look at, and of the r
     history: [look("look", null), look("look", ["outputs"])],
   });
   expect(reads("last('look').found && last('look').age < duration('1m')").history).toEqual([look("look", null), look("look", null)]);
+  for (const text of ["last('look')['outputs'].cabin == 'x'", "last('look')['outputs']['cabin'] == 'x'"])
+    expect(reads(text).history).toEqual([look("look", null), look("look", ["outputs", "cabin"])]);
+  expect(reads("last('look').inputs.id == 'x'").history).toEqual([look("look", null), look("look", ["inputs", "id"])]);
+  expect(reads("last('look').outputs.seats[0] == 1").history).toEqual([look("look", null), look("look", ["outputs", "seats"])]);
+  // What is only known later may be anything.
+  for (const text of ["last('look')[action] == 'x'", "last('look')[inputs.by].x == 1"])
+    expect(reads(text).history).toEqual([look("look", null), look("look", ["inputs"]), look("look", ["outputs"])]);
   expect(reads("size(last('look')) == 6").history).toEqual([look("look", null), look("look", ["inputs"]), look("look", ["outputs"])]);
 });
 
