@@ -23,7 +23,7 @@ export class Simulated {
     const file = path.join(this.#folder, "simulated.json");
     const began = performance.now();
     if (this.#run({ MUTATION_REACHED: file }) !== "passes") throw new Error("The simulation fails without any mutant.");
-    this.#limitMs = Math.max(LEAST_LIMIT_MS, (performance.now() - began) * 5);
+    this.#limitMs = Math.max(LEAST_LIMIT_MS, Math.ceil((performance.now() - began) * 5));
     // Written by `loader.ts`.
     return new Set(JSON.parse(readFileSync(file, "utf8")) as readonly string[]);
   }
