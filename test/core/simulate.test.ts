@@ -15,7 +15,7 @@ import { evaluatePolicy } from "../../src/core/policy/evaluate.ts";
 import { ExpressionMemory } from "../../src/core/policy/expressions.ts";
 import { parsePolicy } from "../../src/core/policy/parse.ts";
 import { openingOf, readRecorded } from "../../src/core/policy/recorded.ts";
-import { ASSUMPTIONS, CHANGES, SessionSimulation, type Surroundings, Tally } from "../../src/core/policy/simulate.ts";
+import { ASSUMPTIONS, CHANGES, looksAtStored, SessionSimulation, type Surroundings, Tally } from "../../src/core/policy/simulate.ts";
 import { REASONS } from "../../src/core/reasons.ts";
 import type { ActionRequest, CommitReport, Principal } from "../../src/core/request.ts";
 import { commit, type DecisionRecord, extend, release, topup } from "../../src/core/settle.ts";
@@ -695,6 +695,303 @@ it("looks at stored attributes as they stand", () => {
   expect(figures(simulate(live, candidate))).toEqual({ decisions: 1, same: 1 });
 });
 
+describe("what became of an action in the play is what became of it on record:", () => {
+  test.each<[string, string, (live: Live) => unknown]>([
+    [
+      "it was extended",
+      "concurrency: { a: 1 }",
+      (live) =>
+        live
+          .extend(live.ask("a", { ttlMs: 1_000 }), 10_000)
+          .wait(5_000)
+          .ask("a"),
+    ],
+    [
+      "its extension ran out",
+      "concurrency: { a: 1 }",
+      (live) =>
+        live
+          .extend(live.ask("a", { ttlMs: 1_000 }), 2_000)
+          .wait(5_000)
+          .ask("a"),
+    ],
+    [
+      "it was released",
+      "{ concurrency: { a: 1 }, budgets: { session: 1 } }",
+      (live) => live.release(live.ask("a", { usd: "0.9" })).ask("a", { usd: "0.9" }),
+    ],
+    ["it cost more", "budgets: { session: 1 }", (live) => live.commit(live.ask("a", { usd: "0.1" }), "0.9").ask("a", { usd: "0.2" })],
+    ["it cost less", "budgets: { session: 1 }", (live) => live.commit(live.ask("a", { usd: "0.9" }), "0.1").ask("a", { usd: "0.9" })],
+    ["it ran out", "{ budgets: { session: 1 } }", (live) => live.ask("a", { usd: "0.9", ttlMs: 1_000 }) && live.wait(2_000).ask("a", { usd: "0.2" })],
+    [
+      "it ran out and nobody committed it",
+      "requires: { b: { after: [a], where: \"prior.outcome == 'expired'\" } }",
+      (live) => live.ask("a", { ttlMs: 1_000 }) && live.wait(2_000).ask("b"),
+    ],
+    [
+      "it failed",
+      "requires: { b: { after: [a], where: \"prior.outcome == 'error'\" } }",
+      (live) => live.commit(live.ask("a"), "0", { outcome: "error" }).ask("b"),
+    ],
+    [
+      "it was in a run of its own",
+      "budgets: { run: 0.5 }",
+      (live) => {
+        live.ask("a", { usd: "0.4" });
+        const run = idFromDigest("run", sha256("run 1"));
+        live.openRun(run).ask("a", { usd: "0.4", run });
+        live.closeRun(run).ask("a", { usd: "0.4" });
+      },
+    ],
+  ])("%s", (_, policy, act) => {
+    const live = new Live(policy);
+    act(live);
+    const { decisions } = simulate(live, policy);
+    expect(figures(simulate(live, policy))).toEqual({ decisions, same: decisions });
+    expect(decisions).toBeGreaterThan(1);
+    // Nothing became of what is not allowed.
+    expect(figures(simulate(live, "denied_actions: ['*']"))).toMatchObject({
+      same: live.rows.filter(({ canonical }) => JSON.parse(canonical).verdict === "deny").length,
+    });
+  });
+});
+
+it("says how many were denied or held as before, and by another rule", () => {
+  const forbids = (id: string) => `rules: [{ id: ${id}, effect: forbid, actions: [a] }]`;
+  const live = new Live(forbids("r"));
+  live.ask("a");
+  live.ask("b");
+  for (const [candidate, other] of [
+    [forbids("r"), 0],
+    [forbids("s"), 1],
+    ["denied_actions: [a]", 1],
+  ] as const) {
+    const tally = simulate(live, candidate);
+    expect(figures(tally)).toEqual({ decisions: 2, same: 2 });
+    expect(tally.sameForAnotherReason).toBe(other);
+  }
+  const larger = new Live("budgets: { session: 1 }");
+  larger.topup(larger.ask("a", { usd: "0.5" }), "2");
+  expect(simulate(larger, "budgets: { session: 1 }").sameForAnotherReason).toBe(0);
+  const tally = simulate(larger, "budgets: { actions: { a: 1 } }");
+  expect(figures(tally)).toEqual({ decisions: 2, same: 2 });
+  expect(tally.sameForAnotherReason).toBe(1);
+});
+
+test.each(["decision_id", "run_id", "verdict"])("an entry without %s is no decision, and is passed over", (member) => {
+  const live = new Live("version: 1");
+  live.topup(live.ask("a", { usd: "0.5" }), "1");
+  const rows = live.rows.map((row) => {
+    const entry = JSON.parse(row.canonical);
+    return entry.kind === "decision" ? { ...row, canonical: JSON.stringify({ ...entry, [member]: null }) } : row;
+  });
+  const { decisions } = simulate(live, "denied_actions: [a]", { rows });
+  // A larger sum says by its id alone of what it is.
+  expect(decisions).toBe(member === "run_id" ? 1 : 0);
+});
+
+describe("what a rule looked at tells whether the record can still say", () => {
+  const mail = "a@example.org";
+  const requires = "same: [inputs.to]";
+  /** Lets the past be hidden, whatever else is asked: it looks at what "a" was called with. */
+  const looking = "x: { after: [a], same: [inputs.to] }";
+  const hidden: Wanted = { inputs: { to: mail } };
+  const forbidden = (more: string) => `rules: [{ id: r, effect: forbid, actions: [b]${more} }]`;
+
+  test.each<[string, Wanted, Wanted, string, "uncertain" | "newly_denied"]>([
+    // A prerequisite that compares.
+    ["the request's own place", { inputs: { to: "x" } }, hidden, `requires: { b: { after: [a], ${requires} } }`, "uncertain"],
+    ["the earlier call's place", hidden, { inputs: { to: "x" } }, `requires: { b: { after: [a], ${requires} } }`, "uncertain"],
+    [
+      "places that are not compared",
+      { inputs: { to: "x", by: mail }, rationale: mail, resource: { type: "box", id: mail } },
+      { inputs: { to: "y", by: mail }, rationale: mail, resource: { type: "box", id: mail } },
+      `requires: { b: { after: [a], ${requires} } }`,
+      "newly_denied",
+    ],
+    [
+      "the request's resource",
+      { resource: { type: "box", id: "1" } },
+      { resource: { type: "box", id: mail } },
+      "requires: { b: { after: [a], same: [resource.id] } }",
+      "uncertain",
+    ],
+    [
+      "the earlier call's resource",
+      { resource: { type: "box", id: mail } },
+      { resource: { type: "box", id: "1" } },
+      "requires: { b: { after: [a], same: [resource.id] } }",
+      "uncertain",
+    ],
+    [
+      "one of two places",
+      { inputs: { to: "x" }, resource: { type: "box", id: "1" } },
+      { inputs: { to: "x" }, resource: { type: "box", id: mail } },
+      "requires: { b: { after: [a], same: [inputs.to, resource.id] } }",
+      "uncertain",
+    ],
+    [
+      "an input of the same name as what is compared of the resource",
+      { inputs: { id: mail }, resource: { type: "box", id: "1" } },
+      { inputs: { id: mail }, resource: { type: "box", id: "2" } },
+      "requires: { b: { after: [a], same: [resource.id] } }",
+      "newly_denied",
+    ],
+    ["what a where compares", { inputs: { id: "x" } }, hidden, "requires: { b: { after: [a], where: 'prior.inputs.id == inputs.to' } }", "uncertain"],
+    [
+      "a rationale that a where looks at",
+      {},
+      { rationale: mail },
+      `requires: { b: { after: [a], where: "context.rationale == '${mail}'" } }`,
+      "uncertain",
+    ],
+    ["nothing, where only that it was called counts", hidden, {}, `requires: { b: { after: [c] }, ${looking} }`, "newly_denied"],
+    // A rule.
+    [
+      "nothing, without a condition",
+      hidden,
+      { ...hidden, rationale: mail, resource: { type: "box", id: mail } },
+      `${forbidden("")}\nrequires: { ${looking} }`,
+      "newly_denied",
+    ],
+    ["nothing, by a condition that always holds", hidden, { resource: { type: "box", id: mail } }, forbidden(", when: '1 == 1'"), "newly_denied"],
+    ["the request alone", hidden, { inputs: { n: 1 } }, `${forbidden(", when: 'inputs.n == 1'")}\nrequires: { ${looking} }`, "newly_denied"],
+    ["how often something was called", hidden, {}, `${forbidden(", when: \"count('a', 60) > 0\"")}\nrequires: { ${looking} }`, "newly_denied"],
+    ["what it cost", hidden, {}, `${forbidden(", when: \"sum('a', 60) >= 0.0\"")}\nrequires: { ${looking} }`, "newly_denied"],
+    ["what it was called with", hidden, {}, forbidden(", when: \"distinct('a', 'inputs.to', 60) > 0\""), "uncertain"],
+    ["how often, and with what", hidden, {}, forbidden(", when: \"count('a', 60) > 0 && distinct('a', 'inputs.to', 60) > 0\""), "uncertain"],
+    ["what another action was called with", hidden, {}, forbidden(", when: \"distinct('c', 'inputs.to', 60) == 0\""), "newly_denied"],
+    ["a source", {}, { sources: [{ source: mail }] }, forbidden(`, when: "context.sources.exists(s, s.source != '${mail}')"`), "uncertain"],
+    // What permits, and what denies beside it.
+    [
+      "what one of two permits looks at",
+      {},
+      { inputs: { to: mail, n: 1 } },
+      `rules: [{ id: p, effect: permit, actions: [b], when: "inputs.to == '${mail}'" }, { id: q, effect: permit, actions: [b, a], when: "inputs.n == 2" }, { id: o, effect: permit, actions: [a] }]`,
+      "uncertain",
+    ],
+    [
+      "nothing, denied by a list beside a permit that looks",
+      {},
+      hidden,
+      `denied_actions: [b]\nrules: [{ id: p, effect: permit, actions: [a] }, { id: q, effect: permit, actions: [b], when: "inputs.to == 'x'" }]`,
+      "newly_denied",
+    ],
+    [
+      "nothing, denied by a list beside a schema that looks",
+      {},
+      hidden,
+      "denied_actions: [b]\narguments: { b: { properties: { to: { type: string } } } }",
+      "newly_denied",
+    ],
+    [
+      "nothing, not on the list of what is allowed, beside rules that look",
+      hidden,
+      hidden,
+      `allowed_actions: [a]\nloops: { threshold: 3, window_seconds: 60 }\narguments: { b: { properties: { to: { type: string } } } }\nrequires: { b: { after: [a], ${requires} } }`,
+      "newly_denied",
+    ],
+    [
+      "inputs that a schema sees, and nothing else",
+      {},
+      { inputs: { n: 1 }, rationale: mail, resource: { type: "box", id: mail } },
+      "arguments: { b: { properties: { n: { type: string } } } }",
+      "newly_denied",
+    ],
+  ])("%s", (_, first, second, candidate, expected) => {
+    const live = new Live("redact: { detect: [email] }");
+    live.ask("a", first);
+    live.ask("b", second);
+    expect(figures(simulate(live, candidate))).toEqual({ decisions: 2, same: 1, [expected]: expected === "uncertain" ? 1 : "1 for 0" });
+  });
+
+  test.each<[string, readonly Wanted[], "uncertain" | "newly_denied"]>([
+    ["a call between them that cannot be compared", [{ inputs: { to: "x" } }, hidden, { inputs: { to: "x" } }], "uncertain"],
+    ["nothing, where all is kept that is compared", [{ inputs: { to: "x" } }, { inputs: { to: "x" }, rationale: mail }], "newly_denied"],
+  ])("of a call made again: %s", (_, calls, expected) => {
+    const live = new Live("redact: { detect: [email] }");
+    for (const one of calls) live.ask("a", one);
+    const candidate = "loops: { threshold: 2, window_seconds: 60 }";
+    expect(figures(simulate(live, candidate))).toEqual({
+      decisions: calls.length,
+      same: calls.length - 1,
+      [expected]: expected === "uncertain" ? 1 : "1 for 0",
+    });
+  });
+
+  test.each<[string, string, Partial<CommitReport>, Asked, "uncertain" | "newly_denied"]>([
+    ["are on record", "version: 1", { outputs: { ok: false } }, {}, "newly_denied"],
+    ["are on record in part", "redact: { keys: [id] }", { outputs: { ok: true, id: "x" } }, {}, "uncertain"],
+    ["never were, and all is kept", "version: 1", {}, {}, "newly_denied"],
+    [
+      "never were, and their digest would be kept",
+      "redact: { store_inputs: digest, store_outputs: digest }",
+      {},
+      { keepingOf: () => ({ inputs: "digest", outputs: "digest" }) },
+      "newly_denied",
+    ],
+    [
+      "are kept as a digest",
+      "redact: { store_outputs: digest }",
+      { outputs: { ok: true } },
+      { keepingOf: () => ({ inputs: "full", outputs: "digest" }) },
+      "uncertain",
+    ],
+    ["may have been, under a policy that nobody knows any more", "version: 1", {}, { keepingOf: () => null }, "uncertain"],
+  ])("outputs that %s", (_, recorded, report, asked, expected) => {
+    const live = new Live(recorded);
+    live.commit(live.ask("a", { inputs: { n: 1 } }), "0", report);
+    live.ask("b");
+    const candidate = "requires: { b: { after: [a], where: \"prior.outputs.ok == true && prior.outputs.id == 'x'\" } }";
+    expect(figures(simulate(live, candidate, asked))).toEqual({ decisions: 2, same: 1, [expected]: expected === "uncertain" ? 1 : "1 for 0" });
+  });
+
+  it("inputs that were not kept, to a schema that then sees none", () => {
+    const live = new Live("redact: { store_inputs: none }");
+    live.ask("a", { inputs: { n: 1 } });
+    const candidate = "arguments: { a: { required: [n] } }";
+    expect(figures(simulate(live, candidate, { keepingOf: () => ({ inputs: "none", outputs: "full" }) }))).toEqual({
+      decisions: 1,
+      same: 0,
+      uncertain: 1,
+    });
+  });
+
+  it("what is taken to have run was asked on record, and what it was called with is known", () => {
+    const live = new Live("denied_actions: [a]");
+    live.ask("a", { inputs: { to: "x" } });
+    live.ask("b");
+    expect(figures(simulate(live, forbidden(", when: \"distinct('a', 'inputs.to', 60) > 0\"")))).toEqual({
+      decisions: 2,
+      same: 0,
+      newly_allowed: "1 for 0",
+      newly_denied: "1 for 0",
+    });
+  });
+
+  it("a larger sum looks at what the first request said", () => {
+    const live = new Live("redact: { detect: [email] }");
+    live.topup(live.ask("a", { usd: "0.1", ...hidden }), "0.5");
+    const candidate = `rules: [{ id: r, effect: forbid, actions: [a], when: "inputs.to != '${mail}' && estimate_usd > 0.3" }]`;
+    expect(figures(simulate(live, candidate))).toEqual({ decisions: 2, same: 1, uncertain: 1 });
+  });
+});
+
+test("stored attributes are looked up for decisions only, and only where the candidate looks at them", () => {
+  const live = new Live("version: 1");
+  live.commit(live.ask("a"), "0");
+  const [opened, decided, told] = live.rows.map((row) => readRecorded(row) ?? expect.fail());
+  if (opened === undefined || decided === undefined || told === undefined) throw new Error("three entries were expected");
+  const looks = (when: string) =>
+    [opened, decided, told].map((recorded) =>
+      looksAtStored(compilePolicy(written(`rules: [{ id: r, effect: forbid, actions: [a], when: "${when}" }]`)), recorded),
+    );
+  const nothing = { subject: false, resource: false };
+  expect(looks("resource.tier == 'gold'")).toEqual([nothing, { ...nothing, resource: true }, nothing]);
+  expect(looks("subject.team == 'red'")).toEqual([nothing, { ...nothing, subject: true }, nothing]);
+  expect(looks("inputs.n == 1")).toEqual([nothing, nothing, nothing]);
+});
+
 // Laws, over random histories under random policies.
 
 const SECTIONS: readonly (readonly string[])[] = [
@@ -947,6 +1244,12 @@ describe("a denial on record, by its reason,", () => {
     const rows = denied(one, { reason: "rate_exceeded", rates: rates.map((rate) => ({ name: "a", limit: 1, window_ms: 1_000, ...rate })) });
     const expected = stays ? { rate_exceeded: 1 } : { newly_allowed: "1 for 500000" };
     expect(figures(simulate(one, "version: 1", { rows }))).toEqual({ decisions: 1, same: 0, ...expected });
+  });
+
+  it("other than that of a rate is the policy's, whatever rates were used up", () => {
+    const one = live();
+    const rows = denied(one, { reason: "rule_forbids", rates: [{ name: "a", limit: 1, window_ms: 1_000, per: "agent", remaining: 0 }] });
+    expect(figures(simulate(one, "version: 1", { rows }))).toEqual({ decisions: 1, same: 0, newly_allowed: "1 for 500000" });
   });
 
   it("of a larger sum stays, too, and is told of what it was", () => {
