@@ -10,7 +10,7 @@ import type { Json } from "./surface.ts";
  */
 
 export interface ValueOptions {
-  /** About so many characters of JSON are written, at most; the rest is counted. From 200; default 64,000. */
+  /** About so much JSON is written, at most, a character counting as its octets in UTF-8; the rest is counted. From 200; default 64,000. */
   readonly mostCharacters?: number | undefined;
   /** The JSON without what must not be kept, and how many places that were; applied twice it changes nothing more. Default: all is kept. */
   readonly redact?: ((value: Json) => { readonly value: Json; readonly count: number }) | undefined;
@@ -34,11 +34,11 @@ const LEAST_CHARACTERS = 200;
  * proxy's traps can still run, where `isProxy` is missing; what they throw is noted in the place of the value.
  *
  * An accessor is written as one. Of an instance of a class its own data members are kept; a socket, a stream, a DOM node, a promise and the like are
- * named and not looked into; of `Headers` and `Request` the headers that carry secrets are redacted always. At most 32 levels are looked at.
+ * named and not looked into; of `Headers` and `Request` the headers that carry secrets are redacted always. At most 30 levels are looked at, of `Map`s 20.
  */
 export function recordValue(value: unknown, options: ValueOptions = {}): RecordedValue {
   const most = Math.max(LEAST_CHARACTERS, options.mostCharacters ?? DEFAULT_MOST_CHARACTERS);
-  const writing: Writing = { options, left: most, above: new Set(), instances: 0, redacted: 0 };
+  const writing: Writing = { options, left: most, above: new Set(), levels: 0, instances: 0, redacted: 0 };
   try {
     const written = write(writing, value);
     const clean = options.redact?.(written);
@@ -82,7 +82,11 @@ export type Tag =
   | "digest"
   | "withheld";
 
-const MOST_LEVELS = 32;
+/** Of the JSON that is written. A gateway takes 64 of a line, in which two lie above a value. */
+const MOST_LEVELS = 61;
+/** What an object or a list takes where it has to be tagged, its items within it; and a `Map`, at most. */
+const PER_OBJECT = 2;
+const PER_MAP = 3;
 /** Instances within instances are looked into so far: below that lie the insides of libraries. */
 const MOST_INSTANCES = 3;
 const LONGEST_NAME = 1_000;
@@ -94,10 +98,12 @@ const PER_TAG = 24;
 
 interface Writing {
   readonly options: ValueOptions;
-  /** Characters that may still be written. */
+  /** Octets that may still be written. What was looked at and not written is charged too, or there would be no end to it. */
   left: number;
   /** The objects that the present one lies in. */
   readonly above: Set<object>;
+  /** Of the JSON around the present one. */
+  levels: number;
   /** How many of them are instances of classes. */
   instances: number;
   /** Places that were redacted on the way, beside those that `redact` counts in the end. */
@@ -113,7 +119,7 @@ function write(writing: Writing, value: unknown): Json {
       return writeText(writing, value);
     case "number":
       return Number.isFinite(value) && !Object.is(value, -0)
-        ? charged(writing, value)
+        ? chargedNumber(writing, value)
         : tagged(writing, "number", { text: Object.is(value, -0) ? "-0" : String(value) });
     case "boolean":
       return value;
@@ -122,17 +128,30 @@ function write(writing: Writing, value: unknown): Json {
     case "bigint":
       return writeBigint(writing, value);
     case "symbol":
-      return tagged(writing, "symbol", { text: short(String(value)) });
+      return tagged(writing, "symbol", { text: charged(writing, short(String(value))) });
     default:
       // Everything else was a case of its own.
       return value === null ? null : writeObject(writing, value as object);
   }
 }
 
-function charged(writing: Writing, value: number): number {
+function chargedNumber(writing: Writing, value: number): number {
   writing.left -= String(value).length;
   return value;
 }
+
+function charged(writing: Writing, text: string | null): string | null {
+  if (text !== null) writing.left -= octetsOf(text);
+  return text;
+}
+
+/** What a text takes when it is printed. */
+function octetsOf(text: string): number {
+  const printed = JSON.stringify(text);
+  return BEYOND_ASCII.test(printed) ? new TextEncoder().encode(printed).length : printed.length;
+}
+
+const BEYOND_ASCII = /[^ -~]/;
 
 function tagged(writing: Writing, tag: Tag, members: Members = {}): Json {
   writing.left -= PER_TAG;
@@ -141,28 +160,33 @@ function tagged(writing: Writing, tag: Tag, members: Members = {}): Json {
 
 function writeText(writing: Writing, text: string): Json {
   // A text takes at least its length: one that is too long is not printed to find out how long it is.
-  const printed = text.length <= writing.left ? JSON.stringify(text).length : Number.POSITIVE_INFINITY;
+  const printed = text.length <= writing.left ? octetsOf(text) : Number.POSITIVE_INFINITY;
   if (printed <= writing.left || text.length <= 64) {
     writing.left -= Math.min(printed, 6 * text.length);
     return text;
   }
   const { redact, sha256 } = writing.options;
   const most = Math.max(0, Math.min(writing.left, text.length));
-  let start = text.slice(0, most + BEYOND_CUT);
+  const seen = most + BEYOND_CUT;
+  let start = text.slice(0, seen);
+  let kept = most;
   if (redact !== undefined) {
     const clean = redact(start);
     writing.redacted += clean.count;
     start = typeof clean.value === "string" ? clean.value : "";
+    // Where much was redacted what comes after it moves up, and what was seen only in part must not be kept.
+    if (text.length > seen) kept = Math.max(0, Math.min(most, start.length - BEYOND_CUT));
+    if (clean.count > 0) writing.left -= most;
   }
-  start = fitting(start.slice(0, most), most);
-  writing.left -= JSON.stringify(start).length;
+  start = fitting(start.slice(0, kept), most);
+  charged(writing, start);
   return tagged(writing, "text", { length: text.length, start, ...(sha256 !== undefined && { digest: `sha-256:${sha256(text)}` }) });
 }
 
-/** The longest beginning, by halves, that takes at most so many characters when it is printed. */
+/** The longest beginning, by halves, that takes at most so many octets when it is printed. */
 function fitting(text: string, most: number): string {
   let fits = text;
-  while (fits.length > 0 && JSON.stringify(fits).length > most + 2) fits = fits.slice(0, Math.floor(fits.length / 2));
+  while (fits.length > 0 && octetsOf(fits) > most + 2) fits = fits.slice(0, Math.floor(fits.length / 2));
   return fits;
 }
 
@@ -176,13 +200,14 @@ function writeBigint(writing: Writing, value: bigint): Json {
 
 function writeObject(writing: Writing, value: object): Json {
   const { isProxy } = writing.options;
-  const { above, instances } = writing;
+  const { above, levels, instances } = writing;
   if (above.has(value)) return tagged(writing, "circular", { levels: [...above].reverse().indexOf(value) + 1 });
   try {
     if (isProxy?.(value) === true) return tagged(writing, "proxy");
-    if (typeof value === "function") return tagged(writing, "function", { name: shortOrNull(dataMember(value, "name")) });
-    if (above.size >= MOST_LEVELS) return tagged(writing, "deep");
+    if (typeof value === "function") return tagged(writing, "function", { name: charged(writing, shortOrNull(dataMember(value, "name"))) });
+    if (levels + PER_MAP > MOST_LEVELS) return tagged(writing, "deep");
     above.add(value);
+    writing.levels += PER_OBJECT;
     if (Array.isArray(value)) return writeArray(writing, value);
     const prototype: unknown = Object.getPrototypeOf(value);
     if (prototype === null || prototype === Object.prototype) return writePlain(writing, value);
@@ -192,6 +217,7 @@ function writeObject(writing: Writing, value: object): Json {
     return tagged(writing, "unreadable");
   } finally {
     above.delete(value);
+    writing.levels = levels;
     writing.instances = instances;
   }
 }
@@ -208,6 +234,7 @@ function writeArray(writing: Writing, array: readonly unknown[]): Json {
   if (items.length < length) return tagged(writing, "array", { length, items });
   // What was looked at whole can have members beside its items: those of a match, for one. Their names are not worth keeping, but that they were is.
   const beside = Object.keys(array).length - (length - holes);
+  writing.left -= PER_VALUE * Math.max(0, beside);
   return beside === 0 ? items : tagged(writing, "array", { length, items, beside });
 }
 
@@ -221,6 +248,7 @@ function writeMembers(writing: Writing, value: object, without: ReadonlySet<stri
   const members: { [name: string]: Json } = {};
   const names = Object.keys(value);
   let leftOut = Object.getOwnPropertySymbols(value).length;
+  writing.left -= PER_VALUE * leftOut;
   for (const [place, name] of names.entries()) {
     if (writing.left <= 0) {
       leftOut += names.length - place;
@@ -230,9 +258,10 @@ function writeMembers(writing: Writing, value: object, without: ReadonlySet<stri
     const member = Object.getOwnPropertyDescriptor(value, name);
     if (member === undefined || name.length > Math.min(LONGEST_NAME, writing.left)) {
       leftOut++;
+      writing.left -= PER_VALUE;
       continue;
     }
-    writing.left -= name.length + 4;
+    writing.left -= (BEYOND_ASCII.test(name) ? octetsOf(name) : name.length + 2) + 2;
     const written = writeMember(writing, member);
     // Setting a member that is called `__proto__` would set a prototype.
     if (name === "__proto__") Object.defineProperty(members, name, { value: written, enumerable: true, configurable: true, writable: true });
@@ -265,6 +294,7 @@ function classesOf(prototype: unknown, isProxy: ValueOptions["isProxy"]): readon
 }
 
 function writeInstance(writing: Writing, value: object, classes: readonly string[]): Json {
+  charged(writing, classes[0] ?? null);
   if (ArrayBuffer.isView(value)) return writeBytes(writing, viewedBytes(value), classes);
   if (classes.includes("Error") || classes.includes("DOMException")) return writeError(writing, value, classes);
   for (const name of classes) {
@@ -313,6 +343,11 @@ type Writer = (writing: Writing, value: object, classes: readonly string[]) => J
 const KNOWN: ReadonlyMap<string, Writer> = new Map<string, Writer>([
   ["Date", writeDate],
   ["RegExp", writeRegexp],
+  ["String", boxed(String.prototype.valueOf)],
+  ["Number", boxed(Number.prototype.valueOf)],
+  ["Boolean", boxed(Boolean.prototype.valueOf)],
+  ["BigInt", boxed(BigInt.prototype.valueOf)],
+  ["Symbol", boxed(Symbol.prototype.valueOf)],
   ["Map", writeMap],
   ["Set", writeSet],
   ["ArrayBuffer", writeBuffer],
@@ -328,6 +363,16 @@ const KNOWN: ReadonlyMap<string, Writer> = new Map<string, Writer>([
 
 /** Marks what is of a class of its own, derived from the one it is written as: it cannot be made again. */
 const derived = (classes: readonly string[], name: string): Members => (classes[0] === name ? {} : { class: classes[0] ?? null });
+
+/** What is in the box, whole: letter by letter no secret would be known in it. */
+function boxed(unbox: () => unknown): Writer {
+  return (writing, value, classes) => {
+    const inside = own<unknown>(() => unbox.call(value));
+    return inside === undefined
+      ? undefined
+      : tagged(writing, "instance", { class: classes[0] ?? null, members: { valueOf: write(writing, inside) } });
+  };
+}
 
 function writeDate(writing: Writing, value: object, classes: readonly string[]): Json | undefined {
   const at = own<number>(() => Date.prototype.getTime.call(value));
@@ -357,6 +402,7 @@ function writeMap(writing: Writing, value: object, classes: readonly string[]): 
   const size = own<number>(() => getter(Map.prototype, "size").call(value));
   if (size === undefined) return undefined;
   const entries: Json[] = [];
+  writing.levels += PER_MAP - PER_OBJECT;
   // A `Map`'s own iterator: the size was read from its internals, so it is one.
   const iterator: Iterator<readonly [unknown, unknown]> = Map.prototype.entries.call(value);
   for (let next = iterator.next(); next.done !== true && writing.left > 0; next = iterator.next()) {
@@ -369,7 +415,7 @@ function writeMap(writing: Writing, value: object, classes: readonly string[]): 
 /** A pair under a text is an object with one member, so that what is redacted by its name is redacted here too. */
 function writePair(writing: Writing, key: unknown, value: unknown): Json {
   if (typeof key !== "string" || key.length > LONGEST_NAME) return [write(writing, key), write(writing, value)];
-  writing.left -= JSON.stringify(key).length + 4;
+  writing.left -= octetsOf(key) + 4;
   return Object.fromEntries([[escaped(key), write(writing, value)]]);
 }
 
@@ -404,15 +450,23 @@ function writeBytes(writing: Writing, bytes: Uint8Array, classes: readonly strin
   const { length } = bytes;
   const kept = bytes.subarray(0, Math.max(0, Math.min(length, Math.floor((writing.left * 3) / 4))));
   const of = classes[0] ?? null;
-  // Bytes are often a text: what would be redacted in that must not be kept as base64.
-  const found = writing.options.redact?.(new TextDecoder().decode(bytes.subarray(0, kept.length + BEYOND_CUT))).count ?? 0;
+  const found = secretsIn(bytes.subarray(0, kept.length + BEYOND_CUT), writing.options);
   if (found > 0) {
     writing.redacted += found;
+    writing.left -= kept.length;
     return tagged(writing, "bytes", { of, length, base64: null });
   }
   const base64 = base64Of(kept);
   writing.left -= base64.length;
   return tagged(writing, "bytes", { of, length, base64 });
+}
+
+/** Bytes are often a text: what would be redacted in that must not be kept as base64. */
+function secretsIn(bytes: Uint8Array, { redact }: ValueOptions): number {
+  if (redact === undefined) return 0;
+  const text = new TextDecoder().decode(bytes);
+  // Without its zeros a text in UTF-16 or UTF-32 can be read as well, as far as it is ASCII.
+  return redact(text).count || (text.includes("\0") ? redact(text.replaceAll("\0", "")).count : 0);
 }
 
 function base64Of(bytes: Uint8Array): string {

@@ -9,10 +9,14 @@ import { shown } from "../../sdk/src/plain.ts";
 import type { Json } from "../../sdk/src/surface.ts";
 import { recordValue, revived, type ValueOptions } from "../../sdk/src/values.ts";
 import { DETECTORS, redactJson } from "../../src/core/redact.ts";
+import { parseJson } from "../../src/http/json.ts";
+import { MOST_ENTRY_BYTES } from "../../src/http/lines.ts";
 
-const MOST_CHARACTERS = 64_000;
-/** Six times what was asked for, were everything control characters; and the tags around what was cut. */
-const MOST_PRINTED = 6 * MOST_CHARACTERS + 10_000;
+/** What a line has beside the two values. */
+const REST_OF_LINE_BYTES = 8_192;
+
+const TOKEN = `sk-ant-${"a1b2c3d4".repeat(6)}`;
+const redaction = { storeInputs: "full", storeOutputs: "full", keys: ["password"], detect: DETECTORS } as const;
 
 /** Everything that a value could do when it is looked at ends here. */
 const touched = (): never => {
@@ -67,6 +71,18 @@ const named = (name: string): object => Object.defineProperty(class {}, "name", 
 const impostor = (name: string): object => Object.create(Object.create(Object.prototype, { constructor: { value: named(name) } }));
 
 const tag = (name: string, members: object = {}): object => ({ $value: name, ...members });
+
+const ODD = "\u0001".repeat(200);
+const odd = () => Object.defineProperty(class {}, "name", { value: ODD });
+
+function within(levels: number, around: (inner: unknown) => unknown): unknown {
+  let value: unknown = 1;
+  for (let level = 0; level < levels; level++) value = around(value);
+  return value;
+}
+
+const withSymbols = (count: number): object =>
+  Object.defineProperties({}, Object.fromEntries(Array.from({ length: count }, () => [Symbol(), { value: 1 }])));
 
 const HOSTILE: readonly (readonly [what: string, make: () => unknown, recorded: unknown])[] = [
   ["a socket", () => new Socket(), tag("opaque", { class: "Socket" })],
@@ -179,6 +195,17 @@ const HOSTILE: readonly (readonly [what: string, make: () => unknown, recorded: 
   ],
   ["lone surrogates", () => "\ud800x", "\ud800x"],
   ["a list with holes", sparse, [1, tag("hole"), tag("hole"), 2]],
+  [
+    "values in boxes",
+    () => [new String("a"), new Number(1), new Boolean(false), Object(2n), Object(Symbol("s"))],
+    Object.entries({
+      String: "a",
+      Number: 1,
+      Boolean: false,
+      BigInt: tag("bigint", { text: "2" }),
+      Symbol: tag("symbol", { text: "Symbol(s)" }),
+    }).map(([name, inside]) => tag("instance", { class: name, members: { valueOf: inside } })),
+  ],
   ["a list with members", () => Object.assign([1], { extra: 2 }), tag("array", { length: 1, items: [1], beside: 1 })],
 ];
 
@@ -193,6 +220,29 @@ const LARGE: readonly (readonly [what: string, make: () => unknown, looks: objec
   ["300,000 members", () => Object.fromEntries(Array.from({ length: 300_000 }, (_, n) => [`k${n}`, n])), tag("object", {})],
   ["a Map of 300,000", () => new Map(Array.from({ length: 300_000 }, (_, n) => [n, n])), tag("map", { size: 300_000 })],
   ["10 MB of bytes", () => new Uint8Array(10_000_000), tag("bytes", { length: 10_000_000 })],
+  ["a text of 100,000 Chinese characters", () => "\u6f22".repeat(100_000), tag("text", { length: 100_000 })],
+  ["10,000 dates", () => new Array(10_000).fill(new Date(0)), tag("array", { length: 10_000 })],
+  ["10,000 addresses that are redacted", () => new Array(10_000).fill("a@b.io"), tag("array", { length: 10_000 })],
+  ["10,000 of a class with a long name", () => Array.from({ length: 10_000 }, () => Reflect.construct(odd(), [])), tag("array", { length: 10_000 })],
+  ["10,000 functions with a long name", () => Array.from({ length: 10_000 }, odd), tag("array", { length: 10_000 })],
+  ["10,000 symbols with a long name", () => new Array(10_000).fill(Symbol(ODD)), tag("array", { length: 10_000 })],
+  ["names of control characters", () => Object.fromEntries(Array.from({ length: 10_000 }, (_, n) => [`${ODD}${n}`, n])), tag("object", {})],
+  ["1,000 Maps one in the other", () => within(1_000, (inner) => new Map([["a", inner]])), tag("map", {})],
+  ["1,000 Sets one in the other", () => within(1_000, (inner) => new Set([inner])), tag("set", {})],
+  ["1,000 levels, each cut", () => within(1_000, (inner) => ({ inner, [Symbol()]: 1 })), tag("object", {})],
+  // What is looked at again and again without a thing of it being written would take hours.
+  ["30,000 times the same 100,000 symbols", () => new Array(30_000).fill(withSymbols(100_000)), tag("array", { length: 30_000 })],
+  [
+    "30,000 times the same 5,000 members whose names are too long",
+    () => new Array(30_000).fill(Object.fromEntries(Array.from({ length: 5_000 }, (_, n) => [`${"x".repeat(1_001)}${n}`, n]))),
+    tag("array", { length: 30_000 }),
+  ],
+  [
+    "30,000 times the same list with 100,000 members beside",
+    () => new Array(30_000).fill(Object.assign([], Object.fromEntries(Array.from({ length: 100_000 }, (_, n) => [`k${n}`, n])))),
+    tag("array", { length: 30_000 }),
+  ],
+  ["30,000 times the same key of 3 MB", () => new Array(30_000).fill(`-----BEGIN PRIVATE KEY-----${"A".repeat(3_000_000)}`), tag("array", {})],
 ];
 
 const options: ValueOptions = { isProxy: types.isProxy };
@@ -205,10 +255,14 @@ describe("Whatever a function is given or gives,", () => {
     expect(redacted).toBe(JSON.stringify(recorded).includes("[redacted]") ? 1 : 0);
   });
 
-  it.each(LARGE)("%s is cut, and says so", (_what, make, looks) => {
-    const { value } = recordValue(make(), options);
-    expect(value).toMatchObject(looks);
-    expect(JSON.stringify(value).length).toBeLessThan(MOST_PRINTED);
+  it.each(LARGE)("%s is cut, and says so, and a gateway takes a line that has it twice", (_what, make, looks) => {
+    const value = make();
+    const { inputs } = createRecorder({ redaction });
+    const recorded = inputs(value).value;
+    expect(recorded).toMatchObject(looks);
+    const line = JSON.stringify({ payload: { inputs: recorded, outputs: recorded } });
+    expect(Buffer.byteLength(line)).toBeLessThan(MOST_ENTRY_BYTES - REST_OF_LINE_BYTES);
+    expect(parseJson(line)).toMatchObject({ ok: true });
   });
 
   it("a proxy's traps that throw do no harm where no runtime can tell what is a proxy", () => {
@@ -377,13 +431,20 @@ describe("What was written down", () => {
   });
 });
 
-const TOKEN = `sk-ant-${"a1b2c3d4".repeat(6)}`;
-const redaction = { storeInputs: "full", storeOutputs: "full", keys: ["password"], detect: DETECTORS } as const;
+/** As long as what is looked at of a text, but for a little. */
+const LONG_KEY = `-----BEGIN PRIVATE KEY-----${"A".repeat(60_000)}-----END PRIVATE KEY-----${" ".repeat(7_900)}`;
 
 describe("What must not be kept", () => {
   it.each<readonly [where: string, value: unknown, secret: string]>([
     ["a text", `use ${TOKEN}`, TOKEN],
     ["a member of a secret name", { deep: [{ Password: { a: "hunter2" } }] }, "hunter2"],
+    ["a text in a box", new String(TOKEN), '"0":"s"'],
+    ["bytes in UTF-16", Buffer.from(TOKEN, "utf16le"), Buffer.from(TOKEN, "utf16le").toString("base64").slice(0, 40)],
+    [
+      "a text that moves up into what is kept when a key before it is redacted",
+      `${LONG_KEY}https://ann:${"hunter2".repeat(50)}@x.io${"x".repeat(9_000)}`,
+      "hunter2",
+    ],
     ["a Map under a secret name", new Map([["password", "hunter2"]]), "hunter2"],
     ["a form under a secret name", new URLSearchParams("password=hunter2"), "hunter2"],
     ["an instance", Object.assign(new Connection(), { password_: 1, token: TOKEN }), TOKEN],
@@ -418,6 +479,7 @@ describe("What must not be kept", () => {
   it("is told by its looks where there is no policy to ask", () => {
     const { inputs } = createRecorder({ redaction: undefined });
     expect(inputs({ api_key: "x", note: TOKEN, n: 1 })).toEqual({ value: { api_key: "[redacted]", note: "[redacted:token]", n: 1 }, redacted: 2 });
+    expect(inputs({ headers: { "X-Api-Key": "x", "set-cookie": "x" } })).toMatchObject({ redacted: 2 });
     expect(createRecorder({ redaction: null }).inputs({ api_key: "x" }).value).toEqual({ api_key: "x" });
   });
 });
