@@ -1,6 +1,6 @@
 import { errorFor, GatewayRefusedError, GatewayUnavailableError } from "./errors.ts";
 import { observe } from "./observers.ts";
-import { shown, shownArguments } from "./plain.ts";
+import { assertNoClass, shown, shownArguments } from "./plain.ts";
 import type { Running, Session, SessionContext } from "./session.ts";
 import { isStream, unsupportedStream, watched } from "./stream.ts";
 import type { ActionFacts, ActionRequest, CallOptions, CommitReport, DecisionAnswer, Json, Resource, UsdInput } from "./surface.ts";
@@ -80,6 +80,7 @@ export function guard<This, Args extends unknown[], Result>(
   options: Options<Args, Result>,
   fn: (this: This, ...args: never) => Result,
 ): Guarded<This, Args, Result> {
+  assertNoClass(fn, options.action);
   // What such a function gives runs while it is read, and could not wait for its commit.
   if (Reflect.get(fn, Symbol.toStringTag) === "GeneratorFunction") throw unsupportedStream(options.action);
 

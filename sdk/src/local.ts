@@ -11,6 +11,7 @@ export { LedgerError } from "./local/ledger/ledger_error.ts";
 export type { LedgerLine, LedgerRecord, LedgerStore, LineKind, LineOutcome } from "./local/ledger/line.ts";
 export { createMemoryStore, type MemoryStoreOptions } from "./local/ledger/memory_store.ts";
 export { ledgerPath, openLedger, openLedgerSync } from "./local/ledger/open.ts";
+export { totalUsd } from "./local/ledger/total.ts";
 export { verifyChain, verifyLines } from "./local/ledger/verify.ts";
 export type { PolicyConfig, PolicyConfigInForce, RateLimitConfig } from "./local/policy_config.ts";
 export { PolicyEngine } from "./local/policy_engine.ts";

@@ -42,3 +42,9 @@ function isPlain(value: unknown, level: number): value is Json {
 }
 
 const isObject = (value: unknown): value is object => typeof value === "object" && value !== null;
+
+/** A class can only be made with `new`: called, it would be charged and throw. */
+export function assertNoClass(fn: object, action: string): void {
+  if (Reflect.getOwnPropertyDescriptor(fn, "prototype")?.writable === false)
+    throw new TypeError(`Cannot guard "${action}": wanted a function, found a class`);
+}

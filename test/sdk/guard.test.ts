@@ -176,6 +176,16 @@ describe("a guarded function", () => {
     ]);
   });
 
+  test("a class is refused before it is ever called: it would be charged, and throw", async () => {
+    await using gateway = await fakeGateway();
+    const { session } = await openFake(gateway);
+    class Paid {}
+    // As a program without types writes it.
+    expect(() => session.guard({ action: "pay", costUsd: 1 }, Paid as unknown as () => Paid)).toThrow(
+      'Cannot guard "pay": wanted a function, found a class',
+    );
+  });
+
   test("a synchronous generator function is refused before it is ever called", async () => {
     const session = await clientOf(async () => json(500, {})).open();
     expect(() =>

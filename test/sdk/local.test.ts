@@ -3,13 +3,17 @@ import { setImmediate as later } from "node:timers/promises";
 import * as fc from "fast-check";
 import { describe, expect, expectTypeOf, it } from "vitest";
 import { BudgetExceededError, isAgentSentinelError, PolicyViolationError } from "../../sdk/src/errors.ts";
+import { Authority } from "../../sdk/src/local/authority.ts";
 import { SyncContexts } from "../../sdk/src/local/contexts.ts";
+import { readLocalPolicy } from "../../sdk/src/local/policy_source.ts";
+import { readReport, readRequest } from "../../sdk/src/local/request.ts";
 import { computedSha256, sha256 } from "../../sdk/src/local/sha256.ts";
 import { fastUuid } from "../../sdk/src/local/uuid.ts";
 import {
   createLocalSentinel,
   createMemoryStore,
   createReplay,
+  guardedAction,
   type LedgerError,
   type LedgerLine,
   type LedgerRecord,
@@ -17,11 +21,13 @@ import {
   type LocalCallContext,
   LocalEngine,
   type LocalObservers,
+  LocalRefusedError,
   type LocalRun,
   type Replay,
   ReplayDivergenceError,
+  totalUsd,
 } from "../../sdk/src/local.ts";
-import { isId } from "../../src/core/ids.ts";
+import { isId, type RunId } from "../../src/core/ids.ts";
 import { sha256 as nodeSha256 } from "../core/sha256.ts";
 
 /** A sentinel with a ledger that a test can read. */
@@ -513,6 +519,24 @@ describe("The context of a guarded call", () => {
     expect(seen).toMatchObject({ decisionId: lines()[0]?.decision_id, run: sentinel.currentRun.id, signal: sentinel.currentRun.signal });
   });
 
+  it("cannot ask for more once its reservation has run out, and is told how it could have; what it did cost is committed late", () => {
+    let clock = 1e12;
+    const { sentinel } = world("version: 1", { now: () => clock });
+    const write = sentinel.guard({ action: "write", costUsd: 0.1, actualUsd: () => 0.3, context: true, ttlMs: 1_000 }, ({ topUp }) => {
+      topUp(0.2);
+      clock += 1_000;
+      const error = thrown(() => topUp(0.3));
+      expect(error).toBeInstanceOf(LocalRefusedError);
+      expect(error).toMatchObject({
+        code: "decision_settled",
+        message: expect.stringMatching(/^Cannot top up "write": its reservation has run out.*ttlMs/),
+      });
+      expect(sentinel.costs().sessionTotal).toBe(0.2);
+    });
+    write();
+    expect(sentinel.costs().sessionTotal).toBe(0.3);
+  });
+
   it("gives what is guarded within it its parent, however deep, through awaits, streams and timers", async () => {
     const { sentinel, lines } = world();
     const leaf = sentinel.guard({ action: "leaf" }, async () => {
@@ -863,6 +887,40 @@ describe("The engine by itself", () => {
     engine.use(null);
     expect(engine.decide({ action: "a" }).reason.code).toBe("policy_missing");
   });
+});
+
+it("A closed run is remembered while anything of it can still move money, and not for ever: a session does not grow with its runs", () => {
+  const uuidOf = (count: number) => `01890000-0000-7000-8000-${String(count).padStart(12, "0")}`;
+  const runOf = (count: number): RunId => `run_${uuidOf(count)}`;
+  const about = { tenant: "local", agent: "a", now: () => 1e12, budgetMicroUsd: null };
+  const authority = new Authority({ ...about, session: `ses_${uuidOf(0)}`, run: runOf(0) });
+  authority.use(readLocalPolicy("version: 1", 1, "use the policy"));
+  const owing = [10, 4_000];
+  for (let count = 1; count <= 20_000; count++) {
+    authority.openRun(runOf(count));
+    if (owing.includes(count)) authority.decide(readRequest({ action: "a", estimateUsd: 1, run: runOf(count) }, `dec_${uuidOf(count)}`, []));
+    authority.closeRun(runOf(count));
+  }
+  expect(authority.book.runs.size).toBeLessThan(5_000);
+  const report = { ...readReport({ costUsd: 2, outcome: "success" }) };
+  for (const count of owing) expect(authority.commit(`dec_${uuidOf(count)}`, report, "").ok).toBe(true);
+  expect(authority.book.total.postedMicroUsd).toBe(4_000_000);
+});
+
+it("What lines cost together is exact, however many they are", () => {
+  const lines = Array.from({ length: 1_000 }, (_, place) => ({ cost_usd: place % 2 === 0 ? 0.1 : 0.000001 }));
+  expect([totalUsd(lines), totalUsd([])]).toEqual([50.0005, 0]);
+  expect(lines.reduce((sum, { cost_usd }) => sum + cost_usd, 0)).not.toBe(50.0005);
+});
+
+it.each<[what: string, guarding: () => unknown]>([
+  [
+    "by a local sentinel",
+    () => createLocalSentinel({ policy: "version: 1" }).guard({ action: "make", costUsd: 1 }, class {} as unknown as () => void),
+  ],
+  ["by guardedAction", () => guardedAction({ name: "make", costUsd: 1 })(class {} as unknown as () => void)],
+])("A class cannot be guarded, and is refused before it costs anything: %s", (_, guarding) => {
+  expect(thrown(guarding)).toMatchObject({ name: "TypeError", message: 'Cannot guard "make": wanted a function, found a class' });
 });
 
 it("SHA-256 without the runtime's own is the same, for any text", () => {

@@ -4,6 +4,7 @@ import path from "node:path";
 import { build } from "esbuild";
 import { afterEach, beforeEach, describe, expect, expectTypeOf, it } from "vitest";
 import { BudgetExceededError, isAgentSentinelError } from "../../sdk/src/errors.ts";
+import { theDesk } from "../../sdk/src/local/default.ts";
 import { CostTracker, guardedAction, Ledger, type PolicyConfig, PolicyEngine } from "../../sdk/src/local.ts";
 
 let home = "";
@@ -139,6 +140,7 @@ describe("CostTracker", () => {
       actionCosts: { llm: 0.4, fail: 0.05 },
       actionCounts: { llm: 2, fail: 1 },
     });
+    expect([...theDesk().authority.book.runs.values()].map(({ closed }) => closed)).toEqual([true, false]);
     for (let again = 0; again < 3; again++) {
       CostTracker.resetRun();
       expect(codeOf(llm)).toBe("session_budget_exceeded");

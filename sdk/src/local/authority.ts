@@ -25,6 +25,9 @@ import { TraceMemory } from "./trace_memory.ts";
 /** So many decisions that are over are remembered, at least, for whoever asks or tells again under their ids. */
 const LEAST_OVER = 2_048;
 
+/** So many closed runs are remembered, at least, for whoever asks in them or for what they spent. */
+const LEAST_CLOSED = 2_048;
+
 /** No session of a process runs out by itself: a hundred years. */
 const LIFE_MS = 100 * 365 * 86_400_000;
 
@@ -56,6 +59,8 @@ export class Authority {
   /** What is not settled yet. */
   readonly #pending = new Map<DecisionId, Remembered>();
   readonly #over = new Generations<DecisionId, Remembered>(LEAST_OVER);
+  /** Oldest first. */
+  #closed: RunId[] = [];
 
   constructor({ now, run, ...about }: AuthorityOptions) {
     const openedAt = now();
@@ -132,10 +137,22 @@ export class Authority {
     this.#turn((turn) => happen(turn, { kind: "run_opened", run }));
   }
 
+  /** Lets nothing more begin in a run. Old closed runs are forgotten, as if they had never been, but for what the session has spent in them. */
   closeRun(run: RunId): void {
     this.#turn((turn) => {
-      if (turn.book.runs.get(run)?.closed === false) happen(turn, { kind: "run_closed", run });
+      if (turn.book.runs.get(run)?.closed !== false) return;
+      happen(turn, { kind: "run_closed", run });
+      this.#closed.push(run);
+      if (this.#closed.length >= 2 * LEAST_CLOSED) this.#forgetRuns();
     });
+  }
+
+  /** What of a run is not settled, or can still be reported late, moves its money: as long as one such decision is remembered, so is the run. */
+  #forgetRuns(): void {
+    const needed = new Set([...this.#pending.values(), ...this.#over.values()].map(({ record }) => record.matter?.run));
+    needed.add(this.book.currentRun);
+    const newest = this.#closed.splice(-LEAST_CLOSED);
+    this.#closed = [...this.#closed.filter((run) => needed.has(run) || !this.book.runs.delete(run)), ...newest];
   }
 
   /** Nothing is decided any more. What runs may still be reported. */

@@ -26,10 +26,15 @@ export const CostTracker = {
 
   getSnapshot: (): CostSnapshot => snapshot(),
 
-  /** Begins the next run, with its budget whole and its total at zero. What the session has spent stays spent, and its budget with it. */
+  /**
+   * Closes the run and begins the next, with its budget whole and its total at zero. What the session has spent stays spent, and its budget with it. What
+   * is under way in the old run goes on, and is counted there.
+   */
   resetRun(): void {
     const desk = theDesk();
-    desk.openRun(desk.frame().scope);
+    const { scope } = desk.frame();
+    scope.run.close();
+    desk.openRun(scope);
   },
 };
 

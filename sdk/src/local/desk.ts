@@ -13,6 +13,7 @@ import type { Recorder } from "./ledger/recorder.ts";
 import { recorderOf } from "./payload.ts";
 import { readLocalPolicy } from "./policy_source.ts";
 import { Records, type Told, toldDecision } from "./records.ts";
+import { LocalRefusedError } from "./refused_error.ts";
 import type { Replay } from "./replay.ts";
 import { microUsd } from "./request.ts";
 import type { LocalObservers, LocalSentinelOptions } from "./types.ts";
@@ -88,9 +89,17 @@ export class Desk {
     });
   }
 
-  /** Asks for a new sum while an action runs. What is allowed and cannot be written stands, and throws. */
+  /**
+   * Asks for a new sum while an action runs. What is allowed and cannot be written stands, and throws. Throws too where the reservation has run out: it
+   * was charged at its estimate then, and there is nothing left that could grow.
+   */
   topup(told: Told, estimateUsd: string | number): { readonly decision: Decision; readonly told: Told } {
     const estimateMicroUsd = microUsd(estimateUsd, "estimateUsd");
+    this.authority.pass();
+    if (this.authority.read(told.decision.id)?.state === "expired") {
+      const detail = 'its reservation has run out, and its estimate was charged: what runs for longer states a longer "ttlMs" (5 minutes otherwise)';
+      throw new LocalRefusedError(`top up "${told.decision.action}"`, { code: "decision_settled", detail });
+    }
     const decision = answered(`top up ${told.decision.id}`, this.authority.topup(told.decision.id, estimateMicroUsd));
     const now: Told = { ...told, decision: toldDecision(decision), estimateMicroUsd };
     this.#put(decision, now, () => undefined);

@@ -1,3 +1,4 @@
+import { assertNoClass } from "../plain.ts";
 import { Call, type Guarding } from "./call.ts";
 import type { Desk } from "./desk.ts";
 import { factsOf, microUsd } from "./request.ts";
@@ -8,6 +9,7 @@ type Options = LocalGuardOptions<readonly unknown[], unknown> & { readonly conte
 /** A function of the same type that is decided before it runs, at the desk that is there when it is called. See `LocalSentinel.guard`. */
 export function guard(deskOf: () => Desk, options: Options, fn: AnyFunction): AnyFunction {
   const guarding = guardingOf(options);
+  assertNoClass(fn, guarding.facts.action);
   const hasContext = options.context === true;
   // What runs is called as `fn` was to be called: the overloads of `LocalSentinel.guard` say so.
   const run = fn as (...args: unknown[]) => unknown;

@@ -39,7 +39,10 @@ export interface LocalCallContext {
   readonly run: string;
   /** The run's signal: aborts, with the typed error as its reason, as soon as a decision says that the run or the session is over. */
   readonly signal: AbortSignal;
-  /** Asks for a new sum while it runs. Throws the typed error when the answer is no, and then the old sum stands. */
+  /**
+   * Asks for a new sum while it runs. Throws the typed error when the answer is no, and then the old sum stands; and a `LocalRefusedError`
+   * (`decision_settled`) once it has run for longer than its reservation stands (`ttlMs`).
+   */
   topUp(estimateUsd: UsdInput): DecisionAnswer;
   /**
    * Calls a function within this call: what is guarded in it is of this call's run and has this call among its parents. Needed only where the
@@ -123,7 +126,10 @@ export interface LocalSentinel {
     options: LocalGuardOptions<Parameters<NoInfer<Guarded>>, ReturnType<NoInfer<Guarded>>> & { readonly context?: false | undefined },
     fn: Guarded,
   ): Guarded;
-  /** Opens the next run and makes it the current one here. What the session has spent stays spent. */
+  /**
+   * Opens the next run and makes it the current one here. What the session has spent stays spent. The run before is kept open for whoever holds it, until
+   * it is closed: a program that opens many closes them, or uses `run`.
+   */
   startRun(): LocalRun;
   /** Opens a run, calls `act` in it, and closes the run when what it gives is there, or read to its end. Runs side by side never see one another. */
   run<Result>(act: (run: LocalRun) => Result): Result;

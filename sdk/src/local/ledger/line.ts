@@ -8,7 +8,7 @@ export type LineOutcome = "allowed" | "denied" | "held" | "success" | "error";
 
 /**
  * What is to be written: the original's members, in its spelling, on every line, and beside them what a decision says. All lines of one call share
- * `decision_id`. The sum of `cost_usd` over all lines is what was spent.
+ * `decision_id`. The sum of `cost_usd` over all lines is what was spent (`totalUsd`).
  */
 export interface LedgerRecord {
   /** A UUID, one a line: who has seen it once ignores it the second time. */
