@@ -3,8 +3,7 @@ import type { EntryMark } from "./decision.ts";
 import type { EntryDraft } from "./entry.ts";
 import type { LeaseId, RunId } from "./ids.ts";
 import { addUsd, formatUsd, type MicroUsd, ZERO_USD } from "./money.ts";
-import type { Limit } from "./policy/findings.ts";
-import type { LeaseFindings } from "./policy/leasable.ts";
+import type { LeaseFindings, Limit } from "./policy/findings.ts";
 import { formatInstant, type Instant } from "./time.ts";
 import { happen, lookedAt, movements, note, type Turn } from "./turn.ts";
 

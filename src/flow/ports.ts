@@ -11,8 +11,7 @@ import type { ApprovalId, DecisionId, DeliveryId, Id, IdPrefix, InterventionId, 
 import type { JsonValue } from "../core/json.ts";
 import type { MicroUsd } from "../core/money.ts";
 import type { InterventionKind, Order, Target } from "../core/orders.ts";
-import type { Evaluation, Path, PolicyRef } from "../core/policy/findings.ts";
-import type { LeaseWish } from "../core/policy/leasable.ts";
+import type { Evaluation, LeaseWish, Path, PolicyRef } from "../core/policy/findings.ts";
 import type { Redaction } from "../core/redact.ts";
 import type { Refusal } from "../core/refusals.ts";
 import type { ActionRequest, CommitReport, Principal } from "../core/request.ts";

@@ -14,8 +14,8 @@ import { type CompiledPolicy, compilePolicy } from "../../src/core/policy/compil
 import type { PolicyDocument } from "../../src/core/policy/document.ts";
 import { evaluatePolicy } from "../../src/core/policy/evaluate.ts";
 import { ExpressionMemory } from "../../src/core/policy/expressions.ts";
-import { type Findings, type Price, workBudget } from "../../src/core/policy/findings.ts";
-import { type LeaseFindings, leaseFindings } from "../../src/core/policy/leasable.ts";
+import { type Findings, type LeaseFindings, type Price, workBudget } from "../../src/core/policy/findings.ts";
+import { leaseFindings } from "../../src/core/policy/leasable.ts";
 import { parsePolicy } from "../../src/core/policy/parse.ts";
 import { Play, type Stage } from "../../src/core/policy/play.ts";
 import type { ActionRequest, CommitReport, RiskLevel } from "../../src/core/request.ts";

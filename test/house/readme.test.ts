@@ -5,6 +5,7 @@ import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LEASE_TERM_MS } from "../../src/authority/lease_term.ts";
 import { MOST_SPENT } from "../../src/core/book.ts";
+import { LEASE_TTL_MS, MOST_OPEN_LEASES, MOST_UNTOLD_LEASES } from "../../src/core/client_lease.ts";
 import { formatUsd, microUsdOf } from "../../src/core/money.ts";
 import { AUTHOR_BOUNDS, DEFAULT_APPROVAL_TIMEOUT_SECONDS } from "../../src/core/policy/document.ts";
 import { checkExpression } from "../../src/core/policy/expressions.ts";
@@ -189,6 +190,20 @@ const LIMITS: { readonly [what: string]: () => string } = {
   "lease of a session": () => {
     expect(read(SESSION)).toContain("const LEASE_HALF_MS = LEASE_TERM_MS / 2;");
     return `${seconds(LEASE_TERM_MS)}, renewed in passing after ${LEASE_TERM_MS / 2000}`;
+  },
+  "client lease": () => {
+    const lease = { amount_usd: "1", actions: ["a"] };
+    takes(requests.grantLease, { ...lease, ttl_ms: 1000 }, { ...lease, ttl_ms: 999 });
+    takes(requests.grantLease, { ...lease, ttl_ms: 60_000 }, { ...lease, ttl_ms: 60_001 });
+    takes(requests.grantLease, { ...lease, actions: many(20, "a*") }, { ...lease, actions: many(21, "a*") });
+    takes(requests.grantLease, lease, { ...lease, actions: [] });
+    return `${seconds(LEASE_TTL_MS.usual)} by default, 1 to 60, and never longer than its session; 1 to 20 actions or globs`;
+  },
+  "client leases of one session": () => `${MOST_OPEN_LEASES} open; with ${MOST_UNTOLD_LEASES} that ran out and were not told of, no more`,
+  "entries in one settlement of a client lease": () => {
+    const entry = { id: "dec_019a9c1e-7f00-7abc-8def-000000000003", action: "a", cost_usd: "0", outcome: "success" };
+    takes(requests.settleLease, { entries: many(100, entry) }, { entries: many(101, entry) });
+    return "100";
   },
   "waiting for a lapsed lease": () => seconds(own(SESSION, "TENANT_PATIENCE_MS")),
   "waiting for sessions to hear of a new policy": () => seconds(own(TENANT, "PUSH_PATIENCE_MS")),

@@ -29,6 +29,7 @@ export interface Names {
   readonly thing: string;
   readonly webhook: string;
   readonly delivery: string;
+  readonly lease: string;
   readonly issuer: string;
   readonly issuerUrl: string;
   readonly audience: string;
@@ -171,6 +172,7 @@ export function ghostNames(): Names {
     token: id("tok"),
     webhook: id("whk"),
     delivery: id("dlv"),
+    lease: id("lse"),
     issuerUrl: `https://id-${hex(5)}.example`,
     audience: `agents/${tenant}`,
   };
@@ -181,7 +183,7 @@ const { privateKey, publicKey } = await generateKeyPair("ES256", { extractable: 
 export const PUBLIC_KEYS = { keys: [{ ...(await exportJWK(publicKey)), kid: "k", alg: "ES256", use: "sig" }] };
 
 /** Ids and digests as answers show them. A chain begins with a hash of zeros, which is everybody's. */
-const IDS = /\b(?:ses|run|dec|apr|tok|ent|int|whk|dlv)_[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/g;
+const IDS = /\b(?:ses|run|dec|apr|tok|ent|int|whk|dlv|lse)_[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/g;
 const DIGESTS = /\b(?!0{64})[0-9a-f]{64}\b/g;
 
 export const idsIn = (text: string): readonly string[] => text.match(IDS) ?? [];
@@ -247,6 +249,12 @@ export async function newEstate(chosen: Chosen = chosenNames()): Promise<Estate>
   const held = await decide(agent, mine.id, { ...about, action: "pay" });
   await decide(agent, mine.id, { ...about, action: "rm" });
   await decide(peer, theirs.id, { action: "look", inputs: { note: hush } });
+  const leases = `/v1/sessions/${mine.id}/leases`;
+  const wish = { amount_usd: "0.02", actions: ["look"], ttl_ms: 60_000 };
+  const lease = await made<wire.GrantedLease>(201, agent, { method: "POST", path: leases, body: wish }, true);
+  marks.add(lease.token);
+  // Settled, so that nothing ends by itself while it is looked at.
+  await made(200, agent, { method: "POST", path: `${leases}/${lease.id}/settle`, body: { entries: [] } }, true);
   const receiver = await newReceiver();
   marks.add(receiver.url);
   const hook = { url: receiver.url, events: ["intervention.pause"] };
@@ -271,6 +279,7 @@ export async function newEstate(chosen: Chosen = chosenNames()): Promise<Estate>
     token: spare.id,
     webhook: webhook.id,
     delivery: arrival?.headers["webhook-id"] ?? "",
+    lease: lease.id,
     issuerUrl,
     audience,
   };
@@ -315,6 +324,7 @@ export async function stateOf({ names, peerSession, operator, agent, foreign }: 
     "/v1/sessions",
     ...[session, peerSession].map((id) => `/v1/sessions/${id}`),
     ...[pending, posted, held].map((id) => `/v1/sessions/${session}/decisions/${id}`),
+    `/v1/sessions/${session}/leases/${names.lease}`,
     "/v1/policies",
     "/v1/entities",
     "/v1/issuers",

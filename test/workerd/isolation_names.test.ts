@@ -98,6 +98,7 @@ describe("an Idempotency-Key", () => {
   const KEYED: readonly (readonly [id: string, isForAgents: boolean, asked: (session: string, note: string, of: Names) => Question])[] = [
     ["openSession", true, (_, note) => post("/v1/sessions", { labels: { note } })],
     ["openRun", true, (session) => post(`/v1/sessions/${session}/runs`)],
+    ["grantLease", true, (session) => post(`/v1/sessions/${session}/leases`, { amount_usd: "0.01", actions: ["look"] })],
     ["decide", true, (session, note) => post(`/v1/sessions/${session}/decisions`, { action: "look", rationale: note })],
     ["decideBatch", true, (session, note) => post(`/v1/sessions/${session}/decisions/batch`, { decisions: [{ action: "look", rationale: note }] })],
     ["issueToken", false, (_, note) => post("/v1/tokens", { subject: note, kind: "human", scopes: [] })],

@@ -63,6 +63,7 @@ const serves = (id: string, path: string): Row => row(id, { caller: "anyone", by
 
 const session = (of: Names): string => `/v1/sessions/${of.session}`;
 const decision = (of: Names): string => `${session(of)}/decisions/${of.pending}`;
+const leases = (of: Names): string => `${session(of)}/leases`;
 const approval = (of: Names): string => `/v1/approvals/${of.approval}`;
 const policy = (of: Names): string => `/v1/policies/${of.policy}`;
 const entity = (of: Names): string => `/v1/entities/${of.type}/${of.thing}`;
@@ -116,6 +117,21 @@ export const ROWS: readonly Row[] = [
   asks("releaseDecision", { path: (of) => `${decision(of)}/release`, body: () => ({ reason: "not done" }) }),
   asks("extendDecision", { path: (of) => `${decision(of)}/extend`, body: () => ({ ttl_ms: 3_600_000 }) }),
   asks("topupDecision", { path: (of) => `${decision(of)}/topup`, body: () => ({ estimate_usd: "0.07" }) }),
+
+  asks("grantLease", { path: leases, body: () => ({ amount_usd: "0.01", actions: ["look"] }), status: 201 }),
+  asks("grantLease", { way: "of what is denied", path: leases, body: () => ({ amount_usd: "0.01", actions: ["r*"] }), status: 409 }),
+  row("readLease", { scopes: READS_SESSIONS }, { path: (of) => `${leases(of)}/${of.lease}` }),
+  asks("settleLease", {
+    path: (of) => `${leases(of)}/${of.lease}/settle`,
+    body: () => ({ entries: [{ id: `dec_${crypto.randomUUID()}`, action: "look", cost_usd: "0", outcome: "success" }] }),
+  }),
+  asks("settleLease", {
+    way: "with a decision that was asked for",
+    path: (of) => `${leases(of)}/${of.lease}/settle`,
+    body: (of) => ({ entries: [{ id: of.pending, action: "look", cost_usd: "0", outcome: "success" }] }),
+    status: 409,
+    changes: false,
+  }),
 
   lists("listApprovals", APPROVES, { path: () => "/v1/approvals" }),
   lists("listApprovals", APPROVES, { way: "of an agent", path: (of) => `/v1/approvals?agent=${of.agent}`, peer: "not_your_session" }),

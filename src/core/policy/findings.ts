@@ -2,6 +2,7 @@ import type { BudgetWindow } from "../calendar.ts";
 import type { Digest } from "../digest.ts";
 import type { JsonValue } from "../json.ts";
 import type { MicroUsd } from "../money.ts";
+import type { LeaseReasonCode } from "../reasons.ts";
 import type { Redaction } from "../redact.ts";
 import type { Instant } from "../time.ts";
 
@@ -256,3 +257,30 @@ export type Evaluation =
   | { readonly kind: "findings"; readonly findings: Findings }
   /** The policy in force cannot be read by this gateway. */
   | { readonly kind: "invalid"; readonly policy: PolicyRef };
+
+/** What is wished for: so much money for so many actions, named by globs. */
+export interface LeaseWish {
+  readonly actions: readonly string[];
+  readonly amountMicroUsd: MicroUsd;
+}
+
+/** What a policy says of a client lease before any state is looked at. Plain data, which crosses object RPC. */
+export interface LeaseFindings {
+  readonly policy: PolicyRef;
+  /** `false`: the policy only observes. */
+  readonly strict: boolean;
+  readonly no: LeaseNo | null;
+  /** Every limit that anything of the lease may be counted against, from the narrowest to the widest. */
+  readonly budgets: readonly BudgetLimit[];
+  readonly alerts: readonly number[];
+  readonly redaction: Redaction | null;
+  readonly onExpiry: "post" | "release";
+  readonly compliance: { readonly [key: string]: string } | null;
+}
+
+/** Why a policy lets nobody decide these actions by a lease, and where it says so. */
+export interface LeaseNo {
+  readonly code: Extract<LeaseReasonCode, "action_denied" | "action_not_allowed" | "rule_forbids" | "not_leasable">;
+  readonly message: string;
+  readonly rule: string;
+}

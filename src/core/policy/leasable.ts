@@ -1,39 +1,9 @@
 import { coversGlob, globsMeet } from "../glob.ts";
-import type { MicroUsd } from "../money.ts";
-import type { LeaseReasonCode } from "../reasons.ts";
-import type { Redaction } from "../redact.ts";
 import { type CompiledPolicy, mayLookBack, policyLimits } from "./compile.ts";
 import { allowlistsOf, type PolicyDocument, type Rule, storedUsd } from "./document.ts";
 import { compileExpression } from "./expressions.ts";
-import type { BudgetLimit, PolicyRef } from "./findings.ts";
+import type { LeaseFindings, LeaseNo, LeaseWish, PolicyRef } from "./findings.ts";
 import { pointerOf } from "./text.ts";
-
-/** What is wished for: so much money for so many actions, named by globs. */
-export interface LeaseWish {
-  readonly actions: readonly string[];
-  readonly amountMicroUsd: MicroUsd;
-}
-
-/** What a policy says of a client lease before any state is looked at. Plain data, which crosses object RPC. */
-export interface LeaseFindings {
-  readonly policy: PolicyRef;
-  /** `false`: the policy only observes. */
-  readonly strict: boolean;
-  readonly no: LeaseNo | null;
-  /** Every limit that anything of the lease may be counted against, from the narrowest to the widest. */
-  readonly budgets: readonly BudgetLimit[];
-  readonly alerts: readonly number[];
-  readonly redaction: Redaction | null;
-  readonly onExpiry: "post" | "release";
-  readonly compliance: { readonly [key: string]: string } | null;
-}
-
-/** Why a policy lets nobody decide these actions by a lease, and where it says so. */
-export interface LeaseNo {
-  readonly code: Extract<LeaseReasonCode, "action_denied" | "action_not_allowed" | "rule_forbids" | "not_leasable">;
-  readonly message: string;
-  readonly rule: string;
-}
 
 /**
  * Whether a policy can answer once for all that a lease lets its holder do. It leases only what it would allow whatever the request says and whatever

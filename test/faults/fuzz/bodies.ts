@@ -38,6 +38,15 @@ function knownFor(operation: Operation, path: { readonly [name: string]: string 
   return (at) => {
     const name = at.findLast((part) => !/^\d+$/.test(part)) ?? "";
     const isOfDecision = operation.id === "decide" || operation.id === "decideBatch";
+    if (operation.id === "grantLease") {
+      if (name === "actions") return chance.pick<unknown>([["search"], ["db.*"], ["a", "search"], ["search", "db.read"], ["*"]]);
+      if (name === "amount_usd") return chance.pick(["0.5", "0.000001", 0.1, 2, "500000"]);
+      if (name === "run") return path.session === undefined ? null : pools.pickOf("run", path.session, chance);
+    }
+    if (operation.id === "settleLease" && at.length === 3) {
+      if (name === "id") return chance.isLucky(0.1) ? (pools.pick("decision", chance)?.[1] ?? null) : `dec_${chance.uuid()}`;
+      if (name === "action") return chance.pick(["search", "search", "db.read", "a"]);
+    }
     if (operation.id === "createTenant" && name === "id") return `t-${chance.hex(12)}`;
     // A session knows its own runs only; where none was seen yet, the member is given what the schema says, and refused for good reason.
     if (name === "run" && isOfDecision) return path.session === undefined ? null : pools.pickOf("run", path.session, chance);
@@ -126,7 +135,7 @@ function repaired(operation: Operation, tree: Tree, chance: Chance, { tenant, po
     };
     return { members: tree.members.map(([name, one]): [string, Tree] => [name, "items" in one ? { items: one.items.map(shown) } : one]) };
   }
-  if (operation.id === "decideBatch") {
+  if (operation.id === "decideBatch" || operation.id === "settleLease") {
     return {
       members: tree.members.map(([name, one]): [string, Tree] => [
         name,

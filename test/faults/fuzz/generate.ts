@@ -68,6 +68,7 @@ function pathValues(operation: Operation, isValid: boolean, chance: Chance, { po
     });
   };
   if (names.includes("decision")) take(SETTLES.has(operation.id) && chance.isLucky(0.8) ? "pending" : "decision", "session", "decision");
+  else if (names.includes("lease")) take("lease", "session", "lease");
   else if (names.includes("run")) take("run", "session", "run");
   else if (names.includes("session")) take("session", "session");
   if (names.includes("entry")) take("entry", "entry");
@@ -129,6 +130,7 @@ const PREFIX: { readonly [name: string]: string } = {
   approval: "apr",
   webhook: "whk",
   delivery: "dlv",
+  lease: "lse",
 };
 
 type Pairs = [name: string, value: string][];

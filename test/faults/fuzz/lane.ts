@@ -102,6 +102,8 @@ const OFTEN: { readonly [operation: string]: number } = {
   releaseDecision: 2,
   extendDecision: 2,
   topupDecision: 2,
+  grantLease: 3,
+  settleLease: 3,
   issueToken: 2,
   putPolicy: 2,
   putEntity: 2,
@@ -130,6 +132,7 @@ const SELDOM = new Set([
 /** What stands in a path, which operation makes it, and where it is kept; the method that makes it needs it not. */
 const NEEDS: readonly (readonly [part: string, maker: string, pool: PoolName, but: string | null])[] = [
   ["{decision}", "decide", "pending", null],
+  ["{lease}", "grantLease", "lease", null],
   ["{session}", "openSession", "session", null],
   ["{approval}", "decide", "approval", null],
   ["{delivery}", "listDeliveries", "delivery", null],
@@ -233,7 +236,7 @@ async function tell(
 /** Puts names in the place of what is another at every run: tokens, and ids that the gateway made. */
 function namesOf({ tenant, rootKey, pools }: { readonly tenant: Tenant; readonly rootKey: string; readonly pools: Pools }): (text: string) => string {
   const tokens = Object.entries(tenant.tokens).map(([name, token]) => [token, `{{token ${name}}}`] as const);
-  const ids = pools.names().flatMap(([text, name]) => (/^(ses|run|dec|ent|tok|apr|whk|dlv)_/.test(text) ? [[text, `{{${name}}}`] as const] : []));
+  const ids = pools.names().flatMap(([text, name]) => (/^(ses|run|dec|ent|tok|apr|whk|dlv|lse)_/.test(text) ? [[text, `{{${name}}}`] as const] : []));
   const all = [...tokens, [rootKey, "{{root key}}"] as const, ...ids, [tenant.id, "{{tenant}}"] as const];
   return (text) => all.reduce((shorter, [from, to]) => shorter.replaceAll(from, to), text);
 }

@@ -72,6 +72,7 @@ export type PoolName =
   | "digest"
   | "webhook"
   | "delivery"
+  | "lease"
   | "etag"
   | `cursor ${string}`;
 
@@ -152,6 +153,9 @@ export function learn(
       break;
     case "decideBatch":
       for (const one of itemsOf(body.decisions)) decided(one);
+      break;
+    case "grantLease":
+      pools.add("lease", session, body.id);
       break;
     case "commitDecision":
     case "releaseDecision":

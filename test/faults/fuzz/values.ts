@@ -114,12 +114,12 @@ const BY_PATTERN: readonly (readonly [start: string, make: (chance: Chance) => s
     (chance) => chance.pick(["https://app.example.com", "https://a", "http://localhost:3000", "http://127.0.0.1:1", "https://x.example:65535"]),
   ],
   ["^[^\\p{Cc}\\p{Cs}]+$", (chance) => shortText(chance, 20)],
-  ["^(ses|run|dec|apr|tok|ent|int)_", (chance) => chance.uuid()],
+  ["^(ses|run|dec|apr|tok|ent|int|lse)_", (chance) => chance.uuid()],
   ["^(\\*|(decision|", (chance) => chance.pick(["*", "approval.*", "decision.deny", "intervention.kill", "policy.*", "budget.threshold"])],
   ["^whsec_", (chance) => `whsec_${chance.hex(48)}`],
 ];
 
-const ID_PATTERN = /^\^(ses|run|dec|apr|tok|ent|int|whk|dlv)_\[0-9a-f\]/;
+const ID_PATTERN = /^\^(ses|run|dec|apr|tok|ent|int|whk|dlv|lse)_\[0-9a-f\]/;
 
 function fittingText(schema: Schema, chance: Chance): string {
   if (schema.pattern !== undefined) {
