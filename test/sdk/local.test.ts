@@ -749,6 +749,58 @@ describe("A ledger that cannot be written", () => {
   });
 });
 
+describe("A call whose reservation ran out", () => {
+  const waiting = (policy: string | object = "version: 1") => {
+    const time = { now: 1e12 };
+    const made = world(policy, { now: () => time.now });
+    const ended = () => made.lines().flatMap(({ kind, outcome, cost_usd }) => (kind === "decision" ? [] : [`${kind} ${outcome} ${cost_usd}`]));
+    return { ...made, time, ended };
+  };
+
+  it("is on record with what it was charged, before anything that is decided later", () => {
+    const { sentinel, lines, time, ended } = waiting();
+    const stuck = sentinel.guard({ action: "stuck", costUsd: 0.2, ttlMs: 1_000, tags: ["slow"] }, () => new Promise(() => undefined));
+    void stuck();
+    const asked = sentinel.decide({ action: "asked", estimateUsd: 0.1, ttlMs: 1_000 });
+    time.now += 999;
+    sentinel.guard({ action: "next" }, () => 1)();
+    expect(ended()).toEqual(["outcome success 0"]);
+    time.now += 1;
+    sentinel.guard({ action: "after" }, () => 1)();
+    expect(ended()).toEqual(["outcome success 0", "expiry expired 0.2", "expiry expired 0.1", "outcome success 0"]);
+    expect(lines().filter(({ kind }) => kind === "expiry")).toMatchObject([
+      { action: "stuck", decision_id: lines()[0]?.decision_id, tags: ["slow"], estimate_usd: 0.2, duration_ms: 1_000, verdict: "allow" },
+      { action: "asked", decision_id: asked.id },
+    ]);
+    expect(
+      lines()
+        .map(({ action, kind }) => `${kind} ${action}`)
+        .slice(-3),
+    ).toEqual(["expiry asked", "decision after", "outcome after"]);
+    expect([totalUsd(lines()), sentinel.costs().sessionTotal]).toEqual([0.3, 0.3]);
+    expect(createReplay({ lines: lines() }).next({ action: "stuck", inputs: { args: [], kwargs: {} } })).toMatchObject({
+      error: { code: "unfinished" },
+    });
+  });
+
+  it.each<[what: string, policy: object, actualUsd: number, lines: readonly string[], total: number]>([
+    ["for more", {}, 0.5, ["expiry expired 0.2", "outcome success 0.3"], 0.5],
+    ["for as much", {}, 0.2, ["expiry expired 0.2", "outcome success 0"], 0.2],
+    ["for less, which leaves on record that it had been charged more", {}, 0.1, ["expiry expired 0.2", "outcome success 0"], 0.1],
+    ["where the policy charges nothing until then", { budgets: { session: 9, on_expiry: "release" } }, 0.5, ["expiry expired 0", "outcome success 0.5"], 0.5],
+  ])("ends after all, %s", (_, more, actualUsd, wanted, total) => {
+    const { sentinel, time, ended } = waiting({ version: 1, ...more });
+    sentinel.guard({ action: "slow", costUsd: 0.2, ttlMs: 1_000, actualUsd: () => actualUsd }, () => {
+      time.now += 1_000;
+    })();
+    expect([ended(), sentinel.costs().sessionTotal]).toEqual([wanted, total]);
+    const { id } = sentinel.decide({ action: "asked", estimateUsd: 0.2, ttlMs: 1_000 });
+    time.now += 1_000;
+    sentinel.commit(id, { costUsd: actualUsd, outcome: "success" });
+    expect(ended()).toEqual([...wanted, ...wanted]);
+  });
+});
+
 describe("A replay", () => {
   it("is on record as what it is: nothing ran, and nothing was spent", () => {
     const first = createMemoryStore();

@@ -39,6 +39,8 @@ export interface AuthorityOptions {
   readonly now: () => Instant;
   /** A cap of the session's own, which can only tighten the policy's. */
   readonly budgetMicroUsd: MicroUsd | null;
+  /** Told of what ran out, before anything else is asked about it; it never throws. */
+  readonly onExpired?: ((record: DecisionRecord, request: ActionRequest | null) => void) | undefined;
 }
 
 /**
@@ -53,6 +55,7 @@ export class Authority {
   #policy: LocalPolicy | null = null;
   #broken: unknown = null;
   readonly #now: () => Instant;
+  readonly #onExpired: AuthorityOptions["onExpired"];
   readonly #principal: Principal;
   readonly #traces = new TraceMemory();
   readonly #conditions = new ExpressionMemory();
@@ -62,9 +65,10 @@ export class Authority {
   /** Oldest first. */
   #closed: RunId[] = [];
 
-  constructor({ now, run, ...about }: AuthorityOptions) {
+  constructor({ now, run, onExpired, ...about }: AuthorityOptions) {
     const openedAt = now();
     this.#now = now;
+    this.#onExpired = onExpired;
     this.#principal = { tokenId: "tok_local", tenant: about.tenant, subject: about.agent, kind: "agent" };
     this.book = emptyBook({ ...about, run, openedAt, expiresAt: openedAt + LIFE_MS }, new Trail(this.#traces));
     this.openRun(run);
@@ -264,6 +268,7 @@ export class Authority {
     if (known === undefined) return;
     known.record = { ...known.record, state, postedMicroUsd, overrunMicroUsd, pieces, told };
     if (this.#pending.delete(id)) this.#over.set(id, known);
+    if (state === "expired") this.#onExpired?.(known.record, known.request);
   }
 
   #find(id: DecisionId): Remembered | undefined {

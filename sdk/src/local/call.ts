@@ -63,6 +63,7 @@ export class Call {
     desk.record(decided, told, wasKnown);
     const no = desk.errorOf(decision);
     if (no !== null) throw no;
+    if (as?.unguarded) desk.unguarded.add(decision.id);
     this.#over = as?.over;
     this.#desk = desk;
     this.#guarding = guarding;
@@ -171,7 +172,8 @@ export class Call {
       this.#tellOptionFailed(fault);
     }
     // Limits are felt as they were then; the record says that nothing was spent now.
-    const cost = this.#isReplayed ? ZERO_USD : posted;
+    this.#desk.unguarded.delete(told.decision.id);
+    const cost = this.#isReplayed ? ZERO_USD : this.#desk.uncharged(told.decision.id, posted);
     records?.ended(this.#marked(isDerived), outcome, cost, durationMs, recorder.outputs(outcome === "error" ? error : result));
   }
 

@@ -1,6 +1,8 @@
 import type { Decision } from "../../../src/core/decision.ts";
 import type { DecisionId, RunId, SessionId } from "../../../src/core/ids.ts";
+import { lessUsd, type MicroUsd } from "../../../src/core/money.ts";
 import type { ActionRequest } from "../../../src/core/request.ts";
+import type { DecisionRecord } from "../../../src/core/settle.ts";
 import { type AnyAgentSentinelError, errorFor } from "../errors.ts";
 import { observe } from "../observers.ts";
 import { decisionAnswer } from "./answer.ts";
@@ -8,6 +10,7 @@ import { answered } from "./answered.ts";
 import { Authority } from "./authority.ts";
 import { type Contexts, contexts } from "./contexts.ts";
 import type { Frame, Run, Scope } from "./frames.ts";
+import { Generations } from "./generations.ts";
 import { Ledger, type LedgerContext } from "./ledger/ledger.ts";
 import type { Recorder } from "./ledger/recorder.ts";
 import { recorderOf } from "./payload.ts";
@@ -18,6 +21,9 @@ import type { Replay } from "./replay.ts";
 import { microUsd } from "./request.ts";
 import type { LocalObservers, LocalSentinelOptions } from "./types.ts";
 import { fastUuid } from "./uuid.ts";
+
+/** So many calls that ran out are remembered, at least, for the line that says how they ended after all. */
+const LEAST_CHARGED = 2_048;
 
 /**
  * What everything of one local sentinel shares: its authority, its ledger, its runs, and what belongs to the code that runs now. A decision is made
@@ -36,6 +42,11 @@ export class Desk {
   /** Why the whole session stopped. A new run does not undo it. */
   stopped: AnyAgentSentinelError | null = null;
   readonly #newId: () => string;
+  /** The calls that run without the gateway's answer. Of all others in its sessions the gateway has the record. */
+  readonly unguarded = new Set<DecisionId>();
+  readonly #isGateways: boolean;
+  /** What was charged for calls that ran out, until their end comes after all. */
+  readonly #charged = new Generations<DecisionId, MicroUsd>(LEAST_CHARGED);
   readonly #runs = new Map<string, Run>();
   readonly #outside: Frame;
   #versions = 0;
@@ -48,12 +59,21 @@ export class Desk {
     this.now = now;
     this.observers = observers;
     this.replay = replay ?? null;
+    this.#isGateways = of !== undefined;
     this.#newId = newId ?? (() => fastUuid(now()));
     this.records = ledger === undefined ? null : new Records(ledger, observers, now, newId);
     this.ledger = ledger === undefined ? null : new Ledger({ store: ledger, recorder: () => this.recorder, context: () => this.#names(), now });
     const run: RunId = of?.run ?? `run_${this.#newId()}`;
     const budgetMicroUsd = budgetUsd === undefined ? null : microUsd(budgetUsd, "budgetUsd");
-    this.authority = new Authority({ tenant: "local", session: of?.session ?? `ses_${this.#newId()}`, agent, run, now, budgetMicroUsd });
+    this.authority = new Authority({
+      tenant: "local",
+      session: of?.session ?? `ses_${this.#newId()}`,
+      agent,
+      run,
+      now,
+      budgetMicroUsd,
+      onExpired: (record, request) => this.#expired(record, request),
+    });
     this.#outside = { scope: { run: this.#begun(run) }, parents: [] };
     if (policy !== null) this.use(policy, "use the policy");
   }
@@ -114,6 +134,14 @@ export class Desk {
     return error;
   }
 
+  /** What a call has cost beyond what is on record of it already, which nobody asks twice. */
+  uncharged(id: DecisionId, postedMicroUsd: MicroUsd): MicroUsd {
+    const charged = this.#charged.get(id);
+    if (charged === undefined) return postedMicroUsd;
+    this.#charged.delete(id);
+    return lessUsd(postedMicroUsd, charged);
+  }
+
   openRun(scope: Scope | null): Run {
     const id: RunId = `run_${this.#newId()}`;
     this.authority.openRun(id);
@@ -140,6 +168,23 @@ export class Desk {
       throw error;
     }
     if (this.observers.onDecision !== undefined) observe(this.observers.onDecision, decisionAnswer(decision));
+  }
+
+  /** What was charged although nobody said how it ended goes on record, as all that was spent does. */
+  #expired({ decision, reservation, postedMicroUsd }: DecisionRecord, request: ActionRequest | null): void {
+    const isUnguarded = this.unguarded.delete(decision.id);
+    if (this.records === null || reservation === null || (this.#isGateways && !isUnguarded)) return;
+    const told: Told = {
+      tags: request?.tags ?? [],
+      agent: this.authority.book.agent,
+      inputs: null,
+      parents: request?.parents ?? [],
+      estimateMicroUsd: reservation.amountMicroUsd,
+      decision: toldDecision(decision),
+      ...(isUnguarded && { unguarded: true }),
+    };
+    this.#charged.set(decision.id, postedMicroUsd);
+    this.records.expired(told, postedMicroUsd, request?.ttlMs ?? 0);
   }
 
   /** Whose lines are recorded here. */

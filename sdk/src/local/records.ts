@@ -79,7 +79,15 @@ export class Records {
 
   /** Never throws. */
   ended(told: Told, outcome: "success" | "error", costMicroUsd: MicroUsd, durationMs: number, outputs: RecordedValue): void {
-    const note = this.#noted(told, outcome, costMicroUsd, durationMs, outputs);
+    this.#happened(this.#noted(told, outcome, costMicroUsd, durationMs, outputs));
+  }
+
+  /** A call was charged, of which nobody has said how it ended. Never throws. */
+  expired(told: Told, costMicroUsd: MicroUsd, durationMs: number): void {
+    this.#happened(this.#noted(told, "expired", costMicroUsd, durationMs, null));
+  }
+
+  #happened(note: Note): void {
     try {
       this.#append(note);
     } catch (error) {
@@ -147,7 +155,7 @@ class Note implements Unmade {
     this.#id ??= fastUuid(this.#at);
     return {
       id: this.#id,
-      kind: outcome === "success" || outcome === "error" ? "outcome" : "decision",
+      kind: KINDS[outcome],
       timestamp: stampOf(this.#at),
       action: decision.action,
       cost_usd: this.#costMicroUsd / 1e6,
@@ -173,6 +181,15 @@ class Note implements Unmade {
     };
   }
 }
+
+const KINDS = {
+  allowed: "decision",
+  denied: "decision",
+  held: "decision",
+  success: "outcome",
+  error: "outcome",
+  expired: "expiry",
+} as const satisfies { readonly [Outcome in LedgerRecord["outcome"]]: LedgerRecord["kind"] };
 
 let stamped = -1;
 let stamp = "";

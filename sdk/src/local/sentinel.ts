@@ -87,7 +87,7 @@ class Sentinel implements LocalSentinel {
     const told = this.#forget(id);
     if (told !== undefined && !replayed) {
       const outputs = report.outputs === undefined && report.error !== undefined ? report.error : (report.outputs ?? null);
-      records?.ended(told, report.outcome, settlement.postedMicroUsd, report.durationMs ?? 0, recorder.outputs(outputs));
+      records?.ended(told, report.outcome, this.#desk.uncharged(id, settlement.postedMicroUsd), report.durationMs ?? 0, recorder.outputs(outputs));
     }
     return settlementOf(settlement);
   }

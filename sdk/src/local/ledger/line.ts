@@ -1,10 +1,13 @@
 import type { Json } from "../../surface.ts";
 
-/** What a line is about: what was decided, how it ended, or what was recorded by hand. */
-export type LineKind = "decision" | "outcome" | "record";
+/** What a line is about: what was decided, how it ended, that its reservation ran out before that, or what was recorded by hand. */
+export type LineKind = "decision" | "outcome" | "expiry" | "record";
 
-/** How it stands after this line. The first three are a decision's; nothing has been spent by them. */
-export type LineOutcome = "allowed" | "denied" | "held" | "success" | "error";
+/**
+ * How it stands after this line. The first three are a decision's; nothing has been spent by them. What is `expired` was charged at its estimate: an end
+ * that comes after all adds what it cost above that.
+ */
+export type LineOutcome = "allowed" | "denied" | "held" | "success" | "error" | "expired";
 
 /**
  * What is to be written: the original's members, in its spelling, on every line, and beside them what a decision says. All lines of one call share
