@@ -4,7 +4,14 @@ import { inspect } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { AgentKilledError, type Fetch, type UsdInput } from "../../sdk/src/index.ts";
 import { PolicySync } from "../../sdk/src/local/hybrid/policy_sync.ts";
-import { createHybridSentinel, createMemoryStore, type HybridOptions, type LedgerStore, replayExport } from "../../sdk/src/local.ts";
+import {
+  createHybridSentinel,
+  createMemoryStore,
+  type HybridOptions,
+  type HybridSession,
+  type LedgerStore,
+  replayExport,
+} from "../../sdk/src/local.ts";
 import { ask, CAN_SEE_PROCESSES, type OwnGateway, ownGateway, ROOT_KEY } from "../local/gateway.ts";
 
 /** What befalls what is sent: it arrives; it does not; it does, and the answer gets lost. */
@@ -74,7 +81,7 @@ describe.skipIf(!CAN_SEE_PROCESSES)("a hybrid sentinel on a real gateway", { tim
         return `did ${what}`;
       });
     const balance = async (scope: string) => (await hybrid.session.read()).budgets.find((budget) => budget.scope === scope);
-    return { hybrid, way, ledger, ran, told, guarded, publish, balance, operator, tenant };
+    return { sentinel, hybrid, way, ledger, ran, told, guarded, publish, balance, operator, tenant };
   }
 
   const lines = (ledger: LedgerStore) =>
@@ -168,6 +175,24 @@ describe.skipIf(!CAN_SEE_PROCESSES)("a hybrid sentinel on a real gateway", { tim
       // Nothing was kept for it: all of the budget is there.
       way.fate = "arrives";
       expect(await guarded("pay", "0.5")("two")).toBe("did two");
+    });
+
+    it("what an agent and its tenant may spend is spent by all its sessions together; what one session may, by that one, however often it is opened", async () => {
+      const policy =
+        "version: 1\nbudgets: { session: 0.5, run: 9, agent: { total: 0.8 } }\nrate_limits: { ping: { max_count: 2, window_seconds: 60, per: agent } }\n";
+      const { hybrid, way, sentinel } = await opened(policy);
+      const [other, again] = [await sentinel.openSession(), await sentinel.session(hybrid.session.id)];
+      way.fate = "is lost";
+      const pay = (session: HybridSession, costUsd: UsdInput) => session.guard({ action: "pay", costUsd, onUnavailable: "allow" }, () => "paid")();
+      const ping = (session: HybridSession) => session.guard({ action: "ping", onUnavailable: "allow" }, () => "pong")();
+      expect(await pay(hybrid, "0.3")).toBe("paid");
+      await expect(pay(again, "0.3")).rejects.toMatchObject({ code: "session_budget_exceeded" });
+      expect(await pay(other, "0.4")).toBe("paid");
+      await expect(pay(hybrid, "0.2")).rejects.toMatchObject({ code: "agent_budget_exceeded" });
+      expect(await pay(again, "0.1")).toBe("paid");
+      await expect(pay(other, "0.1")).rejects.toMatchObject({ code: "agent_budget_exceeded" });
+      expect([await ping(hybrid), await ping(other)]).toEqual(["pong", "pong"]);
+      await expect(ping(again)).rejects.toMatchObject({ code: "rate_exceeded" });
     });
 
     it("what may run runs within what is known here, and is on record as that", async () => {

@@ -787,7 +787,13 @@ describe("A call whose reservation ran out", () => {
     ["for more", {}, 0.5, ["expiry expired 0.2", "outcome success 0.3"], 0.5],
     ["for as much", {}, 0.2, ["expiry expired 0.2", "outcome success 0"], 0.2],
     ["for less, which leaves on record that it had been charged more", {}, 0.1, ["expiry expired 0.2", "outcome success 0"], 0.1],
-    ["where the policy charges nothing until then", { budgets: { session: 9, on_expiry: "release" } }, 0.5, ["expiry expired 0", "outcome success 0.5"], 0.5],
+    [
+      "where the policy charges nothing until then",
+      { budgets: { session: 9, on_expiry: "release" } },
+      0.5,
+      ["expiry expired 0", "outcome success 0.5"],
+      0.5,
+    ],
   ])("ends after all, %s", (_, more, actualUsd, wanted, total) => {
     const { sentinel, time, ended } = waiting({ version: 1, ...more });
     sentinel.guard({ action: "slow", costUsd: 0.2, ttlMs: 1_000, actualUsd: () => actualUsd }, () => {

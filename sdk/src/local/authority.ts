@@ -13,7 +13,7 @@ import { type Refusal, refusal } from "../../../src/core/refusals.ts";
 import type { ActionRequest, CommitReport, Principal } from "../../../src/core/request.ts";
 import { err, ok, type Result } from "../../../src/core/result.ts";
 import { commit, type DecisionRecord, extend, NOT_ASKED_AGAIN, reconsidered, release, type Told, topup } from "../../../src/core/settle.ts";
-import { settlePieces, standAlone } from "../../../src/core/shares.ts";
+import { type Shares, settlePieces, standAlone } from "../../../src/core/shares.ts";
 import type { Instant } from "../../../src/core/time.ts";
 import { Trail } from "../../../src/core/trail.ts";
 import { happen, openTurn, type Turn } from "../../../src/core/turn.ts";
@@ -39,6 +39,8 @@ export interface AuthorityOptions {
   readonly now: () => Instant;
   /** A cap of the session's own, which can only tighten the policy's. */
   readonly budgetMicroUsd: MicroUsd | null;
+  /** What its agent and its tenant spend together with other sessions that are decided here, by one clock. Default: nothing is shared. */
+  readonly shares?: Shares | undefined;
   /** Told of what ran out, before anything else is asked about it; it never throws. */
   readonly onExpired?: ((record: DecisionRecord, request: ActionRequest | null) => void) | undefined;
 }
@@ -46,7 +48,7 @@ export interface AuthorityOptions {
 /**
  * The authority of one session, in this process's memory: the gateway's own evaluation, gates and book, turn by turn, without waiting. What the
  * gateway's session object does with storage and a lease, this does without: its policy is in force until another takes its place, and what agents
- * and tenants share is this session's alone. Should a law of the core ever break here, nothing is allowed any more.
+ * and tenants share is this session's alone, or that of the sessions beside it. Should a law of the core ever break here, nothing is allowed any more.
  */
 export class Authority {
   readonly book: Book;
@@ -65,12 +67,13 @@ export class Authority {
   /** Oldest first. */
   #closed: RunId[] = [];
 
-  constructor({ now, run, onExpired, ...about }: AuthorityOptions) {
+  constructor({ now, run, onExpired, shares, ...about }: AuthorityOptions) {
     const openedAt = now();
     this.#now = now;
     this.#onExpired = onExpired;
     this.#principal = { tokenId: "tok_local", tenant: about.tenant, subject: about.agent, kind: "agent" };
-    this.book = emptyBook({ ...about, run, openedAt, expiresAt: openedAt + LIFE_MS }, new Trail(this.#traces));
+    const book = emptyBook({ ...about, run, openedAt, expiresAt: openedAt + LIFE_MS }, new Trail(this.#traces));
+    this.book = shares === undefined ? book : { ...book, shares };
     this.openRun(run);
   }
 

@@ -3,6 +3,7 @@ import type { DecisionId, RunId, SessionId } from "../../../src/core/ids.ts";
 import { lessUsd, type MicroUsd } from "../../../src/core/money.ts";
 import type { ActionRequest } from "../../../src/core/request.ts";
 import type { DecisionRecord } from "../../../src/core/settle.ts";
+import type { Shares } from "../../../src/core/shares.ts";
 import { type AnyAgentSentinelError, errorFor } from "../errors.ts";
 import { observe } from "../observers.ts";
 import { decisionAnswer } from "./answer.ts";
@@ -51,10 +52,10 @@ export class Desk {
   readonly #outside: Frame;
   #versions = 0;
 
-  /** `of`: the session that it belongs to, and its current run. Default: one of its own. */
+  /** `of`: the session that it belongs to, its current run, and what it shares with others. Default: one of its own. */
   constructor(
     { policy = null, agent = "local", budgetUsd, ledger, now = Date.now, newId, replay, ...observers }: LocalSentinelOptions,
-    of?: { readonly session: SessionId; readonly run: RunId },
+    of?: { readonly session: SessionId; readonly run: RunId; readonly shares: Shares },
   ) {
     this.now = now;
     this.observers = observers;
@@ -72,6 +73,7 @@ export class Desk {
       run,
       now,
       budgetMicroUsd,
+      shares: of?.shares,
       onExpired: (record, request) => this.#expired(record, request),
     });
     this.#outside = { scope: { run: this.#begun(run) }, parents: [] };

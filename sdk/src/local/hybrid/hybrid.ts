@@ -12,7 +12,7 @@ import { createSentinel, type SentinelOptions } from "../../sentinel.ts";
 import type { Running, Session } from "../../session.ts";
 import type { CallOptions, Json, PolicyRef, SessionOptions } from "../../surface.ts";
 import { answered } from "../answered.ts";
-import { Authority } from "../authority.ts";
+import type { Authority } from "../authority.ts";
 import { asked, Call, type Guarding, recordedInputs } from "../call.ts";
 import { Desk } from "../desk.ts";
 import { guardingOf } from "../guard.ts";
@@ -21,6 +21,7 @@ import type { LedgerStore } from "../ledger/line.ts";
 import { toldDecision } from "../records.ts";
 import { microUsd } from "../request.ts";
 import type { LocalGuardOptions, LocalObservers } from "../types.ts";
+import { Authorities, type Both } from "./authorities.ts";
 import { Books } from "./books.ts";
 import { PolicySync } from "./policy_sync.ts";
 
@@ -66,11 +67,21 @@ export interface HybridSession {
   ): Guarded<This, Args, Result>;
 }
 
+/** What is spent in one of its sessions counts in all: in the same session opened again, and for an agent's or its tenant's limits in the agent's others. */
 export interface HybridSentinel {
   /** Opens a session at the gateway. Without a gateway there is no session, and nothing runs. */
   openSession(options?: SessionOptions, call?: CallOptions): Promise<HybridSession>;
   /** Takes up a session that is already open, here or elsewhere. What was spent in it elsewhere is not known here; the gateway knows. */
   session(id: string, call?: CallOptions): Promise<HybridSession>;
+}
+
+/** A clock that never goes back: what sessions share is counted by one. */
+function forwards(now: () => number): () => number {
+  let latest = Number.NEGATIVE_INFINITY;
+  return () => {
+    latest = Math.max(latest, now());
+    return latest;
+  };
 }
 
 const REFRESH_MS = 30_000;
@@ -82,12 +93,14 @@ const AGAIN_MS = 1_000;
  * Throws, before anything is asked, for a floor that is no policy.
  */
 export function createHybridSentinel(options: HybridOptions): HybridSentinel {
-  const { floor = { version: 1 }, ledger, refreshMs = REFRESH_MS, onPolicy, onPolicyFault, token, now = Date.now, newId } = options;
+  const { floor = { version: 1 }, ledger, refreshMs = REFRESH_MS, onPolicy, onPolicyFault, token, newId } = options;
+  const now = forwards(options.now ?? Date.now);
   if (!Number.isSafeInteger(refreshMs) || refreshMs < 0)
     throw new RangeError(`Cannot use ${refreshMs} as the option "refreshMs": wanted milliseconds, 0 or more`);
   // A floor with a mistake is told now, and not with the first session.
   new Desk({ policy: floor, now, newId });
   const byAgent = new Map<string, PolicySync>();
+  const authorities = new Authorities(now);
   let isWarned = false;
   const sentinel = createSentinel({
     ...options,
@@ -128,10 +141,15 @@ export function createHybridSentinel(options: HybridOptions): HybridSentinel {
     if (!isId("ses", id) || !isId("run", run)) throw new TypeError("Cannot use this session: its ids are of another form");
     const policies = policiesOf(agent);
     const { onUnrecorded, onOptionFailed } = options;
-    const desk = new Desk({ policy: floor, agent, ledger, now, newId, onUnrecorded, onOptionFailed }, { session: id, run });
+    const both = authorities.of(
+      id,
+      run,
+      agent,
+      (shares) => new Desk({ policy: floor, agent, ledger, now, newId, onUnrecorded, onOptionFailed }, { session: id, run, shares }),
+    );
     // Without it everything is asked, which is no less safe.
     if (policies.isOlderThan(refreshMs)) await policies.refresh().catch(() => undefined);
-    return new Hybrid(session, desk, policies, refreshMs, options.onUnguarded);
+    return new Hybrid(session, both, policies, refreshMs, options.onUnguarded);
   };
   return {
     openSession: (session, call) => begun(sentinel.openSession(session, call)),
@@ -154,19 +172,25 @@ class Hybrid implements HybridSession {
   readonly #policies: PolicySync;
   readonly #refreshMs: number;
   readonly #onUnguarded: HybridOptions["onUnguarded"];
-  /** Under the floor. Its ledger is the one there is. */
-  readonly #desk: Desk;
-  /** Under the gateway's policy, by what was spent here. */
-  readonly #mirror: Authority;
+  /** Of every object of this session. It lives as long as any of them. */
+  readonly #both: Both;
 
-  constructor(session: Session, desk: Desk, policies: PolicySync, refreshMs: number, onUnguarded: HybridOptions["onUnguarded"]) {
-    const { tenant, session: id, agent, currentRun: run } = desk.authority.book;
+  constructor(session: Session, both: Both, policies: PolicySync, refreshMs: number, onUnguarded: HybridOptions["onUnguarded"]) {
     this.session = session;
-    this.#desk = desk;
+    this.#both = both;
     this.#policies = policies;
     this.#refreshMs = refreshMs;
     this.#onUnguarded = onUnguarded;
-    this.#mirror = new Authority({ tenant, session: id, agent, run, now: desk.now, budgetMicroUsd: null });
+  }
+
+  /** Under the floor. Its ledger is the one there is. */
+  get #desk(): Desk {
+    return this.#both.desk;
+  }
+
+  /** Under the gateway's policy, by what was spent here. */
+  get #mirror(): Authority {
+    return this.#both.mirror;
   }
 
   get policy(): PolicyRef | null | undefined {
