@@ -281,6 +281,16 @@ describe("only what a value has of its own is there", () => {
     ["inputs.exists(k, k == '__proto__')", true],
     ["inputs == inputs && inputs != {}", true],
   ])("an own member of such a name is a member like any other: %s is %s", (text, wanted) => expect(asked(text, hostile)).toBe(wanted));
+
+  test("what a caller's literal leaves undefined is not there", () => {
+    // No JSON has it; whoever calls from JavaScript may.
+    const inputs = { gone: undefined } as unknown as JsonValue;
+    expect(asked("has(inputs.gone)", inputs)).toBe(false);
+    expect(asked("'gone' in inputs", inputs)).toBe(false);
+    expect(asked("inputs.gone == null", inputs)).toBe(null);
+    expect(asked("inputs.gone == inputs.gone", inputs)).toBe(null);
+    expect(asked("inputs.gone", inputs)).toBe(null);
+  });
 });
 
 describe("a text that is no condition is refused when it is compiled", () => {

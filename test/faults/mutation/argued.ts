@@ -1,3 +1,5 @@
+import { ARGUED_OF_EXPRESSIONS } from "./argued_expressions.ts";
+
 /**
  * Mutants that no test can kill, since they change nothing that anybody could see, each with the reason.
  * A mutant is named by its file, the line where it begins (without blanks around it), what stood there and what stands there now.
@@ -12,6 +14,7 @@ export interface Argued {
 }
 
 export const ARGUED: readonly Argued[] = [
+  ...ARGUED_OF_EXPRESSIONS,
   {
     file: "src/core/money.ts",
     line: "export const minUsd = (a: MicroUsd, b: MicroUsd): MicroUsd => (a <= b ? a : b);",
