@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import fc from "fast-check";
 import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
+import { CHAIN_START, printed, sealed } from "../../sdk/src/local/ledger/chain.ts";
 import { createFileStore } from "../../sdk/src/local/ledger/file_store.ts";
 import type { LedgerStore } from "../../sdk/src/local/ledger/line.ts";
 import { createMemoryStore } from "../../sdk/src/local/ledger/memory_store.ts";
@@ -196,6 +197,29 @@ describe("a report", () => {
     expect(collector.reports).toHaveLength(1);
   });
 
+  it.each([["9".repeat(12)], ["9".repeat(400)], ["Fri, 31 Dec 9999 23:59:59 GMT"]])(
+    "of which a gateway wants to hear in %s is made within a day",
+    async (wanted) => {
+      await using collector = await newCollector();
+      const store = createMemoryStore();
+      append(store, 1);
+      collector.fates.push({ status: 503, headers: { "retry-after": wanted } });
+      expect(await syncTo(collector, store).flushNow()).toMatchObject({ error: { remediation: { retryAfterMs: 86_400_000 } } });
+    },
+  );
+
+  it("is answered in no more words than anybody reads, and never with the token", async () => {
+    await using collector = await newCollector();
+    const store = newFile();
+    append(store, 1);
+    const rejected = [{ index: 0, code: `no_${TOKEN}`, message: `${TOKEN} ${"x".repeat(100_000)}` }];
+    collector.fates.push({ status: 202, body: { accepted: 0, duplicates: 0, rejected } });
+    const sync = syncTo(collector, store);
+    expect(await sync.flushNow()).toMatchObject({ refused: 1, error: null });
+    expect(sync.refused).toMatchObject([{ code: "no_[token]", message: expect.stringMatching(/^\[token\] x{1,500}$/) }]);
+    expect(readFileSync(`${store.path}.refused.jsonl`, "utf8")).not.toContain(TOKEN);
+  });
+
   it("ends in time where so much time is granted and no more", async () => {
     await using collector = await newCollector();
     const store = createMemoryStore();
@@ -352,6 +376,36 @@ describe("how far it came", () => {
     expect([...collector.record.keys()].slice(20)).toEqual(idsOf(begun));
   });
 
+  it("passes lines that have one place in a forked ledger, and ends", async () => {
+    await using collector = await newCollector();
+    const file = newPath();
+    mkdirSync(path.dirname(file), { recursive: true });
+    const first = sealed(lineRecord(), CHAIN_START);
+    const [one, other] = [sealed(lineRecord(), first), sealed(lineRecord(), first)];
+    const lines = [first, one, other, sealed(lineRecord(), other)];
+    writeFileSync(file, lines.map((line) => `${printed(line)}\n`).join(""));
+    const sync = syncTo(collector, createFileStore({ path: file }), { batchSize: 3 });
+    expect(await sync.flushNow({ timeoutMs: 20_000 })).toMatchObject({ accepted: 4, duplicates: 0, error: null });
+  });
+
+  it("comes to an end in a ledger that is another each time it is looked at", async () => {
+    await using collector = await newCollector();
+    const store: LedgerStore = {
+      ...createMemoryStore(),
+      path: newPath(),
+      after: (seq, most) => {
+        let end = { ...CHAIN_START, seq };
+        return Array.from({ length: Math.min(most, Math.max(0, 10 - seq)) }, () => {
+          end = sealed(lineRecord(), end);
+          return sealed(lineRecord(), { ...end, seq: end.seq - 1 });
+        });
+      },
+    };
+    const { error } = await syncTo(collector, store, { batchSize: 2 }).flushNow({ timeoutMs: 20_000 });
+    expect(error?.message).toBe("Cannot report the ledger's lines: it changes while it is reported, or its lines are not in their order");
+    expect(collector.reports.length).toBeLessThan(5);
+  });
+
   it("is another for each gateway", async () => {
     await using here = await newCollector();
     await using there = await newCollector();
@@ -454,7 +508,54 @@ describe("in the background", () => {
     expect(await flushAndStop()).toMatchObject({ accepted: 0 });
   });
 
+  it("has its time for each who grants some, however much others grant at the same time", async () => {
+    await using collector = await newCollector();
+    const store = createMemoryStore();
+    append(store, 3);
+    const sync = syncTo(collector, store);
+    collector.fates.push("hangs");
+    const [short, long] = [sync.flushNow({ timeoutMs: 100 }), sync.flushNow({ timeoutMs: 50_000 })];
+    expect(await short).toMatchObject({ accepted: 0, error: { message: "Cannot report the ledger's lines: the gateway did not answer in time" } });
+    expect(await long).toMatchObject({ accepted: 3, error: null });
+    append(store, 1);
+    const before = sync.flushNow({ timeoutMs: 50_000 });
+    const following = sync.flushNow();
+    await before;
+    append(store, 1);
+    collector.fates.push("hangs");
+    expect(await sync.stop({ timeoutMs: 100 })).toMatchObject({
+      error: { message: "Cannot report the ledger's lines: the gateway did not answer in time" },
+    });
+    await following;
+  });
+
+  it("makes one report at a time, whoever asks and when", async () => {
+    await using collector = await newCollector();
+    const store = createMemoryStore();
+    let [underWay, most] = [0, 0];
+    const sync = syncTo(collector, store, {
+      fetch: async (url, init) => {
+        most = Math.max(most, ++underWay);
+        return fetch(url, init).finally(() => underWay--);
+      },
+    });
+    append(store, 1);
+    const asked = [
+      sync.flushNow().then(() => {
+        append(store, 1);
+        return sync.flushNow();
+      }),
+      sync.flushNow(),
+    ];
+    append(store, 1);
+    await Promise.all(asked);
+    expect([most, collector.record.size]).toEqual([1, 3]);
+  });
+
   it.each([
+    ["runId", { runId: "" }, 'Cannot use runId "": wanted 1 to 255 characters on one line'],
+    ["runId", { runId: "a\nb" }, "wanted 1 to 255 characters on one line"],
+    ["runId", { runId: "x".repeat(256) }, "wanted 1 to 255 characters on one line"],
     ["platformUrl", { platformUrl: "gate" }, 'Cannot use platformUrl "gate": wanted an http(s) address'],
     ["platformUrl", { platformUrl: "file:///etc" }, "wanted an http(s) address"],
     ["apiToken", { apiToken: "" }, "Cannot use apiToken: wanted a token or a function that gives one"],

@@ -25,10 +25,9 @@ export class BackgroundSync {
   readonly #reporter: Reporter;
   #undo: (() => void) | null = null;
   #timer: ReturnType<typeof setTimeout> | null = null;
-  #flushing: Promise<SyncReport> | null = null;
+  #flushing: Flush | null = null;
   /** The one that follows it, for whoever asked meanwhile. */
-  #following: Promise<SyncReport> | null = null;
-  #ending = new AbortController();
+  #following: Flush | null = null;
   #failures = 0;
   #added = 0;
   #stoppedBy: AgentSentinelError | null = null;
@@ -78,16 +77,19 @@ export class BackgroundSync {
    * flush, as where a runtime grants so much time and no more.
    */
   flushNow({ timeoutMs }: { readonly timeoutMs?: number } = {}): Promise<SyncReport> {
-    return timeoutMs === undefined ? this.#flushSoon() : this.#flushWithin(timeoutMs);
+    return timeoutMs === undefined ? this.#flushSoon().report : this.#flushWithin(timeoutMs);
   }
 
-  async #flushSoon(): Promise<SyncReport> {
+  #flushSoon(): Flush {
+    const ending = new AbortController();
+    if (this.#following !== null) return this.#following;
+    if (this.#flushing === null) return this.#flush(ending);
     // The flush under way may have read the ledger before the newest line was in it.
-    if (this.#flushing === null) return this.#flush();
-    this.#following ??= this.#flushing.then(() => {
+    const report = this.#flushing.report.then(() => {
       this.#following = null;
-      return this.#flush();
+      return this.#flush(ending).report;
     });
+    this.#following = { report, ending };
     return this.#following;
   }
 
@@ -100,27 +102,31 @@ export class BackgroundSync {
   }
 
   async #flushWithin(timeoutMs: number): Promise<SyncReport> {
-    const ending = this.#ending;
-    const timer = setTimeout(() => ending.abort(new Error("there is no more time")), timeoutMs);
+    const own = this.#flushSoon();
+    const end = (): void => {
+      // Its own, and the one that it still waits for.
+      for (const flush of [own, this.#flushing]) flush?.ending.abort(new Error("there is no more time"));
+    };
+    const timer = setTimeout(end, timeoutMs);
     try {
-      return await this.#flushSoon();
+      return await own.report;
     } finally {
       clearTimeout(timer);
-      this.#ending = new AbortController();
     }
   }
 
-  #flush(): Promise<SyncReport> {
+  #flush(ending: AbortController): Flush {
     this.#sleep();
     this.#added = 0;
-    this.#flushing = this.#report().finally(() => {
+    const report = this.#report(ending.signal).finally(() => {
       this.#flushing = null;
     });
+    this.#flushing = { report, ending };
     return this.#flushing;
   }
 
-  async #report(): Promise<SyncReport> {
-    const { report, isBarred } = await this.#reporter.flush(this.#ending.signal);
+  async #report(signal: AbortSignal): Promise<SyncReport> {
+    const { report, isBarred } = await this.#reporter.flush(signal);
     const { error } = report;
     this.#failures = error === null ? 0 : this.#failures + 1;
     if (error !== null && !isBarred) observe(this.#settings.onFailed, error);
@@ -151,7 +157,7 @@ export class BackgroundSync {
     this.#sleep();
     if (this.#undo === null || this.#stoppedBy !== null) return;
     // Timers count 31 bits of milliseconds.
-    this.#timer = setTimeout(() => void this.#flushSoon(), Math.min(ms, 2 ** 31 - 1));
+    this.#timer = setTimeout(() => void this.#flushSoon().report, Math.min(ms, 2 ** 31 - 1));
     unref(this.#timer);
   }
 
@@ -186,6 +192,12 @@ export class BackgroundSync {
       page.removeEventListener?.("pagehide", leave);
     };
   }
+}
+
+/** One that is under way, or to come, and what ends it before its time. */
+interface Flush {
+  readonly report: Promise<SyncReport>;
+  readonly ending: AbortController;
 }
 
 /** As much as is used of what surrounds it, which may have none of it. */

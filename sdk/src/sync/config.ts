@@ -9,7 +9,7 @@ export interface SyncConfig {
   readonly platformUrl: string;
   /** A token with `ledger:write`, or where to get one. An agent's own reports its own lines only; a service's those of everybody. */
   readonly apiToken: string | (() => string | Promise<string>);
-  /** The run of lines that name none, from the start on. Lines that were there before keep what they say. */
+  /** The run of lines that name none, from the start on: 1 to 255 characters on one line. Lines that were there before keep what they say. */
   readonly runId?: string | undefined;
   /** Seconds between two reports. Default 10; from 0.01 to a day. */
   readonly flushInterval?: number | undefined;
@@ -45,10 +45,14 @@ export interface Settings extends Pick<SyncConfig, "onRefused" | "onFailed" | "o
 
 const SECOND_MS = 1000;
 const DAY_SECONDS = 86_400;
+const RUN = /^[^\p{Cc}\p{Cs}]{1,255}$/u;
 
 /** Throws a `RangeError` or a `TypeError` that names what was found and what is wanted. */
 export function settingsOf(config: SyncConfig): Settings {
   const { apiToken, runId = null } = config;
+  // A gateway refuses whole reports for it, and what is refused is set aside line by line.
+  if (runId !== null && !(typeof runId === "string" && RUN.test(runId)))
+    throw new TypeError(`Cannot use runId ${JSON.stringify(runId)}: wanted 1 to 255 characters on one line`);
   if (typeof apiToken !== "function" && (typeof apiToken !== "string" || apiToken === ""))
     throw new TypeError("Cannot use apiToken: wanted a token or a function that gives one");
   return {

@@ -103,7 +103,7 @@ async function attempt({ base, fetch }: Settings, batch: Batch, token: string, s
 function read(status: number, text: string, headers: Headers, lines: number, token: string): Delivered {
   const found = parsed(text);
   if (status === 202) {
-    const taken = takenFrom(found, lines);
+    const taken = takenFrom(found, lines, token);
     if (taken !== null) return taken;
     const detail = "the answer does not say what became of each line";
     return { kind: "failed", retryAfterMs: 0, error: new GatewayRefusedError(WHAT, { status, code: "answer_malformed", detail }) };
@@ -122,13 +122,13 @@ function read(status: number, text: string, headers: Headers, lines: number, tok
 }
 
 /** `null`: an answer that leaves open what became of some line. */
-function takenFrom(found: unknown, lines: number): Delivered | null {
+function takenFrom(found: unknown, lines: number, token: string): Delivered | null {
   const { accepted, duplicates, rejected } = Object(found);
   if (!isCount(accepted) || !isCount(duplicates) || !Array.isArray(rejected)) return null;
   const places = new Map<number, Rejected>();
   for (const one of rejected) {
     const { index, code, message } = Object(one);
-    if (isCount(index) && index < lines) places.set(index, { index, code: String(code), message: String(message) });
+    if (isCount(index) && index < lines) places.set(index, { index, code: quoted(String(code), token), message: quoted(String(message), token) });
   }
   const isWhole = places.size === rejected.length && accepted + duplicates + places.size === lines;
   return isWhole ? { kind: "taken", accepted, duplicates, rejected: [...places.values()] } : null;
@@ -136,13 +136,15 @@ function takenFrom(found: unknown, lines: number): Delivered | null {
 
 const isCount = (value: unknown): value is number => typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
 
-/** A problem document (RFC 9457) as far as it is one. Who quotes the token back at us does not get it into a message or a file. */
+/** What a gateway says, without the token and not at any length: who quotes it back at us does not get it into a message or a file. */
+const quoted = (said: string, token: string): string => said.replaceAll(token, "[token]").slice(0, 500);
+
+/** A problem document (RFC 9457) as far as it is one. */
 function problemIn(found: unknown, token: string): { readonly code: string; readonly detail: string } {
   const { code, detail }: { readonly code?: unknown; readonly detail?: unknown } = Object(found);
-  const safe = (quoted: string): string => quoted.replaceAll(token, "[token]").slice(0, 500);
   return {
-    code: typeof code === "string" && /^\w{1,64}$/.test(code) ? safe(code) : "problem_malformed",
-    detail: typeof detail === "string" ? safe(detail).replace(/\.$/, "") : "no detail was given",
+    code: typeof code === "string" && /^\w{1,64}$/.test(code) ? quoted(code, token) : "problem_malformed",
+    detail: typeof detail === "string" ? quoted(detail, token).replace(/\.$/, "") : "no detail was given",
   };
 }
 
@@ -154,9 +156,12 @@ function parsed(text: string): unknown {
   }
 }
 
+/** Nobody is believed who says to come back later than this: a clock may be wrong, here or there, and lines in memory do not wait for ever. */
+const LONGEST_RETRY_MS = 24 * 60 * 60 * 1000;
+
 /** `Retry-After` (RFC 9110 section 10.2.3), seconds or a date, in milliseconds from now. */
 function retryAfter(value: string | null): number | null {
   if (value === null) return null;
   const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();
-  return Number.isFinite(ms) ? Math.max(0, ms) : null;
+  return Number.isNaN(ms) ? null : Math.min(LONGEST_RETRY_MS, Math.max(0, ms));
 }

@@ -105,9 +105,14 @@ export class Reporter {
     const { batchSize, maxRetries } = this.#settings;
     let size = batchSize;
     let tried = 0;
+    let takenAfter = -1;
+    let beginsAnew = 0;
     for (;;) {
       // Looked up each time: others may have come further with the same ledger meanwhile.
-      const batch = this.#next(this.#place(), size, MOST_BODY_BYTES);
+      const place = this.#place();
+      // A ledger can be begun anew once while it is reported. One that has two lines for a place, or goes on changing, must not be told for ever.
+      if (place <= takenAfter && ++beginsAnew > 1) throw new Error("it changes while it is reported, or its lines are not in their order");
+      const batch = this.#next(place, size, MOST_BODY_BYTES);
       if (batch === null) return null;
       signal.throwIfAborted();
       const delivered = await deliver(this.#settings, batch, signal);
@@ -117,6 +122,7 @@ export class Reporter {
           tally.duplicates += delivered.duplicates;
           tally.refused += delivered.rejected.length;
           this.#take(batch, delivered);
+          takenAfter = place;
           // It had all that there was: what was added meanwhile is for the next flush, or whoever waits for this one might wait for ever.
           if (batch.isRest) return null;
           size = Math.min(batchSize, size * 2);
@@ -130,6 +136,7 @@ export class Reporter {
             tally.refused++;
             const rejected = [{ index: 0, code, message: detail }];
             this.#take(batch, { kind: "taken", accepted: 0, duplicates: 0, rejected });
+            takenAfter = place;
             size = Math.min(batchSize, size * 2);
           }
           break;
@@ -160,7 +167,8 @@ export class Reporter {
       const line = lines[index];
       if (line !== undefined) observe(this.#settings.onRefused, this.refused.add(line, code, message));
     }
-    const last = lines.at(-1);
+    // Should there be two lines of its place, the first is the one that is looked at when the place is looked up.
+    const last = lines.find(({ seq }) => seq === lines.at(-1)?.seq);
     if (last === undefined) return;
     this.#acknowledged = { seq: last.seq, hash: this.#store.path === undefined ? null : last.hash };
     try {
