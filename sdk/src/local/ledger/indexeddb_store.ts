@@ -63,7 +63,7 @@ export async function openIndexedDbStore({ name = "agent-sentinel-ledger", mostL
   try {
     const database = await opened(held.name);
     const memory = createMemoryStore({ mostLines, lines: await newest(database, mostLines) });
-    return new IndexedDbStore(database, memory, held.release);
+    return new IndexedDbStore(database, memory, mostLines, held.release);
   } catch (cause) {
     held.release();
     throw new LedgerError("unwritable", `Cannot open the ledger's database ${held.name}`, cause);
@@ -73,6 +73,7 @@ export async function openIndexedDbStore({ name = "agent-sentinel-ledger", mostL
 class IndexedDbStore implements LedgerStore {
   readonly #database: Database;
   readonly #memory: LedgerStore;
+  readonly #mostLines: number;
   readonly #release: () => void;
   #unwritten: LedgerLine[] = [];
   /** The transactions that were begun, one after the other: settles when the last of them has. */
@@ -80,9 +81,10 @@ class IndexedDbStore implements LedgerStore {
   #isDue = false;
   #isClosed = false;
 
-  constructor(database: Database, memory: LedgerStore, release: () => void) {
+  constructor(database: Database, memory: LedgerStore, mostLines: number, release: () => void) {
     this.#database = database;
     this.#memory = memory;
+    this.#mostLines = mostLines;
     this.#release = release;
     // First among the listeners: a line is on its way before anybody hears of it.
     memory.onAppend((line) => this.#keep(line));
@@ -130,15 +132,18 @@ class IndexedDbStore implements LedgerStore {
 
   #write(): void {
     this.#isDue = false;
-    if (this.#unwritten.length === 0) return;
-    const lines = this.#unwritten;
-    this.#unwritten = [];
-    const before = this.#writing;
-    this.#writing = before
-      .then(() => written(this.#database, lines))
-      .catch(() => {
-        this.#unwritten = [...lines, ...this.#unwritten];
-      });
+    this.#writing = this.#writing.then(async () => {
+      // All that are left by then: a line is never in the database without those before it that were not taken.
+      const lines = this.#unwritten;
+      if (lines.length === 0) return;
+      this.#unwritten = [];
+      try {
+        await written(this.#database, lines);
+      } catch {
+        // For as long as the database takes none, no more than are kept in memory.
+        this.#unwritten = [...lines, ...this.#unwritten].slice(-this.#mostLines);
+      }
+    });
   }
 }
 
@@ -174,9 +179,15 @@ function newest(database: Database, most: number): Promise<readonly LedgerLine[]
       const lines = store.getAll(browser().IDBKeyRange?.lowerBound(Math.max(1, lastSeq - most + 1)));
       lines.onerror = () => reject(lines.error);
       // Nobody else writes into this database.
-      lines.onsuccess = () => resolve(lines.result as readonly LedgerLine[]);
+      lines.onsuccess = () => resolve(unbroken(lines.result as readonly LedgerLine[]));
     };
   });
+}
+
+/** Those after the last gap: while the database took none, more may have been recorded than memory kept. */
+function unbroken(lines: readonly LedgerLine[]): readonly LedgerLine[] {
+  const gap = lines.findLastIndex(({ seq }, place) => place > 0 && seq !== (lines[place - 1]?.seq ?? 0) + 1);
+  return lines.slice(Math.max(0, gap));
 }
 
 /** Takes the first name that no other tab holds. */
