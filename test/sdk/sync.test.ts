@@ -1,6 +1,8 @@
 import { spawn } from "node:child_process";
 import { randomInt } from "node:crypto";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import fc from "fast-check";
@@ -48,6 +50,29 @@ function syncTo({ url }: Pick<Collector, "url">, store: LedgerStore, more: Parti
   const sync = new BackgroundSync({ platformUrl: url, apiToken: TOKEN, flushInterval: 3600, ...more }, store);
   running.push(sync);
   return sync;
+}
+
+async function endless(): Promise<{ readonly url: string } & AsyncDisposable> {
+  const server = createServer((_, response) => {
+    response.writeHead(202, { "content-type": "application/json" });
+    const chunk = `"${"x".repeat(65_536)}`;
+    const more = (): void => {
+      while (!response.destroyed && response.write(chunk));
+      if (!response.destroyed) response.once("drain", more);
+    };
+    more();
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  // A server that listens on a port has an address of this form.
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://127.0.0.1:${port}`,
+    [Symbol.asyncDispose]: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
 }
 
 const append = (store: LedgerStore, count: number) => Array.from({ length: count }, (_, n) => store.append(lineRecord({ action: `step_${n}` })));
@@ -207,6 +232,15 @@ describe("a report", () => {
       expect(await syncTo(collector, store).flushNow()).toMatchObject({ error: { remediation: { retryAfterMs: 86_400_000 } } });
     },
   );
+
+  it("is not answered for ever", async () => {
+    // The answer ends only when nobody reads it any more.
+    await using server = await endless();
+    const store = createMemoryStore();
+    append(store, 1);
+    const sync = syncTo(server, store, { maxRetries: 0, timeoutMs: 3_600_000 });
+    expect(await sync.flushNow()).toMatchObject({ accepted: 0, error: { code: "answer_malformed" } });
+  });
 
   it("is answered in no more words than anybody reads, and never with the token", async () => {
     await using collector = await newCollector();

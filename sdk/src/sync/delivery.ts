@@ -97,7 +97,29 @@ async function attempt({ base, fetch }: Settings, batch: Batch, token: string, s
     keepalive: isLeaving,
     signal,
   });
-  return read(response.status, await response.text(), response.headers, batch.lines.length, token);
+  return read(response.status, await textOf(response), response.headers, batch.lines.length, token);
+}
+
+/** More than a gateway says of a thousand lines. */
+const MOST_ANSWER_BYTES = 4 * 1024 * 1024;
+
+/** As much of an answer as one may have: who goes on talking is not listened to. */
+async function textOf({ body }: Response): Promise<string> {
+  if (body === null) return "";
+  const reader = body.getReader();
+  const decoder = new TextDecoder();
+  let text = "";
+  let bytes = 0;
+  for (let piece = await reader.read(); piece.value !== undefined; piece = await reader.read()) {
+    text += decoder.decode(piece.value, { stream: true });
+    bytes += piece.value.length;
+    if (bytes > MOST_ANSWER_BYTES) {
+      // Whatever becomes of that.
+      reader.cancel().catch(() => undefined);
+      break;
+    }
+  }
+  return text + decoder.decode();
 }
 
 function read(status: number, text: string, headers: Headers, lines: number, token: string): Delivered {
