@@ -279,6 +279,10 @@ describe("A ledger in memory", () => {
     ["a cost below nothing", { action: "a", costUsd: -1 }],
     ["a cost that is no number", { action: "a", costUsd: Number.NaN }],
     ["a duration that is none", { action: "a", durationMs: Number.POSITIVE_INFINITY }],
+    ["a tag that is empty", { action: "a", tags: [""] }],
+    ["a tag of two lines", { action: "a", tags: ["a\nb"] }],
+    ["a tag that is too long", { action: "a", tags: ["x".repeat(129)] }],
+    ["too many tags", { action: "a", tags: Array(65).fill("x") }],
   ])("refuses %s, and keeps nothing", (_what, record) => {
     const ledger = ledgerIn(createMemoryStore());
     expect(() => ledger.record(record)).toThrow(RangeError);

@@ -17,6 +17,7 @@ export interface ManualRecord {
   /** Default 0. */
   readonly durationMs?: number | undefined;
   readonly outcome?: "success" | "error" | undefined;
+  /** At most 64, of 1 to 128 characters on one line each: as a gateway takes them. */
   readonly tags?: readonly string[] | undefined;
 }
 
@@ -37,6 +38,7 @@ export interface LedgerOptions {
 
 const NOBODY: LedgerContext = { agent_id: null, run_id: null, session_id: null };
 const ACTION = /^[A-Za-z0-9_.:/-]{1,128}$/;
+const TAG = /^[^\p{Cc}\p{Cs}]{1,128}$/u;
 const PAGE_LINES = 500;
 
 /** What was decided, done and spent, line by line, each chained to the one before. */
@@ -56,12 +58,14 @@ export class Ledger {
 
   /**
    * Records something by hand: a line of kind `record`, with the cost of it. It decides nothing and counts against no budget.
-   * Throws a `RangeError` for a name or an amount that is none, a `LedgerError` when it cannot be kept.
+   * Throws a `RangeError` for a name, an amount or tags that are none, a `LedgerError` when it cannot be kept.
    */
   record({ action, inputs = null, outputs = null, costUsd = 0, durationMs = 0, outcome = "success", tags = [] }: ManualRecord): LedgerLine {
     if (!ACTION.test(action))
       throw new RangeError(`Cannot record an action of this name: wanted 1 to 128 letters, digits, "_", "-", ".", ":" or "/"`);
     if (!(durationMs >= 0 && Number.isFinite(durationMs))) throw new RangeError(`Cannot record "${action}": durationMs is a number from 0`);
+    if (tags.length > 64 || !tags.every((tag) => TAG.test(tag)))
+      throw new RangeError(`Cannot record "${action}": tags are at most 64 texts of 1 to 128 characters on one line`);
     const { inputs: shownInputs, outputs: shownOutputs } = recorded(this.#options.recorder(), inputs, outputs);
     const now = this.#options.now?.() ?? Date.now();
     const record: LedgerRecord = {
