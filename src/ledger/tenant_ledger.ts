@@ -325,6 +325,8 @@ export class TenantLedger extends DurableObject<LedgerEnv> {
   }
 
   #remember(row: EntryRow): void {
+    // Few are so large. While D1 is away, all that are remembered must have room beside everything else in 128 MB.
+    if (row.canonical.length > MOST_REMEMBERED_CHARACTERS) return;
     if (this.#rows.size >= MOST_REMEMBERED) this.#rows.clear();
     this.#rows.set(row.hash, row);
   }
@@ -370,6 +372,7 @@ function fitting(page: readonly FeedEntry[]): readonly FeedEntry[] {
 
 /** More entries than this waiting are parsed a second time rather than held in memory. */
 const MOST_REMEMBERED = 2_000;
+const MOST_REMEMBERED_CHARACTERS = 16_384;
 
 interface Examined {
   readonly seq: number;
