@@ -234,7 +234,9 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     });
   }
 
-  grantLease({ principal, request, fingerprint, allowed, under, evaluation }: GrantLeaseCall): Reply<GrantLeaseReply> {
+  async grantLease({ principal, request, fingerprint, allowed, epoch, under, evaluation }: GrantLeaseCall): Reply<GrantLeaseReply> {
+    // A kill of which this session has not heard said by when it is in force everywhere: no lease that is granted afterwards may run beyond that.
+    if (this.#isOpened() && this.#isOlder(epoch)) await this.#consult([]);
     return this.#takeDeciding(principal, [], (turn, tenant): Worked<GrantLeaseReply> => {
       const { book } = turn;
       const known = this.#store.findLeaseAnswer(request.id);
@@ -246,6 +248,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
         const issue = { pointer: "/run", message: `must be a run of this session, found "${run}"` };
         return err(refusal("body_invalid", `There is no run "${run}" in this session.`, [issue]));
       }
+      if (this.#isOlder(epoch)) return err(UNTOLD);
       const lease = this.#standing(turn.now);
       if (moved(lease, { under, entities: null, entitiesFloor: null }))
         return ok({ kind: "policy_moved", agent: book.agent, policy: lease.policy, entities: lease.entities });
@@ -759,6 +762,11 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     return Math.min(pending.nextExpiry, nextApprovalExpiry, nextLeaseEnd, this.#store.forgetAt, lapse, close);
   }
 
+  /** Whether what the tenant last told was in force before that. */
+  #isOlder(epoch: number): boolean {
+    return (this.#readLease()?.epoch ?? 0) < epoch;
+  }
+
   #hasLapsed(): boolean {
     return (this.#readLease()?.endsAt ?? 0) <= this.#now();
   }
@@ -1118,6 +1126,8 @@ const CROWDED = refusal(
   "authority_unavailable",
   "Too many wait for this session; nothing was done. Ask again with the same id when Retry-After says.",
 );
+
+const UNTOLD = refusal("authority_unavailable", "The session could not ask its tenant what is in force now; nothing was done. Ask again.");
 
 /** What a held decision has come to, by what became of its approval. */
 function heldState(status: ApprovalStatus): DecisionState {

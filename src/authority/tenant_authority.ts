@@ -35,6 +35,7 @@ import type {
   IssuerRow,
   IssuerWish,
   Lease,
+  LeaseAdmitted,
   PageOf,
   PageQuery,
   PolicyPutDone,
@@ -508,8 +509,11 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
 
   // Client leases
 
-  /** Says whether a session may grant one, and remembers until when: a kill that comes meanwhile says by when the last holder has heard of it. */
-  admitLease(principal: Principal, session: SessionId, ttlMs: number): Outcome<{ readonly allowed: boolean; readonly endsBy: Instant }> {
+  /**
+   * Says whether a session may grant one, and remembers until when: a kill that comes meanwhile says by when the last holder has heard of it. Of a kill that
+   * came before, the session must have heard first: `epoch`.
+   */
+  admitLease(principal: Principal, session: SessionId, ttlMs: number): Outcome<LeaseAdmitted> {
     return this.#known((now) => {
       const known = this.#store.findSession(session);
       if (known === null) return err(refusal("not_found", `There is no session "${session}".`));
@@ -518,7 +522,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
       const allowed = this.#settings.read().clientLeases;
       const endsBy = now + ttlMs + CLIENT_LEASE_SLACK_MS;
       if (allowed) this.#store.admitClientLease(session, endsBy);
-      return ok({ allowed, endsBy });
+      return ok({ allowed, endsBy, epoch: this.#store.readTenant().epoch });
     });
   }
 

@@ -49,13 +49,13 @@ export async function grantLease(
   const { actions, amountMicroUsd, ttlMs, run } = wish;
   const admitted = await ports.tenants.admitLease(tenant, principal, session, ttlMs);
   if (!admitted.ok) return admitted;
-  const { allowed, endsBy } = admitted.value;
+  const { allowed, endsBy, epoch } = admitted.value;
   const request = { id: idFor(ports, "lse", principal, key, session), run, actions, amountMicroUsd, ttlMs, endsBy };
   const fingerprint = fingerprintOf(ports, wish);
   const questions: Questions = { requests: [], principal, now, isTopup: false, lease: { actions, amountMicroUsd } };
   const seen = await ports.policies.evaluateLastSeen(tenant, session, questions);
   const decided = await followPolicy<Extract<GrantLeaseReply, { kind: "decided" }>>(ports, tenant, session, seen, async (under) => {
-    const call = { principal, request, fingerprint, allowed, under: under?.under ?? null, evaluation: under?.lease ?? null };
+    const call = { principal, request, fingerprint, allowed, epoch, under: under?.under ?? null, evaluation: under?.lease ?? null };
     const reply = await ports.sessions.grantLease(tenant, session, call);
     if (!reply.ok) return reply;
     return reply.value.kind === "decided" ? ok(reply.value) : ok({ ...reply.value, questions });

@@ -199,8 +199,15 @@ export interface GrantLeaseCall {
   readonly fingerprint: string;
   /** Whether the tenant's settings let anybody decide by leases. */
   readonly allowed: boolean;
+  /** The tenant's when it admitted the lease: what was in force then counts, whether or not the session was told. */
+  readonly epoch: number;
   readonly under: Digest | null;
   readonly evaluation: LeaseEvaluation | null;
+}
+
+/** What a tenant says to a client lease that is wished for. */
+export interface LeaseAdmitted extends Pick<GrantLeaseCall, "allowed" | "epoch"> {
+  readonly endsBy: Instant;
 }
 
 export type GrantLeaseReply = ({ readonly kind: "decided" } & Answered<LeaseAnswer>) | PolicyMoved;
@@ -417,7 +424,7 @@ export interface Tenants {
    * Whether a session may grant a client lease of so long a time, and until when at the latest it may run: a kill that comes before is known to be
    * heard everywhere by then.
    */
-  admitLease(tenant: string, principal: Principal, session: SessionId, ttlMs: number): Reply<{ readonly allowed: boolean; readonly endsBy: Instant }>;
+  admitLease(tenant: string, principal: Principal, session: SessionId, ttlMs: number): Reply<LeaseAdmitted>;
 
   /** The accounts of an agent and of the tenant as they stand now, whatever limits there are. */
   standing(tenant: string, agent: string): Reply<readonly AccountStanding[]>;

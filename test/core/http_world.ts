@@ -331,7 +331,7 @@ export function portsOf(overrides: Overrides = {}): Ports {
       listApprovals: async () =>
         ok({ ...page(anApproval).value, counts: { pending: 1, info_requested: 0, approved: 0, rejected: 0, expired: 0, cancelled: 0, consumed: 0 } }),
       approvalSignals: async () => ok({ approved: 0, rejected: 0, medianMs: null, people: [], pending: 1, oldestPendingAt: AT }),
-      admitLease: async () => ok({ allowed: true, endsBy: AT + 40_000 }),
+      admitLease: async () => ok({ allowed: true, endsBy: AT + 40_000, epoch: 0 }),
       standing: async () => ok([]),
       readSettings: async () => ok(DEFAULT_SETTINGS),
       putSettings: async (_tenant, _principal, settings) => ok(settings),

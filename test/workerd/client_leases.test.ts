@@ -420,6 +420,13 @@ describe("a kill", () => {
   const stop = async (operator: Principal, type: "tenant" | "agent" | "session" | "run" | "action", id: string) =>
     got(await intervene(ports, operator, { target: { type, id }, kind: "kill", reason: "stop" }, null)).answer;
 
+  /** What the tenant tells reaches nobody. */
+  const deafen = (tenant: string) =>
+    runInDurableObject(tenantStub(tenant), (object) => {
+      const deaf = { receive: () => new Promise(() => undefined) };
+      Reflect.set(object, "env", { ...env, SESSIONS: { getByName: () => deaf } });
+    });
+
   it.each(["agent", "session", "run", "action"] as const)(
     "of the %s says until when holders of leases may not have heard of it, and no new one is granted",
     async (type) => {
@@ -459,13 +466,25 @@ describe("a kill", () => {
     const { tenant, agent, operator } = await newTenant("budgets: { session: 10 }");
     const session = await newSession(agent);
     const { lease } = got(await grant(agent, session, wish("1", { ttlMs: 60_000 }))).answer;
-    await runInDurableObject(tenantStub(tenant), (object) => {
-      const deaf = { receive: () => new Promise(() => undefined) };
-      Reflect.set(object, "env", { ...env, SESSIONS: { getByName: () => deaf } });
-    });
+    await deafen(tenant);
     const killed = await stop(operator, "agent", agent.subject);
     expect(killed.unanswered).toEqual([session]);
     expect(killed.inForceEverywhereBy).toBeGreaterThanOrEqual(lease.expiresAt);
     expect(killed.inForceEverywhereBy).toBeLessThanOrEqual(lease.expiresAt + 15_000);
+  });
+
+  it("that a session does not hear of keeps it from granting another, also while it cannot ask", async () => {
+    const { tenant, agent, operator } = await newTenant("budgets: { session: 10 }");
+    const session = await newSession(agent);
+    await deafen(tenant);
+    const killed = await stop(operator, "agent", agent.subject);
+    expect(killed.unanswered).toEqual([session]);
+    const reaches = (tenants: object) =>
+      runInDurableObject(sessionStub(tenant, session), (object) => Reflect.set(object, "env", { ...env, TENANTS: tenants }));
+    await reaches({ getByName: () => ({ draw: () => Promise.reject(new Error("unreachable")) }) });
+    const wanted = wish("1", { ttlMs: 60_000 });
+    expect(refusalOf(await grant(agent, session, wanted))).toBe("authority_unavailable");
+    await reaches(env.TENANTS);
+    expect(whyNot(await grant(agent, session, wanted))).toBe("lease_refused agent_killed null");
   });
 });
