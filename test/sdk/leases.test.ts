@@ -215,9 +215,10 @@ describe("a lease", () => {
     await using gateway = await fakeGateway();
     const { lease } = await openLeased(gateway);
     await lease.guard({ action: "search", costUsd: "0.5", actualUsd: () => "1.25" }, () => 1)();
-    expect([lease.remainingUsd, (await lease.decide({ action: "search" })).id.startsWith("dec_")]).toEqual(["0", true]);
-    await lease.guard({ action: "search", costUsd: "0.000001" }, () => 1)();
-    expect(gateway.count(/decisions$/)).toBe(1);
+    expect(lease.remainingUsd).toBe("0");
+    // What is said to cost nothing could otherwise be made for ever, and its cost told afterwards.
+    for (const costUsd of ["0", "0.000001"]) await lease.guard({ action: "search", costUsd }, () => 1)();
+    expect(gateway.count(/decisions$/)).toBe(2);
     expect(await lease.settle()).toMatchObject({ postedUsd: "1.25", overrunUsd: "0.25" });
   });
 
@@ -244,6 +245,7 @@ describe("what a lease does not cover is asked of the gateway:", () => {
     ["another run", { run: "run_2" }],
     ["what has an approval", { approval: "apr_1" }],
     ["what the gateway is to price", { costUsd: undefined, usage: { max_output_tokens: 5 } }],
+    ["what a model does for nobody knows how much", { costUsd: undefined, model: "nobody/knows" }],
     ["what may have been asked before", { id: "dec_01890000-0000-7000-8000-000000000009" }],
     ["what says more of itself than a settling holds", { rationale: "x".repeat(80_000) }],
     ["anything once it is closed", {}, ({ lease }) => lease.close()],
@@ -371,6 +373,40 @@ describe("a kill", () => {
     await lease.guard({ action: "search" }, look)();
     await lease.guard({ action: "send" }, look)();
     expect(reads).toEqual(["/v1/sessions/…", "/v1/sessions/…", "/v1/sessions/…/decisions/dec"]);
+    await lease.close();
+  });
+
+  test.each<[string, (session: Session) => unknown, readonly string[]]>([
+    ["of the session", (session) => session.stop(other), []],
+    ["of the run", (session) => session.stop(other, ({ run, action }) => run === RUN && action === null), []],
+    ["of the action", (session) => session.stop(other, ({ action }) => action === "search"), ["send"]],
+    ["of something else", (session) => session.stop(other, ({ action }) => action === "pay"), ["search", "send"]],
+    ["as the run is closed", (session) => session.closeRun(), []],
+  ])("%s that comes while the lease is being granted is about it too", async (_, stop, decides) => {
+    await using gateway = await fakeGateway();
+    const time = handTime();
+    const holder: { session?: Session } = {};
+    const { session } = await openFake(gateway, {
+      ...time,
+      fetch: async (url, init) => {
+        const answer = await fetch(url, init);
+        const { session: told } = holder;
+        delete holder.session;
+        if (told !== undefined) void stop(told);
+        return answer;
+      },
+    });
+    holder.session = session;
+    const lease = await leaseOf(session, { ...WISH, actions: ["search", "send"] });
+    const asked = gateway.count(/decisions$/);
+    const here: string[] = [];
+    for (const action of lease.actions) {
+      const before = gateway.count(/decisions$/);
+      const { id } = await lease.decide({ action });
+      if (gateway.count(/decisions$/) === before) here.push(action);
+      await lease.release(id);
+    }
+    expect([asked, here]).toEqual([0, decides]);
     await lease.close();
   });
 

@@ -9,7 +9,7 @@ import { abortable } from "../transport.ts";
 import { usdText } from "../usd.ts";
 import { type Granted, permit, tooMuch } from "./answers.ts";
 import { microUsdOf, textOf } from "./micro_usd.ts";
-import { attend } from "./orders.ts";
+import { attend, type Listener } from "./orders.ts";
 import { Purse } from "./purse.ts";
 import { type SettleOptions, Settling } from "./settling.ts";
 import type { Term } from "./term.ts";
@@ -65,7 +65,14 @@ export class ClientLease implements AsyncDisposable {
   #idle: (() => void) | null = null;
 
   /** Use `leaseOf`. */
-  constructor(session: Session, context: SessionContext, granted: Granted, term: Term, settleMs: number) {
+  constructor(
+    session: Session,
+    context: SessionContext,
+    granted: Granted,
+    term: Term,
+    settleMs: number,
+    heard: readonly ((listener: Listener) => void)[],
+  ) {
     const { id, run, actions, amountUsd, expiresAt, policy, token } = granted;
     Object.assign(this, { id, run, actions, amountUsd, expiresAt, policy, token });
     this.session = session;
@@ -79,14 +86,16 @@ export class ClientLease implements AsyncDisposable {
       overForMs: () => (this.#overSince === null ? 0 : now() - this.#overSince),
       end: () => this.#end(),
     });
-    this.#leave = attend(session, {
+    const listener: Listener = {
       stop: (reason, which) => this.#stop(reason, which),
       closes: (closed) => {
         if (closed === null || closed === run) this.#end();
       },
       decided: () => [...this.#calls].filter(({ decision }) => decision !== undefined && !this.#reserved.has(decision)),
-    });
+    };
+    this.#leave = attend(session, listener);
     this.#cancelEnd = schedule(() => this.#end(), Math.max(0, term.leftMs));
+    for (const tell of heard) tell(listener);
   }
 
   /** Whether it still decides. */
@@ -211,8 +220,8 @@ export class ClientLease implements AsyncDisposable {
   #permitted(request: ActionRequest & { readonly id: string; readonly run: string }): DecisionAnswer | null {
     const { run, ttlMs: _, approval, usage, estimateUsd, ...said } = request;
     if (!this.isOpen || run !== this.run || approval !== undefined || !this.#covers(said.action) || !this.#settling.hasRoom) return null;
-    // What only usage is expected of is priced by the gateway.
-    if (estimateUsd === undefined && usage !== undefined) return null;
+    // What a model's work may cost is the gateway's to say: by the usage expected, or by what the policy counts for a price that is not known.
+    if (estimateUsd === undefined && (usage !== undefined || said.model !== undefined)) return null;
     const text = usdText(estimateUsd ?? 0, "estimateUsd");
     const microUsd = microUsdOf(text);
     const facts = JSON.stringify({ ...said, at: this.#context.ambience.now() });

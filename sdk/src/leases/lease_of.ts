@@ -9,6 +9,7 @@ import type * as wire from "../wire.ts";
 import { type Granted, granted, settlementOf } from "./answers.ts";
 import { ClientLease } from "./client_lease.ts";
 import { microUsdOf } from "./micro_usd.ts";
+import { overhear } from "./orders.ts";
 import { Term } from "./term.ts";
 
 export interface LeaseOptions {
@@ -51,13 +52,17 @@ export async function leaseOf(session: Session, options: LeaseOptions, { signal 
     read: leaseLike({ ...asked, amountUsd, session: session.id, run, ttlMs }),
   };
   const term = new Term(ambience.now);
+  // A kill that is heard while the answer travels is about the lease too.
+  const { heard, leave } = overhear(session);
   try {
     const lease = await ask(call, signal);
     term.lasts(lease.ttlMs - Math.min(MARGIN_MS, lease.ttlMs / 10));
-    return new ClientLease(session, context, lease, term, settleMs);
+    return new ClientLease(session, context, lease, term, settleMs, heard);
   } catch (error) {
     if (mayHaveReserved(error, signal)) void giveBack().catch(() => undefined);
     throw error;
+  } finally {
+    leave();
   }
 
   /** It may have been granted all the same: the same question tells. Its expiry covers for a loss. */

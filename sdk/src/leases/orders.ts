@@ -19,6 +19,17 @@ export function attend(session: Session, listener: Listener): () => void {
   return () => void all.delete(listener);
 }
 
+/** Has what a session's methods tell kept for a listener that comes later, until `leave` is called. */
+export function overhear(session: Session): { readonly heard: readonly ((listener: Listener) => void)[]; readonly leave: () => void } {
+  const heard: ((listener: Listener) => void)[] = [];
+  const leave = attend(session, {
+    stop: (reason, which) => void heard.push((listener) => listener.stop(reason, which)),
+    closes: (run) => void heard.push((listener) => listener.closes(run)),
+    decided: () => [],
+  });
+  return { heard, leave };
+}
+
 function begun(session: Session): Set<Listener> {
   const all = new Set<Listener>();
   listeners.set(session, all);

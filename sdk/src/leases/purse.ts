@@ -16,9 +16,9 @@ export class Purse {
     return Math.max(0, this.#amount - this.#reserved - this.#spent);
   }
 
-  /** Takes so much, or nothing where there is less. */
+  /** Takes so much, or nothing where there is less: where more was spent than there was, not even what costs nothing. */
   reserve(microUsd: number): boolean {
-    const isThere = microUsd <= this.leftMicroUsd;
+    const isThere = this.#reserved + this.#spent + microUsd <= this.#amount;
     if (isThere) this.#reserved += microUsd;
     return isThere;
   }
