@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { JsonValue } from "../../src/core/json.ts";
 import { microUsdOf, minUsd } from "../../src/core/money.ts";
+import type { Price } from "../../src/core/policy/findings.ts";
 import { RISK_LEVELS } from "../../src/core/request.ts";
 import { lineOf, Playing, requestOf, usd } from "./playing.ts";
 
@@ -70,7 +71,8 @@ describe("what a policy leases", () => {
       "not_leasable /rules/0",
     ],
     ["an unknown price is denied", { budgets: { default_price: "deny" } }, ["search"], "not_leasable /budgets/default_price"],
-    ["an unknown price has a default", { budgets: { default_price: "0.1" } }, ["search"], "leased"],
+    ["an unknown price counts as all of it", { budgets: { default_price: "1" } }, ["search"], "leased"],
+    ["an unknown price counts as more", { budgets: { default_price: "1.000001" } }, ["search"], "not_leasable /budgets/default_price"],
     ["a person is asked by name", { approvals: { actions: ["*_web"] } }, ["search*"], "not_leasable /approvals/actions"],
     ["a person is asked about others", { approvals: { actions: ["pay"] } }, ["search*"], "leased"],
     ["a person is asked by tag", { approvals: { tags: ["x"] } }, ["search"], "not_leasable /approvals/tags"],
@@ -126,6 +128,7 @@ const SECTIONS: readonly object[] = [
   { approvals: { tags: ["t"] } },
   { approvals: { risk_levels: ["high"] } },
   { approvals: { threshold_usd: "0.4" } },
+  { approvals: { threshold_usd: "0.4" }, budgets: { default_price: "0.5" } },
   { budgets: { actions: { "a*": "100" }, session: "200" } },
 ];
 
@@ -138,6 +141,7 @@ it("what is leased is what a decision would allow, whatever the request says and
     inputs: fc.constantFrom<JsonValue>({}, { x: 1 }, { x: "y" }),
     tags: fc.constantFrom<readonly string[]>([], ["t"]),
     risk: fc.constantFrom(...RISK_LEVELS),
+    price: fc.constantFrom<Price | undefined>(undefined, { basis: "stated", data: "d", known: false }, { basis: "none", data: "d", known: true }),
     fails: fc.boolean(),
   });
   let leased = 0;
@@ -152,8 +156,8 @@ it("what is leased is what a decision would allow, whatever the request says and
         const { no } = playing.leaseFindings(actions, microUsdOf(micro));
         if (no !== null) return;
         leased++;
-        for (const [now, { action, micro: estimate, inputs, tags, risk, fails }] of requests.entries()) {
-          const wanted = requestOf(action, { in: inputs, tags, risk });
+        for (const [now, { action, micro: estimate, inputs, tags, risk, price, fails }] of requests.entries()) {
+          const wanted = requestOf(action, { in: inputs, tags, risk, ...(price && { price }) });
           // Never for more than the whole lease.
           const asked = { ...wanted, estimateMicroUsd: minUsd(microUsdOf(estimate), microUsdOf(micro)) };
           const isCovered = new Playing({ allowed_actions: [...actions] }).findings(asked, now).listed;

@@ -42,7 +42,7 @@ function noOf(document: PolicyDocument, wish: LeaseWish): LeaseNo | null {
     ruleNo(document, wish) ??
     countingNo(document, wish) ??
     lookingBackNo(document, wish) ??
-    priceNo(document) ??
+    priceNo(document, wish) ??
     approvalNo(document, wish)
   );
 }
@@ -126,8 +126,13 @@ function looksBackAt(condition: string, wish: LeaseWish): boolean {
   return compiled.ok && compiled.value.reads.history.some(({ pattern }) => meets(wish, pattern));
 }
 
-const priceNo = ({ budgets }: PolicyDocument): LeaseNo | null =>
-  budgets?.default_price === "deny" ? mustBeSeen("/budgets/default_price", "denies what names a model without a known price") : null;
+function priceNo({ budgets }: PolicyDocument, wish: LeaseWish): LeaseNo | null {
+  const price = budgets?.default_price;
+  if (price === "deny") return mustBeSeen("/budgets/default_price", "denies what names a model without a known price");
+  if (price !== undefined && storedUsd(price) > wish.amountMicroUsd)
+    return mustBeSeen("/budgets/default_price", "counts more than the whole lease for what names a model without a known price");
+  return null;
+}
 
 function approvalNo({ approvals }: PolicyDocument, wish: LeaseWish): LeaseNo | null {
   if (approvals === undefined) return null;
