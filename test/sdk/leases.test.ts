@@ -348,6 +348,21 @@ describe("a kill", () => {
     expect(entriesOf(gateway, lease)).toMatchObject([{ outcome: isMeant ? "error" : "success", cost_usd: "0.5" }]);
   });
 
+  test("aborts what a lease guards that was over when it began, and is looked for there too", async () => {
+    await using gateway = await fakeGateway();
+    const { lease, session } = await openLeased(gateway);
+    const search = lease.guard({ action: "search", context: true }, async ({ signal }: { readonly signal: AbortSignal }, stop: () => unknown) => {
+      await stop();
+      signal.throwIfAborted();
+    });
+    await lease.close();
+    await search(() => undefined);
+    await expect(search(() => session.stop(other))).rejects.toBe(other);
+    gateway.seen.length = 0;
+    await search(() => session.check());
+    expect(gateway.seen.map(({ path }) => path.replace(/.*\//, "").slice(0, 4))).toEqual(["deci", "ses_", "dec_", "comm"]);
+  });
+
   test("that comes between the yes and the start lets nothing run, and gives back what was reserved", async () => {
     await using gateway = await fakeGateway();
     const time = handTime();

@@ -53,13 +53,15 @@ export class ClientLease implements AsyncDisposable {
   readonly #purse: Purse;
   readonly #settling: Settling;
   readonly #reserved = new Map<string, Reserved>();
-  readonly #calls = new Calls(() => this.#leaveOnceDone());
+  readonly #calls = new Calls(() => this.#heed());
   /** Whether it decides about an action, by name: what was found once, until an order comes. */
   readonly #names = new Map<string, boolean>();
   /** What its session was told to stop since. */
   readonly #stops: ((work: Work) => boolean)[] = [];
   readonly #cancelEnd: () => void;
-  readonly #leave: () => void;
+  readonly #listener: Listener;
+  /** Called when nothing could be stopped any more; `null`: it was. */
+  #leave: (() => void) | null = null;
   #overSince: number | null = null;
   /** Called when nothing runs any more. */
   #idle: (() => void) | null = null;
@@ -86,16 +88,16 @@ export class ClientLease implements AsyncDisposable {
       overForMs: () => (this.#overSince === null ? 0 : now() - this.#overSince),
       end: () => this.#end(),
     });
-    const listener: Listener = {
+    this.#listener = {
       stop: (reason, which) => this.#stop(reason, which),
       closes: (closed) => {
         if (closed === null || closed === run) this.#end();
       },
       decided: () => [...this.#calls].filter(({ decision }) => decision !== undefined && !this.#reserved.has(decision)),
     };
-    this.#leave = attend(session, listener);
+    this.#heed();
     this.#cancelEnd = schedule(() => this.#end(), Math.max(0, term.leftMs));
-    for (const tell of heard) tell(listener);
+    for (const tell of heard) tell(this.#listener);
   }
 
   /** Whether it still decides. */
@@ -278,13 +280,17 @@ export class ClientLease implements AsyncDisposable {
     if (this.#overSince !== null) return;
     this.#overSince = this.#context.ambience.now();
     this.#cancelEnd();
-    this.#leaveOnceDone();
+    this.#heed();
     this.#settling.hurry();
   }
 
-  /** Orders are heard as long as something could be stopped. */
-  #leaveOnceDone(): void {
-    if (this.#overSince !== null && this.#calls.size === 0) this.#leave();
+  /** Orders are heard as long as something could be stopped: also what was guarded here and begins when the lease is over. */
+  #heed(): void {
+    if (this.#overSince === null || this.#calls.size > 0) this.#leave ??= attend(this.session, this.#listener);
+    else {
+      this.#leave?.();
+      this.#leave = null;
+    }
   }
 
   /** Waits until nothing runs, or the lease's time is up. */
@@ -306,18 +312,24 @@ export class ClientLease implements AsyncDisposable {
   }
 }
 
-/** The guarded calls in flight. Says when the last one has ended. */
+/** The guarded calls in flight. Says when one begins or has ended. */
 class Calls extends Set<Running> {
-  readonly #emptied: () => void;
+  readonly #changed: () => void;
 
-  constructor(emptied: () => void) {
+  constructor(changed: () => void) {
     super();
-    this.#emptied = emptied;
+    this.#changed = changed;
+  }
+
+  override add(call: Running): this {
+    super.add(call);
+    this.#changed();
+    return this;
   }
 
   override delete(call: Running): boolean {
     const was = super.delete(call);
-    if (was && this.size === 0) this.#emptied();
+    if (was) this.#changed();
     return was;
   }
 }
