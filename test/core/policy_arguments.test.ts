@@ -30,6 +30,8 @@ describe("inputs fit or do not, as the official suite has it", () => {
     ["minLength in code points", { minLength: 2 }, ["ab", "😀a", "😀😀", 5], ["a", "😀", ""]],
     ["maxLength in code points", { maxLength: 2 }, ["😀😀", "ab", ""], ["abc", "😀😀a"]],
     ["pattern is a search", { pattern: "a+" }, ["xxaayy", 5, {}], ["b", ""]],
+    ["pattern by a category's long name", { pattern: "^\\p{Letter}\\P{Number}$" }, ["éé", "a-"], ["1a", "a1", "-a"]],
+    ["pattern by a category", { pattern: "^\\p{Lu}\\p{Nd}$" }, ["É1"], ["é1", "ÉÉ"]],
     ["pattern with anchors", { pattern: "^a*$" }, ["aaa", ""], ["aab", "aa\n"]],
     ["minimum", { minimum: 1.1 }, [1.1, 2, "x"], [1.0999, -1]],
     ["exclusive bounds", { exclusiveMinimum: 0, exclusiveMaximum: 3 }, [1, 2.999], [0, 3, -1]],
@@ -496,4 +498,11 @@ describe("work is bounded", () => {
     const deep = Array.from({ length: 100 }).reduce<JsonValue>((inner) => [inner], "x");
     expect(faultOf(schema, deep)).not.toBeNull();
   });
+});
+
+it("many checks that are cheap each are too many, and half of them are not", () => {
+  const cheap: JsonValue = { items: { allOf: Array.from({ length: 20 }, () => ({ type: "number" })) } };
+  const numbers = (count: number): JsonValue => Array.from({ length: count }, () => 1);
+  expect(faultOf(cheap, numbers(60_000))).toMatch(/too many steps/);
+  expect(faultOf(cheap, numbers(15_000))).toBe(null);
 });

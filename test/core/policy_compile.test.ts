@@ -2,6 +2,22 @@ import { expect, it } from "vitest";
 import { compilePolicy } from "../../src/core/policy/compile.ts";
 import { documentOf } from "./playing.ts";
 
+it("of a call is kept what some rule looks at, and nothing where none does", () => {
+  const keepOf = (policy: object, action: string) => compilePolicy(documentOf(policy)).ofAction(action).keep;
+  expect(keepOf({ requires: { pay: { after: ["look"] } } }, "look")).toBe(null);
+  const same = { after: ["look"], same: ["inputs.id"] };
+  expect(keepOf({ requires: { pay: same } }, "look")).toEqual({ paths: [["inputs", "id"]], forMs: null });
+  // A call made exactly as long ago as is allowed still fits.
+  expect(keepOf({ requires: { pay: { ...same, within_seconds: 60 } } }, "look")).toEqual({ paths: [["inputs", "id"]], forMs: 60_001 });
+  expect(keepOf({ requires: { pay: same } }, "pay")).toBe(null);
+  const where = { after: ["look"], where: "prior.inputs.a == 1 && prior.outputs.b == 2" };
+  expect(keepOf({ requires: { pay: where } }, "look")?.paths).toEqual([
+    ["inputs", "a"],
+    ["outputs", "b"],
+  ]);
+  expect(keepOf({ history: [{ id: "h", forbid: "pay", when: "count('look', 60) > 1 && sum('look', 60) > 1.0" }] }, "look")).toBe(null);
+});
+
 it("what was found for an action is remembered, for so many actions and rules and no more", () => {
   const bare = compilePolicy(documentOf({ denied_actions: ["x"] }));
   const first = bare.ofAction("a");

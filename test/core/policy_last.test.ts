@@ -78,6 +78,14 @@ describe("the newest call", () => {
   ])("%s", (text, traces, wanted) => expect(ask(text, traces)).toBe(wanted));
 });
 
+test("null is alike to null, and not to what nobody kept", () => {
+  const scene = { ...SCENE, inputs: { id: null } };
+  const look = "last('look', 'inputs.id').found";
+  expect(ask(look, [trace(1, "look", { id: null }, {})], scene)).toBe(true);
+  expect(ask(look, [trace(1, "look", {}, {})], scene)).toBe(false);
+  expect(ask(look, [{ ...R1, kept: null }], scene)).toBe(false);
+});
+
 test("a rule says beforehand what of earlier calls it will look at, and of the request", () => {
   const reads = (text: string) => {
     const compiled = compileExpression(text, "rule");

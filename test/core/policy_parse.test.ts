@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { canonicalJson, type JsonValue } from "../../src/core/json.ts";
+import { sizeOf } from "../../src/core/policy/authored.ts";
 import { policyDigest } from "../../src/core/policy/digest.ts";
 import type { PolicyDocument } from "../../src/core/policy/document.ts";
 import { checkExpression } from "../../src/core/policy/expressions.ts";
@@ -492,6 +493,8 @@ describe("a mistake is refused at its place, saying what was found and what is w
     ["budgets: { actions: { a: 1, a: 2 } }", ['/budgets/actions/a 1:29 "a" is written twice']],
     ["concurrency: { 404: 1 }", ["/concurrency 1:16 wanted a text as key"]],
     ["concurrency: { ? [a] : 1 }", ["/concurrency 1:", "wanted a text as key"]],
+    ["budgets: { actions: { 1: 5 } }", ["/budgets/actions 1:23 wanted a text as key"]],
+    ["budgets: { actions: { true: 5 } }", ["/budgets/actions 1:23 wanted a text as key"]],
     ["<<: { name: a }", ["/<< 1:1 merge keys are not read here"]],
     ["concurrency: { __proto__: 1 }", ["/concurrency/__proto__ 1:16 __proto__ cannot be a key"]],
     ["name: !!str 5", ["1:7 tags are not read here"]],
@@ -995,4 +998,38 @@ describe("merge keys", () => {
 test("a text of thousands of members is refused before it is read", () => {
   const many = Array.from({ length: 90_000 }, (_, n) => `k${n}: 1`).join("\n");
   expect(parsePolicy(many, "yaml")).toMatchObject({ ok: false, error: [{ message: "a policy has a few sections, found 90000 members" }] });
+});
+
+test("a pair in a list is a mapping of one member, as YAML has it", () => {
+  expect(parsed("arguments: { a: { enum: [x: 1, { y: 2 }, z] } }").arguments).toEqual(
+    parsed('{ "arguments": { "a": { "enum": [{ "x": 1 }, { "y": 2 }, "z"] } } }', "json").arguments,
+  );
+  expect(JSON.stringify(parsed("arguments: { a: { enum: [x: 1] } }").arguments)).toContain('[{"x":1}]');
+});
+
+test("what is no mapping at all is told what a policy is", () => {
+  for (const value of [5, true, "", null]) {
+    const read = readPolicy(value);
+    expect(read.ok ? "" : read.error[0]?.message).toMatch(/^wanted a policy: sections like budgets/);
+  }
+  const empty = readPolicy({});
+  expect(empty.ok ? "" : empty.error[0]?.message).not.toMatch(/^wanted a policy: sections like budgets/);
+});
+
+test("a schema that aliases make too deep is told once, whatever else is wrong at its bottom", () => {
+  const links = Array.from({ length: 6 }, (_, i) => `  a${i}: &a${i} { not: { not: { not: { not: { not: *a${i === 0 ? "" : i - 1} } } } } }\n`).join(
+    "",
+  );
+  const wrong = (bottom: string): string => `arguments:\n  a: &a { not: { not: { not: { not: { not: { not: ${bottom} } } } } } }\n${links}`;
+  const said = refused(wrong("{ minimumm: 1 }"));
+  expect(said.filter((line) => line.startsWith("/arguments/a5"))).toEqual([expect.stringContaining("at most 32 levels deep")]);
+  expect(said.filter((line) => line.startsWith("/arguments/a0"))).toEqual([expect.stringContaining('did you mean "minimum"?')]);
+});
+
+test("how large a value is, is found out without printing what aliases multiply", () => {
+  let multiplied: unknown = "x".repeat(100);
+  // Two to the sixtieth copies.
+  for (let n = 0; n < 60; n++) multiplied = [multiplied, multiplied];
+  expect(sizeOf(multiplied, 1_000)).toBeGreaterThan(1_000);
+  for (const value of ["", 'a"b', 5, null, [], [1, [2]], { a: 1, b: "x" }]) expect(sizeOf(value, 1_000)).toBe(canonicalJson(value).length);
 });

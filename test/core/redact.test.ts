@@ -29,6 +29,7 @@ describe("what is an e-mail address", () => {
     ["bob@xn--bcher-kva.xn--p1ai", "[redacted:email]"],
     ["bob@bücher.example", "[redacted:email]"],
     ['"john doe"@example.org', "[redacted:email]"],
+    [`${"He said it. ".repeat(20)}"john doe"@example.org`, `${"He said it. ".repeat(20)}[redacted:email]`],
     ["root@[192.168.0.1]", "[redacted:email]"],
     ["a@b.io,c@d.io", "[redacted:email],[redacted:email]"],
     ["a@b.io@c.io", "[redacted:email]"],
@@ -182,6 +183,13 @@ describe("what is a private key", () => {
     const key = `PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\nPrivate-Lines: 1\n${a(40)}\nPrivate-MAC: 0123abcd`;
     expect(textOf(`${key}\nrest`)).toBe("[redacted:private_key]\nrest");
     expect(textOf(key.slice(0, -30))).toBe("[redacted:private_key]");
+  });
+
+  it("an age key, up to the end of the word", () => {
+    expect(textOf(`x AGE-SECRET-KEY-1${a(40).toUpperCase()} y`)).toBe("x [redacted:private_key] y");
+    expect(textOf("x AGE-SECRET-KEY-1ABCDEFGHIJ y")).toBe("x [redacted:private_key] y");
+    // Too short to be one.
+    expect(textOf("x AGE-SECRET-KEY-1ABC y")).toBe("x AGE-SECRET-KEY-1ABC y");
   });
 
   it("two blocks are two, and what stands between them stays", () => {

@@ -488,6 +488,18 @@ describe("denials that no policy decides", () => {
     expect(figures(simulate(live, "budgets: { session: 1 }"))).toEqual({ decisions: 3, same: 1, batch_refused: 2 });
   });
 
+  it("keeps of one instant only what was not allowed, and nothing of another instant", () => {
+    const live = new Live("budgets: { session: 1 }");
+    const both = [
+      { action: "a", usd: "0.9" },
+      { action: "b", usd: "0.9" },
+    ];
+    live.batch(both, "all_or_nothing");
+    live.ask("c");
+    live.wait(1).ask("d", { usd: "2" });
+    expect(figures(simulate(live, "budgets: { session: 1 }"))).toEqual({ decisions: 4, same: 2, batch_refused: 2 });
+  });
+
   it("keeps the holds that counted on it too", () => {
     const policy = "{ requires: { b: { after: [a] } }, approvals: { actions: [b] } }";
     const live = new Live(policy);
@@ -518,6 +530,23 @@ describe("a window", () => {
     });
     expect(figures(simulate(live, "budgets: { session: 1.1 }", { from }))).toEqual({ decisions: 1, same: 1 });
     expect(figures(simulate(live, "budgets: { session: 0.5 }"))).toEqual({ decisions: 2, same: 1, newly_denied: "1 for 900000", prevented: 900_000 });
+  });
+
+  it("has no larger sum from before it in its figures", () => {
+    const live = new Live("budgets: { session: 2 }");
+    const id = live.ask("a", { usd: "0.5" });
+    live.topup(id, "1").topup(id, "3");
+    const from = live.wait(1000).now;
+    live.ask("b", { usd: "0.9" });
+    expect(figures(simulate(live, "budgets: { session: 2 }", { from }))).toEqual({ decisions: 1, same: 1 });
+    expect(figures(simulate(live, "budgets: { session: 1.5 }", { from }))).toEqual({
+      decisions: 1,
+      same: 0,
+      newly_denied: "1 for 900000",
+      prevented: 900_000,
+    });
+    const others = live.rows.map((row) => ({ ...row, canonical: row.canonical.replace('"session_budget_exceeded"', '"agent_budget_exceeded"') }));
+    expect(figures(simulate(live, "budgets: { session: 2 }", { from, rows: others }))).toEqual({ decisions: 1, same: 1 });
   });
 
   it("lets what was denied before it be denied still", () => {

@@ -56,12 +56,21 @@ describe("a secret", () => {
   });
 
   const base64 = btoa("0123456789abcdef01234567890");
-  it.each([base64, `whpk_${base64}`, `whsec_${base64}=`, `whsec_${base64.replace(/.$/, "-")}`, `whsec_ ${base64}`, `whsec_${base64}\n`, ""])(
-    "%j is none",
-    (text) => {
-      expect(parseSecret(text).ok).toBe(false);
-    },
-  );
+  const GOOD = new Uint8Array(24);
+  it.each([
+    base64,
+    `whpk_${base64}`,
+    `whsec_${base64}=`,
+    `whsec_${base64.replace(/.$/, "-")}`,
+    `whsec_ ${base64}`,
+    `whsec_${base64}\n`,
+    `x${secretOf(GOOD)}`,
+    `${secretOf(GOOD)}x`,
+    `${secretOf(GOOD)}=`,
+    "",
+  ])("%j is none", (text) => {
+    expect(parseSecret(text).ok).toBe(false);
+  });
 });
 
 describe("an answer", () => {

@@ -1,0 +1,133 @@
+import { describe, expect, it } from "vitest";
+import { canonicalJson, type JsonValue } from "../../src/core/json.ts";
+import { microUsdOf, ZERO_USD } from "../../src/core/money.ts";
+import type { Keeping, Redaction } from "../../src/core/redact.ts";
+import { draftOf, type Line, testimonyOf } from "../../src/core/testimony.ts";
+import { PRINCIPAL } from "./playing.ts";
+import { sha256 } from "./sha256.ts";
+
+/** What the record says of a line that somebody else's ledger holds: all that it says, hidden as the policy wants, and nothing of the gateway's own. */
+
+const redaction = (storeInputs: Keeping, storeOutputs: Keeping, more: Partial<Redaction> = {}): Redaction => ({
+  storeInputs,
+  storeOutputs,
+  keys: [],
+  detect: [],
+  ...more,
+});
+
+const lineOf = (payload: JsonValue | undefined, more: Partial<Line> = {}): Line => ({
+  id: "1",
+  action: "send",
+  agent: "bot",
+  run: null,
+  session: null,
+  decision: null,
+  verdict: "allow",
+  outcome: "success",
+  tags: ["to a@example.org"],
+  parents: ["p"],
+  costMicroUsd: microUsdOf(1_500_000),
+  estimateMicroUsd: null,
+  durationMs: 12,
+  isUnguarded: false,
+  told: { id: "1", action: "send", ...(payload !== undefined && { payload }) },
+  ...more,
+});
+
+const tellBy = (line: Line, how: Redaction | null | undefined) => testimonyOf(sha256, PRINCIPAL, line, how);
+const tell = (line: Line) => tellBy(line, null);
+const digest = (value: JsonValue) => `sha-256:${sha256(canonicalJson(value))}`;
+
+describe("a line that was reported", () => {
+  it("says what it was told, who told it, and what it cost", () => {
+    expect(tell(lineOf(undefined, { estimateMicroUsd: ZERO_USD }))).toEqual({
+      entry: expect.stringMatching(/^ent_/),
+      fingerprint: sha256(canonicalJson({ id: "1", action: "send" })),
+      says: {
+        action: "send",
+        agent_id: "bot",
+        run_id: null,
+        session_id: null,
+        decision_id: null,
+        verdict: "allow",
+        outcome: "success",
+        cost_usd: "1.5",
+        estimate_usd: "0",
+        duration_ms: 12,
+        parents: ["p"],
+        principal: { token_id: PRINCIPAL.tokenId, subject: "bot", kind: "agent" },
+        tags: ["to a@example.org"],
+        details: { event: "reported", line: { id: "1", action: "send" } },
+        inputs_digest: null,
+        outputs_digest: null,
+        redacted: 0,
+      },
+      payload: null,
+    });
+    expect(tell(lineOf(undefined)).says.estimate_usd).toBe(null);
+    expect(tell(lineOf(undefined, { isUnguarded: true })).says.details).toMatchObject({ event: "unguarded" });
+  });
+
+  it("is named by its reporter's tenant, its agent and its own id", () => {
+    const { entry } = tell(lineOf(undefined));
+    expect(tell(lineOf({ inputs: 1 }, { action: "other" })).entry).toBe(entry);
+    expect(tell(lineOf(undefined, { id: "2" })).entry).not.toBe(entry);
+    expect(tell(lineOf(undefined, { agent: "other" })).entry).not.toBe(entry);
+    expect(testimonyOf(sha256, { ...PRINCIPAL, tenant: "other" }, lineOf(undefined), null).entry).not.toBe(entry);
+  });
+
+  it("has the gateway's own instant and the tenant's chain in its entry", () => {
+    const told = tell(lineOf(undefined));
+    const draft = draftOf("t", told, 0);
+    expect(draft).toMatchObject({
+      id: told.entry,
+      kind: "ingest",
+      tenant_id: "t",
+      timestamp: "1970-01-01T00:00:00.000Z",
+      session_id: null,
+      action: "send",
+    });
+  });
+});
+
+describe("of what a line carries", () => {
+  const both = { inputs: { n: 1 }, outputs: { ok: true } };
+  it.each<[string, JsonValue | undefined, Redaction | null | undefined, JsonValue | null, JsonValue, boolean, boolean]>([
+    ["all is kept where no policy says otherwise", both, null, both, {}, false, false],
+    ["inputs and outputs are kept each as the policy says", both, redaction("full", "digest"), { inputs: { n: 1 } }, {}, false, true],
+    ["and the other way round", both, redaction("digest", "full"), { outputs: { ok: true } }, {}, true, false],
+    ["nothing is kept, not even a digest", both, redaction("none", "none"), null, {}, false, false],
+    ["only their digests are kept", both, redaction("digest", "digest"), null, {}, true, true],
+    ["no inputs and outputs are kept where no policy could be asked", both, undefined, null, {}, false, false],
+    ["inputs alone are inputs alone", { inputs: { n: 1 } }, null, { inputs: { n: 1 } }, {}, false, false],
+    ["outputs alone are outputs alone", { outputs: 5 }, null, { outputs: 5 }, {}, false, false],
+    ["what else there is stands with the line", { inputs: 1, model: "m" }, null, { inputs: 1 }, { payload: { model: "m" } }, false, false],
+    ["and goes where inputs are not kept", { outputs: 1, model: "m" }, redaction("digest", "full"), { outputs: 1 }, {}, false, false],
+    ...[null, "text", 5, ["inputs"]].map((payload): [string, JsonValue, null, null, JsonValue, boolean, boolean] => [
+      `${JSON.stringify(payload)} has no members`,
+      payload,
+      null,
+      null,
+      {},
+      false,
+      false,
+    ]),
+  ])("%s", (_, payload, how, kept, beside, ofInputs, ofOutputs) => {
+    const told = tellBy(lineOf(payload), how);
+    expect(told.payload).toEqual(kept);
+    expect(told.says.details?.line).toEqual({ id: "1", action: "send", ...Object(beside) });
+    expect(told.says.inputs_digest).toBe(ofInputs ? digest(both.inputs) : null);
+    expect(told.says.outputs_digest).toBe(ofOutputs ? digest(both.outputs) : null);
+  });
+
+  it("what the policy hides is hidden everywhere, and its count told; the fingerprint is of the line as it came", () => {
+    const line = lineOf({ inputs: { to: "a@example.org" }, outputs: { pin: 1 } });
+    const hidden = tellBy(line, redaction("full", "full", { keys: ["pin"], detect: ["email"] }));
+    expect(hidden.payload).toEqual({ inputs: { to: "[redacted:email]" }, outputs: { pin: "[redacted]" } });
+    expect(hidden.says.tags).toEqual(["to [redacted:email]"]);
+    expect(hidden.says.redacted).toBe(3);
+    expect(hidden.fingerprint).toBe(tell(line).fingerprint);
+    expect(hidden.fingerprint).not.toBe(tell(lineOf(undefined)).fingerprint);
+  });
+});
