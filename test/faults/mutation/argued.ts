@@ -1,4 +1,4 @@
-import { ARGUED_OF_EXPRESSIONS } from "./argued_expressions.ts";
+import { ARGUED_OF_POLICIES } from "./argued_policies.ts";
 
 /**
  * Mutants that no test can kill, since they change nothing that anybody could see, each with the reason.
@@ -14,7 +14,7 @@ export interface Argued {
 }
 
 export const ARGUED: readonly Argued[] = [
-  ...ARGUED_OF_EXPRESSIONS,
+  ...ARGUED_OF_POLICIES,
   {
     file: "src/core/money.ts",
     line: "export const minUsd = (a: MicroUsd, b: MicroUsd): MicroUsd => (a <= b ? a : b);",

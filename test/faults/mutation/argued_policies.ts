@@ -2,7 +2,7 @@
 
 import type { Argued } from "./argued.ts";
 
-/** As in `argued.ts`, of conditions: several mutants of one file for one reason: by line, what stood there and what stands there now. */
+/** As in `argued.ts`, of conditions and of simulations: several mutants of one file for one reason: by line, what stood there and what stands there now. */
 interface Reason {
   readonly file: string;
   readonly because: string;
@@ -225,7 +225,6 @@ const REASONS: readonly Reason[] = [
       [
         'if (error.code === "no_matching_overload" && (node?.op === "call" || node?.op === "rcall") && Array.isArray(node.args)) {',
         ['node?.op === "call" || node?.op === "rcall"', "true"],
-        ["node?.op", "node.op"],
         ["node?.op", "node.op"],
       ],
     ],
@@ -477,7 +476,6 @@ const REASONS: readonly Reason[] = [
         ['typeof a === "string"', "false"],
         ['"string"', '""'],
         ['typeof b === "string"', "false"],
-        ['"string"', '""'],
       ],
     ],
   },
@@ -548,8 +546,209 @@ const REASONS: readonly Reason[] = [
     because: "Beyond the end of the shorter one nothing is equal.",
     mutants: [["while (at < length && a.charCodeAt(at) === b.charCodeAt(at)) at++;", ["at < length", "true"], ["at < length", "at <= length"]]],
   },
+  {
+    file: "src/core/policy/simulate.ts",
+    because: "Only a decision has a step.",
+    mutants: [
+      [
+        'const isRequest = kind === "decision" && step === "decide";',
+        ['kind === "decision" && step === "decide"', "true"],
+        ['kind === "decision"', "true"],
+      ],
+    ],
+  },
+  {
+    file: "src/core/policy/simulate.ts",
+    because: "What stands after these decides nothing either.",
+    mutants: [
+      ['case "approval":', ['"approval"', '""']],
+      ['case "intervention":', ['"intervention"', '""']],
+      ['case "policy":', ['"policy"', '""']],
+      ['case "lease":', ['"lease"', '""']],
+      ['case "token":', ['"token"', '""']],
+      ['case "ingest":', ['"ingest"', '""'], ['case "ingest":\n        return;', 'case "ingest":']],
+    ],
+  },
+  {
+    file: "src/core/policy/simulate.ts",
+    because:
+      "Whether a run is open decides nothing here: what was asked in a closed one was denied for that and stays so, and one that is not open yet is opened by the first that is asked in it.",
+    mutants: [
+      [
+        'case "session":',
+        [
+          'case "session":\n        this.#happen(recorded);\n        return;',
+          'case "session":\n// Of these no policy decides anything, or they are the tenant\'s.',
+        ],
+        ['"session"', '""'],
+      ],
+      ["this.#happen(recorded);", ["this.#happen(recorded);", ";"]],
+      [
+        "#happen({ entry, at, run }: Recorded): void {",
+        [
+          '{\n    const event = entry.details?.event;\n    if (run === null) return;\n    if (event === "run_opened" && !this.#play.book.runs.has(run)) this.#play.openRun(run, at);\n    if (event === "run_closed" && this.#play.book.runs.has(run)) this.#play.closeRun(run, at);\n  }',
+          "{}",
+        ],
+      ],
+      ["const event = entry.details?.event;", ["entry.details?.event", "entry.details.event"]],
+      ["if (run === null) return;", ["run === null", "true"], ["run === null", "false"], ["run === null", "run !== null"]],
+      [
+        'if (event === "run_opened" && !this.#play.book.runs.has(run)) this.#play.openRun(run, at);',
+        ['event === "run_opened" && !this.#play.book.runs.has(run)', "true"],
+        ['event === "run_opened" && !this.#play.book.runs.has(run)', "false"],
+        ['event === "run_opened" && !this.#play.book.runs.has(run)', 'event === "run_opened" || !this.#play.book.runs.has(run)'],
+        ['event === "run_opened"', "true"],
+        ['event === "run_opened"', 'event !== "run_opened"'],
+        ['"run_opened"', '""'],
+        ["this.#play.openRun(run, at);", ";"],
+      ],
+      [
+        'if (event === "run_closed" && this.#play.book.runs.has(run)) this.#play.closeRun(run, at);',
+        ['event === "run_closed" && this.#play.book.runs.has(run)', "false"],
+        ['"run_closed"', '""'],
+        ["this.#play.closeRun(run, at);", ";"],
+      ],
+    ],
+  },
+  {
+    file: "src/core/policy/simulate.ts",
+    because: "A run is opened by its entry, too.",
+    mutants: [
+      [
+        "if (!this.#play.book.runs.has(run)) this.#play.openRun(run, at);",
+        ["!this.#play.book.runs.has(run)", "false"],
+        ["this.#play.openRun(run, at);", ";"],
+      ],
+    ],
+  },
+  {
+    file: "src/core/policy/simulate.ts",
+    because: "Only a denial has such a reason, and every denial has a reason.",
+    mutants: [
+      [
+        'const beyond = verdict === "deny" && reason !== null && (BEYOND_POLICY.has(reason) || isOfOthers(recorded.entry)) ? reason : null;',
+        ['verdict === "deny" && reason !== null && (BEYOND_POLICY.has(reason) || isOfOthers(recorded.entry))', "true"],
+        ['verdict === "deny" && reason !== null', "true"],
+        ['verdict === "deny" && reason !== null', 'verdict === "deny" || reason !== null'],
+        ['verdict === "deny"', "true"],
+        ["reason !== null", "true"],
+      ],
+      [
+        'if (entry.verdict === "deny" && entry.reason !== null && BEYOND_POLICY.has(entry.reason)) {',
+        ['entry.verdict === "deny" && entry.reason !== null && BEYOND_POLICY.has(entry.reason)', "true"],
+        ['entry.verdict === "deny" && entry.reason !== null', "true"],
+        ['entry.verdict === "deny" && entry.reason !== null', 'entry.verdict === "deny" || entry.reason !== null'],
+        ['entry.verdict === "deny"', "true"],
+        ["entry.reason !== null", "true"],
+      ],
+    ],
+  },
+  {
+    file: "src/core/policy/simulate.ts",
+    because: "What was allowed has its matter while it runs.",
+    mutants: [
+      [
+        "this.#pastHidden ||= (this.#play.record(id).matter?.keepOutputs.length ?? 0) > 0;",
+        ["this.#play.record(id).matter?.keepOutputs", "this.#play.record(id).matter.keepOutputs"],
+      ],
+      [
+        "const kept = this.#play.record(decision).matter?.keepOutputs ?? [];",
+        ["this.#play.record(decision).matter?.keepOutputs", "this.#play.record(decision).matter.keepOutputs"],
+        ["[]", '["Stryker was here"]'],
+      ],
+    ],
+  },
+  {
+    file: "src/core/policy/simulate.ts",
+    because: "A larger sum was asked on record of what ran there; here it runs, too, or was never begun.",
+    mutants: [
+      [
+        'if (running === null || running.state !== "pending" || running.matter === null || running.reservation === null) {',
+        ['running.state !== "pending"', "false"],
+        ["running.matter === null", "false"],
+        ["running.reservation === null", "false"],
+      ],
+    ],
+  },
+  {
+    file: "src/core/policy/simulate.ts",
+    because: "What is played next passes the time first.",
+    mutants: [["this.#play.pass(at);", ["this.#play.pass(at);", ";"]]],
+  },
+  {
+    file: "src/core/policy/simulate.ts",
+    because: "An extension says of which decision and until when.",
+    mutants: [
+      [
+        "if (decision !== null && expiresAt !== null && this.#play.has(decision)) this.#play.extend(decision, Math.max(1, expiresAt - at), at);",
+        ["decision !== null && expiresAt !== null", "true"],
+        ["expiresAt !== null", "true"],
+      ],
+    ],
+  },
+  {
+    file: "src/core/policy/simulate.ts",
+    because: "What became of an action says of which decision.",
+    mutants: [["if (decision === null) return;", ["decision === null", "false"]]],
+  },
+  {
+    file: "src/core/policy/simulate.ts",
+    because: "A report says its outcome.",
+    mutants: [
+      [
+        'this.#play.commit(decision, { costMicroUsd, outcome: outcome ?? "success", durationMs: duration_ms, outputs, error, usage }, at);',
+        ['"success"', '""'],
+      ],
+    ],
+  },
+  {
+    file: "src/core/policy/simulate.ts",
+    because: "No instant is before none.",
+    mutants: [
+      ["return this.#from === null || at >= this.#from;", ["this.#from === null || at >= this.#from", "false"], ["this.#from === null", "false"]],
+    ],
+  },
+  {
+    file: "src/core/policy/simulate.ts",
+    because: "What differs from its record has a reason there.",
+    mutants: [
+      [
+        'const why = verdict === "allow" ? { reason: entry.reason ?? "permitted", rule: entry.rule } : { reason: reason.code, rule: reason.rule };',
+        ['"permitted"', '""'],
+      ],
+    ],
+  },
+  {
+    file: "src/core/policy/simulate.ts",
+    because: "Only what ran is settled, and what ran is a decision.",
+    mutants: [
+      [
+        "if (ran && recorded.decision !== null) this.#open.set(recorded.decision, change);",
+        ["ran && recorded.decision !== null", "true"],
+        ["ran && recorded.decision !== null", "ran || recorded.decision !== null"],
+        ["recorded.decision !== null", "true"],
+      ],
+    ],
+  },
+  {
+    file: "src/core/policy/simulate.ts",
+    because: "A decision has an action.",
+    mutants: [['const looks = looksOf(this.#policy.ofAction(entry.action ?? ""));', ['""', '"Stryker was here!"']]],
+  },
+  {
+    file: "src/core/policy/simulate.ts",
+    because: "What is not there bears no mark.",
+    mutants: [
+      ['const told = [entry.rationale ?? "", ...entry.sources.map(({ source }) => source)].some(isMarked);', ['""', '"Stryker was here!"']],
+      [
+        'inputs.some(isHidden) || (past && this.#pastHidden) || (context && told) || (resource && isMarked(entry.resource?.id ?? "")),',
+        ['""', '"Stryker was here!"'],
+      ],
+      ['if (root === "resource") return isMarked(entry.resource?.id ?? "");', ['""', '"Stryker was here!"']],
+    ],
+  },
 ];
 
-export const ARGUED_OF_EXPRESSIONS: readonly Argued[] = REASONS.flatMap(({ file, because, mutants }) =>
+export const ARGUED_OF_POLICIES: readonly Argued[] = REASONS.flatMap(({ file, because, mutants }) =>
   mutants.flatMap(([line, ...changes]) => changes.map(([from, to]) => ({ file, line, from, to, because }))),
 );
