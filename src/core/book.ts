@@ -285,14 +285,15 @@ export function limitsFor(book: Book, limits: readonly BudgetLimit[]): readonly 
 
 /** The balances that a decision shows: every limit that counts for it, its run and session even where they have none, and the reserve if it has one. */
 export function balancesOf(book: Book, limits: readonly Limit[], run: RunId): readonly Balance[] {
+  if (limits.length === 0) return [ofRun(book, run, null), balance("session", book.session, null, book.total)];
   const balances: Balance[] = [];
   for (const limit of limits) {
     if (limit.scope === "action") balances.push(balance(limit.scope, limit.pattern, limit.limitMicroUsd, accountOf(book, limit, run)));
   }
-  const ofRun = limits.find((limit) => limit.scope === "run");
+  const runLimit = limits.find((limit) => limit.scope === "run");
   const ofSession = limits.find((limit) => limit.scope === "session");
   const reserve = limits.find((limit) => limit.scope === "wind_down");
-  balances.push(balance("run", run, ofRun?.limitMicroUsd ?? null, book.runs.get(run)?.account ?? EMPTY_ACCOUNT));
+  balances.push(ofRun(book, run, runLimit?.limitMicroUsd ?? null));
   balances.push(balance("session", book.session, ofSession?.limitMicroUsd ?? null, book.total));
   if (reserve !== undefined) balances.push(balance("wind_down", "wind_down", reserve.limitMicroUsd, book.windDown));
   for (const limit of limits) {
@@ -306,6 +307,9 @@ export function balancesOf(book: Book, limits: readonly Limit[], run: RunId): re
   }
   return balances;
 }
+
+const ofRun = (book: Book, run: RunId, limitMicroUsd: MicroUsd | null): Balance =>
+  balance("run", run, limitMicroUsd, book.runs.get(run)?.account ?? EMPTY_ACCOUNT);
 
 /** An account that sessions share: what this one has in it, and the others by their tenant's last word. */
 function sharedAccount({ shares }: Book, limit: SharedLimit): Account {
@@ -339,6 +343,7 @@ export function apply(book: Book, effect: Effect): void {
       book.total = moved(book.total, effect.delta);
       run.account = moved(run.account, effect.delta);
       book.actions.set(effect.action, moved(book.actions.get(effect.action) ?? EMPTY_ACCOUNT, effect.delta));
+      if (book.sums.size === 0) return;
       for (const [pattern, sum] of book.sums) {
         if (matchesGlob(pattern, effect.action)) book.sums.set(pattern, moved(sum, effect.delta));
       }

@@ -94,7 +94,7 @@ export function judge(book: Book, ask: Ask, now: Instant, sha256: Sha256): Judge
   const authority = authorityGate(asked, ask);
   if (authority.kind === "no") return denied(authority, [], []);
   const { findings } = authority;
-  const question: Question = { ...asked, amountMicroUsd: findings.estimateMicroUsd };
+  const question: Question = findings.estimateMicroUsd === asked.amountMicroUsd ? asked : { ...asked, amountMicroUsd: findings.estimateMicroUsd };
   const full = capacityGate(question);
   if (full !== null) return denied(full, [], []);
   const judgement = passed(question, findings, POLICY_GATES);
@@ -211,10 +211,8 @@ export function conclude(turn: Turn, ask: Ask, judgement: Judgement, fingerprint
   const { verdict } = judgement;
   const run = request.run ?? book.currentRun;
   const findings = ask.evaluation?.kind === "findings" ? ask.evaluation.findings : null;
-  const limits: readonly Limit[] = [
-    ...limitsFor(book, findings?.budgets ?? []),
-    ...(judgement.fund === "wind_down" && findings?.windDown ? [findings.windDown] : []),
-  ];
+  const budgets = limitsFor(book, findings?.budgets ?? []);
+  const limits: readonly Limit[] = judgement.fund === "wind_down" && findings?.windDown ? [...budgets, findings.windDown] : budgets;
   const before = lookedAt(turn, () => balancesOf(book, limits, run));
   const estimateMicroUsd = findings?.estimateMicroUsd ?? request.estimateMicroUsd;
 
@@ -283,7 +281,7 @@ export function conclude(turn: Turn, ask: Ask, judgement: Judgement, fingerprint
     rates,
     policy,
     warnings: judgement.warnings,
-    advice: [...judgement.advice, ...alerts.map(alertAdvice)],
+    advice: alerts.length === 0 ? judgement.advice : [...judgement.advice, ...alerts.map(alertAdvice)],
     approval: waits === null ? null : approval,
     entry,
   };
@@ -308,6 +306,7 @@ export function reserve(
   const taken = pieces.map(({ at, microUsd }) => ({ at, posted: 0, pending: microUsd, overrun: 0 }));
   happen(turn, { kind: "money", fund: matter.fund, run: matter.run, action: request.action, delta, pieces: taken });
   happen(turn, { kind: "reserved", pending: { id: request.id, reservation, matter, pieces } });
+  if (rates.length === 0) return;
   // Two limits of one pattern look at one log, which is kept as long as the longer of them looks back.
   const keepMs = new Map<string, number>();
   const shared = new Map<string, NonNullable<ReturnType<typeof sharedRate>>>();
@@ -343,7 +342,9 @@ function passed(question: Question, findings: Findings, gates: readonly { readon
   const shorts: Short[] = [];
   let usesApproval = false;
   for (const { asks } of gates) {
-    for (const { mode, no, short, granted } of asks(question, findings)) {
+    const objections = asks(question, findings);
+    if (objections.length === 0) continue;
+    for (const { mode, no, short, granted } of objections) {
       if (short !== undefined) {
         shorts.push(short);
         continue;
@@ -369,6 +370,8 @@ function passed(question: Question, findings: Findings, gates: readonly { readon
       if (mode === "warn") advice.push({ code: "rule_warns", message: no.reason.message, details: { reason: no.reason.code, rule: no.reason.rule } });
     }
   }
+  const isPlain = warnings.length === 0 && advice.length === 0 && reserve.length === 0 && shorts.length === 0 && !usesApproval;
+  if (isPlain) return PERMITTED;
   return { ...PERMITTED, warnings, advice: [...advice, ...reserve], fund: reserve.length === 0 ? "budgets" : "wind_down", shorts, usesApproval };
 }
 
@@ -492,21 +495,20 @@ function askedAgain({ resource, inputs, inputsDigest }: ActionRequest, paths: re
 /** What a call leaves behind for rules that look back, by what they will look at. */
 export function traceOf(book: Book, request: ActionRequest, run: RunId, amountMicroUsd: MicroUsd, findings: Findings, now: Instant): Trace {
   const paths = findings.keep?.paths ?? [];
+  const { id, action } = request;
+  if (paths.length === 0 && findings.loops.length === 0)
+    return { id, run, action, at: now, outcome: "pending", endedAt: null, amountMicroUsd, kept: null, keptUntil: null };
   const loopKeys = findings.loops.map(({ key }) => key);
   const inputs = keepParts(request.inputs, insideOf("inputs", paths));
   // A digest in place of the inputs leaves nothing to know them by.
   const areInputsKnown = request.inputsDigest === null && inputs.known.length > 0;
-  const kept: Kept | null =
-    paths.length === 0 && loopKeys.length === 0
-      ? null
-      : {
-          paths: areInputsKnown ? paths : paths.filter(([root]) => root !== "inputs"),
-          inputs: inputs.parts,
-          resource: insideOf("resource", paths).length === 0 ? undefined : (request.resource ?? undefined),
-          loopKeys,
-        };
-  const keptUntil = kept === null ? null : untilWhen(book, findings, now);
-  return { id: request.id, run, action: request.action, at: now, outcome: "pending", endedAt: null, amountMicroUsd, kept, keptUntil };
+  const kept: Kept = {
+    paths: areInputsKnown ? paths : paths.filter(([root]) => root !== "inputs"),
+    inputs: inputs.parts,
+    resource: insideOf("resource", paths).length === 0 ? undefined : (request.resource ?? undefined),
+    loopKeys,
+  };
+  return { id, run, action, at: now, outcome: "pending", endedAt: null, amountMicroUsd, kept, keptUntil: untilWhen(book, findings, now) };
 }
 
 /** What is kept is needed until it has left every window that looks at it, and never after the session. */

@@ -159,6 +159,7 @@ function listGate(question: Question, findings: Findings): No | null {
 
 /** Asks the permit rules: of each group that names the action one must hold. */
 function permitGate(question: Question, findings: Findings): readonly Objection[] {
+  if (findings.permits.length === 0) return NONE;
   const { action } = question.request;
   return findings.permits.flatMap(({ rule, mode, inputsMissing, asks }): Objection[] => {
     // Whether one holds whose inputs are missing is not known: that is for the inputs' gate to say.
@@ -176,33 +177,35 @@ function permitGate(question: Question, findings: Findings): readonly Objection[
 }
 
 /** Asks the rules that forbid. One that could not be evaluated forbids. */
-const forbidGate = (question: Question, findings: Findings): readonly Objection[] =>
-  ruleGate(
-    question,
-    findings,
-    ({ effect, history }) => effect === "forbid" && !history,
-    ({ rule, stops }, failed) =>
-      failed
-        ? no(
-            "rule_forbids",
-            stops,
-            `The rule "${rule}" could not be evaluated for this request, and then it forbids.`,
-            rule,
-            null,
-            "Send every input that the rule looks at.",
-          )
-        : no("rule_forbids", stops, `The rule "${rule}" forbids this.`, rule, null, "Do not try this again unchanged."),
-  );
+const forbidGate = (question: Question, findings: Findings): readonly Objection[] => ruleGate(question, findings, isForbid, forbidden);
+
+const isForbid = ({ effect, history }: RuleFinding): boolean => effect === "forbid" && !history;
+
+const forbidden = ({ rule, stops }: RuleFinding, failed: boolean): No =>
+  failed
+    ? no(
+        "rule_forbids",
+        stops,
+        `The rule "${rule}" could not be evaluated for this request, and then it forbids.`,
+        rule,
+        null,
+        "Send every input that the rule looks at.",
+      )
+    : no("rule_forbids", stops, `The rule "${rule}" forbids this.`, rule, null, "Do not try this again unchanged.");
 
 /** Asks whether rules that need the inputs have them. */
-const inputsGate = (question: Question, findings: Findings): readonly Objection[] => [
-  ...findings.permits.flatMap(({ rule, mode, inputsMissing, asks }): Objection[] =>
-    inputsMissing && !asks.some((text) => holdsNow(question, findings, text) === true) ? [{ mode, no: unseen(rule) }] : [],
-  ),
-  ...findings.rules.flatMap(({ rule, mode, said }): Objection[] => (said === "inputs_missing" ? [{ mode, no: unseen(rule) }] : [])),
-  ...(findings.argumentsUnseen ? [{ mode: "enforce" as const, no: unseen("/arguments") }] : []),
-  ...findings.requirements.flatMap(({ rule, inputsMissing }): Objection[] => (inputsMissing ? [{ mode: "enforce", no: unseen(rule) }] : [])),
-];
+function inputsGate(question: Question, findings: Findings): readonly Objection[] {
+  const { permits, rules, argumentsUnseen, requirements } = findings;
+  if (permits.length === 0 && rules.length === 0 && !argumentsUnseen && requirements.length === 0) return NONE;
+  return [
+    ...permits.flatMap(({ rule, mode, inputsMissing, asks }): Objection[] =>
+      inputsMissing && !asks.some((text) => holdsNow(question, findings, text) === true) ? [{ mode, no: unseen(rule) }] : [],
+    ),
+    ...rules.flatMap(({ rule, mode, said }): Objection[] => (said === "inputs_missing" ? [{ mode, no: unseen(rule) }] : [])),
+    ...(argumentsUnseen ? [{ mode: "enforce" as const, no: unseen("/arguments") }] : []),
+    ...requirements.flatMap(({ rule, inputsMissing }): Objection[] => (inputsMissing ? [{ mode: "enforce", no: unseen(rule) }] : [])),
+  ];
+}
 
 /** Asks whether the inputs fit the action's schemas. */
 const argumentsGate = (_question: Question, findings: Findings): No | null =>
@@ -232,34 +235,33 @@ export function requirementGate(question: Question, findings: Findings): No | nu
 }
 
 /** Asks the rules over the session's history. One that could not be evaluated forbids. */
-const historyGate = (question: Question, findings: Findings): readonly Objection[] =>
-  ruleGate(
-    question,
-    findings,
-    ({ history }) => history,
-    ({ rule, stops }, failed) =>
-      failed
-        ? no(
-            "history_forbids",
-            stops,
-            `The rule "${rule}" could not be evaluated over this session's history, and then it forbids.`,
-            rule,
-            null,
-            "A new session has no history.",
-          )
-        : no(
-            "history_forbids",
-            stops,
-            `What happened before in this session forbids this, says the rule "${rule}".`,
-            rule,
-            null,
-            "Do not try this again in this session.",
-          ),
-  );
+const historyGate = (question: Question, findings: Findings): readonly Objection[] => ruleGate(question, findings, isOverHistory, forbiddenByHistory);
+
+const isOverHistory = ({ history }: RuleFinding): boolean => history;
+
+const forbiddenByHistory = ({ rule, stops }: RuleFinding, failed: boolean): No =>
+  failed
+    ? no(
+        "history_forbids",
+        stops,
+        `The rule "${rule}" could not be evaluated over this session's history, and then it forbids.`,
+        rule,
+        null,
+        "A new session has no history.",
+      )
+    : no(
+        "history_forbids",
+        stops,
+        `What happened before in this session forbids this, says the rule "${rule}".`,
+        rule,
+        null,
+        "Do not try this again in this session.",
+      );
 
 /** Asks whether this call would close a loop, and whether the action has failed too often. */
 function repetitionGate(question: Question, findings: Findings): readonly Objection[] {
   const { book, request, now } = question;
+  if (findings.loops.length === 0 && findings.retries.length === 0) return NONE;
   const loops = findings.loops.map(({ threshold, windowMs, key }) => {
     const { trail } = book;
     const blocking = trail.nthAlike(request.action, key, threshold - 1, windowMs, now);
@@ -319,6 +321,7 @@ function useGate(question: Question, findings: Findings): readonly Objection[] {
       return [{ mode: "enforce", no: found }];
     }
   }
+  if (findings.rates.length === 0) return NONE;
   const own = findings.rates.filter((rate) => sharedRate(rate) === null);
   const full = longest(
     own.map((rate) => ({ rate, wait: waitMs(hitsOf(book, logOf(rate, request.run ?? book.currentRun)), rate.max, rate.windowMs, now) })),
@@ -380,8 +383,10 @@ const priceGate = (_question: Question, findings: Findings): No | null =>
  */
 export function budgetGate(question: Taking, findings: Pick<Findings, "budgets" | "alerts">): readonly Objection[] {
   const { book, request, amountMicroUsd } = question;
+  const limits = limitsFor(book, findings.budgets);
+  if (limits.length === 0) return NONE;
   const shorts: Objection[] = [];
-  for (const limit of limitsFor(book, findings.budgets)) {
+  for (const limit of limits) {
     if (limit.scope === "agent" || limit.scope === "tenant") {
       const found = sharedBudgetNo(question, findings, limit);
       if (found === null) continue;
@@ -437,6 +442,7 @@ export function windsDown({ book, amountMicroUsd }: Question, { windDown }: Find
 /** Asks whether a person must answer first, and what became of the approval that the request names. */
 function approvalGate(question: Question, findings: Findings): readonly Objection[] {
   const { presented } = question;
+  if (findings.hold === null && findings.rules.length === 0) return NONE;
   const held: Objection[] = findings.hold === null ? [] : [{ mode: "enforce", no: approvalNo(findings.hold.rule, presented) }];
   const objections = [
     ...held,
@@ -485,6 +491,7 @@ function ruleGate(
   among: (rule: RuleFinding) => boolean,
   say: (rule: RuleFinding, failed: boolean) => No,
 ): readonly Objection[] {
+  if (findings.rules.length === 0) return NONE;
   return findings.rules.flatMap((rule): Objection[] => {
     const { said, mode } = rule;
     if (!among(rule) || said === "inputs_missing") return [];
@@ -537,12 +544,15 @@ const unseen = (rule: string): No =>
 /** A gate as it is asked: everything that stands against the request there, in order, and whether it counts. */
 export type Gate = (question: Question, findings: Findings) => readonly Objection[];
 
+/** Nothing stands against the request here: of most gates that is so, and it costs no list of its own. */
+const NONE: readonly Objection[] = [];
+
 /** A gate whose one no always counts. */
 export const enforced =
   (gate: (question: Question, findings: Findings) => No | null): Gate =>
   (question, findings) => {
     const found = gate(question, findings);
-    return found === null ? [] : [{ mode: "enforce", no: found }];
+    return found === null ? NONE : [{ mode: "enforce", no: found }];
   };
 
 /** What a policy asks of a request, in the order of precedence: the order of `REASONS`, and of the language's reference. */

@@ -23,8 +23,9 @@ const STALE_DUES = 64;
  * same whether ten stand or ten thousand.
  */
 export class Pendings {
-  readonly #byId = new Map<DecisionId, Standing>();
-  readonly #byAction = new Map<string, number>();
+  /** Both are new maps whenever nothing is left: those that fill and empty for ever chain each new table to all before it, for the garbage collector. */
+  #byId = new Map<DecisionId, Standing>();
+  #byAction = new Map<string, number>();
   /** A binary heap, the earliest on top. What was settled or changed since stays in it until it comes up. */
   #dues: Due[] = [];
   #turns = 0;
@@ -69,8 +70,13 @@ export class Pendings {
   delete(id: DecisionId): void {
     const known = this.#byId.get(id);
     if (known === undefined) return;
-    this.#byId.delete(id);
-    this.#count(known.pending.matter.action, -1);
+    if (this.#byId.size === 1) {
+      this.#byId = new Map();
+      this.#byAction = new Map();
+    } else {
+      this.#byId.delete(id);
+      this.#count(known.pending.matter.action, -1);
+    }
     if (this.#dues.length > 2 * this.#byId.size + STALE_DUES) this.#sweep();
   }
 
@@ -93,8 +99,10 @@ export class Pendings {
 
   /** Those that have run out by `now`, oldest first. They are told of once: whoever asks ends them. */
   takeExpired(now: Instant): readonly Pending[] {
+    const first = this.#dues[0];
+    if (first === undefined || first.at > now) return NONE;
     const expired: Pending[] = [];
-    for (let top = this.#dues[0]; top !== undefined && top.at <= now; top = this.#dues[0]) {
+    for (let top: Due | undefined = first; top !== undefined && top.at <= now; top = this.#dues[0]) {
       const standing = this.#byId.get(top.id);
       if (standing?.due === top) expired.push(standing.pending);
       this.#pop();
@@ -149,5 +157,7 @@ export class Pendings {
     dues[place] = last;
   }
 }
+
+const NONE: readonly Pending[] = [];
 
 const isBefore = (a: Due, b: Due): boolean => a.at < b.at || (a.at === b.at && a.turn < b.turn);

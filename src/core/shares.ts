@@ -146,7 +146,11 @@ export function countPiece(shares: Shares, { at, posted, pending, overrun }: Pie
 }
 
 /** Since when the youngest of the spans runs: no clock that counts in them may be before it. */
-export const beganAt = ({ spans }: Shares): Instant => Math.max(...spans.map(({ startsAt }) => startsAt));
+export function beganAt({ spans }: Shares): Instant {
+  let youngest = Number.NEGATIVE_INFINITY;
+  for (const { startsAt } of spans) if (startsAt > youngest) youngest = startsAt;
+  return youngest;
+}
 
 export function spanOf(shares: Shares, window: BudgetWindow): Span {
   const span = shares.spans.find((one) => one.window === window);
@@ -198,6 +202,10 @@ export function settlePieces(
   was: "pending" | "posted",
   ending: { readonly at: Instant; readonly posted: MicroUsd; readonly overrun: MicroUsd },
 ): { readonly pieces: readonly Piece[]; readonly deltas: readonly PieceDelta[] } {
+  const only = pieces[0];
+  // Most are one piece, of which all is posted: it stays as it is.
+  if (pieces.length === 1 && only !== undefined && was === "pending" && only.microUsd === ending.posted && ending.posted > 0 && ending.overrun === 0)
+    return { pieces, deltas: [{ at: only.at, posted: only.microUsd, pending: -only.microUsd, overrun: 0 }] };
   const stays: Piece[] = [];
   const deltas: PieceDelta[] = [];
   let left = ending.posted;

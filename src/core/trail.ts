@@ -52,7 +52,7 @@ export class Trail {
   readonly #globs = new Set<string>();
   readonly #failures = new Map<string, Stretch<Instant>>();
   /** Added in this turn, and perhaps not yet where the source reads. */
-  readonly #fresh: Map<DecisionId, Trace>;
+  #fresh: Map<DecisionId, Trace>;
 
   constructor(source: TrailSource | null, fresh?: ReadonlyMap<DecisionId, Trace>) {
     this.#source = source;
@@ -70,7 +70,8 @@ export class Trail {
 
   /** A new turn: what was added before it is stored by now. */
   begin(): void {
-    if (this.#source !== null) this.#fresh.clear();
+    // A map that is cleared leaves its old table linked to the new one, and a collector of young objects follows those links through all the dead.
+    if (this.#source !== null && this.#fresh.size > 0) this.#fresh = new Map();
   }
 
   /** Calls of actions that `pattern` names, made less than `windowMs` ago, oldest first. */
@@ -110,6 +111,8 @@ export class Trail {
 
   add(trace: Trace): void {
     this.#fresh.set(trace.id, trace);
+    // Where no rule looks back nothing is remembered.
+    if (this.#calls.size === 0) return;
     for (const stretch of this.#remembering(trace.action)) {
       stretch.items.push(trace);
       if (stretch.alike !== undefined) noteAlike(stretch.alike, trace);
@@ -118,11 +121,13 @@ export class Trail {
 
   /** Tells what became of a call, wherever it is remembered. */
   change(id: DecisionId, action: string, change: TraceChange): void {
-    for (const { items } of this.#remembering(action)) {
-      // Most calls end soon after they began.
-      const place = items.findLastIndex((trace) => trace.id === id);
-      const trace = items[place];
-      if (trace !== undefined) items[place] = changed(trace, change);
+    if (this.#calls.size > 0) {
+      for (const { items } of this.#remembering(action)) {
+        // Most calls end soon after they began.
+        const place = items.findLastIndex((trace) => trace.id === id);
+        const trace = items[place];
+        if (trace !== undefined) items[place] = changed(trace, change);
+      }
     }
     const fresh = this.#fresh.get(id);
     if (fresh !== undefined) this.#fresh.set(id, changed(fresh, change));
@@ -183,41 +188,66 @@ export type TraceChange = Partial<Pick<Trace, "outcome" | "endedAt" | "amountMic
 };
 
 /** The past of a session as the history functions ask for it. `except`: a call that is itself being asked about, and is not its own past. */
-export function pastOf(trail: Trail, now: Instant, except: DecisionId | null = null): Past {
-  const calls = (pattern: string, windowMs: number): readonly Trace[] => {
-    const found = trail.calls(pattern, windowMs, now);
-    return except === null ? found : found.filter(({ id }) => id !== except);
-  };
-  // Nothing changes while one request is judged, and rules ask the same again, in macros thousands of times.
-  const known = new Map<string, number | null>();
-  const newest = new Map<string, Prior | null>();
-  const remembered = (key: string, compute: () => number | null): number | null => {
-    const before = known.get(key);
+export const pastOf = (trail: Trail, now: Instant, except: DecisionId | null = null): Past => new TrailPast(trail, now, except);
+
+/** One is made for every request that is judged, and most are asked nothing. */
+class TrailPast implements Past {
+  readonly #trail: Trail;
+  readonly #now: Instant;
+  readonly #except: DecisionId | null;
+  /** Nothing changes while one request is judged, and rules ask the same again, in macros thousands of times. */
+  #known: Map<string, number | null> | null = null;
+  #newest: Map<string, Prior | null> | null = null;
+
+  constructor(trail: Trail, now: Instant, except: DecisionId | null) {
+    this.#trail = trail;
+    this.#now = now;
+    this.#except = except;
+  }
+
+  count(pattern: string, windowMs: number): number {
+    return this.#except === null ? this.#trail.count(pattern, windowMs, this.#now) : this.#calls(pattern, windowMs).length;
+  }
+
+  distinct(pattern: string, path: Path, windowMs: number): number | null {
+    return this.#remembered(`distinct ${pattern} ${windowMs} ${JSON.stringify(path)}`, () =>
+      distinctIn(this.#calls(pattern, windowMs), path, this.#now),
+    );
+  }
+
+  sum(pattern: string, path: Path, windowMs: number): number | null {
+    return this.#remembered(`sum ${pattern} ${windowMs} ${JSON.stringify(path)}`, () => sumIn(this.#calls(pattern, windowMs), path, this.#now));
+  }
+
+  last(pattern: string, alike: Path | null, here: JsonValue | undefined): Prior | null {
+    this.#newest ??= new Map();
+    const key = `${pattern} ${JSON.stringify(alike)} ${canonicalJson(here)}`;
+    const before = this.#newest.get(key);
+    if (before !== undefined) return before;
+    const now = this.#now;
+    const found = this.#calls(pattern, Number.POSITIVE_INFINITY).findLast((trace) => {
+      if (trace.outcome !== "pending" && trace.outcome !== "success") return false;
+      const there = alike === null ? undefined : seenAt(trace, alike, now)?.value;
+      return alike === null || (here !== undefined && there !== undefined && canonicalJson(here) === canonicalJson(there));
+    });
+    const prior = found === undefined ? null : priorOf(found, now);
+    this.#newest.set(key, prior);
+    return prior;
+  }
+
+  #calls(pattern: string, windowMs: number): readonly Trace[] {
+    const found = this.#trail.calls(pattern, windowMs, this.#now);
+    return this.#except === null ? found : found.filter(({ id }) => id !== this.#except);
+  }
+
+  #remembered(key: string, compute: () => number | null): number | null {
+    this.#known ??= new Map();
+    const before = this.#known.get(key);
     if (before !== undefined) return before;
     const found = compute();
-    known.set(key, found);
+    this.#known.set(key, found);
     return found;
-  };
-  return {
-    count: (pattern, windowMs) => (except === null ? trail.count(pattern, windowMs, now) : calls(pattern, windowMs).length),
-    distinct: (pattern, path, windowMs) =>
-      remembered(`distinct ${pattern} ${windowMs} ${JSON.stringify(path)}`, () => distinctIn(calls(pattern, windowMs), path, now)),
-    sum: (pattern, path, windowMs) =>
-      remembered(`sum ${pattern} ${windowMs} ${JSON.stringify(path)}`, () => sumIn(calls(pattern, windowMs), path, now)),
-    last: (pattern, alike, here) => {
-      const key = `${pattern} ${JSON.stringify(alike)} ${canonicalJson(here)}`;
-      const before = newest.get(key);
-      if (before !== undefined) return before;
-      const found = calls(pattern, Number.POSITIVE_INFINITY).findLast((trace) => {
-        if (trace.outcome !== "pending" && trace.outcome !== "success") return false;
-        const there = alike === null ? undefined : seenAt(trace, alike, now)?.value;
-        return alike === null || (here !== undefined && there !== undefined && canonicalJson(here) === canonicalJson(there));
-      });
-      const prior = found === undefined ? null : priorOf(found, now);
-      newest.set(key, prior);
-      return prior;
-    },
-  };
+  }
 }
 
 function distinctIn(traces: readonly Trace[], path: Path, now: Instant): number | null {
@@ -305,7 +335,9 @@ const MOST_KEPT_CHARACTERS = 200_000;
 
 /** Of paths that begin with `root`, what comes after it. */
 export const insideOf = (root: string, paths: readonly Path[]): readonly Path[] =>
-  paths.flatMap(([first, ...rest]) => (first === root ? [rest] : []));
+  paths.length === 0 ? NO_PATHS : paths.flatMap(([first, ...rest]) => (first === root ? [rest] : []));
+
+const NO_PATHS: readonly Path[] = [];
 
 function takeParts(value: JsonValue, paths: readonly Path[]): JsonValue {
   if (paths.some((path) => path.length === 0) || typeof value !== "object" || value === null || Array.isArray(value)) return value;
@@ -392,8 +424,10 @@ function firstAfter<T>(items: readonly T[], since: Instant, atOf: (item: T) => I
 
 const from = <T>(items: readonly T[], place: number): readonly T[] => (place === 0 ? items : items.slice(place));
 
-function changed(trace: Trace, { outputs, losesOutputs, ...change }: TraceChange): Trace {
-  return { ...trace, ...change, kept: trace.kept === null ? null : withOutputs(trace.kept, { outputs, losesOutputs }) };
+/** A call as it stands after a change. */
+export function changed(trace: Trace, change: TraceChange): Trace {
+  const { outcome = trace.outcome, endedAt = trace.endedAt, amountMicroUsd = trace.amountMicroUsd } = change;
+  return { ...trace, outcome, endedAt, amountMicroUsd, kept: trace.kept === null ? null : withOutputs(trace.kept, change) };
 }
 
 /** What is kept once a call has told its outputs. */

@@ -38,7 +38,7 @@ export function openTurn(book: Book, clock: Instant, tools: Pick<Turn, "sha256" 
   for (const pending of due) expire(turn, pending);
   expireLeases(turn);
   // What was closed in an earlier turn is in the store by now.
-  for (const [id, approval] of book.approvals) if (!isOpen(approval)) book.approvals.delete(id);
+  if (book.approvals.size > 0) for (const [id, approval] of book.approvals) if (!isOpen(approval)) book.approvals.delete(id);
   if (now >= book.nextApprovalExpiry) {
     for (const one of [...book.approvals.values()]) if (one.expiresAt <= now) expireApproval(turn, one);
     book.nextApprovalExpiry = Number.POSITIVE_INFINITY;

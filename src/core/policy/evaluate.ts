@@ -35,14 +35,14 @@ export interface Circumstances {
 export function evaluatePolicy(compiled: CompiledPolicy, ref: PolicyRef, asked: Asked, around: Circumstances): Findings {
   const found = compiled.ofAction(asked.action);
   const { deniedBy, listed, concurrency, rates, budgets } = found;
-  const priced = priceOf(compiled, asked);
+  const { estimateMicroUsd, price, priceUnknown } = priceOf(compiled, asked);
   const scene: Scene = {
     subject: around.subject,
     action: asked.action,
-    resource: { ...around.resource, ...asked.resource },
+    resource: asked.resource === null ? around.resource : { ...around.resource, ...asked.resource },
     inputs: asked.inputs,
     tags: asked.tags,
-    estimateMicroUsd: priced.estimateMicroUsd,
+    estimateMicroUsd,
     context: around.context,
     now: around.now,
   };
@@ -54,7 +54,7 @@ export function evaluatePolicy(compiled: CompiledPolicy, ref: PolicyRef, asked: 
   const rules = ruleFindings(isTopup ? found.rules.filter(looksAtEstimate) : found.rules, scene, known, around.budget);
   const requirements = isTopup ? [] : found.requirements.map((requirement) => requirementOf(requirement, known));
   const isWhole = covers(known, []);
-  const hold = holdingRule(compiled, found.needsApproval, asked, priced.estimateMicroUsd);
+  const hold = holdingRule(compiled, found.needsApproval, asked, estimateMicroUsd);
   return {
     policy: ref,
     strict: compiled.strict,
@@ -69,7 +69,9 @@ export function evaluatePolicy(compiled: CompiledPolicy, ref: PolicyRef, asked: 
     retries: found.retries,
     concurrency,
     rates,
-    ...priced,
+    estimateMicroUsd,
+    price,
+    priceUnknown,
     budgets,
     windDown: found.windDown,
     alerts: compiled.alerts,
@@ -97,7 +99,7 @@ export function say({ condition }: CompiledRule, scene: Scene, known: readonly P
   const expression = condition();
   if (expression === true) return "holds";
   if (expression === null) return "failed";
-  if (expression.reads.inputs.some((path) => !covers(known, path))) return "inputs_missing";
+  if (known !== WHOLE && expression.reads.inputs.some((path) => !covers(known, path))) return "inputs_missing";
   if (expression.reads.history.length > 0) return { ask: expression.text };
   const holds = expression.evaluate(scene, null, null, budget);
   return holds === null ? "failed" : holds && "holds";

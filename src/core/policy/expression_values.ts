@@ -63,14 +63,11 @@ export const timestampOf = (ms: number): Timestamp | Fault =>
 export const durationOf = (ms: number): Duration | Fault => (Math.abs(ms) <= LONGEST_MS ? new Duration(ms) : FAULT);
 
 function isMembers(value: Outcome): value is Members {
+  if (typeof value !== "object" || value === null) return false;
+  // What JSON made: most are, and this is seen at once.
+  if (Object.getPrototypeOf(value) === Object.prototype) return true;
   return (
-    typeof value === "object" &&
-    value !== null &&
-    !Array.isArray(value) &&
-    !(value instanceof Map) &&
-    !(value instanceof Timestamp) &&
-    !(value instanceof Duration) &&
-    !(value instanceof TypeName)
+    !Array.isArray(value) && !(value instanceof Map) && !(value instanceof Timestamp) && !(value instanceof Duration) && !(value instanceof TypeName)
   );
 }
 

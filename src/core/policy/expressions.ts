@@ -41,7 +41,8 @@ export function compileExpression(text: string, kind: ExpressionKind): Result<Ex
   if ("message" in made) return err(made);
   const { piece, usesLocals, history } = made;
   const reads = readsOf(checked.value, history);
-  return ok({ text, reads, evaluate: (scene, past, prior, budget) => run(piece, { usesLocals, reads }, scene, past, prior, budget) });
+  const about = { usesLocals, reads };
+  return ok({ text, reads, evaluate: (scene, past, prior, budget) => run(piece, about, scene, past, prior, budget) });
 }
 
 function run(
