@@ -1,7 +1,6 @@
 import { assert } from "../../../src/core/assert.ts";
-import { decideAll } from "../../../src/core/batch.ts";
-import { type Book, type Effect, emptyBook, type Settled } from "../../../src/core/book.ts";
-import type { Ask } from "../../../src/core/conclude.ts";
+import { type Book, type Decided, emptyBook, type Settled } from "../../../src/core/book.ts";
+import { type Ask, conclude, judge } from "../../../src/core/conclude.ts";
 import type { Decision } from "../../../src/core/decision.ts";
 import type { ApprovalId, DecisionId, RunId, SessionId } from "../../../src/core/ids.ts";
 import { type MicroUsd, ZERO_USD } from "../../../src/core/money.ts";
@@ -15,15 +14,17 @@ import { err, ok, type Result } from "../../../src/core/result.ts";
 import { commit, type DecisionRecord, extend, NOT_ASKED_AGAIN, reconsidered, release, type Told, topup } from "../../../src/core/settle.ts";
 import { type Shares, settlePieces, standAlone } from "../../../src/core/shares.ts";
 import type { Instant } from "../../../src/core/time.ts";
-import { Trail } from "../../../src/core/trail.ts";
+import { changed, Trail } from "../../../src/core/trail.ts";
 import { happen, openTurn, type Turn } from "../../../src/core/turn.ts";
 import { Generations } from "./generations.ts";
 import type { LocalPolicy } from "./policy_source.ts";
 import { sha256 } from "./sha256.ts";
-import { TraceMemory } from "./trace_memory.ts";
+import { type Remembered, TraceMemory } from "./trace_memory.ts";
 
-/** So many decisions that are over are remembered, at least, for whoever asks or tells again under their ids. */
-const LEAST_OVER = 2_048;
+/** So many of the newest decisions are remembered, at least, for whoever asks or tells again under their ids, and all that are not settled. */
+const LEAST_KNOWN = 2_048;
+/** A guard settles what it asked for, and then nobody is expected to name it again. What is remembered of it costs more than deciding it. */
+const LEAST_GUARDED = 256;
 
 /** So many closed runs are remembered, at least, for whoever asks in them or for what they spent. */
 const LEAST_CLOSED = 2_048;
@@ -55,15 +56,15 @@ export class Authority {
   /** How many calls of each action were reported, by name. */
   readonly reported = new Map<string, number>();
   #policy: LocalPolicy | null = null;
+  #lease: Ask["lease"] = UNLEASED;
   #broken: unknown = null;
   readonly #now: () => Instant;
   readonly #onExpired: AuthorityOptions["onExpired"];
   readonly #principal: Principal;
   readonly #traces = new TraceMemory();
   readonly #conditions = new ExpressionMemory();
-  /** What is not settled yet. */
-  readonly #pending = new Map<DecisionId, Remembered>();
-  readonly #over = new Generations<DecisionId, Remembered>(LEAST_OVER);
+  readonly #known = new Generations<DecisionId, Known>(LEAST_KNOWN, isPending);
+  readonly #guarded = new Generations<DecisionId, Known>(LEAST_GUARDED, isPending);
   /** Oldest first. */
   #closed: RunId[] = [];
 
@@ -85,20 +86,24 @@ export class Authority {
   /** Puts another policy in force, whole, from the next decision on. What was spent stays spent. */
   use(policy: LocalPolicy | null): void {
     this.#policy = policy;
+    this.#lease = policy === null ? UNLEASED : { fresh: true, policy: policy.ref, orders: [] };
   }
 
-  /** Decides a request, or gives the recorded answer to its id. Refuses a known id with another request, and a run that was never opened. */
-  decide(request: ActionRequest): Result<Decision, Refusal> {
+  /**
+   * Decides a request, or gives the recorded answer to its id. Refuses a known id with another request, and a run that was never opened. `isGuards`: who
+   * asks settles it too.
+   */
+  decide(request: ActionRequest, isGuards = false): Result<Decision, Refusal> {
     return this.#turn((turn) => {
       const known = this.#find(request.id);
       if (known !== undefined) return asBefore(known, request);
       if (request.run !== null && !turn.book.runs.has(request.run))
         return err(refusal("body_invalid", `There is no run "${request.run}" in this session.`));
-      const ask: Ask = { ...this.#askOf(request, turn.now, false), request };
-      const decided = decideAll(turn, [{ ask, fingerprint: "", prior: null }], "independent");
-      const answer = decided.kind === "decided" ? decided.answers[0]?.answer : undefined;
-      assert(answer !== undefined, "a session that shares with nobody has nobody to ask");
-      this.#keep(turn, request);
+      const ask = this.#askOf(request, request, turn.now, false);
+      const judgement = judge(turn.book, ask, turn.now, turn.sha256);
+      assert(judgement.shorts.length === 0, "a session that shares with nobody has nobody to ask");
+      const answer = conclude(turn, ask, judgement, "");
+      this.#keep(turn, request, isGuards ? this.#guarded : this.#known);
       return ok(answer);
     });
   }
@@ -132,7 +137,7 @@ export class Authority {
       const known = this.#find(id);
       if (known === undefined) return err(noSuch(id));
       const request = { ...NOT_ASKED_AGAIN, ...reconsidered(known.record), estimateMicroUsd };
-      const done = topup(turn, known.record, { ...this.#askOf(request, turn.now, true), request });
+      const done = topup(turn, known.record, this.#askOf(request, request, turn.now, true));
       if (!done.ok) return done;
       assert(!("shorts" in done.value), "a session that shares with nobody has nobody to ask");
       this.#keep(turn, null);
@@ -156,7 +161,7 @@ export class Authority {
 
   /** What of a run is not settled, or can still be reported late, moves its money: as long as one such decision is remembered, so is the run. */
   #forgetRuns(): void {
-    const needed = new Set([...this.#pending.values(), ...this.#over.values()].map(({ record }) => record.matter?.run));
+    const needed = new Set([...this.#guarded.values(), ...this.#known.values()].map(({ record }) => record.matter?.run));
     needed.add(this.book.currentRun);
     const newest = this.#closed.splice(-LEAST_CLOSED);
     this.#closed = [...this.#closed.filter((run) => needed.has(run) || !this.book.runs.delete(run)), ...newest];
@@ -195,27 +200,25 @@ export class Authority {
     });
   }
 
-  #askOf(request: Asked & Pick<ActionRequest, Looked>, now: Instant, isTopup: boolean): Omit<Ask, "request"> {
+  /** The request with the policy's word on it, and under which authority it is asked. `asked`: the same request, as whoever decides it takes it. */
+  #askOf<Request>(
+    request: Asked & Pick<ActionRequest, Looked>,
+    asked: Request,
+    now: Instant,
+    isTopup: boolean,
+  ): Omit<Ask, "request"> & { readonly request: Request } {
     const policy = this.#policy;
+    const principal = this.#principal;
+    const conditions = this.#conditions;
     const budget = workBudget();
-    const common = { principal: this.#principal, presented: NONE, conditions: this.#conditions, budget, tenant: "heard" } as const;
-    if (policy === null) return { ...common, evaluation: null, lease: UNLEASED };
+    if (policy === null)
+      return { request: asked, principal, presented: "none", conditions, budget, tenant: "heard", evaluation: null, lease: UNLEASED };
     const { tenant, session, agent } = this.book;
-    const around = circumstancesOf({
-      tenant,
-      session,
-      agent,
-      principal: this.#principal,
-      request,
-      stored: nothingStored,
-      now,
-      isTopup,
-      sha256,
-      budget,
-    });
+    const around = circumstancesOf({ tenant, session, agent, principal, request, stored: nothingStored, now, isTopup, sha256, budget });
     const findings = evaluatePolicy(policy.compiled, policy.ref, request, around);
     standAlone(this.book.shares, findings, now);
-    return { ...common, evaluation: { kind: "findings", findings }, lease: { fresh: true, policy: policy.ref, orders: [] } };
+    const evaluation = { kind: "findings", findings } as const;
+    return { request: asked, principal, presented: "none", conditions, budget, tenant: "heard", evaluation, lease: this.#lease };
   }
 
   #turn<T>(act: (turn: Turn) => T): T {
@@ -232,69 +235,75 @@ export class Authority {
     }
   }
 
-  /** Takes up what happened in a turn so far. `request`: the one that was decided. */
-  #keep(turn: Turn, request: ActionRequest | null): void {
-    const looksBack = this.#policy?.looksBack === true;
-    for (const effect of turn.effects) {
-      this.#traces.keep(effect, looksBack);
-      this.#remember(effect, request);
-    }
-    turn.effects.length = 0;
+  #find(id: DecisionId): Known | undefined {
+    return this.#guarded.get(id) ?? this.#known.get(id);
   }
 
-  #remember(effect: Effect, request: ActionRequest | null): void {
-    if (effect.kind === "decided") {
-      const { decision, state, matter, pieces } = effect.decided;
-      const { reservation } = decision;
-      const record: DecisionRecord = {
-        decision,
-        state,
-        reservation,
-        matter,
-        pieces,
-        postedMicroUsd: ZERO_USD,
-        overrunMicroUsd: ZERO_USD,
-        told: null,
-      };
-      if (state === "pending") this.#pending.set(decision.id, { record, request });
-      else this.#over.set(decision.id, { record, request });
-    } else if (effect.kind === "settled") this.#isOver(effect.settled);
-    else if (effect.kind === "changed") {
-      const known = this.#pending.get(effect.id);
-      if (known !== undefined) known.record = { ...known.record, reservation: effect.reservation, pieces: effect.pieces };
+  /** Takes up what happened in a turn so far. `request`: the one that was decided, and `memory` where it is remembered. */
+  #keep(turn: Turn, request: ActionRequest | null, memory = this.#known): void {
+    const { effects } = turn;
+    if (effects.length === 0) return;
+    for (const effect of effects) {
+      if (effect.kind === "decided") this.#begins(effect.decided, request, memory);
+      else if (effect.kind === "settled") this.#isOver(effect.settled);
+      else if (effect.kind === "changed") {
+        const known = this.#find(effect.id);
+        if (known === undefined) continue;
+        known.record = { ...known.record, reservation: effect.reservation, pieces: effect.pieces };
+        if (known.call !== null) known.call.trace = changed(known.call.trace, { amountMicroUsd: effect.reservation.amountMicroUsd });
+      }
     }
+    effects.length = 0;
   }
 
-  #isOver({ id, action, state, postedMicroUsd, overrunMicroUsd, pieces, told }: Settled): void {
+  #begins({ decision, state, matter, pieces, trace }: Decided, request: ActionRequest | null, memory: Generations<DecisionId, Known>): void {
+    const { reservation } = decision;
+    const record: DecisionRecord = {
+      decision,
+      state,
+      reservation,
+      matter,
+      pieces,
+      postedMicroUsd: ZERO_USD,
+      overrunMicroUsd: ZERO_USD,
+      told: null,
+    };
+    const call = trace === null ? null : this.#traces.add(trace, this.#policy?.looksBack === true);
+    memory.add(decision.id, { record, request, call });
+  }
+
+  #isOver({ id, action, state, became, postedMicroUsd, overrunMicroUsd, pieces, told }: Settled): void {
     if (state === "posted" && told !== null) this.reported.set(action, (this.reported.get(action) ?? 0) + 1);
     const known = this.#find(id);
     if (known === undefined) return;
     known.record = { ...known.record, state, postedMicroUsd, overrunMicroUsd, pieces, told };
-    if (this.#pending.delete(id)) this.#over.set(id, known);
     if (state === "expired") this.#onExpired?.(known.record, known.request);
-  }
-
-  #find(id: DecisionId): Remembered | undefined {
-    return this.#pending.get(id) ?? this.#over.get(id);
+    if (known.call !== null) known.call.trace = changed(known.call.trace, became);
+    // From now on it may be forgotten, and not before others that ended earlier.
+    this.#guarded.renew(id, known);
+    this.#known.renew(id, known);
   }
 }
 
-/** A decision, and the request that it answers. */
-interface Remembered {
+/** A decision, the request that it answers, and the call that it allowed. */
+interface Known {
   record: DecisionRecord;
   readonly request: ActionRequest | null;
+  readonly call: Remembered | null;
 }
+
+const isPending = ({ record }: Known): boolean => record.state === "pending";
 
 type Looked = "resource" | "riskLevel" | "confidence" | "rationale" | "sources" | "model";
 
-const NONE = "none";
 const UNLEASED: Ask["lease"] = { fresh: true, policy: null, orders: [] };
-const nothingStored = () => ({});
+const nothingStored = () => NOTHING;
+const NOTHING = Object.freeze({});
 
 /** The core's own entries are not made here: the local ledger has lines of its own. */
 const TOOLS = { sha256, fresh: null };
 
-function asBefore({ record, request }: Remembered, again: ActionRequest): Result<Decision, Refusal> {
+function asBefore({ record, request }: Known, again: ActionRequest): Result<Decision, Refusal> {
   const isSame = request !== null && JSON.stringify(request) === JSON.stringify(again);
   return isSame ? ok(record.decision) : err(refusal("idempotency_mismatch", `The decision "${again.id}" was asked before with another request.`));
 }

@@ -49,7 +49,7 @@ export class Call {
     // Before anything is reserved: what an option throws leaves nothing behind.
     const inputs = keepsInputs(desk) ? recordedInputs(desk.recorder, options, args, { request, copies }) : null;
     const wasKnown = as !== undefined && desk.authority.read(request.id) !== null;
-    const decided = desk.decide(request);
+    const decided = desk.decide(request, true);
     const decision = as?.decision ?? decided;
     const told: Told = {
       tags: facts.tags,
@@ -58,7 +58,8 @@ export class Call {
       parents: request.parents,
       estimateMicroUsd: request.estimateMicroUsd,
       decision: toldDecision(decision),
-      ...(as?.unguarded && { unguarded: true }),
+      unguarded: as?.unguarded === true,
+      replayed: false,
     };
     desk.record(decided, told, wasKnown);
     const no = desk.errorOf(decision);

@@ -96,9 +96,9 @@ export class Desk {
     return this.contexts.get() ?? this.#outside;
   }
 
-  /** Decides. Nobody may hear of it before it is on record: see `record`. */
-  decide(request: ActionRequest): Decision {
-    return answered(`decide "${request.action}"`, this.authority.decide(request));
+  /** Decides. Nobody may hear of it before it is on record: see `record`. `isGuards`: who asks settles it too. */
+  decide(request: ActionRequest, isGuards: boolean): Decision {
+    return answered(`decide "${request.action}"`, this.authority.decide(request, isGuards));
   }
 
   /**
@@ -185,7 +185,7 @@ export class Desk {
       decision: toldDecision(decision),
       ...(isUnguarded && { unguarded: true }),
     };
-    this.#charged.set(decision.id, postedMicroUsd);
+    this.#charged.add(decision.id, postedMicroUsd);
     this.records.expired(told, postedMicroUsd, request?.ttlMs ?? 0);
   }
 

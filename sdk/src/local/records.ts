@@ -20,9 +20,9 @@ export interface Told {
   readonly estimateMicroUsd: MicroUsd;
   readonly decision: ToldDecision;
   /** The gateway could not be asked. */
-  readonly unguarded?: true;
+  readonly unguarded?: boolean;
   /** It was not run: its end is that of an earlier call. */
-  readonly replayed?: true;
+  readonly replayed?: boolean;
   readonly promised?: LedgerRecord["promised"];
   readonly derived?: LedgerRecord["derived"];
 }
@@ -173,8 +173,8 @@ class Note implements Unmade {
       policy: decision.policy,
       estimate_usd: estimateMicroUsd / 1e6,
       parents,
-      ...(unguarded && { unguarded }),
-      ...(replayed && { replayed }),
+      ...(unguarded && { unguarded: true }),
+      ...(replayed && { replayed: true }),
       ...(promised && { promised }),
       ...(derived && { derived }),
       ...redactedPlaces(inputs?.redacted ?? 0, outputs?.redacted ?? 0),

@@ -1,7 +1,7 @@
 import { isDigest } from "../../../src/core/digest.ts";
 import { type ApprovalId, type DecisionId, isId, type RunId } from "../../../src/core/ids.ts";
 import type { JsonValue } from "../../../src/core/json.ts";
-import { type MicroUsd, parseUsd } from "../../../src/core/money.ts";
+import { type MicroUsd, parseUsd, ZERO_USD } from "../../../src/core/money.ts";
 import type { Price } from "../../../src/core/policy/findings.ts";
 import { ACTION_NAME, type ActionRequest, type CommitReport, RISK_LEVELS } from "../../../src/core/request.ts";
 import { shown } from "../plain.ts";
@@ -68,14 +68,27 @@ export interface Asked {
 }
 
 /** A whole request. What a named model would cost is not known here: the price data is the gateway's, so an unstated price is unknown, never zero. */
-export function requestOf({ usage, ...facts }: Facts, asked: Asked): ActionRequest {
-  const { estimateMicroUsd: stated, parents } = asked;
+export function requestOf(facts: Facts, asked: Asked): ActionRequest {
+  const { action, tags, riskLevel, rationale, confidence, sources, model, approval, ttlMs, usage } = facts;
+  const { id, run, resource, inputs, inputsDigest, estimateMicroUsd: stated, parents } = asked;
   return {
-    ...facts,
-    ...asked,
+    id,
+    run,
+    action,
+    resource,
+    estimateMicroUsd: stated ?? ZERO_USD,
+    price: model === null && (usage === null || stated !== null) ? null : priceOf(stated, usage),
+    tags,
+    riskLevel,
+    inputs,
+    inputsDigest,
+    rationale,
+    confidence,
+    sources,
     parents: parents.length === 0 ? facts.parents : [...facts.parents, ...parents],
-    estimateMicroUsd: stated ?? microUsd(0, "costUsd"),
-    price: facts.model === null && (usage === null || stated !== null) ? null : priceOf(stated, usage),
+    model,
+    approval,
+    ttlMs,
   };
 }
 

@@ -64,7 +64,7 @@ class Sentinel implements LocalSentinel {
     const read = readRequest({ ...request, run: request.run ?? scope.run.id }, request.id ?? desk.newDecisionId(), parents);
     const known = this.#open.get(read.id);
     const wasKnown = desk.authority.read(read.id) !== null;
-    const decision = desk.decide(read);
+    const decision = desk.decide(read, false);
     const told: Told = {
       tags: read.tags,
       agent: this.agent,
@@ -75,7 +75,7 @@ class Sentinel implements LocalSentinel {
     };
     desk.record(decision, told, wasKnown);
     desk.errorOf(decision);
-    if (known === undefined && decision.verdict === "allow") this.#open.set(decision.id, told);
+    if (known === undefined && decision.verdict === "allow") this.#open.add(decision.id, told);
     return decisionAnswer(decision);
   }
 
