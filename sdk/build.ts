@@ -11,15 +11,23 @@ const SRC = path.join(SDK, "src");
 /**
  * Builds the package into `dist`. Most entries are their sources, file by file. `./local` decides by the gateway's own code, which lies outside of this
  * package: it is bundled with that and with the libraries that code needs, so that the package depends on nothing. What it shares with the other
- * entries it imports from them, so that an error's class is one class.
+ * entries it imports from them, so that an error's class is one class. `./testing` is built on `./local`, and imports that.
  */
 export async function build(dist: string): Promise<void> {
   rmSync(dist, { recursive: true, force: true });
   tsc("tsconfig.build.json", dist);
   const shared = new Set(readdirSync(dist, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".js")));
+  const bundled = await bundleOf("local", dist, shared);
+  await bundleOf("testing", dist, shared.add("local.js"));
+  writeFileSync(path.join(dist, "THIRD_PARTY_NOTICES.txt"), notices(bundled));
+  declare(dist);
+}
+
+/** Bundles an entry with all that is not shared, and tells what is in the bundle. */
+async function bundleOf(entry: string, dist: string, shared: ReadonlySet<string>): Promise<readonly string[]> {
   const { metafile } = await bundle({
-    entryPoints: [path.join(SRC, "local.ts")],
-    outfile: path.join(dist, "local.js"),
+    entryPoints: [path.join(SRC, `${entry}.ts`)],
+    outfile: path.join(dist, `${entry}.js`),
     absWorkingDir: SDK,
     bundle: true,
     format: "esm",
@@ -35,8 +43,7 @@ export async function build(dist: string): Promise<void> {
     plugins: [importing(shared)],
     metafile: true,
   });
-  writeFileSync(path.join(dist, "THIRD_PARTY_NOTICES.txt"), notices(Object.keys(metafile.inputs)));
-  declare(dist);
+  return Object.keys(metafile.inputs);
 }
 
 /** What another entry has built already is imported from there. */
@@ -51,7 +58,7 @@ const importing = (shared: ReadonlySet<string>): Plugin => ({
 });
 
 /**
- * Writes the types of `./local`, with what they show of the gateway's code beside them: whoever installs the package has only the package. What they
+ * Writes the types of `./local` and `./testing`, with what they show of the gateway's code beside them: whoever installs the package has only the package. What they
  * show of a library would be missing there, and is refused.
  */
 function declare(dist: string): void {
@@ -60,7 +67,7 @@ function declare(dist: string): void {
     tsc("tsconfig.local.json", made);
     const placeOf = (file: string): string =>
       file.startsWith("sdk/src/") ? path.relative("sdk/src", file) : path.join("local", path.relative("src", file));
-    const waiting = ["sdk/src/local.d.ts"];
+    const waiting = ["sdk/src/local.d.ts", "sdk/src/testing.d.ts"];
     for (let file = waiting.pop(); file !== undefined; file = waiting.pop()) {
       const from = file;
       const to = path.join(dist, placeOf(from));

@@ -1,7 +1,7 @@
 /** Decides in this process, by the gateway's own code: for tests, scripts and work without a network. The original's surface is here too. */
 
 export { type ActionStats, type AllActionStats, CostTracker } from "./local/cost_tracker.ts";
-export { LocalEngine, type LocalEngineOptions } from "./local/engine.ts";
+export { LocalEngine, type LocalEngineOptions, type PersonAtHand } from "./local/engine.ts";
 export { type GuardedActionDecorator, type GuardedActionOptions, guardedAction } from "./local/guarded_action.ts";
 export { createHybridSentinel, type HybridOptions, type HybridSentinel, type HybridSession } from "./local/hybrid/hybrid.ts";
 export { createFileStore, type FileStoreOptions } from "./local/ledger/file_store.ts";

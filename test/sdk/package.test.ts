@@ -66,8 +66,10 @@ import { guard, type Held, resume } from "@agentsentinel/sdk/approvals";
 import * as fetching from "@agentsentinel/sdk/fetch";
 import { leaseOf, type ClientLease, type LeaseOptions } from "@agentsentinel/sdk/leases";
 import { follow, tail, type Following, type LiveEvent } from "@agentsentinel/sdk/live";
+import { createTestSentinel, type TestSentinel } from "@agentsentinel/sdk/testing";
 import { createLocalSentinel, CostTracker, guardedAction, Ledger, type LedgerStore, LocalEngine, PolicyEngine } from "@agentsentinel/sdk/local";
 const sentinel = createSentinel({ url: "https://gate.test", token: "t" });
+export const tested: TestSentinel = createTestSentinel({ policy: { version: 1 } });
 export const started: [(session: Session) => Following, () => AsyncIterable<LiveEvent>] = [(session) => follow(sentinel, session), () => tail(sentinel)];
 export const held: [(session: Session) => () => Promise<number>, () => Promise<Held>] = [
   (session) => guard(session, { action: "a", onHold: "wait" }, () => 1),
@@ -110,7 +112,7 @@ describe("The package as it is published", () => {
     const { dependencies = {}, exports } = JSON.parse(readFileSync(path.join(at, "package.json"), "utf8"));
     expect(dependencies).toEqual({});
     expect(readdirSync(path.join(project, "node_modules/@agentsentinel"))).toEqual(["sdk"]);
-    expect(Object.keys(exports)).toEqual([".", "./approvals", "./leases", "./live", "./local", "./fetch", "./package.json"]);
+    expect(Object.keys(exports)).toEqual([".", "./approvals", "./leases", "./live", "./local", "./fetch", "./testing", "./package.json"]);
     const files: readonly string[] = Object.values<string | { types: string; default: string }>(exports).flatMap((entry) =>
       typeof entry === "string" ? [entry] : [entry.types, entry.default],
     );
@@ -176,9 +178,9 @@ async function inFolder(act: (folder: string) => unknown): Promise<void> {
 
 test("The README's snippets compile against the SDK as they stand.", async () => {
   const all = [...readFileSync(path.join(sdk, "README.md"), "utf8").matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code = ""]) => code);
-  expect(all).toHaveLength(13);
+  expect(all).toHaveLength(14);
   // Some are programs of their own; the others go on with the first one's session.
-  const alone = all.filter((code) => /"@agentsentinel\/sdk\/(?:local|leases)"/.test(code));
+  const alone = all.filter((code) => /"@agentsentinel\/sdk\/(?:local|leases|testing)"/.test(code));
   const snippets = all.filter((code) => !alone.includes(code));
   const given = `
 declare function readToken(): Promise<string>;
@@ -195,7 +197,7 @@ export {};
     });
     const paths = {
       ...Object.fromEntries(
-        ["index", "approvals", "leases", "live", "fetch", "local"].map((entry) => [
+        ["index", "approvals", "leases", "live", "fetch", "local", "testing"].map((entry) => [
           `@agentsentinel/sdk${entry === "index" ? "" : `/${entry}`}`,
           [path.join(sdk, `src/${entry}.ts`)],
         ]),

@@ -10,7 +10,7 @@ const PAGE = readFileSync(path.join(ROOT, "sdk/README.md"), "utf8");
 const PROGRAMS = PAGE.split(/^##+ /m).flatMap((section) => {
   const title = section.slice(0, section.indexOf("\n"));
   return [...section.matchAll(/^```ts\n(.*?)^```$/gms)].flatMap(([, code = ""]) =>
-    /"@agentsentinel\/sdk\/(?:local|leases)"/.test(code) ? [{ title, code }] : [],
+    /"@agentsentinel\/sdk\/(?:local|leases|testing)"/.test(code) ? [{ title, code }] : [],
   );
 });
 const needsGateway = ({ code }: { readonly code: string }): boolean => code.includes("https://gate.example.com");
@@ -47,6 +47,7 @@ describe("the SDK's page", () => {
     expect(PROGRAMS.map(({ title }) => title)).toEqual([
       "Deciding in this process, with a lease",
       "Without a gateway",
+      "Testing an agent",
       "Testing an agent",
       "Beside a gateway: checked at home first",
       "Coming from the Python original",

@@ -1,3 +1,4 @@
+import { type Approval, answer, isOpen } from "../../../src/core/approvals.ts";
 import { assert } from "../../../src/core/assert.ts";
 import { type Book, type Decided, emptyBook, type Settled } from "../../../src/core/book.ts";
 import { type Ask, conclude, judge } from "../../../src/core/conclude.ts";
@@ -65,6 +66,7 @@ export class Authority {
   readonly #conditions = new ExpressionMemory();
   readonly #known = new Generations<DecisionId, Known>(LEAST_KNOWN, isPending);
   readonly #guarded = new Generations<DecisionId, Known>(LEAST_GUARDED, isPending);
+  readonly #closedApprovals = new Generations<ApprovalId, Approval>(LEAST_KNOWN);
   /** Oldest first. */
   #closed: RunId[] = [];
 
@@ -99,7 +101,7 @@ export class Authority {
       if (known !== undefined) return asBefore(known, request);
       if (request.run !== null && !turn.book.runs.has(request.run))
         return err(refusal("body_invalid", `There is no run "${request.run}" in this session.`));
-      const ask = this.#askOf(request, request, turn.now, false);
+      const ask: Ask = this.#askOf(request, request, turn.now, false, this.#presented(request.approval));
       const judgement = judge(turn.book, ask, turn.now, turn.sha256);
       assert(judgement.shorts.length === 0, "a session that shares with nobody has nobody to ask");
       const answer = conclude(turn, ask, judgement, "");
@@ -143,6 +145,37 @@ export class Authority {
       this.#keep(turn, null);
       return ok(done.value);
     });
+  }
+
+  /** Takes a person's answer to what is held. Refuses what the gateway refuses: an answer of the agent's own, of a stranger, to what is closed. */
+  answer(id: DecisionId, { subject, scopes, ...said }: LocalAnswer): Result<Approval, Refusal> {
+    return this.#turn((turn) => {
+      const approval = this.#approvalOf(id);
+      if (approval === null) return err(refusal("not_found", `The decision "${id}" waits for nobody.`));
+      const principal: Principal = { ...this.#principal, subject, kind: "human" };
+      const answered = answer(turn, approval, { principal, scopes, owners: [] }, { ...said, digest: approval.digest, edits: null });
+      this.#keep(turn, null);
+      return answered.ok ? ok(answered.value.approval) : answered;
+    });
+  }
+
+  /** What became of an approval; `null`: it is not known, or not any more. */
+  approval(id: ApprovalId): Approval | null {
+    this.pass();
+    return this.book.approvals.get(id) ?? this.#closedApprovals.get(id) ?? null;
+  }
+
+  /** The approval that a held decision waits for; `null`: it waits for none. */
+  #approvalOf(id: DecisionId): Approval | null {
+    const asked = this.read(id)?.decision.approval;
+    return asked == null ? null : (this.book.approvals.get(asked.id) ?? this.#closedApprovals.get(asked.id) ?? null);
+  }
+
+  /** What an approval is worth that the book has no more; of one that it has, it says so itself. */
+  #presented(id: ApprovalId | null): Ask["presented"] {
+    if (id === null || this.book.approvals.has(id)) return "none";
+    const status = this.#closedApprovals.get(id)?.status;
+    return status === "rejected" || status === "cancelled" || status === "expired" || status === "consumed" ? status : "unknown";
   }
 
   openRun(run: RunId): void {
@@ -206,19 +239,19 @@ export class Authority {
     asked: Request,
     now: Instant,
     isTopup: boolean,
+    presented: Ask["presented"] = "none",
   ): Omit<Ask, "request"> & { readonly request: Request } {
     const policy = this.#policy;
     const principal = this.#principal;
     const conditions = this.#conditions;
     const budget = workBudget();
-    if (policy === null)
-      return { request: asked, principal, presented: "none", conditions, budget, tenant: "heard", evaluation: null, lease: UNLEASED };
+    if (policy === null) return { request: asked, principal, presented, conditions, budget, tenant: "heard", evaluation: null, lease: UNLEASED };
     const { tenant, session, agent } = this.book;
     const around = circumstancesOf({ tenant, session, agent, principal, request, stored: nothingStored, now, isTopup, sha256, budget });
     const findings = evaluatePolicy(policy.compiled, policy.ref, request, around);
     standAlone(this.book.shares, findings, now);
     const evaluation = { kind: "findings", findings } as const;
-    return { request: asked, principal, presented: "none", conditions, budget, tenant: "heard", evaluation, lease: this.#lease };
+    return { request: asked, principal, presented, conditions, budget, tenant: "heard", evaluation, lease: this.#lease };
   }
 
   #turn<T>(act: (turn: Turn) => T): T {
@@ -246,7 +279,9 @@ export class Authority {
     for (const effect of effects) {
       if (effect.kind === "decided") this.#begins(effect.decided, request, memory);
       else if (effect.kind === "settled") this.#isOver(effect.settled);
-      else if (effect.kind === "changed") {
+      else if (effect.kind === "approval") {
+        if (!isOpen(effect.approval)) this.#closedApprovals.add(effect.approval.id, effect.approval);
+      } else if (effect.kind === "changed") {
         const known = this.#find(effect.id);
         if (known === undefined) continue;
         known.record = { ...known.record, reservation: effect.reservation, pieces: effect.pieces };
@@ -283,6 +318,14 @@ export class Authority {
     this.#guarded.renew(id, known);
     this.#known.renew(id, known);
   }
+}
+
+/** What a person says, and who that is. */
+export interface LocalAnswer {
+  readonly decision: "approve" | "reject";
+  readonly subject: string;
+  readonly scopes: readonly string[];
+  readonly note: string | null;
 }
 
 /** A decision, the request that it answers, and the call that it allowed. */

@@ -1,10 +1,15 @@
+import type { Approval } from "../../../src/core/approvals.ts";
 import type { DecisionId, RunId } from "../../../src/core/ids.ts";
 import { isId } from "../../../src/core/ids.ts";
-import type { ActionRequest, CommitReport, DecisionAnswer, PolicyRef, Settlement, UsdInput } from "../surface.ts";
+import { formatUsd } from "../../../src/core/money.ts";
+import { formatInstant } from "../../../src/core/time.ts";
+import type * as surface from "../surface.ts";
+import type { ActionRequest, CommitReport, DecisionAnswer, DecisionNow, PolicyRef, Settlement, UsdInput } from "../surface.ts";
 import { decisionAnswer, settlementOf } from "./answer.ts";
 import { answered } from "./answered.ts";
 import { Authority } from "./authority.ts";
 import { readLocalPolicy } from "./policy_source.ts";
+import { LocalRefusedError } from "./refused_error.ts";
 import { microUsd, readReport, readRequest } from "./request.ts";
 import { fastUuid } from "./uuid.ts";
 
@@ -23,7 +28,7 @@ export interface LocalEngineOptions {
 
 /**
  * One session decided in this process, at once and in memory, by the gateway's own code: the same verdicts, reasons and balances. What agents and
- * tenants share at a gateway is this session's alone here, prices of models are not known, and nobody can approve what is held. Refuses what the
+ * tenants share at a gateway is this session's alone here, prices of models are not known, and what is held waits for `answer`. Refuses what the
  * gateway refuses with a `LocalRefusedError` of the same code.
  */
 export class LocalEngine {
@@ -51,6 +56,11 @@ export class LocalEngine {
   /** The policy in force. `null`: none, and everything is denied. */
   get policy(): PolicyRef | null {
     return this.#authority.policy?.ref ?? null;
+  }
+
+  /** The policy in force as a document, which can be put in force again. `null`: none is. */
+  get document(): object | null {
+    return this.#authority.policy?.document ?? null;
   }
 
   /**
@@ -91,6 +101,34 @@ export class LocalEngine {
     return decisionAnswer(answered(`top up ${decisionId}`, this.#authority.topup(asDecision(decisionId), wanted)));
   }
 
+  /** How a decision stands. Refused (`not_found`) where it is not known, or not any more. */
+  read(decisionId: string): DecisionNow {
+    this.#authority.pass();
+    const record = this.#authority.read(asDecision(decisionId));
+    if (record === null)
+      throw new LocalRefusedError(`read ${decisionId}`, { code: "not_found", detail: "there is no such decision in this session" });
+    const { decision, state, postedMicroUsd, overrunMicroUsd } = record;
+    const answer = decisionAnswer(decision);
+    const approval = decision.approval === null ? null : this.#authority.approval(decision.approval.id);
+    return {
+      ...answer,
+      ...(approval !== null && { approval: approvalOf(approval) }),
+      state,
+      postedUsd: formatUsd(postedMicroUsd),
+      overrunUsd: formatUsd(overrunMicroUsd),
+    };
+  }
+
+  /**
+   * Takes a person's answer to a decision that is held. What was approved runs when it is asked for again with the approval's id. Refuses what the
+   * gateway refuses: an answer of the agent's own, of who is not among the approvers, or to what is closed.
+   */
+  answer(decisionId: string, decision: "approve" | "reject", { subject, scopes = [], note = null }: PersonAtHand): DecisionNow {
+    const id = asDecision(decisionId);
+    answered(`${decision} ${decisionId}`, this.#authority.answer(id, { decision, subject, scopes, note }));
+    return this.read(id);
+  }
+
   /** Opens the next run and makes it the current one. What the session has spent stays spent. */
   startRun(): string {
     const run: RunId = `run_${this.#newId()}`;
@@ -102,7 +140,22 @@ export class LocalEngine {
   closeRun(run: string): void {
     if (isId("run", run)) this.#authority.closeRun(run);
   }
+
+  /** Closes the session: what is asked for in it from now on is denied. */
+  close(): void {
+    this.#authority.close();
+  }
 }
+
+/** Who answers what is held. */
+export interface PersonAtHand {
+  readonly subject: string;
+  /** What the person may do, where the policy names approvers by scope. */
+  readonly scopes?: readonly string[] | undefined;
+  readonly note?: string | null | undefined;
+}
+
+const approvalOf = ({ id, status, expiresAt }: Approval): surface.Approval => ({ id, url: "", expiresAt: formatInstant(expiresAt), status });
 
 const settled = (what: string, told: ReturnType<Authority["commit"]>): Settlement => settlementOf(answered(what, told).settlement);
 
