@@ -312,11 +312,13 @@ export class Authority {
     const known = this.#find(id);
     if (known === undefined) return;
     known.record = { ...known.record, state, postedMicroUsd, overrunMicroUsd, pieces, told };
-    if (state === "expired") this.#onExpired?.(known.record, known.request);
     if (known.call !== null) known.call.trace = changed(known.call.trace, became);
+    // What ran out may still run, and its guard reports it late.
+    if (state === "expired" && this.#guarded.delete(id)) this.#known.add(id, known);
     // From now on it may be forgotten, and not before others that ended earlier.
     this.#guarded.renew(id, known);
     this.#known.renew(id, known);
+    if (state === "expired") this.#onExpired?.(known.record, known.request);
   }
 }
 

@@ -30,8 +30,9 @@ export class Generations<Key, Value> {
     if (this.#old.delete(key)) this.add(key, value);
   }
 
-  delete(key: Key): void {
-    if (!this.#young.delete(key)) this.#old.delete(key);
+  /** Whether it was there. */
+  delete(key: Key): boolean {
+    return this.#young.delete(key) || this.#old.delete(key);
   }
 
   *values(): Iterable<Value> {
