@@ -89,7 +89,7 @@ const agreeing =
       decision: decision === allows,
       stops: (stops !== null) === (verdict === "deny"),
       approval: (approval !== null) === holds,
-      "reason/code": (reason.code === "permitted") === allows && ((reason.code === "approval_required") === holds || reason.code === "unrecognized"),
+      "reason/code": (reason.code === "permitted") === allows && (!holds || reason.code === "approval_required" || reason.code === "unrecognized"),
     };
     for (const [member, agreed] of Object.entries(agrees)) if (!agreed) throw new ShapeFault(`${at}/${member}`, "what goes with the verdict");
     return answer;

@@ -142,6 +142,7 @@ const HOSTILE: readonly (readonly [string, (init: Parameters<Fetch>[1]) => Respo
 ];
 
 describe("an answer", () => {
+  const ID = "dec_01890000-0000-7000-8000-000000000001";
   test.each(HOSTILE)("that is %s runs nothing", async (_, respond, code) => {
     const session = await clientOf(async (_url, init) => respond(init)).open();
     let runs = 0;
@@ -155,6 +156,16 @@ describe("an answer", () => {
       .guard({ action: "pay", onUnavailable: "allow" }, () => runs++)()
       .catch(() => undefined);
     expect(runs).toBe(code === "unreachable" ? 1 : 0);
+  });
+
+  test("of a deny because a person would have to approve, where none can be waited for, is a deny and no malformed answer", async () => {
+    // So answers a top-up of what runs already, and a session with 500 requests that wait.
+    const session = await clientOf(async () =>
+      json(200, { ...allowed(ID, { action: "pay" }), ...denied("approval_required", "A person must approve it.") }),
+    ).open();
+    const decision = await session.topup(ID, 2);
+    expect([decision.verdict, decision.reason.code]).toEqual(["deny", "approval_required"]);
+    expect(() => decision.assertAllowed()).toThrow("a person must approve it");
   });
 
   test("of a deny for a reason that is newer than this SDK is still a deny, in the gateway's words", async () => {
