@@ -721,6 +721,26 @@ describe("a lease that is asked for", () => {
     expect([...gateway.desk.leases.values()]).toMatchObject([{ returnedMicroUsd: 1_000_000 }]);
   });
 
+  test("and that nobody waits for any more is given back once the gateway can be reached, or never when the lease must be over", async () => {
+    await using gateway = await fakeGateway();
+    const time = handTime();
+    const { session } = await openFake(gateway, { retries: 0, ...time });
+    const left = (): number => gateway.fates.length;
+    gateway.fates.push("did it", "did nothing", "did nothing");
+    expect(await thrown(leaseOf(session, WISH))).toMatchObject({ name: "GatewayUnavailableError" });
+    for (const lost of [1, 0]) {
+      await until(() => left() === lost && time.left()[0] === 2_000);
+      time.advance(2_000);
+    }
+    await until(() => [...gateway.desk.leases.values()].some(({ state }) => state === "settled"));
+    gateway.fates.push("did it", "did nothing", "did nothing");
+    expect(await thrown(leaseOf(session, WISH))).toMatchObject({ name: "GatewayUnavailableError" });
+    await until(() => left() === 1 && time.left()[0] === 2_000);
+    time.advance(30_000);
+    await until(() => left() === 0 && time.left().length === 0);
+    expect([...gateway.desk.leases.values()].map(({ returnedMicroUsd }) => returnedMicroUsd)).toEqual([1_000_000, 0]);
+  });
+
   test("is refused with the gateway's reason, and then nothing is given back", async () => {
     await using gateway = await fakeGateway();
     const { session } = await openFake(gateway);

@@ -4,6 +4,7 @@ import { wireNames } from "../mapping.ts";
 import { type Read, ShapeFault } from "../read.ts";
 import { assertId, type Session } from "../session.ts";
 import type { CallOptions, UsdInput } from "../surface.ts";
+import { pause, repeatAfter } from "../transport.ts";
 import { usdText } from "../usd.ts";
 import type * as wire from "../wire.ts";
 import { type Granted, granted, settlementOf } from "./answers.ts";
@@ -27,6 +28,8 @@ export interface LeaseOptions {
 
 const TTL_MS = 30_000;
 const SETTLE_MS = 1_000;
+/** So long it waits before it asks again for what is to be given back. */
+const AGAIN_MS = 2_000;
 /** What is given back before the gateway's end is given back in time. */
 const MARGIN_MS = 1_000;
 
@@ -65,10 +68,20 @@ export async function leaseOf(session: Session, options: LeaseOptions, { signal 
     leave();
   }
 
-  /** It may have been granted all the same: the same question tells. Its expiry covers for a loss. */
+  /** It may have been granted all the same: the same question tells, asked for as long as it would last. What is not given back then counts as spent. */
   async function giveBack(): Promise<void> {
-    const { id } = await ask({ ...call, tries: 1 });
-    await ask({ what: `give back ${id}`, path: `${path}/${id}/settle`, body: { entries: [], final: true }, read: settlementOf(id, 0) });
+    const until = ambience.now() + ttlMs;
+    for (;;) {
+      try {
+        const { id } = await ask({ ...call, tries: 1 });
+        await ask({ what: `give back ${id}`, path: `${path}/${id}/settle`, body: { entries: [], final: true }, read: settlementOf(id, 0) });
+        return;
+      } catch (error) {
+        const again = repeatAfter(error);
+        if (again === null || ambience.now() >= until) throw error;
+        await pause(ambience, Math.max(again, AGAIN_MS), undefined);
+      }
+    }
   }
 }
 
