@@ -208,6 +208,8 @@ describe("a lease", () => {
     expect(entriesOf(gateway, lease)).toMatchObject([
       { id: first.id, estimate_usd: "0.3", cost_usd: "0.3", outcome: "success", usage: { input_tokens: 3 } },
     ]);
+    // By itself it would be another report than the one that was told.
+    await lease.commit(first.id, { outcome: "success", usage: { input_tokens: 3 } });
     expect([gateway.seen.length, time.left()]).toEqual([1, []]);
   });
 

@@ -26,6 +26,8 @@ const FIRST_PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 30_000;
 /** So long after its end a lease is told of by itself; then by hand. */
 const GIVE_UP_MS = 600_000;
+/** So many that were told are known again. */
+const MOST_REMEMBERED = 1_000;
 /** What a request is refused with that is wrong in itself. */
 const UNFIT: readonly (number | null)[] = [400, 409, 413, 422];
 
@@ -39,6 +41,8 @@ export class Settling {
   readonly #holder: Holder;
   readonly #settleMs: number;
   readonly #waiting = new Waiting();
+  /** The last of those that were told. */
+  readonly #told = new Set<string>();
   /** The request under way, and whoever waits for the next. */
   #turn: Promise<unknown> = Promise.resolve();
   #isTelling = false;
@@ -63,8 +67,9 @@ export class Settling {
     return !this.#waiting.isFull;
   }
 
+  /** Whether it was to be told, or has been of late: the gateway would take the same report, once more and by itself, for another one. */
   has(decisionId: string): boolean {
-    return this.#waiting.has(decisionId);
+    return this.#waiting.has(decisionId) || this.#told.has(decisionId);
   }
 
   /** Tells it soon. */
@@ -120,6 +125,11 @@ export class Settling {
     const path = `/v1/sessions/${session}/leases/${id}/settle`;
     const settlement = await this.#context.ask({ what: `settle ${id}`, path, body, read: settlementOf(id, batch.length) }, signal);
     this.#waiting.take(batch);
+    for (const { id: told } of batch) this.#told.add(told);
+    for (const oldest of this.#told) {
+      if (this.#told.size <= MOST_REMEMBERED) break;
+      this.#told.delete(oldest);
+    }
     this.#isSettled ||= final;
     this.#last = settlement;
     this.#failures = 0;
