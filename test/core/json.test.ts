@@ -19,6 +19,7 @@ describe("canonicalJson()", () => {
     expect(Object.keys(JSON.parse(canonicalJson({ a: [keys] })).a[0]).length).toBe(7);
     expect(canonicalJson({ b: { d: 1, c: [{ z: 0, y: 0 }] }, a: 2 })).toBe('{"a":2,"b":{"c":[{"y":0,"z":0}],"d":1}}');
     expect(canonicalJson(keys)).toBe('{"\\r":2,"1":4,"\u0080":6,"\u00f6":7,"\u20ac":1,"\ud83d\ude00":5,"\ufb33":3}');
+    expect(canonicalJson({ a: { c: 1, b: 2 } })).toBe('{"a":{"b":2,"c":1}}');
     expect(canonicalJson({ "10": 1, "9": 2 })).toBe('{"10":1,"9":2}');
   });
 

@@ -31,6 +31,8 @@ describe("inputs fit or do not, as the official suite has it", () => {
     ["maxLength in code points", { maxLength: 2 }, ["😀😀", "ab", ""], ["abc", "😀😀a"]],
     ["pattern is a search", { pattern: "a+" }, ["xxaayy", 5, {}], ["b", ""]],
     ["pattern by a category's long name", { pattern: "^\\p{Letter}\\P{Number}$" }, ["éé", "a-"], ["1a", "a1", "-a"]],
+    ["pattern by a pair of escapes", { pattern: "^\\ud83d\\ude00\\cJ$" }, ["😀\n"], ["😀", "😁\n"]],
+    ["format uri with its scheme first", { format: "uri" }, ["a:b", "a+1.-:"], ["//a:80/b", "/a:b", "1a:b", "?a:b"]],
     ["pattern by a category", { pattern: "^\\p{Lu}\\p{Nd}$" }, ["É1"], ["é1", "ÉÉ"]],
     ["pattern with anchors", { pattern: "^a*$" }, ["aaa", ""], ["aab", "aa\n"]],
     ["minimum", { minimum: 1.1 }, [1.1, 2, "x"], [1.0999, -1]],

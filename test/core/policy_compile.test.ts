@@ -15,6 +15,18 @@ it("of a call is kept what some rule looks at, and nothing where none does", () 
     ["inputs", "a"],
     ["outputs", "b"],
   ]);
+  const times = { id: "h", forbid: "pay", when: "distinct('look', 'inputs.to', 60) > 1 && last('look').outputs.ok" };
+  expect(keepOf({ history: [times] }, "look")).toEqual({
+    paths: [
+      ["inputs", "to"],
+      ["outputs", "ok"],
+    ],
+    forMs: null,
+  });
+  expect(keepOf({ history: [{ ...times, when: "distinct('look', 'inputs.to', 60) > 1" }] }, "look")).toEqual({
+    paths: [["inputs", "to"]],
+    forMs: 60_000,
+  });
   expect(keepOf({ history: [{ id: "h", forbid: "pay", when: "count('look', 60) > 1 && sum('look', 60) > 1.0" }] }, "look")).toBe(null);
 });
 

@@ -29,6 +29,7 @@ describe("what is an e-mail address", () => {
     ["bob@xn--bcher-kva.xn--p1ai", "[redacted:email]"],
     ["bob@bücher.example", "[redacted:email]"],
     ['"john doe"@example.org', "[redacted:email]"],
+    ['he said "hi" to bob@example.org', 'he said "hi" to [redacted:email]'],
     [`${"He said it. ".repeat(20)}"john doe"@example.org`, `${"He said it. ".repeat(20)}[redacted:email]`],
     ["root@[192.168.0.1]", "[redacted:email]"],
     ["a@b.io,c@d.io", "[redacted:email],[redacted:email]"],

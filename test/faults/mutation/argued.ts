@@ -369,4 +369,32 @@ export const ARGUED: readonly Argued[] = [
     to: "until < (alike.until.at(-1) ?? until)",
     because: "A shorter way to the same answer: what is not known to be in order is looked through one by one.",
   },
+  {
+    file: "src/core/policy/arguments.ts",
+    line: "if (required.length > 0) checks.push((value, at) => (isObject(value) ? missing(value, required, at) : null));",
+    from: "required.length > 0",
+    to: "true",
+    because: "A shorter way to the same answer: nothing is missing of nothing.",
+  },
+  {
+    file: "src/core/policy/authored.ts",
+    line: "told++;",
+    from: "told++",
+    to: "told--",
+    because: "So many are told in the end, the first by their place, however many were found.",
+  },
+  {
+    file: "src/core/trail.ts",
+    line: "if (gone > 64 && gone * 2 > stretch.items.length) {",
+    from: "gone > 64",
+    to: "gone >= 64",
+    because: "When what is old is cut off changes no answer.",
+  },
+  {
+    file: "src/core/policy/document.ts",
+    line: "const byCodeUnits = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);",
+    from: "a > b",
+    to: "a >= b",
+    because: "Of two equal texts, either may stand first.",
+  },
 ];

@@ -1,0 +1,68 @@
+import { expect, it } from "vitest";
+import type { Redaction } from "../../src/core/redact.ts";
+import { recordedInputs, shownReport, shownRequest } from "../../src/core/shown.ts";
+import { reportOf, requestOf } from "./playing.ts";
+import { sha256 } from "./sha256.ts";
+
+/** What the record shows of what was sent: as little as the policy wants, and all that it does not hide. */
+
+const MAIL = "a@example.org";
+const HIDDEN = "[redacted:email]";
+const hides: Redaction = { storeInputs: "full", storeOutputs: "full", keys: [], detect: ["email"] };
+const request = (more: object = {}) => ({ ...requestOf("send"), ...more });
+
+it.each([[{ name: "m" }], [{ provider: "p", name: "m" }], [{ name: "m", version: "1" }], [{ provider: "p", name: "m", version: "1" }], [null]])(
+  "a model stays what it is: %j",
+  (model) => {
+    expect(shownRequest(sha256, request({ model }), null).says.model).toEqual(model);
+  },
+);
+
+it("all that a request says is hidden as the policy wants, wherever it says it", () => {
+  const shown = shownRequest(
+    sha256,
+    request({
+      inputs: { to: MAIL },
+      resource: { type: MAIL, id: MAIL },
+      rationale: MAIL,
+      sources: [{ source: MAIL, version: MAIL }, { source: "crm" }],
+      tags: [MAIL],
+      model: { provider: MAIL, name: MAIL, version: MAIL },
+    }),
+    hides,
+  );
+  expect(shown).toEqual({
+    says: {
+      resource: { type: HIDDEN, id: HIDDEN },
+      rationale: HIDDEN,
+      sources: [{ source: HIDDEN, version: HIDDEN }, { source: "crm" }],
+      tags: [HIDDEN],
+      model: { provider: HIDDEN, name: HIDDEN, version: HIDDEN },
+      inputs_digest: null,
+      redacted: 10,
+    },
+    payload: { inputs: { to: HIDDEN } },
+  });
+});
+
+it("where no policy could be asked, no inputs are kept and every detector looks at the rest", () => {
+  const shown = shownRequest(sha256, request({ inputs: { to: "x" }, rationale: MAIL }), undefined);
+  expect(shown.payload).toBe(null);
+  expect(shown.says).toMatchObject({ rationale: HIDDEN, inputs_digest: null });
+});
+
+it("a report's error, usage and outputs are hidden, too", () => {
+  const report = reportOf({ error: MAIL, outputs: { to: MAIL }, usage: { model: MAIL } });
+  expect(shownReport(sha256, report, hides)).toEqual({
+    says: { error: HIDDEN, usage: { model: HIDDEN }, outputs_digest: null, redacted: 3 },
+    payload: { outputs: { to: HIDDEN } },
+  });
+  expect(shownReport(sha256, report, { ...hides, storeOutputs: "none" }).payload).toBe(null);
+  expect(shownReport(sha256, reportOf(), hides)).toEqual({ says: { error: null, usage: null, outputs_digest: null, redacted: 0 }, payload: null });
+});
+
+it("inputs that a person wrote are kept as those that an agent sends", () => {
+  expect(recordedInputs({ to: MAIL }, null)).toEqual({ to: MAIL });
+  expect(recordedInputs({ to: MAIL }, hides)).toEqual({ to: HIDDEN });
+  for (const storeInputs of ["digest", "none"] as const) expect(recordedInputs({ to: MAIL }, { ...hides, storeInputs })).toBe(null);
+});
