@@ -927,6 +927,28 @@ describe("The engine by itself", () => {
     expect(engine.commit(open.id, { costUsd: 2, outcome: "success" })).toMatchObject({ state: "posted", overrunUsd: "1" });
   });
 
+  it("remembers what a guard runs until it ends, whatever ran out and came meanwhile, and long ago ended calls briefly", async () => {
+    let now = 1_700_000_000_000;
+    const sentinel = createLocalSentinel({ policy: { budgets: { session: 100 } }, now: () => now });
+    const { promise, resolve } = Promise.withResolvers<number>();
+    let id = "";
+    const slow = sentinel.guard({ action: "slow", costUsd: 1, actualUsd: (usd: number) => usd, ttlMs: 1_000 }, async () => promise);
+    const quick = sentinel.guard({ action: "quick", context: true }, (context) => {
+      id = context.decisionId;
+    });
+    const running = slow();
+    now += 2_000;
+    quick();
+    const first = id;
+    for (let count = 0; count < 1_500; count++) quick();
+    expect(sentinel.costs().sessionTotal).toBe(1);
+    resolve(3);
+    await running;
+    expect(sentinel.costs().sessionTotal).toBe(3);
+    expect(codeOf(() => sentinel.release(id))).toBe("decision_settled");
+    expect(codeOf(() => sentinel.release(first))).toBe("not_found");
+  });
+
   it("takes another policy whole or not at all, and keeps what was spent", () => {
     const engine = new LocalEngine({ policy: { budgets: { session: 1 } } });
     const { id } = engine.decide({ action: "a", estimateUsd: 1 });

@@ -478,7 +478,7 @@ describe("what people and agents say to each other", () => {
 it("a session of before there were approvals is brought up to them when it wakes", async () => {
   const { tenant, session, hold, read } = await desk();
   await runInDurableObject(env.SESSIONS.getByName(sessionObjectName(tenant, session)), (_, { storage }) => {
-    storage.sql.exec("DROP TABLE approvals");
+    storage.sql.exec("DROP TABLE approvals; DROP TABLE client_leases; DROP TABLE lease_answers");
     storage.sql.exec("CREATE UNIQUE INDEX approvals ON decisions (approval) WHERE approval IS NOT NULL");
     storage.sql.exec("UPDATE schema_version SET version = 4");
   });
