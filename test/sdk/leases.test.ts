@@ -258,6 +258,14 @@ describe("what a lease does not cover is asked of the gateway:", () => {
     ["anything once the session is stopped", {}, ({ session }) => session.stop(other)],
     ["anything once its run is stopped", {}, ({ session }) => session.stop(other, ({ run, action }) => run === RUN && action === null)],
     ["what is stopped by name", {}, ({ session }) => session.stop(other, ({ action }) => action === "search")],
+    [
+      "what is stopped by name, though it was decided before",
+      {},
+      async ({ session, lease }) => {
+        await lease.release((await lease.decide({ action: "search" })).id);
+        session.stop(other, ({ action }) => action === "search");
+      },
+    ],
   ])("%s", async (_, asked, before) => {
     await using gateway = await fakeGateway();
     const leased = await openLeased(gateway);
@@ -511,6 +519,22 @@ describe("what a lease has to tell", () => {
     expect(gateway.seen.length).toBe(2);
   });
 
+  test("is told later where somebody no longer waits for it, and that is no failure", async () => {
+    await using gateway = await fakeGateway();
+    const { lease, time, news } = await openLeased(gateway);
+    await call(lease);
+    const stop = new AbortController();
+    const settling = thrown(lease.settle({ signal: stop.signal }));
+    await until(() => gateway.seen.length === 1);
+    stop.abort(other);
+    expect([await settling, news]).toEqual([other, []]);
+    await call(lease);
+    time.advance(1_000);
+    await until(() => news.length === 1);
+    expect([entriesOf(gateway, lease).length, news[0]?.state]).toEqual([2, "settled"]);
+    await lease.close();
+  });
+
   test("that has a flaw is told again without what could be flawed; nothing else is kept from being told", async () => {
     for (const at of ["/rationale", ""]) {
       await using gateway = await fakeGateway();
@@ -652,8 +676,22 @@ describe("the end of a lease", () => {
     const { session, time, lease } = await openLeased(gateway);
     await lease.close();
     const { stop } = session;
-    for (let n = 0; n < 3; n++) await (await leaseOf(session, WISH)).close();
-    expect([session.stop, time.left()]).toEqual([stop, []]);
+    /** Who asks whether an order is meant for it: the session's own run, and whoever listens. */
+    const asked = (): number => {
+      let times = 0;
+      session.stop(other, () => {
+        times++;
+        return false;
+      });
+      return times;
+    };
+    const before = asked();
+    for (let n = 0; n < 3; n++) {
+      const one = await leaseOf(session, WISH);
+      expect(asked()).toBe(before + 1);
+      await one.close();
+    }
+    expect([session.stop, asked(), time.left()]).toEqual([stop, before, []]);
   });
 });
 
