@@ -1,6 +1,10 @@
+import type { SessionDetail } from "../../../sdk/src/index.ts";
 import { type Cases, refused, same, thrown, until } from "./check.ts";
 
 /** What is decided in the process itself with a slice of the session's budget: `@agentsentinel/sdk/leases`. */
+
+/** Whether anything of the session's own budget is leased. What others hold of an agent's or a tenant's is leased too. */
+const isLeased = ({ budgets }: SessionDetail): boolean => budgets.some(({ scope, leasedUsd }) => scope === "session" && leasedUsd !== "0");
 
 const WISH = { amountUsd: "0.05", actions: ["lookup*"], ttlMs: 30_000 };
 
@@ -11,11 +15,12 @@ export const leasing: Cases = {
     const lookup = lease.guard({ action: "lookup.city", costUsd: "0.02", actualUsd: () => "0.015" }, async (name: string) => `${name} is there`);
     same(await Promise.all([lookup("Ulm"), lookup("Bonn")]), ["Ulm is there", "Bonn is there"]);
     same([decisions.map(({ reason }) => reason.code), lease.remainingUsd], [["permitted", "permitted"], "0.02"]);
+    same(isLeased(await session.read()), true);
     await lease.close();
     const { state, postedUsd, verdict, action } = await last();
     same([state, postedUsd, verdict, action, lease.isOpen], ["posted", "0.015", "allow", "lookup.city", false]);
-    const { totals, budgets } = await session.read();
-    same([totals.postedUsd, totals.pendingUsd, budgets.some(({ leasedUsd }) => leasedUsd !== "0")], ["0.03", "0", false]);
+    const detail = await session.read();
+    same([detail.totals.postedUsd, detail.totals.pendingUsd, isLeased(detail)], ["0.03", "0", false]);
     return undefined;
   },
 
@@ -38,7 +43,7 @@ export const leasing: Cases = {
   async "a lease that the policy cannot answer for is refused, and nothing is taken"(stage) {
     const { session } = await stage.open();
     const error = await refused(stage, stage.leases.leaseOf(session, { ...WISH, actions: ["send_*"] }), "GatewayRefusedError", "lease_refused");
-    same([error.status, (await session.read()).budgets.some(({ leasedUsd }) => leasedUsd !== "0")], [409, false]);
+    same([error.status, isLeased(await session.read())], [409, false]);
     return undefined;
   },
 
