@@ -51,11 +51,11 @@ test("The approvals entry adds at most 2 KB to the core, minified and compressed
   expect(both.inputs.flatMap((each) => each.imports.filter((found) => found.external))).toEqual([]);
 });
 
-test("The leases entry adds at most 4 KB to the core, minified and compressed, and imports nothing.", async () => {
+test("The leases entry adds at most 4.25 KB to the core, minified and compressed, and imports nothing.", async () => {
   const core = await bundle('export * from "./src/index.ts";');
   const both = await bundle('export * from "./src/index.ts"; export * from "./src/leases.ts";');
   const [less, more] = [core, both].map(({ text }) => gzipSync(text, { level: 9 }).length);
-  expect((more ?? Number.NaN) - (less ?? Number.NaN)).toBeLessThanOrEqual(4 * 1024);
+  expect((more ?? Number.NaN) - (less ?? Number.NaN)).toBeLessThanOrEqual(4.25 * 1024);
   expect(both.inputs.flatMap((each) => each.imports.filter((found) => found.external))).toEqual([]);
 });
 
