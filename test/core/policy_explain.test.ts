@@ -389,6 +389,11 @@ describe("what a condition looked at is shown as it stands there", () => {
     expect(told[2]).toMatchObject({ parts: [], looks: [] });
   });
 
+  it("of an earlier action nothing, where the requirement looks at none of its members", () => {
+    const [requirement] = explained({ requires: { b: { after: ["a"] } } }, { action: "a", at: 0 }, { action: "b", at: 1 }).requirements;
+    expect(requirement).toMatchObject({ where: null, after: [{ pattern: "a", found: "fits", looks: [] }] });
+  });
+
   it("of an earlier action, as the requirement sees it", () => {
     const where = "prior.inputs.id == inputs.id && prior.outcome == 'success' && prior.age < duration('1h') && prior.outputs.ok";
     const requires = { requires: { b: { after: ["a"], where } } };

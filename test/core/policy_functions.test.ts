@@ -477,6 +477,7 @@ describe("what is no condition is told in words", () => {
     ["rule", "action == 1", "no such overload: string == int: these types do not go together"],
     ["rule", "[][0] == 1", "the types in this cannot be told apart (an empty list or mapping has none)"],
     ["rule", "has(inputs)", "has() invalid argument"],
+    ["rule", "[1 (2)]", "Expected ], got ("],
     ["rule", "has(last('a'))", "has() invalid argument"],
     ["rule", "tgas == 1", "unknown name tgas, did you mean tags? (known are subject, action, resource, inputs, tags, estimate_usd, context, now)"],
     ["rule", `${"!".repeat(250)}true`, "an expression has at most 2000 parts and is nested at most 250 deep"],

@@ -444,6 +444,10 @@ describe("a mistake is refused at its place, saying what was found and what is w
       `rules:\n${"- &r { effect: hold, actions: [a] }\n".repeat(12_000)}history:\n${"- { forbid: a, when: 'true' }\n".repeat(8_001)}`,
       ["/rules 2:1 wanted at most 20000 rules, those of history among them, found 20001"],
     ],
+    [
+      `rules:\n${"- { effect: hold, actions: [a] }\n".repeat(8_001)}history:\n${"- { forbid: a, when: 'true' }\n".repeat(12_000)}`,
+      ["/history 8004:1 wanted at most 20000 rules, those of history among them, found 20001"],
+    ],
     [`rules:\n${"- {effect: hold, actions: [a]}\n".repeat(20_001)}`, ["/rules 2:1 wanted at most 20000 rules, found a list of 20001"]],
     [
       `rules:\n- { effect: hold, actions: &a [${"a,".repeat(1000)}] }\n${"- { effect: hold, actions: *a }\n".repeat(50)}`,

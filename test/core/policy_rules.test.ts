@@ -1429,6 +1429,7 @@ it("what is played settles as in a session: once, against what is reserved now, 
   });
   expect(play.record(asked.id)).toMatchObject({ state: "posted", postedMicroUsd: 600_000 });
   expect(play.release(asked.id, 0)).toMatchObject({ ok: false, error: { code: "decision_settled" } });
+  expect(play.topup(asked.id, usd("0.9"), 0)).toMatchObject({ ok: false, error: { code: "decision_settled" } });
   const short = requestOf("x", { usd: "0.1", ttl: 5 });
   play.decide(short, 0);
   play.extend(short.id, 8, 4);

@@ -1,7 +1,12 @@
 import { expect, it } from "vitest";
+import { emptyBook } from "../../src/core/book.ts";
+import { traceOf } from "../../src/core/conclude.ts";
+import { circumstancesOf } from "../../src/core/policy/circumstances.ts";
 import type { Redaction } from "../../src/core/redact.ts";
 import { recordedInputs, shownReport, shownRequest } from "../../src/core/shown.ts";
-import { reportOf, requestOf } from "./playing.ts";
+import { Trail } from "../../src/core/trail.ts";
+import { noFindings } from "./nothing.ts";
+import { PRINCIPAL, REF, RUN, reportOf, requestOf, usd } from "./playing.ts";
 import { sha256 } from "./sha256.ts";
 
 /** What the record shows of what was sent: as little as the policy wants, and all that it does not hide. */
@@ -65,4 +70,68 @@ it("inputs that a person wrote are kept as those that an agent sends", () => {
   expect(recordedInputs({ to: MAIL }, null)).toEqual({ to: MAIL });
   expect(recordedInputs({ to: MAIL }, hides)).toEqual({ to: HIDDEN });
   for (const storeInputs of ["digest", "none"] as const) expect(recordedInputs({ to: MAIL }, { ...hides, storeInputs })).toBe(null);
+});
+
+it("what conditions see of a request is what it said of itself", () => {
+  const said = request({
+    resource: { type: "box", id: "1" },
+    rationale: "why",
+    confidence: 0.5,
+    riskLevel: "high",
+    sources: [{ source: "crm" }, { source: "web", version: "2" }],
+    model: { name: "m" },
+  });
+  const stored = ({ type, id }: { readonly type: string; readonly id: string }) => ({ stored: `${type} ${id}`, id: "another", type: "another" });
+  const around = circumstancesOf({
+    tenant: "t",
+    session: "ses_00000000-0000-7000-8000-000000000001",
+    agent: "bot",
+    principal: { ...PRINCIPAL, subject: "desk", kind: "service" },
+    request: said,
+    stored,
+    now: 5,
+    isTopup: false,
+    sha256,
+    budget: { steps: 1 },
+  });
+  // What is stored of an agent cannot say who it is.
+  expect(around.subject).toEqual({ stored: "agent bot", id: "bot", type: "agent", kind: "agent" });
+  expect(around.resource).toMatchObject({ stored: "box 1" });
+  expect(around.context).toEqual({
+    tenant: "t",
+    session: "ses_00000000-0000-7000-8000-000000000001",
+    principal: { subject: "desk", kind: "service" },
+    risk_level: "high",
+    confidence: 0.5,
+    rationale: "why",
+    sources: [
+      { source: "crm", version: null },
+      { source: "web", version: "2" },
+    ],
+    model: { provider: null, name: "m", version: null },
+  });
+});
+
+it("what is too large to be kept for rules that look back is not known, and must not pass for what was not there", () => {
+  const opening = { tenant: "t", session: "ses_00000000-0000-7000-8000-000000000001", agent: "bot", run: RUN } as const;
+  const book = emptyBook({ ...opening, openedAt: 0, expiresAt: 1_000, budgetMicroUsd: null }, new Trail(null));
+  const findings = {
+    ...noFindings(REF),
+    keep: {
+      paths: [
+        ["inputs", "to"],
+        ["outputs", "ok"],
+      ],
+      forMs: null,
+    },
+  };
+  const keptOf = (to: string) => traceOf(book, request({ inputs: { to } }), RUN, usd("0"), findings, 0).kept;
+  expect(keptOf("x")).toMatchObject({
+    paths: [
+      ["inputs", "to"],
+      ["outputs", "ok"],
+    ],
+    inputs: { to: "x" },
+  });
+  expect(keptOf("x".repeat(200_001))?.paths).toEqual([["outputs", "ok"]]);
 });
