@@ -447,4 +447,11 @@ export const ARGUED: readonly Argued[] = [
     to: '""',
     because: "What is neither kept in full nor as a digest is not kept.",
   },
+  {
+    file: "src/core/policy/arguments_formats.ts",
+    line: "if (offset !== null && (Number(offset[1]) > 23 || Number(offset[2]) > 59)) return false;",
+    from: "offset !== null && (Number(offset[1]) > 23 || Number(offset[2]) > 59)",
+    to: "false",
+    because: "A shorter way to the same answer: no instant is read that lies so far from UTC.",
+  },
 ];
