@@ -196,7 +196,8 @@ async function permitted<Args extends readonly unknown[], Result>(
     call.decision = request.id;
     return true;
   }
-  if (decision.verdict === "allow") abandon(request.id);
+  // Under an id of its own an earlier life of the call may have run.
+  if (!id && decision.verdict === "allow") abandon(request.id);
   throw error ?? killed.reason;
 }
 

@@ -170,6 +170,19 @@ describe("a call", () => {
     expect([runs, session.signal.aborted, runningOf(session).length]).toEqual([0, false, 1]);
   });
 
+  test("that is made again under its id, and is killed since, gives nothing back: it may have run the first time", async () => {
+    await using gateway = await fakeGateway();
+    const { session } = await openFake(gateway);
+    const id = "dec_01890000-0000-7000-8000-000000000009";
+    // An earlier life of the call was allowed, ran, and fell before it could say so.
+    await session.decide({ action: "send", id, inputs: [] });
+    supersede(gateway, id, "kill");
+    let runs = 0;
+    await expect(session.guard({ action: "send", id }, () => runs++)()).rejects.toMatchObject({ code: "superseded" });
+    await session.read();
+    expect([runs, gateway.count(/release/), [...gateway.decisions.values()].map(({ state }) => state)]).toEqual([0, 0, ["pending"]]);
+  });
+
   test.each([
     ["its run is known to be over", denied("run_killed", "Killed.", { stops: "run" })],
     ["its session is known to be over", denied("tenant_killed", "Killed.", { stops: "session" })],
