@@ -16,6 +16,7 @@ interface Said {
   readonly allowed?: number;
   readonly used?: number;
   readonly ran?: number;
+  readonly ran_leased?: number;
   readonly reported?: number;
   readonly digest?: string;
 }
@@ -38,8 +39,8 @@ describe("a world in which everything fails", () => {
   // Other seeds, and many more steps, are for `npm run test:faults`.
   it.each([
     [7, 0, 20, 0],
-    [9, 8, 0, 0],
-    [5, 0, 30, 200],
+    [30, 8, 0, 0],
+    [4, 0, 30, 200],
   ])(
     "keeps every promise, from seed %i on, where %i approvals are used, %i guarded functions run and %i lines are reported, or more",
     {
@@ -55,6 +56,15 @@ describe("a world in which everything fails", () => {
       expect(said.reported).toBeGreaterThanOrEqual(reported);
     },
   );
+
+  it.each([
+    [4, 20],
+    [29, 30],
+  ])("keeps every promise, from seed %i on, where %i functions or more run by a lease", { timeout: 120_000 }, async (seed, leased) => {
+    const said = await simulate("--seed", String(seed), "--steps", "6000");
+    expect(said, `node test/faults/sim/sim.ts --seed ${seed}`).toMatchObject({ ok: true });
+    expect(said.ran_leased).toBeGreaterThanOrEqual(leased);
+  });
 
   it("takes the same steps from the same seed", { timeout: 120_000 }, async () => {
     const world = ["--episode", "0", "--steps", "800"];

@@ -80,6 +80,8 @@ export async function live(wish: EpisodeWish): Promise<EpisodeResult> {
   const perAgent = random.pick([0, 1, 1, 2, 5]);
   // In some worlds nobody is asked, in some people are asked all the time.
   const asks = random.pick([0, 0.3, 1, 1, 1]);
+  // In some worlds hardly anything can be leased, in some nearly everything.
+  const leases = random.pick([0, 0.5, 0.9, 1]);
   // In some worlds nobody goes on for long without being stopped.
   const stops = random.pick([1, 1, 8]);
   for (const { id, agents: ofTenant } of names) {
@@ -98,7 +100,7 @@ export async function live(wish: EpisodeWish): Promise<EpisodeResult> {
       if (perAgent > 0 && random.chance(0.5)) recorders.push(new Recorder(`${id} ${agent.name} recorder`, agent, platform, oracle));
     }
     const restMs = isBusy ? 400 : stops > 1 ? 1_500 : random.pick([3_000, 20_000]);
-    operators.push(new Operator(`${id} operator`, tenant, agents, { restMs, tightness, asks, stops }, platform, oracle));
+    operators.push(new Operator(`${id} operator`, tenant, agents, { restMs, tightness, asks, leases, stops }, platform, oracle));
     if (at(2) > 1) readers.push(new Reader(`${id} reader`, tenant, random.pick([1_000, 10_000]), platform, oracle));
     if (asks > 0)
       for (const subject of PEOPLE) people.push(new Person(`${id} ${subject}`, tenant, subject, random.pick([30, 100, 500]), platform, oracle));
@@ -242,6 +244,8 @@ export async function live(wish: EpisodeWish): Promise<EpisodeResult> {
       lives: programs.reduce((all, { lives }) => all + lives, 0),
       calls: calls.reduce((all, { made }) => all + made, 0),
       ran: calls.reduce((all, { ran }) => all + ran, 0),
+      leases: sum(oracle, ({ leases }) => leases.size),
+      ran_leased: calls.reduce((all, { ranLeased }) => all + ranLeased, 0),
       ran_approved: calls.reduce((all, { usedApprovals }) => all + usedApprovals, 0),
       recorded: recorders.reduce((all, { recorded }) => all + recorded, 0),
       reported: [...oracle.tenants.values()].reduce((all, { ledger }) => all + ledger.reported.size, 0),

@@ -1,4 +1,6 @@
 import { createHash } from "node:crypto";
+// The world's own is in the place of the global one.
+import { performance } from "node:perf_hooks";
 import { type EpisodeResult, type EpisodeWish, live } from "./episode.ts";
 import { FAULT_KINDS, type FaultKind } from "./faults.ts";
 import { TREACHERIES, type Treachery } from "./platform/objects.ts";

@@ -11,7 +11,7 @@ import type { Platform } from "../platform/platform.ts";
 import { Actor } from "./actor.ts";
 import type { Agent } from "./agent.ts";
 import { WATCHER } from "./listener.ts";
-import { ACTIONS, drawPolicy, OWNER, type Published } from "./policies.ts";
+import { ACTIONS, drawPolicy, OWNER, type PolicyTaste, type Published } from "./policies.ts";
 
 const DOES = { put: 5, rollback: 3, forAgent: 2, delete: 0.5, stop: 5, lift: 5, revoke: 1, again: 1, standing: 1 } as const;
 
@@ -21,9 +21,8 @@ export class Operator extends Actor {
   readonly #agents: readonly Agent[];
   /** How often it does something, in milliseconds between. */
   readonly #restMs: number;
-  readonly #tightness: number;
-  /** How often its policies want people to be asked. */
-  readonly #asks: number;
+  /** What its policies are like. */
+  readonly #taste: PolicyTaste;
   /** How eager it is to stop things, and to let them go on. */
   readonly #stops: number;
   #keys = 0;
@@ -34,7 +33,7 @@ export class Operator extends Actor {
     name: string,
     tenant: TenantModel,
     agents: readonly Agent[],
-    how: { readonly restMs: number; readonly tightness: number; readonly asks: number; readonly stops: number },
+    how: PolicyTaste & { readonly restMs: number; readonly stops: number },
     platform: Platform,
     oracle: Oracle,
   ) {
@@ -42,8 +41,7 @@ export class Operator extends Actor {
     this.#tenant = tenant;
     this.#agents = agents;
     this.#restMs = how.restMs;
-    this.#tightness = how.tightness;
-    this.#asks = how.asks;
+    this.#taste = how;
     this.#stops = how.stops;
   }
 
@@ -56,7 +54,7 @@ export class Operator extends Actor {
       await this.insist("own", (ports) => ports.tenants.putEntity(this.#tenant.id, this.#principal(), owned));
     }
     await this.#record(WATCHER, "watcher", "service", ["events:read"]);
-    await this.#put("main", "tenant", null, drawPolicy(this.world.random, this.#tightness, this.#asks));
+    await this.#put("main", "tenant", null, drawPolicy(this.world.random, this.#taste));
   }
 
   protected async live(): Promise<void> {
@@ -72,10 +70,15 @@ export class Operator extends Actor {
     const { random } = this.world;
     switch (random.weighted({ ...DOES, stop: DOES.stop * this.#stops, lift: DOES.lift * this.#stops })) {
       case "put":
-        return this.#put("main", "tenant", null, drawPolicy(random, this.#tightness * random.pick([0.3, 1, 1, 3]), this.#asks));
+        return this.#put(
+          "main",
+          "tenant",
+          null,
+          drawPolicy(random, { ...this.#taste, tightness: this.#taste.tightness * random.pick([0.3, 1, 1, 3]) }),
+        );
       case "forAgent": {
         const { name } = random.pick(this.#agents);
-        return this.#put(`of-${name}`, "agent", name, drawPolicy(random, this.#tightness, this.#asks));
+        return this.#put(`of-${name}`, "agent", name, drawPolicy(random, this.#taste));
       }
       case "rollback": {
         if (this.#versions === 0) return;

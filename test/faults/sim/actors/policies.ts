@@ -29,8 +29,17 @@ export interface Published {
   readonly digest: ReturnType<typeof policyDigest>;
 }
 
-/** A policy of limits of every kind, now tight, now loose; with a probability of `asks` it wants people to approve some of it. */
-export function drawPolicy(random: Random, tightness: number, asks: number): Published {
+/** What the policies of a world are like. */
+export interface PolicyTaste {
+  readonly tightness: number;
+  /** How probably one wants people to approve some of it. */
+  readonly asks: number;
+  /** How probably one says nothing that would have to see each action by itself, so that anything may be leased. */
+  readonly leases: number;
+}
+
+/** A policy of limits of every kind, now tight, now loose. */
+export function drawPolicy(random: Random, { tightness, asks, leases }: PolicyTaste): Published {
   const usd = (micro: number): string => (micro / 1_000_000).toFixed(6);
   const some = (least: number, most: number): string =>
     usd(random.between(Math.floor(least * SCALE_MICRO_USD * tightness), Math.floor(most * SCALE_MICRO_USD * tightness)));
@@ -54,7 +63,8 @@ export function drawPolicy(random: Random, tightness: number, asks: number): Pub
   }
   const policy: Record<string, unknown> = { version: 1 };
   if (Object.keys(budgets).length > 0) policy.budgets = budgets;
-  if (random.chance(0.6)) {
+  const seesNone = random.chance(leases);
+  if (!seesNone && random.chance(0.6)) {
     const rates = Array.from({ length: random.between(1, 3) }, () => {
       const per = random.pick([undefined, undefined, "run", "agent", "tenant"] as const);
       const window_seconds = random.pick([0.5, 2, 10, 60]);
@@ -64,9 +74,9 @@ export function drawPolicy(random: Random, tightness: number, asks: number): Pub
     });
     policy.rate_limits = Object.fromEntries(rates);
   }
-  if (random.chance(0.3)) policy.concurrency = { [random.pick(PATTERNS)]: random.between(1, 4) };
-  if (random.chance(0.2)) policy.denied_actions = [random.pick(ACTIONS)];
-  if (random.chance(asks)) {
+  if (!seesNone && random.chance(0.3)) policy.concurrency = { [random.pick(PATTERNS)]: random.between(1, 4) };
+  if (!seesNone && random.chance(0.2)) policy.denied_actions = [random.pick(ACTIONS)];
+  if (!seesNone && random.chance(asks)) {
     const quorum = random.pick([1, 1, 2]);
     policy.approvals = {
       actions: random.chance(0.3) ? ["*"] : [random.pick(PATTERNS), random.pick(ACTIONS)],

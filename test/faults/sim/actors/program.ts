@@ -1,8 +1,9 @@
 import { guard as guardHeld, resume } from "../../../../sdk/src/approvals.ts";
 import { createSentinel, isAgentSentinelError, type Json, type Sentinel, type Session } from "../../../../sdk/src/index.ts";
+import { type ClientLease, type LeaseOptions, leaseOf } from "../../../../sdk/src/leases.ts";
 import { idOf, type RunId, type SessionId } from "../../../../src/core/ids.ts";
 import type { Scope } from "../../../../src/core/scopes.ts";
-import { type Call, type Calls, Line, type Outcome } from "../oracle/calls.ts";
+import { type Call, type Calls, type Leased, Line, type Outcome } from "../oracle/calls.ts";
 import { usd } from "../oracle/limits.ts";
 import type { Oracle } from "../oracle/oracle.ts";
 import { demand } from "../oracle/violation.ts";
@@ -22,6 +23,7 @@ const DOES = {
   resume: 14,
   again: 10,
   decide: 8,
+  lease: 30,
   startRun: 1.5,
   closeRun: 0.7,
   check: 3,
@@ -134,7 +136,7 @@ export class Program extends Actor {
         const answer = await fetchOver(this.platform, this, url, init, init.signal);
         const { status } = answer;
         const text = await answer.text();
-        if (!init.signal.aborted) this.oracle.check(() => this.#calls.heard(line, init.method, path, status, text));
+        if (!init.signal.aborted) this.oracle.check(() => this.#calls.heard(line, init.method, path, init.body, status, text));
         return new Response(text === "" ? null : text, answer);
       },
       timeoutMs: random.pick([1_500, 10_000, 30_000]),
@@ -149,12 +151,17 @@ export class Program extends Actor {
       onUnguarded: ({ decisionId }) => {
         for (const call of this.#asking) if (call.questions.has(decisionId)) call.wasToldUndecided = true;
       },
-      onCommitFailed: ({ decisionId }) => {
-        for (const call of this.#asking) if (call.under === decisionId) call.wasToldUnreported = true;
+      onCommitFailed: ({ decisionId }) => this.#calls.unreported(decisionId),
+      onDecision: ({ id, verdict, reservation }) => {
+        const asked = this.#deciding;
+        if (asked === null || verdict !== "allow") return;
+        this.oracle.check(() => this.#calls.permitted(asked.call, asked.leased, id, usd(reservation?.amountUsd ?? null), asked));
       },
     });
   }
 
+  /** What is asked of a lease at this very moment: it answers at once, or asks the gateway. */
+  #deciding: { readonly call: Call; readonly leased: Leased; readonly inputs: unknown } | null = null;
   /** Names of calls under way: one that runs is not repeated. */
   readonly #busy = new Set<string>();
   /** The calls of this life that have not ended. */
@@ -213,6 +220,8 @@ export class Program extends Actor {
       }
       case "decide":
         return this.#decided(connection, this.#work());
+      case "lease":
+        return this.#leasing(connection);
       case "startRun":
         if ((await this.#typed(() => session.startRun())) !== null) this.#tell(session);
         return;
@@ -272,11 +281,13 @@ export class Program extends Actor {
       if (work.fails) {
         const threw = new Error("the function's own");
         call.own = { threw };
+        this.#calls.did(call);
         throw threw;
       }
       const gave = { n };
       call.costMicroUsd = work.costMicroUsd;
       call.own = { gave };
+      this.#calls.did(call);
       return gave;
     };
   }
@@ -466,12 +477,120 @@ export class Program extends Actor {
       this.oracle.check(() => demand(usd(settled.postedUsd) === usd(costUsd), "a commit posts what was reported", () => ({ settled, costUsd })));
   }
 
+  /** Takes a slice of the session's budget, and works with it until it has had enough, or is told that it is over. */
+  async #leasing(connection: Connection): Promise<void> {
+    const { random } = this.world;
+    const lease = await this.#typed(() => leaseOf(connection.session, this.#wish()));
+    if (lease === null) return;
+    let leased: Leased | null = null;
+    this.oracle.check(() => {
+      leased = this.#calls.granted({ ...lease, session: connection.session.id, amountUsd: lease.amountUsd });
+    });
+    // An oracle that has found something looks at nothing more.
+    if (leased === null) return;
+    for (let left = random.between(1, 12); left > 0 && !this.isStopped && (lease.isOpen || random.chance(0.5)); left--) {
+      await this.pause(random.between(0, 60) + (random.chance(0.05) ? random.between(1_000, 30_000) : 0));
+      await this.#useLease(connection, lease, leased);
+    }
+    if (random.chance(0.6)) {
+      const stop = new AbortController();
+      if (random.chance(0.2)) this.world.plan(random.between(0, 2_000), this, "wants it no more", () => stop.abort(NO_MORE));
+      await this.#typed(() => lease.close({ signal: stop.signal }));
+    }
+  }
+
+  #wish(): LeaseOptions {
+    const { random } = this.world;
+    return {
+      amountUsd: usdOf(random.between(1, Math.floor(SCALE_MICRO_USD / random.pick([2, 5, 20])))),
+      actions: random.pick([[random.pick(ACTIONS)], [random.pick(ACTIONS), random.pick(ACTIONS)], ["mail.*"], ["*.read", "pay"], ["*"]]),
+      ttlMs: random.chance(0.3) ? undefined : random.between(1_000, 60_000),
+      settleMs: random.pick([undefined, 10, 5_000]),
+    };
+  }
+
+  async #useLease(connection: Connection, lease: ClientLease, leased: Leased): Promise<void> {
+    const { random } = this.world;
+    const covered = ACTIONS.filter((action) => leased.covers(action));
+    const work = (): Work => ({
+      ...this.#work(),
+      action: random.chance(0.9) ? random.pick(covered) : random.pick(ACTIONS),
+      estimateMicroUsd: random.between(0, Math.ceil(leased.amountMicroUsd / random.pick([1, 3, 10]))),
+    });
+    const guarded = (inner?: () => Promise<unknown>): Promise<void> => this.#guardedBy(connection, lease, leased, work(), inner);
+    switch (random.weighted({ guard: 6, several: 4, nested: 1, byHand: 4, beside: 2, settle: 1 })) {
+      case "guard":
+        return guarded();
+      case "several":
+        await Promise.all(Array.from({ length: random.between(2, 8) }, () => guarded()));
+        return;
+      case "nested":
+        return guarded(() => guarded());
+      case "byHand":
+        return this.#decidedBy(connection, lease, leased, work());
+      case "beside":
+        return this.#guarded(connection, work());
+      case "settle":
+        await this.#typed(() => lease.settle());
+        return;
+    }
+  }
+
+  async #guardedBy(connection: Connection, lease: ClientLease, leased: Leased, work: Work, inner = async (): Promise<unknown> => undefined) {
+    const mayRunUndecided = this.world.random.chance(0.1);
+    await this.#call(connection, { key: null, action: work.action, run: connection.session.run, mayRunUndecided }, (call, signal) => {
+      const guarded = lease.guard(
+        this.#options(call, work, mayRunUndecided ? "allow" : "deny", signal),
+        this.#function(connection, call, work, inner),
+      );
+      return this.#decide(call, leased, work, () => guarded(work.n));
+    });
+  }
+
+  /** Decides, spends and reports with a lease and without a guard. */
+  async #decidedBy({ line, session }: Connection, lease: ClientLease, leased: Leased, work: Work): Promise<void> {
+    const { random } = this.world;
+    const call = this.#calls.begin({ key: null, action: work.action, run: session.run, mayRunUndecided: false });
+    const inputs = work.n === null ? undefined : { n: work.n };
+    const request = { action: work.action, estimateUsd: usdOf(work.estimateMicroUsd), inputs };
+    const decision = await this.#typed(() => this.#decide(call, leased, work, () => lease.decide(request)));
+    const end = (): void => {
+      call.hasEnded = true;
+    };
+    if (decision === null || decision.verdict !== "allow" || decision.superseded !== null) return end();
+    const { id } = decision;
+    if (random.chance(0.3))
+      await this.#typed(() => this.#decide(call, leased, work, () => lease.topup(id, usdOf(random.between(0, 2 * work.estimateMicroUsd)))));
+    const isLeased = call.leased !== null;
+    if (random.chance(0.2)) {
+      if (isLeased) this.oracle.check(() => this.#calls.gaveBack(call));
+      await this.#typed(() => lease.release(id));
+      return end();
+    }
+    if (isLeased) this.#start(line, session, call, work.n);
+    if (work.takesMs > 0) await this.pause(work.takesMs);
+    call.costMicroUsd = work.costMicroUsd ?? work.estimateMicroUsd;
+    if (isLeased) this.#calls.did(call);
+    await this.#typed(() => lease.commit(id, { outcome: work.fails ? "error" : "success", costUsd: usdOf(call.costMicroUsd ?? 0) }));
+    end();
+  }
+
+  /** Asks a lease. What it decides by itself it says before this comes back. */
+  #decide<T>(call: Call, leased: Leased, { n }: Work, act: () => T): T {
+    this.#deciding = { call, leased, inputs: n === null ? undefined : { n } };
+    try {
+      return act();
+    } finally {
+      this.#deciding = null;
+    }
+  }
+
   /** What the SDK gives; `null`: it threw, and that was an error of its own. */
   async #typed<T>(act: () => Promise<T>): Promise<T | null> {
     try {
       return await act();
     } catch (error) {
-      this.oracle.check(() => demand(isAgentSentinelError(error), "the SDK throws errors of its own", () => String(error)));
+      this.oracle.check(() => demand(error === NO_MORE || isAgentSentinelError(error), "the SDK throws errors of its own", () => String(error)));
       if (isAgentSentinelError(error)) this.oracle.refused(error.code);
       return null;
     }

@@ -1,4 +1,5 @@
 import { usd } from "./limits.ts";
+import type { LeaseModel } from "./session.ts";
 import type { TenantModel } from "./tenant.ts";
 import { demand } from "./violation.ts";
 
@@ -25,6 +26,29 @@ export class Line {
   readonly kills: Kill[] = [];
 }
 
+/** A lease in the hands of the client: what of it is reserved, by decision, and what has been spent of that. */
+export class Leased {
+  readonly session: string;
+  readonly run: string;
+  /** The entry of its granting. */
+  readonly seq: number;
+  readonly amountMicroUsd: number;
+  readonly expiresAt: number;
+  readonly covers: (action: string) => boolean;
+  readonly reserved = new Map<string, number>();
+  /** No more of what something cost than was reserved for it: the rest is an overrun. */
+  spentMicroUsd = 0;
+
+  constructor({ run, seq, amount, expiresAt, covered }: LeaseModel, session: string) {
+    this.session = session;
+    this.run = run;
+    this.seq = seq;
+    this.amountMicroUsd = amount;
+    this.expiresAt = expiresAt;
+    this.covers = (action) => covered.includes(action);
+  }
+}
+
 /** How a guarded call ends for whoever made it. */
 export type Outcome = { readonly gave: unknown } | { readonly threw: unknown };
 
@@ -46,6 +70,8 @@ export class Call {
   own: Outcome | null = null;
   /** What it cost, once that is known; `null`: what it was estimated at. */
   costMicroUsd: number | null = null;
+  /** With what it was decided; `null`: the gateway did, or nobody. */
+  leased: Leased | null = null;
   /** The client was told that it runs undecided; that its report did not come through. */
   wasToldUndecided = false;
   wasToldUnreported = false;
@@ -77,6 +103,8 @@ export class Calls {
   readonly #with = new Map<string, Call>();
   /** What was reported under an id: every text of it. */
   readonly #reports = new Map<string, Set<string>>();
+  /** What was told of a lease, by decision: every text of it. */
+  readonly #told = new Map<string, Set<string>>();
   /** What was heard of an end: by id, how it stands. */
   readonly #settled = new Map<string, { readonly session: string; readonly state: string; readonly posted: number }>();
 
@@ -96,10 +124,17 @@ export class Calls {
     return this.#with.size;
   }
 
-  /** Whether every call of a process that did not fall has come to its end. */
-  get haveEnded(): boolean {
-    return this.#all.every(({ hasEnded, hasFallen }) => hasEnded || hasFallen);
+  get ranLeased(): number {
+    return this.#all.filter(({ under, leased }) => leased !== null && under !== undefined).length;
   }
+
+  /** Whether every call of a process that did not fall has come to its end, and what was done with a lease is told. */
+  get haveEnded(): boolean {
+    return this.#all.every((call) => call.hasFallen || (call.hasEnded && (call.leased === null || call.wasToldUnreported || this.#isTold(call))));
+  }
+
+  /** Nothing was done, or the client has heard that it is on record. */
+  #isTold = ({ under }: Call): boolean => under === undefined || under === null || this.#settled.has(under);
 
   /** A guarded function is about to be called. */
   begin(wish: Pick<Call, "key" | "action" | "run" | "mayRunUndecided">): Call {
@@ -115,11 +150,63 @@ export class Calls {
 
   /** The process fell: its calls go on no more. */
   fell(): void {
-    for (const call of this.#all) if (!call.hasEnded) call.hasFallen = true;
+    for (const call of this.#all) if (!call.hasEnded || (call.leased !== null && !this.#isTold(call))) call.hasFallen = true;
+  }
+
+  /** The client has been granted a lease. */
+  granted({ id, session, run, amountUsd, actions }: GrantedLease): Leased | null {
+    const seen = this.#tenant.sessions.get(session)?.leases.get(id);
+    const isTrue = seen?.run === run && seen.amount === usd(amountUsd) && JSON.stringify(seen.actions) === JSON.stringify(actions);
+    demand(isTrue, "no lease without its record", () => ({ session, id, run, amountUsd, actions, seen: plain(seen) }));
+    return seen === undefined ? null : new Leased(seen, session);
+  }
+
+  /** The client has decided with a lease: so much is reserved for a call from now on. */
+  permitted(call: Call, leased: Leased, id: string, reservedMicroUsd: number, question: Pick<Question, "inputs">): void {
+    const details = (): object => ({ call: shown(call), leased, id, reservedMicroUsd });
+    demand(leased.covers(call.action) && leased.run === call.run, "a lease decides about what it was granted for", details);
+    leased.reserved.set(id, reservedMicroUsd);
+    let sum = leased.spentMicroUsd;
+    for (const each of leased.reserved.values()) sum += each;
+    demand(reservedMicroUsd === 0 || sum <= leased.amountMicroUsd, "what a lease lets run is never above what was leased", details);
+    call.leased = leased;
+    call.heard.set(id, "allow");
+    const { session, run } = leased;
+    call.questions.set(id, { session, run, action: call.action, estimateMicroUsd: reservedMicroUsd, inputs: question.inputs, approval: null });
+  }
+
+  /** What was reserved for a leased call is spent, or free again. */
+  #paid(call: Call, spentMicroUsd: number): void {
+    for (const id of call.questions.keys()) {
+      const reserved = call.leased?.reserved.get(id) ?? 0;
+      call.leased?.reserved.delete(id);
+      if (call.leased !== null) call.leased.spentMicroUsd += Math.min(reserved, spentMicroUsd);
+    }
+  }
+
+  /** A call's function has come to its end: what it cost is known. */
+  did(call: Call): void {
+    const [estimate] = [...call.questions.values()].map(({ estimateMicroUsd }) => estimateMicroUsd);
+    if (call.leased !== null) this.#paid(call, call.costMicroUsd ?? estimate ?? 0);
+  }
+
+  /** What was reserved for a leased call is free again: it does not run. */
+  gaveBack(call: Call): void {
+    this.#paid(call, 0);
+  }
+
+  /** The client is told that what became of a decision did not come through. */
+  unreported(id: string): void {
+    for (const call of this.#under.get(id)?.calls ?? []) call.wasToldUnreported = true;
   }
 
   /** A request leaves. */
   sent(path: string, body: string | null): void {
+    for (const entry of entriesIn(path, body)) {
+      const texts = this.#told.get(entry.id) ?? new Set();
+      this.#told.set(entry.id, texts.add(JSON.stringify(entry)));
+      demand(texts.size === 1, "what was done with a lease is told in the same words", () => ({ id: entry.id, texts: [...texts] }));
+    }
     const { session, id, verb } = placeOf(path);
     if (session === undefined || body === null) return;
     // The client's own text, of what the contract names.
@@ -155,7 +242,9 @@ export class Calls {
   }
 
   /** An answer arrives. */
-  heard(line: Line, method: string, path: string, status: number, text: string): void {
+  heard(line: Line, method: string, path: string, sent: string | null, status: number, text: string): void {
+    const entries = entriesIn(path, sent);
+    if (entries.length > 0) this.#heardSettled(path, entries, status, text);
     const { session, id, verb } = placeOf(path);
     if (session === undefined || (status !== 200 && status !== 201)) return;
     // Read by the contract: the gateway's own text.
@@ -182,6 +271,25 @@ export class Calls {
         call.heard.set(answer.id, answer.superseded != null ? "superseded" : answer.verdict === "allow" ? "allow" : "no");
   }
 
+  /** What was done with a lease was told, and this is the answer. */
+  #heardSettled(path: string, entries: readonly TellsOf[], status: number, text: string): void {
+    const details = (): object => ({ path, entries, status, text });
+    // Who is stopped, out of reach or has a token that is over may not be heard; what is said is never wrong.
+    demand(![400, 409, 413, 422].includes(status), "what is told of a lease is taken", details);
+    if (status !== 200) return;
+    const [, session = ""] = /^\/v1\/sessions\/([^/]+)/.exec(path) ?? [];
+    for (const { id, cost_usd } of entries) {
+      const seen = this.#seen(session, id);
+      const posted = usd(cost_usd);
+      demand(seen?.state === "posted" && seen.posted === posted && seen.lease !== null, "what is acknowledged of a lease is on record", () => ({
+        ...details(),
+        id,
+        seen: plain(seen),
+      }));
+      this.#settled.set(id, { session, state: "posted", posted });
+    }
+  }
+
   /** A call's function starts, with this for its argument. `isOver`: its run's signal says that nothing of it may go on. */
   started(call: Call, line: Line, isOver: boolean, n: number | null): void {
     const details = (): object => ({ call: shown(call), line, isOver, n });
@@ -196,15 +304,17 @@ export class Calls {
     }
     demand(others.length === 0, "a call is allowed once", details);
     const seen = this.#seen(question.session, id);
+    const { leased } = call;
+    if (leased !== null) this.#tenant.startedLeased(question.session, call.run, call.action, leased.expiresAt);
     demand(
-      seen !== undefined && seen.verdict === "allow" && seen.action === call.action && seen.run === call.run,
+      leased !== null || (seen !== undefined && seen.verdict === "allow" && seen.action === call.action && seen.run === call.run),
       "what runs was allowed, by the record, as just this",
       () => ({ ...details(), seen: plain(seen) }),
     );
     demand(JSON.stringify(question.inputs) === JSON.stringify(n === null ? undefined : { n }), "what runs is what was allowed", details);
     for (const { stops, run, action, seq } of line.kills) {
       const isMeant = stops === "session" || (stops === "run" ? run === call.run : action === call.action);
-      demand(!isMeant || seq < seen.seq, "what is killed before it starts does not start", details);
+      demand(!isMeant || seq < (leased?.seq ?? seen?.seq ?? 0), "what is killed before it starts does not start", details);
     }
     const { calls } = this.#under.get(id) ?? { calls: [] };
     // Shown where the policy no longer asks anybody, an approval is not used.
@@ -232,13 +342,15 @@ export class Calls {
       text: String(Object.values(outcome)[0]),
     });
     if (under === undefined) {
+      this.#paid(call, 0);
       demand("threw" in outcome && isTyped, "a call that does not run says why", details);
       return;
     }
     const isSame =
       own !== null && ("gave" in own ? "gave" in outcome && outcome.gave === own.gave : "threw" in outcome && outcome.threw === own.threw);
     demand(isSame, "what a function gives or throws passes unchanged", details);
-    if (under === null || call.wasToldUnreported) return;
+    // What was done with a lease is told later.
+    if (under === null || call.wasToldUnreported || call.leased !== null) return;
     const question = call.questions.get(under);
     const cost = call.costMicroUsd ?? question?.estimateMicroUsd;
     const seen = this.#seen(question?.session ?? "", under);
@@ -259,6 +371,7 @@ export class Calls {
       for (const [id, { session }] of call.questions) {
         const seen = this.#seen(session, id);
         if (seen === undefined || this.#under.has(id)) continue;
+        demand(call.leased === null, "what did not run is not reported", () => ({ ...details(), id, state: seen.state }));
         demand(seen.state !== "posted", "what did not run is not reported", () => ({ ...details(), id, state: seen.state }));
       }
     }
@@ -267,8 +380,9 @@ export class Calls {
       const costs = calls.map(({ costMicroUsd }) => costMicroUsd ?? question.estimateMicroUsd);
       const isReported = seen?.state === "posted" && costs.includes(seen.posted);
       const mayExpire = calls.every(({ hasFallen, wasToldUnreported }) => hasFallen || wasToldUnreported);
+      const isLeased = calls.every(({ leased }) => leased !== null);
       demand(
-        isReported || (seen?.state === "expired" && mayExpire),
+        isReported || (mayExpire && (isLeased ? seen === undefined : seen?.state === "expired")),
         "what ran is charged at its cost, or at its estimate where nobody reported it",
         () => ({
           id,
@@ -291,7 +405,13 @@ export class Calls {
 }
 
 /** What a verdict shows of a call, and of what is on record. */
-const shown = (call: Call): object => ({ ...call, questions: [...call.questions], heard: [...call.heard], over: [...call.over] });
+const shown = (call: Call): object => ({
+  ...call,
+  leased: call.leased?.seq ?? null,
+  questions: [...call.questions],
+  heard: [...call.heard],
+  over: [...call.over],
+});
 const plain = (seen: object | undefined): object => ({ ...seen, limits: null, first: null });
 
 /** What is used of an answer about a decision. */
@@ -306,6 +426,25 @@ interface Answer {
   readonly superseded?: object | null;
   readonly posted_usd: string;
   readonly entry: { readonly seq: number; readonly hash: string };
+}
+
+interface TellsOf {
+  readonly id: string;
+  readonly cost_usd: string;
+}
+
+/** What of leased actions a request tells. */
+const entriesIn = (path: string, body: string | null): readonly TellsOf[] =>
+  // The client's own text, as the contract has it.
+  /\/leases\/[^/]+\/settle$/.test(path) ? (JSON.parse(body ?? "{}") as { readonly entries: readonly TellsOf[] }).entries : [];
+
+/** What a client says of a lease that it holds. */
+interface GrantedLease {
+  readonly id: string;
+  readonly session: string;
+  readonly run: string;
+  readonly amountUsd: string;
+  readonly actions: readonly string[];
 }
 
 /** Which session and decision a path is about. */

@@ -26,7 +26,7 @@ export class Oracle implements Watch {
       const ledgerHost = platform.host("LEDGERS", id);
       const ledger = new LedgerModel(ledgerHost, id, platform.database, (name) => (name === id ? tenant.chain : tenant.sessions.get(name)?.chain));
       const tenantHost = platform.host("TENANTS", id);
-      const tenant = new TenantModel(tenantHost, id, agents, ledger, hasTrueClocks);
+      const tenant = new TenantModel(tenantHost, id, agents, ledger, hasTrueClocks, () => platform.world.now);
       this.tenants.set(id, tenant);
       this.#models.set(tenantHost, this.#noted(tenant, "SELECT seq FROM tenant"));
       this.#models.set(ledgerHost, { durable: () => ledger.durable(), fell: () => ledger.durable(), ran: () => undefined });

@@ -36,6 +36,10 @@ export function unrest(
           details: { session: session.id, decision: pending.id, expiresAt: pending.expiresAt, now: platform.world.now },
         };
     }
+    for (const session of tenant.sessions.values()) {
+      const open = [...session.leases.values()].find(({ state }) => state === "open");
+      if (open !== undefined) return { law: "a lease ends", details: { session: session.id, lease: open, now: platform.world.now } };
+    }
     const waiting = unanswered(tenant);
     if (waiting !== null) return waiting;
     const held = unreturned(tenant, platform);

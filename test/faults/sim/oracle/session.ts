@@ -2,6 +2,7 @@ import { LEASE_TERM_MS } from "../../../../src/authority/lease_term.ts";
 import type { Entry } from "../../../../src/core/entry.ts";
 import { parseInstant } from "../../../../src/core/time.ts";
 import type { Lease } from "../../../../src/flow/ports.ts";
+import { ACTIONS } from "../actors/policies.ts";
 import type { ObjectHost } from "../platform/objects.ts";
 import { Approvals } from "./approvals.ts";
 import { Chain } from "./chain.ts";
@@ -13,8 +14,11 @@ import { demand, Violation } from "./violation.ts";
 interface Sides {
   posted: number;
   pending: number;
+  leased: number;
   overrun: number;
 }
+
+const noSides = (): Sides => ({ posted: 0, pending: 0, leased: 0, overrun: 0 });
 
 interface Seen extends Contributor {
   readonly seq: number;
@@ -29,7 +33,45 @@ interface Seen extends Contributor {
   readonly postsOnExpiry: boolean;
   /** Where its money counts. */
   pieces: { at: number; amount: number }[];
+  /** With which lease its holder decided it; `null`: the session did. */
+  readonly lease: LeaseModel | null;
+  /** What the lease had for it. */
+  leaseHad: number;
 }
+
+/** A slice of the session's money in the hands of whoever decides with it. */
+export interface LeaseModel extends Contributor {
+  readonly seq: number;
+  readonly run: string;
+  readonly actions: readonly string[];
+  /** What of all that anybody asks for here it names. */
+  readonly covered: readonly string[];
+  readonly amount: number;
+  readonly grantedAt: number;
+  readonly expiresAt: number;
+  state: "open" | "settled" | "expired";
+  held: number;
+  returned: number;
+  posted: number;
+  overrun: number;
+}
+
+/** What the gateway writes of a lease. */
+interface LeaseSaid {
+  readonly event?: string;
+  readonly lease?: string;
+  readonly actions?: readonly string[];
+  readonly final?: boolean;
+  readonly posted_usd?: string;
+  readonly overrun_usd?: string;
+  readonly returned_usd?: string;
+  readonly remaining_usd?: string;
+}
+
+/** Whoever holds a lease hears of a kill by then. */
+const MOST_LEASE_MS = 60_000;
+
+const spent = ({ posted, pending, leased }: Sides): number => posted + pending + leased;
 
 /** Something that was allowed, for whoever learns later that it should not have been. */
 export interface Allowed {
@@ -56,16 +98,18 @@ export class SessionModel {
   readonly runs = new Map<string, Sides & { isClosed: boolean }>();
   readonly actions = new Map<string, Sides>();
   readonly approvals = new Approvals(this);
-  readonly total: Sides = { posted: 0, pending: 0, overrun: 0 };
+  readonly leases = new Map<string, LeaseModel>();
+  readonly total = noSides();
   #budget: number | null = null;
   #prevented = 0;
   readonly #counts = { allow: 0, deny: 0, hold: 0 };
   #clock = 0;
   readonly #spans = new Map<string, Sides>();
   readonly #calls = new Map<string, number[]>();
+  readonly #leasedCalls = new Map<string, number>();
   /** What it obeys by its own record: by whom or what is stopped, the intervention that says so. */
   readonly #obeyed = new Map<string, string>();
-  readonly #touched = { runs: new Set<string>(), actions: new Set<string>(), decisions: new Set<string>() };
+  readonly #touched = { runs: new Set<string>(), actions: new Set<string>(), decisions: new Set<string>(), leases: new Set<LeaseModel>() };
   readonly #pending = new Set<Seen>();
   #allowedAt = 0;
   #sharesText: string | null = null;
@@ -137,14 +181,20 @@ export class SessionModel {
       case "session":
         this.#takeSession(entry);
         return;
+      case "lease":
+        this.#takeLease(entry, at);
+        return;
       case "decision":
         if (entry.step === "topup") this.#takeTopup(entry, at);
         else if (entry.step === "extend") this.#takeExtension(entry);
         else this.#takeDecision(entry, payload, at);
         return;
+      case "expiry":
+        if (entry.decision_id === null) this.#takeLeaseEnd(entry, at);
+        else this.#takeEnding(entry, at);
+        return;
       case "commit":
       case "release":
-      case "expiry":
         this.#takeEnding(entry, at);
         return;
       case "intervention":
@@ -166,10 +216,10 @@ export class SessionModel {
         this.agent = agent_id ?? "";
         this.#budget = typeof details.budget_usd === "string" ? usd(details.budget_usd) : null;
         this.expiresAt = this.#clock + Number(details.ttl_ms);
-        this.runs.set(run, { posted: 0, pending: 0, overrun: 0, isClosed: false });
+        this.runs.set(run, { ...noSides(), isClosed: false });
         break;
       case "run_opened":
-        this.runs.set(run, { posted: 0, pending: 0, overrun: 0, isClosed: false });
+        this.runs.set(run, { ...noSides(), isClosed: false });
         break;
       case "run_closed":
         this.#runOf(run).isClosed = true;
@@ -192,8 +242,9 @@ export class SessionModel {
     if (verdict === "deny") this.#prevented += usd(entry.estimate_usd);
     const writtenAt = this.chain.writtenAt(seq);
     this.tenant.demandToken(entry.principal?.token_id ?? "", writtenAt, this, seq);
-    const limits = verdict === "deny" ? NO_LIMITS : this.#limitsOf(entry, writtenAt);
-    if (verdict !== "deny") this.approvals.decided(entry, inputsIn(payload), limits, at);
+    const lease = this.#leaseOf(entry);
+    const limits = lease?.limits ?? (verdict === "deny" ? NO_LIMITS : this.#limitsOf(entry, writtenAt));
+    if (verdict !== "deny" && lease === null) this.approvals.decided(entry, inputsIn(payload), limits, at);
     const seen: Seen = {
       id: decision_id,
       agent: this.agent,
@@ -210,11 +261,17 @@ export class SessionModel {
       posted: 0,
       overrun: 0,
       pieces: [],
+      lease,
+      leaseHad: lease?.held ?? 0,
     };
     this.decisions.set(decision_id, seen);
     this.#touched.decisions.add(decision_id);
     if (verdict !== "allow") return;
     this.#pending.add(seen);
+    if (lease !== null) {
+      this.#payFromLease(seen, lease, at, entry);
+      return;
+    }
     seen.pieces = [{ at, amount: seen.reserved }];
     this.#move(seen, at, 0, seen.reserved, 0);
     this.#demandAllowed(seen, at, writtenAt, seq);
@@ -264,6 +321,7 @@ export class SessionModel {
     const cost = usd(entry.cost_usd);
     const overrun = usd(entry.overrun_usd);
     const was = seen.state;
+    const isLate = seen.lease === null ? was !== "pending" : seen.lease.state !== "open";
     demand(usd(entry.corrected_usd) === (entry.kind === "expiry" ? 0 : seen.posted), "what was posted before is taken back in full", details);
     if (entry.kind === "expiry") {
       demand(was === "pending" && seen.expiresAt <= at, "a reservation expires at its end, once", details);
@@ -273,7 +331,7 @@ export class SessionModel {
       demand(entry.late === (was === "expired"), "late is late", details);
     } else {
       demand(was === "pending" || was === "released" || was === "expired", "only what was allowed is committed, once", details);
-      demand(entry.late === (was !== "pending"), "late is late", details);
+      demand(entry.late === isLate, "late is late", details);
       if (was === "pending") demand(overrun === Math.max(0, cost - seen.reserved), "what no reservation covered is an overrun", details);
       else
         demand(
@@ -300,6 +358,12 @@ export class SessionModel {
     this.#pending.delete(seen);
     seen.posted = cost;
     seen.overrun = overrun;
+    if (seen.lease !== null) {
+      const paid = Math.min(cost, seen.leaseHad);
+      demand(isLate ? seen.reserved >= paid : seen.reserved === paid, "a lease pays for what is done with it as long as it has something", details);
+      seen.lease.posted += cost;
+      seen.lease.overrun += overrun;
+    }
     if (was !== "pending" && entry.kind === "commit") this.tenant.shared.demandWithin(seen, at, this.id, entry.seq);
   }
 
@@ -343,17 +407,146 @@ export class SessionModel {
     this.allowed.push({ seq, writtenAt, run: seen.run, action: seen.action });
 
     const { limits } = seen;
-    const spent = ({ posted, pending }: Sides): number => posted + pending;
     const ofSession = Math.min(limits.session ?? Number.POSITIVE_INFINITY, this.#budget ?? Number.POSITIVE_INFINITY);
     demand(spent(this.total) <= ofSession, "a session stays within its budget", details);
     demand(spent(run) <= (limits.run ?? Number.POSITIVE_INFINITY), "a run stays within its budget", details);
     for (const { pattern, limit } of limits.actions) {
       if (!fits(pattern, seen.action)) continue;
-      let sum = 0;
-      for (const [action, sides] of this.actions) if (fits(pattern, action)) sum += spent(sides);
+      const sum = this.#spentOn(pattern);
       demand(sum <= limit, "an action stays within its budget", () => ({ ...details(), pattern, sum }));
     }
     if (seen.reserved > 0) this.tenant.shared.demandWithin(seen, at, this.id, seq);
+  }
+
+  /** What is spent, reserved or leased for actions that a pattern names; of a lease it is not known yet for which. */
+  #spentOn(pattern: string): number {
+    let sum = 0;
+    for (const [action, sides] of this.actions) if (fits(pattern, action)) sum += spent(sides);
+    for (const { held, covered } of this.leases.values()) if (covered.some((action) => fits(pattern, action))) sum += held;
+    return sum;
+  }
+
+  /** Something about a lease: it was granted or not, or its holder has told what was done with it. */
+  #takeLease(entry: Entry, at: number): void {
+    // The gateway's own words of what happened.
+    const said = (entry.details ?? {}) as LeaseSaid;
+    const writtenAt = this.chain.writtenAt(entry.seq);
+    this.tenant.demandToken(entry.principal?.token_id ?? "", writtenAt, this, entry.seq);
+    if (said.event === "refused") return;
+    if (said.event === "granted") {
+      this.#grant(entry, said, at, writtenAt);
+      return;
+    }
+    const lease = this.#leaseOf(entry);
+    if (lease === null || said.event !== "settled") throw new Violation("what is told of a lease is told of one that was granted", entry);
+    const details = (): object => ({ session: this.id, seq: entry.seq, lease, said });
+    demand(entry.late === (lease.state !== "open"), "late is late", details);
+    if (said.final) {
+      const { held } = lease;
+      this.#hold(lease, held, lease.state === "open", 0, false);
+      lease.returned += held;
+      lease.state = "settled";
+    }
+    const sums = [lease.posted, lease.overrun, lease.returned, lease.held];
+    const told = [said.posted_usd, said.overrun_usd, said.returned_usd, said.remaining_usd].map((text) => usd(text ?? null));
+    demand(JSON.stringify(sums) === JSON.stringify(told), "what is told of a lease is the sum of what was told before", details);
+  }
+
+  /** A lease is granted for what its policy need not see, by nobody who is stopped, and from what is free. */
+  #grant({ seq, policy, run_id, reservation }: Entry, { lease: id = "", actions = [] }: LeaseSaid, at: number, writtenAt: number): void {
+    demand(!this.leases.has(id), "a lease is granted once", () => ({ session: this.id, seq, id }));
+    if (policy === null) throw new Violation("nothing is leased without a policy", { session: this.id, seq });
+    const limits = this.tenant.policies.limitsInForce(this.agent, policy.digest, writtenAt, this.host.setBackMs, this.id, seq);
+    const lease: LeaseModel = {
+      id,
+      agent: this.agent,
+      seq,
+      run: run_id ?? "",
+      actions,
+      covered: ACTIONS.filter((action) => actions.some((glob) => fits(glob, action))),
+      amount: usd(reservation?.amount_usd ?? null),
+      grantedAt: at,
+      expiresAt: parseInstant(reservation?.expires_at ?? "") ?? 0,
+      limits,
+      first: limits,
+      state: "open",
+      held: 0,
+      returned: 0,
+      posted: 0,
+      overrun: 0,
+    };
+    this.leases.set(id, lease);
+    this.#hold(lease, 0, true, lease.amount, true);
+    const run = this.#runOf(lease.run);
+    const details = (): object => ({ session: this.id, seq, lease, total: this.total, run });
+    this.#allowedAt = at;
+    demand(!this.isClosed && at < this.expiresAt && !run.isClosed, "nothing is allowed in a session or run that is over", details);
+    demand(lease.amount > 0 && lease.expiresAt > at && lease.expiresAt <= Math.min(this.expiresAt, at + MOST_LEASE_MS), "a lease is short", details);
+    for (const action of lease.covered) {
+      const subject = { tenant: this.tenant.id, agent: this.agent, session: this.id, run: lease.run, action };
+      for (const [key, intervention] of this.#obeyed)
+        demand(!isAbout(key, subject), "what was obeyed is obeyed until it is lifted", () => ({ ...details(), key, intervention }));
+      this.tenant.demandNotStopped(this, subject, writtenAt, seq);
+      this.allowed.push({ seq, writtenAt, run: lease.run, action });
+      const mustBeSeen =
+        limits.denied.some((pattern) => fits(pattern, action)) ||
+        limits.holds.some((pattern) => fits(pattern, action)) ||
+        limits.rates.some(({ pattern }) => fits(pattern, action)) ||
+        limits.concurrency.some(({ pattern }) => fits(pattern, action));
+      demand(!mustBeSeen, "what a policy must see by itself is not leased", () => ({ ...details(), action }));
+    }
+    demand(limits.holdsAbove === null || lease.amount <= limits.holdsAbove, "what a person must approve is not leased", details);
+    const ofSession = Math.min(limits.session ?? Number.POSITIVE_INFINITY, this.#budget ?? Number.POSITIVE_INFINITY);
+    demand(spent(this.total) <= ofSession, "a session stays within its budget", details);
+    demand(spent(run) <= (limits.run ?? Number.POSITIVE_INFINITY), "a run stays within its budget", details);
+    for (const { pattern, limit } of limits.actions) {
+      if (lease.covered.some((action) => fits(pattern, action)))
+        demand(this.#spentOn(pattern) <= limit, "an action stays within its budget", () => ({ ...details(), pattern }));
+    }
+    this.tenant.shared.demandWithin(lease, at, this.id, seq);
+  }
+
+  /** A lease has run out: what nobody has told of is posted, unless its policy says otherwise. */
+  #takeLeaseEnd(entry: Entry, at: number): void {
+    const lease = this.#leaseOf(entry);
+    if (lease === null) throw new Violation("what expires was reserved or leased", entry);
+    const { held } = lease;
+    const details = (): object => ({ session: this.id, seq: entry.seq, lease });
+    demand(lease.state === "open" && lease.expiresAt <= at, "a lease expires at its end, once", details);
+    demand(usd(entry.cost_usd) === (lease.limits.postsOnExpiry ? held : 0), "what expires is posted as its policy says", details);
+    lease.state = "expired";
+    if (!lease.limits.postsOnExpiry) lease.returned += held;
+    this.#hold(lease, held, true, lease.limits.postsOnExpiry ? held : 0, false);
+  }
+
+  /** What was decided with a lease is paid from it; above it, late, from what went back and is still free. */
+  #payFromLease(seen: Seen, lease: LeaseModel, at: number, entry: Entry): void {
+    const details = (): object => ({ session: this.id, seq: entry.seq, decision: seen.id, reserved: seen.reserved, lease });
+    demand(lease.covered.includes(seen.action) && seen.run === lease.run, "a lease pays for what it was granted for", details);
+    this.#leasedCalls.set(seen.action, 1 + (this.#leasedCalls.get(seen.action) ?? 0));
+    const paid = Math.min(seen.reserved, lease.held);
+    const again = seen.reserved - paid;
+    demand(again === 0 || (lease.state !== "open" && again <= lease.returned), "a lease pays no more than it has", details);
+    this.#hold(lease, lease.held, lease.state === "open", lease.held - paid, lease.state === "open");
+    lease.returned -= again;
+    // What it was counted against is the policy of that time, which nobody has written down.
+    if (again > 0) seen.limits = NO_LIMITS;
+    seen.pieces = [
+      { at: lease.grantedAt, amount: paid },
+      { at, amount: again },
+    ].filter(({ amount }) => amount > 0);
+    for (const piece of seen.pieces) this.#move(seen, piece.at, 0, piece.amount, 0);
+  }
+
+  /** How many calls that a pattern names were done with leases. */
+  leasedCalls(pattern: string): number {
+    let calls = 0;
+    for (const [action, count] of this.#leasedCalls) if (fits(pattern, action)) calls += count;
+    return calls;
+  }
+
+  #leaseOf({ details }: Entry): LeaseModel | null {
+    return this.leases.get(String(Reflect.get(Object(details), "lease"))) ?? null;
   }
 
   /** Counts an allowed call, and holds rates and concurrency to it. */
@@ -391,14 +584,9 @@ export class SessionModel {
   #move(seen: Seen, at: number, posted: number, pending: number, overrun: number): void {
     if (posted === 0 && pending === 0 && overrun === 0) return;
     const run = this.#runOf(seen.run);
-    const action = this.actions.get(seen.action) ?? { posted: 0, pending: 0, overrun: 0 };
+    const action = this.actions.get(seen.action) ?? noSides();
     this.actions.set(seen.action, action);
-    const spans = stretchesOf(at).map(({ key }) => {
-      const span = this.#spans.get(key) ?? { posted: 0, pending: 0, overrun: 0 };
-      this.#spans.set(key, span);
-      return span;
-    });
-    for (const sides of [this.total, run, action, ...spans]) {
+    for (const sides of [this.total, run, action, ...this.#spansAt(at)]) {
       sides.posted += posted;
       sides.pending += pending;
       sides.overrun += overrun;
@@ -408,9 +596,35 @@ export class SessionModel {
     this.tenant.shared.move(seen, at, posted + pending - overrun);
   }
 
+  /** What a lease holds becomes so much more or less: where it is depends on whether it has ended. Where sessions share, what is leased is pending. */
+  #hold(lease: LeaseModel, wasHeld: number, wasOpen: boolean, held: number, isOpen: boolean): void {
+    const leased = (isOpen ? held : 0) - (wasOpen ? wasHeld : 0);
+    const posted = (isOpen ? 0 : held) - (wasOpen ? 0 : wasHeld);
+    for (const sides of [this.total, this.#runOf(lease.run)]) {
+      sides.leased += leased;
+      sides.posted += posted;
+    }
+    for (const span of this.#spansAt(lease.grantedAt)) {
+      span.pending += leased;
+      span.posted += posted;
+    }
+    lease.held = held;
+    this.#touched.runs.add(lease.run);
+    this.#touched.leases.add(lease);
+    this.tenant.shared.move(lease, lease.grantedAt, leased + posted);
+  }
+
+  #spansAt(at: number): readonly Sides[] {
+    return stretchesOf(at).map(({ key }) => {
+      const span = this.#spans.get(key) ?? noSides();
+      this.#spans.set(key, span);
+      return span;
+    });
+  }
+
   #demandBook(row: SessionRow): void {
-    const { posted, pending, overrun } = this.total;
-    const seen = { posted, pending, overrun, leased: 0, ...this.#counts, prevented: this.#prevented, closed: this.isClosed };
+    const { posted, pending, overrun, leased } = this.total;
+    const seen = { posted, pending, overrun, leased, ...this.#counts, prevented: this.#prevented, closed: this.isClosed };
     const stored = {
       posted: row.posted_micro_usd,
       pending: row.pending_micro_usd,
@@ -427,7 +641,7 @@ export class SessionModel {
 
   #demandRows(): void {
     const { storage } = this.host;
-    const { runs, actions, decisions } = this.#touched;
+    const { runs, actions, decisions, leases } = this.#touched;
     for (const id of runs) {
       const run = this.#runOf(id);
       const [row] = storage.look<SidesRow & { closed: number }>("SELECT * FROM runs WHERE id = ?", id);
@@ -466,15 +680,29 @@ export class SessionModel {
         seen: { ...seen, limits: undefined },
       }));
     }
+    for (const { id, state, amount, held, returned, posted, overrun } of leases) {
+      const [row] = storage.look<LeaseRow>("SELECT * FROM client_leases WHERE id = ?", id);
+      const isTrue =
+        row?.state === state &&
+        row.amount_micro_usd === amount &&
+        row.held_micro_usd === held &&
+        row.returned_micro_usd === returned &&
+        row.posted_micro_usd === posted &&
+        row.overrun_micro_usd === overrun;
+      const details = (): object => ({ session: this.id, row: { ...row, lease: null }, id, state, amount, held, returned, posted, overrun });
+      demand(isTrue, "a lease stands as its entries say", details);
+      demand(amount === held + returned + posted - overrun, "what was leased is held, given back or spent", details);
+    }
     runs.clear();
     actions.clear();
     decisions.clear();
+    leases.clear();
   }
 
   /** What the session shares is what its entries say it spent; and it believes to have no more than its tenant has given it. */
   #demandShares({ spans, slices, permits }: StoredShares): void {
     for (const span of spans) {
-      const seen = this.#spans.get(`${span.window} ${span.startsAt}`) ?? { posted: 0, pending: 0, overrun: 0 };
+      const seen = this.#spans.get(`${span.window} ${span.startsAt}`) ?? noSides();
       demand(
         seen.posted === span.postedMicroUsd && seen.pending === span.pendingMicroUsd && seen.overrun === span.overrunMicroUsd,
         "a session's stretch is the sum of its entries there",
@@ -487,7 +715,7 @@ export class SessionModel {
 
   /** What it has spent in a stretch, by `window startsAt`. */
   spentIn(stretch: string): Readonly<Sides> {
-    return this.#spans.get(stretch) ?? { posted: 0, pending: 0, overrun: 0 };
+    return this.#spans.get(stretch) ?? noSides();
   }
 
   #runOf(id: string): Sides & { isClosed: boolean } {
@@ -536,12 +764,21 @@ const isSame = (sides: Sides | undefined, row: SidesRow | undefined): boolean =>
   sides.posted === row.posted_micro_usd &&
   sides.pending === row.pending_micro_usd &&
   sides.overrun === row.overrun_micro_usd &&
-  row.leased_micro_usd === 0;
+  sides.leased === row.leased_micro_usd;
 
 interface SidesRow {
   readonly posted_micro_usd: number;
   readonly pending_micro_usd: number;
   readonly leased_micro_usd: number;
+  readonly overrun_micro_usd: number;
+}
+
+interface LeaseRow {
+  readonly state: string;
+  readonly amount_micro_usd: number;
+  readonly held_micro_usd: number;
+  readonly returned_micro_usd: number;
+  readonly posted_micro_usd: number;
   readonly overrun_micro_usd: number;
 }
 

@@ -34,13 +34,17 @@ export class TenantModel {
   readonly sessions = new Map<string, SessionModel>();
   readonly #stops: Stop[] = [];
   readonly #revoked = new Map<string, number>();
+  /** What holders of leases have begun, for whoever learns later that it should not have been. */
+  readonly #begun: { readonly at: number; readonly subject: { readonly [target: string]: string } }[] = [];
+  readonly #now: () => number;
 
-  constructor(host: ObjectHost, id: string, agents: readonly string[], ledger: LedgerModel, hasTrueClocks: boolean) {
+  constructor(host: ObjectHost, id: string, agents: readonly string[], ledger: LedgerModel, hasTrueClocks: boolean, now: () => number) {
     this.host = host;
     this.id = id;
     this.ledger = ledger;
     this.policies = new Policies(agents);
     this.hasTrueClocks = hasTrueClocks;
+    this.#now = now;
     this.chain = new Chain(id);
   }
 
@@ -82,6 +86,25 @@ export class TenantModel {
     }
   }
 
+  /** Whoever holds a lease begins what it decided by itself: not after its end, nor after the instant by which the evidence of a kill says that it is heard of. */
+  startedLeased(session: string, run: string, action: string, expiresAt: number): void {
+    const at = this.#now();
+    demand(!this.hasTrueClocks || at < expiresAt, "nobody decides with a lease that has ended", () => ({ session, run, action, at, expiresAt }));
+    const subject = { tenant: this.id, agent: this.sessions.get(session)?.agent ?? "", session, run, action };
+    this.#begun.push({ at, subject });
+    if (this.#begun.length > 2_000) this.#begun.splice(0, 1_000);
+    for (const stop of this.#stops) this.#demandHeard(stop, at, subject);
+  }
+
+  #demandHeard(stop: Stop, at: number, subject: { readonly [target: string]: string }): void {
+    if (!this.hasTrueClocks || at < stop.since || stop.liftedAt <= at || !isAbout(stop.key, subject)) return;
+    demand(at <= stop.everywhereBy, "a kill is heard of by whoever holds a lease, by the instant that its evidence names", () => ({
+      at,
+      subject,
+      stop: { ...stop, acknowledged: [...stop.acknowledged] },
+    }));
+  }
+
   /** A session has no more of an account than its tenant counts as given to it. */
   demandGiven(session: SessionModel, { scope, window, startsAt, allowanceMicroUsd }: StoredSlice): void {
     if (allowanceMicroUsd === 0) return;
@@ -104,7 +127,7 @@ export class TenantModel {
     }));
   }
 
-  /** A session has made and may still make no more calls than its tenant counts as given to it. */
+  /** A session has made and may still make no more calls than its tenant counts as given to it, but for those that it was told of when they were done. */
   demandPermits(session: SessionModel, { per, pattern, unused, used, told }: StoredPermits): void {
     const [holding] = this.host.storage.look<{ unused: number; told: number }>(
       "SELECT unused, told FROM call_holdings WHERE session = ? AND per = ? AND pattern = ?",
@@ -112,7 +135,7 @@ export class TenantModel {
       per,
       pattern,
     );
-    const given = (holding?.told ?? 0) + (holding?.unused ?? 0);
+    const given = (holding?.told ?? 0) + (holding?.unused ?? 0) + session.leasedCalls(pattern);
     demand(told + used.length + unused <= given, "what calls a session may make are taken from everybody else", () => ({
       session: session.id,
       per,
@@ -188,6 +211,7 @@ export class TenantModel {
       }
     }
     if (stop !== undefined) stop.everywhereBy = Math.min(stop.everywhereBy, inForceEverywhereBy - this.host.offsetMs);
+    if (stop !== undefined) for (const { at, subject } of this.#begun) this.#demandHeard(stop, at, subject);
   }
 
   /** Of each account: what is given is the sum of what each session was given, and so is what is posted and pending. */

@@ -24,7 +24,7 @@ export const tokenOf = ({ principal: { tenant, subject, kind, tokenId }, scopes 
   [tenant, subject, kind, tokenId, scopes.join("+")].join("/");
 
 /** As the gateway's own, of what a request needs; the rest of it is for tokens that are signed. */
-const identity: Pick<Identity, "authenticate" | "forget"> = {
+const identity: Pick<Identity, "authenticate" | "forget" | "signLease"> = {
   authenticate: async (authorization) => {
     const [tenant, subject, kind, tokenId, scopes] = (authorization ?? "").replace(/^Bearer /, "").split("/");
     if (tenant === undefined || subject === undefined || scopes === undefined || (kind !== "agent" && kind !== "service"))
@@ -38,6 +38,7 @@ const identity: Pick<Identity, "authenticate" | "forget"> = {
     });
   },
   forget: () => undefined,
+  signLease: async (tenant, { id }) => `${tenant}/${id}`,
 };
 
 /** The gateway's own HTTP door in each life of an isolate, with all that it remembers: what an isolate forgets when it falls, its door forgets. */

@@ -39,6 +39,8 @@ export function install(): void {
   const replace = (name: string, value: unknown): void => {
     Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
   };
+  // Everybody's steady clock goes as the world does, wherever their other one has been set.
+  replace("performance", { now: () => world?.now ?? 0 });
   replace("scheduler", { wait });
   replace("setTimeout", (act: () => void, ms = 0): Planned => {
     const { current } = here();
