@@ -138,7 +138,7 @@ async function beginning(policy: string | null, budget: string | null) {
         const { cost, outcome } = one;
         const said = await ports.sessions.commit(tenant, session, agent, there, report(cost, { outcome }), `${cost} ${outcome}`);
         const gateway = told(said.ok ? { ok: true, value: said.value.answer } : said);
-        return { gateway, local: tried(() => engine.commit(here, { costUsd: cost, outcome })) };
+        return lately({ gateway, local: tried(() => engine.commit(here, { costUsd: cost, outcome })) });
       }
       case "release": {
         const said = await ports.sessions.release(tenant, session, agent, there, null);
@@ -191,6 +191,18 @@ function answered(answer: DecisionAnswer, names: readonly string[]) {
 }
 
 const settled = ({ id: _, entry: __, ...rest }: Settlement, names: readonly string[]) => renamed(rest, names);
+
+type Reported = ReturnType<typeof settled> | { readonly refused: unknown };
+
+/**
+ * What is reported late takes what is still free, and what nobody kept for it is named an overrun. Of money that sessions share, free is at the gateway
+ * what this session's slice has left, which may have gone back to the tenant; in a process alone it is the whole limit. So there it may be less, never more.
+ */
+function lately({ gateway, local }: { readonly gateway: Reported; readonly local: Reported }) {
+  if (!("late" in gateway && "late" in local && gateway.late && local.late)) return { gateway, local };
+  expect(usd(local.overrunUsd)).toBeLessThanOrEqual(usd(gateway.overrunUsd));
+  return { gateway, local: { ...local, overrunUsd: gateway.overrunUsd } };
+}
 
 /** The same value: an answer is plain data. */
 const renamed = <T>(value: T, names: readonly string[]): T =>
