@@ -2,7 +2,7 @@ import { createSentinel } from "../../../sdk/src/index.ts";
 import { leaseOf } from "../../../sdk/src/leases.ts";
 import type { Group } from "../groups.ts";
 import { BARE as BARE_POLICY, SEARCH } from "../policies.ts";
-import { atMost } from "../report.ts";
+import { atLeast, atMost } from "../report.ts";
 import { median, quantile } from "../rounds.ts";
 import { withWorld } from "../world.ts";
 
@@ -10,7 +10,7 @@ const BARE = "the function, called bare";
 const LEASED = "lease.guard: decided here, run, written down to be told";
 const ASKED = "session.guard: decided and committed by the gateway";
 /** A leased call costs at most this. */
-const MOST_US = 15;
+const MOST_US = 20;
 /** So many are made between two settlings: a lease waits with no more than it may. */
 const BURST = 500;
 const BURSTS = 10;
@@ -63,7 +63,7 @@ export const leases: Group = {
         ],
         ratios: [
           atMost(MOST_US, "microseconds that a leased guard adds", us(LEASED) - us(BARE)),
-          atMost(0.05, "a leased guard / asking the gateway", us(LEASED) / us(ASKED)),
+          atLeast(100, "asking the gateway / a leased guard (time of a call)", us(ASKED) / us(LEASED)),
         ],
         notes: [
           `To tell the gateway of a leased call takes ${Math.round(median(toldUs))} microseconds of it, a hundred in a request, beside the calls.`,
