@@ -17,7 +17,6 @@ export interface Env {
   readonly TOKEN_ISSUER: string;
   readonly ALLOW_PRIVATE_ISSUERS: string;
   readonly ALLOW_PRIVATE_WEBHOOKS: string;
-  readonly ONE_THREAD: string;
   readonly ROOT_KEY: string;
   readonly SIGNING_KEYS: string;
 }

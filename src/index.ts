@@ -10,6 +10,6 @@ export { TenantLedger } from "./ledger/tenant_ledger.ts";
 export { Courier } from "./webhooks/courier.ts";
 export { TenantWebhooks } from "./webhooks/tenant_webhooks.ts";
 
-const app = createApp<Env>({ ports: openPorts, isOneThread: (env) => env.ONE_THREAD === "true" });
+const app = createApp<Env>({ ports: openPorts });
 
 export default { fetch: (request, env, context) => app.fetch(request, env, context) } satisfies ExportedHandler<Env>;

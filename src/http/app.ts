@@ -18,14 +18,11 @@ import { parseQuery } from "./query.ts";
 import type { Answer, Asked, Route } from "./route.ts";
 import { ROUTES } from "./routes.ts";
 import { LISTENERS_SPENT, LOOKUPS_SPENT, rateFields, type Throttled } from "./throttle.ts";
-import { Turnstile } from "./turnstile.ts";
 
 /** What the app needs of the world: the ports, and the clock, which is read once per request. */
 export interface Wiring<E extends object> {
   ports(env: E): Ports;
   now?(): Instant;
-  /** Whether one thread serves the door and every object: then decisions take turns. */
-  isOneThread?(env: E): boolean;
 }
 
 /** The whole HTTP face of the gateway: the table of routes, mounted. */
@@ -33,7 +30,6 @@ export function createApp<E extends object>(wiring: Wiring<E>): Hono<{ Bindings:
   const app = new Hono<{ Bindings: E }>();
   const memory = new DoorMemory();
   const now = wiring.now ?? Date.now;
-  const turnstile = new Turnstile(now);
   // An environment's ports are made once: what they hold is only the environment.
   const watched = new WeakMap<Ports, Ports>();
   const portsOf = (ports: Ports): Ports => {
@@ -64,7 +60,6 @@ export function createApp<E extends object>(wiring: Wiring<E>): Hono<{ Bindings:
         now: now(),
         clock: now,
         memory,
-        turnstile: wiring.isOneThread?.(c.env) === true ? turnstile : null,
         background: (work) => inBackground(c, work),
       };
       const answer = await serve(route, c.req.raw, c.req.param(), world);
@@ -88,8 +83,6 @@ interface World {
   /** For what takes time: what an answer says is of `now`. */
   readonly clock: () => Instant;
   readonly memory: DoorMemory;
-  /** What decisions pass through where one thread serves everything. */
-  readonly turnstile: Turnstile | null;
   /** Lets work go on after the answer. */
   readonly background: (work: Promise<unknown>) => void;
 }
@@ -186,9 +179,7 @@ async function reach(
   // Not from when it came: how slowly its caller sends a body says nothing of us.
   const began = world.clock();
   pace.begin();
-  const { turnstile } = world;
-  const work = () => route.answer(asked);
-  const answering = (turnstile === null ? work() : turnstile.pass(work)).finally(() => pace.end(world.clock() - began, world.clock()));
+  const answering = route.answer(asked).finally(() => pace.end(world.clock() - began, world.clock()));
   // Goes on when the caller hangs up: else nobody would say that it has ended.
   world.background(answering.catch(() => undefined));
   const answer = await answering;

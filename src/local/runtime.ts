@@ -104,7 +104,7 @@ function childOf(message: unknown): ChildProcess | null {
   return typeof message === "object" && message !== null && "process" in message ? (message.process as ChildProcess) : null;
 }
 
-/** On this machine an issuer or a receiver to try with may be on this machine too; and the runtime has one thread for the door and for every object. */
-const DEVELOPMENT: { readonly [name: string]: string } = { ALLOW_PRIVATE_ISSUERS: "true", ALLOW_PRIVATE_WEBHOOKS: "true", ONE_THREAD: "true" };
+/** On this machine an issuer or a receiver to try with may be on this machine too. */
+const DEVELOPMENT: { readonly [name: string]: string } = { ALLOW_PRIVATE_ISSUERS: "true", ALLOW_PRIVATE_WEBHOOKS: "true" };
 
 const bindingsOf = (built: Built): object => (typeof built.worker.bindings === "object" ? (built.worker.bindings ?? {}) : {});
