@@ -1,5 +1,5 @@
 import { alertAdvice, alertsOf, alertText, rememberAlerts } from "./alerts.ts";
-import { accountOf, type Book, balancesOf, freeOf, type Matter, spentOf } from "./book.ts";
+import { accountOf, type Book, balancesOf, type Decided, freeOf, type Matter, spentOf } from "./book.ts";
 import { type Judgement, judgeTopup, type TopupAsk, warningText } from "./conclude.ts";
 import type { Decision, DecisionState, Reservation, Settlement } from "./decision.ts";
 import { addUsd, formatUsd, lessUsd, type MicroUsd, microUsdOf, minUsd, ZERO_USD } from "./money.ts";
@@ -26,6 +26,18 @@ export interface DecisionRecord {
   /** The report that settled it and the answer it got. */
   readonly told: { readonly fingerprint: string; readonly settlement: Settlement } | null;
 }
+
+/** A decision as it is on record when it has been made and nothing has come of it yet. */
+export const recordOf = ({ decision, state, matter, pieces }: Decided): DecisionRecord => ({
+  decision,
+  state,
+  reservation: decision.reservation,
+  matter,
+  pieces,
+  postedMicroUsd: ZERO_USD,
+  overrunMicroUsd: ZERO_USD,
+  told: null,
+});
 
 /** What a larger sum is asked for with: the first request, as far as it was kept for this. */
 export type Reconsidered = Pick<ActionRequest, "run" | "action" | "tags" | "riskLevel" | "resource" | "inputs"> & {

@@ -1,4 +1,4 @@
-import { balancesOf, limitsFor, type Matter, spentOf } from "./book.ts";
+import { balancesOf, type Decided, limitsFor, type Matter, spentOf } from "./book.ts";
 import { aboutLease, become, type ClientLease } from "./client_lease.ts";
 import { matterOf, rateState, reserve, traceOf } from "./conclude.ts";
 import type { Balance, Decision } from "./decision.ts";
@@ -8,7 +8,7 @@ import type { Findings } from "./policy/findings.ts";
 import { type Refusal, refusal } from "./refusals.ts";
 import type { ActionRequest, CommitReport, Principal } from "./request.ts";
 import { err, ok, type Result } from "./result.ts";
-import { type Allowed, post, tightest } from "./settle.ts";
+import { post, recordOf, tightest } from "./settle.ts";
 import { shownRequest } from "./shown.ts";
 import { formatInstant, type Instant } from "./time.ts";
 import type { Trace } from "./trail.ts";
@@ -212,18 +212,9 @@ function spend(turn: Turn, lease: ClientLease, action: LeasedAction, principal: 
           keptUntil: null,
         }
       : traceOf(book, request, run, costMicroUsd, findings, now);
-  happen(turn, { kind: "decided", decided: { decision, fingerprint, state: "pending", matter, pieces, trace } });
-  const decided: Allowed = {
-    decision,
-    state: "pending",
-    reservation,
-    matter,
-    pieces,
-    postedMicroUsd: ZERO_USD,
-    overrunMicroUsd: ZERO_USD,
-    told: null,
-  };
-  post(turn, decided, principal, report, fingerprint, { costMicroUsd, overrunMicroUsd, late });
+  const decided: Decided = { decision, fingerprint, state: "pending", matter, pieces, trace };
+  happen(turn, { kind: "decided", decided });
+  post(turn, { ...recordOf(decided), reservation, matter }, principal, report, fingerprint, { costMicroUsd, overrunMicroUsd, late });
   return spent;
 }
 

@@ -19,7 +19,7 @@ import { leaseFindings } from "../../src/core/policy/leasable.ts";
 import { parsePolicy } from "../../src/core/policy/parse.ts";
 import { Play, type Stage } from "../../src/core/policy/play.ts";
 import type { ActionRequest, CommitReport, RiskLevel } from "../../src/core/request.ts";
-import { commit, type DecisionRecord, reconsidered, release, topup } from "../../src/core/settle.ts";
+import { commit, type DecisionRecord, reconsidered, recordOf, release, topup } from "../../src/core/settle.ts";
 import { settleLease } from "../../src/core/settle_lease.ts";
 import { type Trace, Trail, type TrailSource, withOutputs } from "../../src/core/trail.ts";
 import { happen, openTurn, type Turn } from "../../src/core/turn.ts";
@@ -290,19 +290,8 @@ export class Playing {
       if (effect.kind === "recorded") this.ledger.push(effect.sealed);
       if (effect.kind === "lease") this.leases.set(effect.lease.id, effect.lease);
       if (effect.kind === "decided") {
-        const { decision, state, matter, pieces } = effect.decided;
         this.decided.push(effect.decided);
-        const { reservation } = decision;
-        this.records.set(decision.id, {
-          decision,
-          state,
-          reservation,
-          matter,
-          pieces,
-          postedMicroUsd: ZERO_USD,
-          overrunMicroUsd: ZERO_USD,
-          told: null,
-        });
+        this.records.set(effect.decided.decision.id, recordOf(effect.decided));
       }
       if (effect.kind === "settled") this.records.set(effect.settled.id, { ...this.record(effect.settled.id), ...effect.settled });
       if (effect.kind === "changed")

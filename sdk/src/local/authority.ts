@@ -12,7 +12,7 @@ import { workBudget } from "../../../src/core/policy/findings.ts";
 import { type Refusal, refusal } from "../../../src/core/refusals.ts";
 import type { ActionRequest, CommitReport, Principal } from "../../../src/core/request.ts";
 import { err, ok, type Result } from "../../../src/core/result.ts";
-import { commit, type DecisionRecord, extend, NOT_ASKED_AGAIN, reconsidered, release, type Told, topup } from "../../../src/core/settle.ts";
+import { commit, type DecisionRecord, extend, NOT_ASKED_AGAIN, reconsidered, recordOf, release, type Told, topup } from "../../../src/core/settle.ts";
 import { type Shares, settlePieces, standAlone } from "../../../src/core/shares.ts";
 import type { Instant } from "../../../src/core/time.ts";
 import { changed, Trail } from "../../../src/core/trail.ts";
@@ -291,20 +291,10 @@ export class Authority {
     effects.length = 0;
   }
 
-  #begins({ decision, state, matter, pieces, trace }: Decided, request: ActionRequest | null, memory: Generations<DecisionId, Known>): void {
-    const { reservation } = decision;
-    const record: DecisionRecord = {
-      decision,
-      state,
-      reservation,
-      matter,
-      pieces,
-      postedMicroUsd: ZERO_USD,
-      overrunMicroUsd: ZERO_USD,
-      told: null,
-    };
+  #begins(decided: Decided, request: ActionRequest | null, memory: Generations<DecisionId, Known>): void {
+    const { decision, trace } = decided;
     const call = trace === null ? null : this.#traces.add(trace, this.#policy?.looksBack === true);
-    memory.add(decision.id, { record, request, call });
+    memory.add(decision.id, { record: recordOf(decided), request, call });
   }
 
   #isOver({ id, action, state, became, postedMicroUsd, overrunMicroUsd, pieces, told }: Settled): void {

@@ -5,11 +5,11 @@ import type { Decision } from "../decision.ts";
 import type { Sha256 } from "../digest.ts";
 import { type DecisionId, idFromDigest, type RunId } from "../ids.ts";
 import type { JsonValue } from "../json.ts";
-import { type MicroUsd, ZERO_USD } from "../money.ts";
+import type { MicroUsd } from "../money.ts";
 import type { Refusal } from "../refusals.ts";
 import type { ActionRequest, CommitReport, Principal } from "../request.ts";
 import { ok, type Result } from "../result.ts";
-import { commit, type DecisionRecord, extend, NOT_ASKED_AGAIN, reconsidered, release, type Told, topup } from "../settle.ts";
+import { commit, type DecisionRecord, extend, NOT_ASKED_AGAIN, reconsidered, recordOf, release, type Told, topup } from "../settle.ts";
 import { standAlone } from "../shares.ts";
 import type { Instant } from "../time.ts";
 import { Trail } from "../trail.ts";
@@ -181,18 +181,7 @@ export class Play {
   #keep(effects: readonly Effect[]): void {
     for (const effect of effects) {
       if (effect.kind === "decided") {
-        const { decision, state, matter, pieces } = effect.decided;
-        const reservation = decision.reservation;
-        this.#records.set(decision.id, {
-          decision,
-          state,
-          reservation,
-          matter,
-          pieces,
-          postedMicroUsd: ZERO_USD,
-          overrunMicroUsd: ZERO_USD,
-          told: null,
-        });
+        this.#records.set(effect.decided.decision.id, recordOf(effect.decided));
       } else if (effect.kind === "settled") {
         this.#records.set(effect.settled.id, { ...this.record(effect.settled.id), ...effect.settled });
       } else if (effect.kind === "changed") {
