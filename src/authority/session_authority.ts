@@ -154,11 +154,11 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     // What was told while the answer was on its way is newer than the answer.
     const lease = this.#early !== null && isNewer(this.#early, admitted.value) ? this.#early : admitted.value;
     const opened: SessionOpened = { id: order.id, agent: order.agent, run: order.run, policy: lease.policy, expiresAt };
-    this.ctx.storage.transactionSync(() => {
+    this.#book = this.ctx.storage.transactionSync(() => {
       const { id, agent, labels, fingerprint, budgetMicroUsd, run } = order;
-      this.#store.create({ tenant, id, agent, labels, fingerprint, opened, openedAt, expiresAt, budgetMicroUsd, run });
+      const book = this.#store.create({ tenant, id, agent, labels, fingerprint, opened, openedAt, expiresAt, budgetMicroUsd, run });
       this.#store.writeLease({ ...lease, endsAt: openedAt + LEASE_TERM_MS });
-      const turn = openTurn(this.#store.readBook(), openedAt, TOOLS);
+      const turn = openTurn(book, openedAt, TOOLS);
       happen(turn, { kind: "run_opened", run });
       const limits = { labels, budget_usd: budgetMicroUsd === null ? null : formatUsd(budgetMicroUsd), ttl_ms: order.ttlMs };
       record(
@@ -168,7 +168,8 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
         null,
       );
       this.#store.write(turn);
-      this.#store.writeTotals(turn.book);
+      this.#store.writeTotals(book);
+      return book;
     });
     this.#afterTurn();
     return ok({ answer: opened, replayed: false });

@@ -162,11 +162,11 @@ export class TenantStore {
 
   /** Brings the tables of an object that has some to the newest step. */
   upgrade(): void {
-    bringTables(this.#sql, STEPS);
+    bringTables(this.#sql, { steps: STEPS });
   }
 
   create(id: string, displayName: string | null, now: Instant): void {
-    bringTables(this.#sql, STEPS);
+    bringTables(this.#sql, { steps: STEPS });
     this.#sql.exec(
       "INSERT INTO tenant (one, id, display_name, created_at, epoch, seq, head_hash) VALUES (1, ?, ?, ?, 0, ?, ?)",
       id,

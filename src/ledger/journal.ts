@@ -17,28 +17,63 @@ export interface Progress {
   readonly failures: number;
 }
 
+/** Of so many chains it is remembered where they stand. */
+const MOST_HEADS = 4_096;
+
 /**
  * The ledger object's own tables: where each chain stands, and the entries that D1 has not confirmed yet. Every method is synchronous, so that a
  * caller can put several into one transaction. The tables are made by the first write: reading a tenant that has no ledger leaves none behind.
+ *
+ * What every shipment of every session asks is remembered as it was last written: this object alone writes it.
  */
 export class Journal {
+  readonly #storage: DurableObjectStorage;
   readonly #sql: SqlStorage;
   #hasTables = false;
   #hasWatch = false;
   #hasReported = false;
+  #progress: Progress | null = null;
+  #isWatched: boolean | null = null;
+  readonly #heads = new Map<string, ChainHead>();
 
-  constructor(sql: SqlStorage) {
-    this.#sql = sql;
+  constructor(storage: DurableObjectStorage) {
+    this.#storage = storage;
+    this.#sql = storage.sql;
+  }
+
+  /** Everything that is written meanwhile is one transaction. Where it fails it was never, and what is remembered of it is forgotten. */
+  transact<T>(work: () => T): T {
+    try {
+      return this.#storage.transactionSync(work);
+    } catch (fault) {
+      this.#progress = null;
+      this.#isWatched = null;
+      this.#heads.clear();
+      throw fault;
+    }
   }
 
   progress(): Progress {
+    if (this.#progress !== null) return this.#progress;
     if (!this.#tablesExist()) return { accepted: 0, shipped: 0, failures: 0 };
-    return this.#sql.exec<{ accepted: number; shipped: number; failures: number }>("SELECT accepted, shipped, failures FROM progress").one();
+    this.#progress = this.#sql
+      .exec<{ accepted: number; shipped: number; failures: number }>("SELECT accepted, shipped, failures FROM progress")
+      .one();
+    return this.#progress;
   }
 
   head(chain: string): ChainHead {
+    const known = this.#heads.get(chain);
+    if (known !== undefined) return known;
     if (!this.#tablesExist()) return CHAIN_START;
-    return this.#sql.exec<{ seq: number; hash: string }>("SELECT seq, hash FROM chains WHERE chain = ?", chain).toArray()[0] ?? CHAIN_START;
+    const head = this.#sql.exec<{ seq: number; hash: string }>("SELECT seq, hash FROM chains WHERE chain = ?", chain).toArray()[0] ?? CHAIN_START;
+    this.#remember(chain, head);
+    return head;
+  }
+
+  #remember(chain: string, head: ChainHead): void {
+    if (this.#heads.size >= MOST_HEADS) this.#heads.clear();
+    this.#heads.set(chain, head);
   }
 
   /** The hash of an entry that is still waiting, or `null`. Looks at all that wait: it is asked only about late repeats. */
@@ -53,7 +88,8 @@ export class Journal {
     if (last === undefined) return;
     this.#makeTables();
     // The order in which entries get their index is the order of the leaves in the tenant's tree, and is settled here for good.
-    const { accepted } = this.progress();
+    const progress = this.progress();
+    const { accepted } = progress;
     const rows = continuing.map(({ seq, hash, canonical, beside }, place) => [accepted + place, chain, seq, hash, canonical, beside]);
     for (const { text, values } of insertsOf("waiting", ["idx", "chain", "seq", "hash", "canonical", "payload"], rows))
       this.#sql.exec(text, ...values);
@@ -64,6 +100,8 @@ export class Journal {
       last.hash,
     );
     this.#sql.exec("UPDATE progress SET accepted = ?", accepted + continuing.length);
+    this.#remember(chain, { seq: last.seq, hash: last.hash });
+    this.#progress = { ...progress, accepted: accepted + continuing.length };
   }
 
   /** The next entries for D1, in order: at most `most` of them and about `octets` of text, but always one when any waits. */
@@ -107,21 +145,27 @@ export class Journal {
     assert(through >= shipped && through < accepted, "what is confirmed was accepted, and had not been confirmed before");
     this.#sql.exec("DELETE FROM waiting WHERE idx <= ?", through);
     this.#sql.exec("UPDATE progress SET shipped = ?, failures = 0", through + 1);
+    this.#progress = { accepted, shipped: through + 1, failures: 0 };
   }
 
   /** Whether somebody wants to hear of what is new, also when nobody else is awake. */
   isWatched(): boolean {
-    return this.#watchExists() && this.#sql.exec<{ webhooks: number }>("SELECT webhooks FROM watch").toArray()[0]?.webhooks === 1;
+    this.#isWatched ??= this.#watchExists() && this.#sql.exec<{ webhooks: number }>("SELECT webhooks FROM watch").toArray()[0]?.webhooks === 1;
+    return this.#isWatched;
   }
 
   watch(isWatched: boolean): void {
     if (this.isWatched() === isWatched) return;
     this.#makeTables();
     this.#sql.exec("UPDATE watch SET webhooks = ?", isWatched ? 1 : 0);
+    this.#isWatched = isWatched;
   }
 
   noteFailure(): void {
-    this.#sql.exec("UPDATE progress SET failures = failures + 1");
+    const progress = this.progress();
+    const failures = progress.failures + 1;
+    this.#sql.exec("UPDATE progress SET failures = ?", failures);
+    this.#progress = { ...progress, failures };
   }
 
   /** The fingerprint under which an entry was reported, or `null`: it never was. */

@@ -49,7 +49,7 @@ export class TenantLedger extends DurableObject<LedgerEnv> {
   /** Where entries are shipped to. A field, so that a test can put a database between that fails. Fields cannot be reached over RPC. */
   database: D1Database = this.env.DB;
 
-  readonly #journal = new Journal(this.ctx.storage.sql);
+  readonly #journal = new Journal(this.ctx.storage);
   /** Rows of entries that were examined and are not in D1 yet, by hash: parsed once where memory lasts. */
   readonly #rows = new Map<string, EntryRow>();
   /** Until when somebody listens, as far as this memory knows. */
@@ -81,7 +81,7 @@ export class TenantLedger extends DurableObject<LedgerEnv> {
     if (this.#alarmAt === undefined) this.#alarmAt = await this.ctx.storage.getAlarm();
 
     // Point of no return: from here to the end of the transaction nothing waits.
-    const outcome = this.ctx.storage.transactionSync((): { through: number; added: number; forked: boolean } => {
+    const outcome = this.#journal.transact((): { through: number; added: number; forked: boolean } => {
       const head = this.#journal.head(batch.chain);
       const known = head.seq - first.seq + 1;
       if (known < 0) return { through: head.seq, added: 0, forked: false };
@@ -112,7 +112,7 @@ export class TenantLedger extends DurableObject<LedgerEnv> {
 
     // Point of no return: from here to the end of the transaction nothing waits.
     const at = Date.now();
-    const { taken, added } = this.ctx.storage.transactionSync(() => {
+    const { taken, added } = this.#journal.transact(() => {
       const news: (ShippedEntry & Pick<Testimony, "entry" | "fingerprint">)[] = [];
       const known = new Map<string, string>();
       let head = this.#journal.head(TESTIMONY_CHAIN);
@@ -161,7 +161,7 @@ export class TenantLedger extends DurableObject<LedgerEnv> {
 
   /** From now on, also after a sleep, webhooks are told of what is new, or are not; answers the index that the next entry gets. */
   watch(isWatched: boolean): number {
-    this.ctx.storage.transactionSync(() => this.#journal.watch(isWatched));
+    this.#journal.transact(() => this.#journal.watch(isWatched));
     return this.#journal.progress().accepted;
   }
 
@@ -309,7 +309,7 @@ export class TenantLedger extends DurableObject<LedgerEnv> {
       this.#retryLater(batch, error);
       return false;
     }
-    this.ctx.storage.transactionSync(() => this.#journal.confirm(last.index));
+    this.#journal.transact(() => this.#journal.confirm(last.index));
     for (const { hash } of batch) this.#rows.delete(hash);
     this.#mostEntries = MOST_ENTRIES;
     return true;

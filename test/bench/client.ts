@@ -78,6 +78,7 @@ export const get = (target: URL, path: string, headers: { readonly [name: string
     .join("")}\r\n`;
 
 export const is200 = (head: string): boolean => head.startsWith("HTTP/1.1 200");
+export const is201 = (head: string): boolean => head.startsWith("HTTP/1.1 201");
 export const isAllowed = (head: string, body: string): boolean => is200(head) && body.includes('"verdict":"allow"');
 
 function drive(

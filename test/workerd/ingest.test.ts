@@ -103,6 +103,22 @@ afterEach(() => {
   errors.mockRestore();
 });
 
+it("what a failed transaction would have taken is neither kept nor remembered", async () => {
+  const { tenant, service } = await newPlace();
+  await report(service, { entries: many(2) });
+  const onLedger = (sql: string) =>
+    runInDurableObject<TenantLedger, void>(env.LEDGERS.getByName(tenant), (_, { storage }) => void storage.sql.exec(sql));
+  // The last statement of the transaction: the entries before it are in their tables by then.
+  await onLedger("CREATE TRIGGER full BEFORE INSERT ON reported BEGIN SELECT RAISE(ABORT, 'no room'); END");
+  const lines = many(3);
+  await ask(service, { method: "POST", path: "/v1/ledger/entries", body: { entries: lines } });
+  await onLedger("DROP TRIGGER full");
+  await report(service, { entries: lines });
+  const entries = await reported(service);
+  expect(entries.map(({ seq }) => seq)).toEqual([1, 2, 3, 4, 5]);
+  expectChain(entries);
+});
+
 describe("a line that was recorded elsewhere", () => {
   it("is taken as the original writes it, and all of it is kept", async () => {
     const { service, tenant } = await newPlace();
@@ -490,8 +506,11 @@ describe("when something fails", () => {
     const { service, tenant } = await newPlace();
     await report(service, { entries: many(1) });
     await reported(service);
-    const more = (count: number) =>
-      runInDurableObject(ledgerOf(tenant), (_, { storage }) => void storage.sql.exec("UPDATE progress SET accepted = accepted + ?", count));
+    const more = async (count: number) => {
+      await runInDurableObject(ledgerOf(tenant), (_, { storage }) => void storage.sql.exec("UPDATE progress SET accepted = accepted + ?", count));
+      // It remembers what it wrote itself, and knows nothing of other hands.
+      await evictDurableObject(ledgerOf(tenant));
+    };
     await more(20_000);
     const answer = await ask(service, { method: "POST", path: "/v1/ledger/entries", body: { entries: many(1) } });
     expect([answer.status, answer.headers]).toEqual([503, expect.stringMatching(/^retry-after: 1$/m)]);

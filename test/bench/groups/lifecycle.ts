@@ -1,5 +1,5 @@
 import { uuidv7 } from "../../../sdk/src/ids.ts";
-import { is200, isAllowed, post } from "../client.ts";
+import { is200, is201, isAllowed, post } from "../client.ts";
 import { loadOn } from "../cpu.ts";
 import type { Group } from "../groups.ts";
 import { ALL_GATES, SEARCH } from "../policies.ts";
@@ -7,10 +7,13 @@ import { atLeast, loadTable } from "../report.ts";
 import { type Case, ratioOf, takeTurns } from "../rounds.ts";
 import { type Tenant, withBaselines, withWorld } from "../world.ts";
 
-/** What an agent does for every action: it asks, acts, and says what it cost. Timed from the question to the second answer. */
+/**
+ * What an agent does for every action: it asks, acts, and says what it cost. Timed from the question to the second answer. And what it does first: it opens a
+ * session, which makes an object with a database of its own, as a naive one does when it is first called.
+ */
 export const lifecycle: Group = {
   name: "lifecycle",
-  what: "decide and commit, as an agent does, at 1, 32 and 64 connections",
+  what: "open a session, decide and commit, as an agent does, at 1, 32 and 64 connections",
   byDefault: true,
   measure: (effort, say) =>
     withWorld(say, (world) =>
@@ -33,6 +36,8 @@ export const lifecycle: Group = {
               accept: isAllowedOrPosted,
             }),
         });
+        let made = 0;
+        const opened = post(world.url, "/v1/sessions", { authorization: `Bearer ${tenant.agent}` }, "{}");
         const naive = post(base, "/naive/lifecycle", {}, JSON.stringify(SEARCH));
         const cases: readonly Case[] = [
           lives("one session, 1 connection", 1, 1),
@@ -43,11 +48,29 @@ export const lifecycle: Group = {
             run: (durationMs) =>
               loadOn(baselines, { target: base, connections: 32, durationMs, requestsPerStep: 2, next: () => naive, accept: is200 }),
           },
+          {
+            name: "open a session, 8",
+            run: (durationMs) => loadOn(world, { target: world.url, connections: 8, durationMs, next: () => opened, accept: is201 }),
+          },
+          {
+            name: "a new naive object, 8",
+            run: (durationMs) =>
+              loadOn(baselines, {
+                target: base,
+                connections: 8,
+                durationMs,
+                next: () => post(base, `/naive/new${made++}`, {}, JSON.stringify(SEARCH)),
+                accept: is200,
+              }),
+          },
         ];
         const found = await takeTurns(cases, effort, say);
         return {
           tables: [loadTable("decide + commit", found)],
-          ratios: [atLeast(null, "lifecycle / two naive calls (32)", ratioOf(found, "one session, 32", "naive object called twice, 32"))],
+          ratios: [
+            atLeast(null, "lifecycle / two naive calls (32)", ratioOf(found, "one session, 32", "naive object called twice, 32")),
+            atLeast(null, "opening a session / a new naive object (8)", ratioOf(found, "open a session, 8", "a new naive object, 8")),
+          ],
           notes: [],
         };
       }),
