@@ -1,7 +1,8 @@
 import { openSessions, openTenants } from "./authority/authorities.ts";
 import { openDirectory } from "./authority/directory.ts";
+import { freshId } from "./authority/randomness.ts";
 import { sha256 } from "./authority/sha256.ts";
-import { idOf } from "./core/ids.ts";
+
 import type { Env } from "./env.ts";
 import { openPolicyCache, PolicyMemory } from "./flow/policy_cache.ts";
 import type { Ports } from "./flow/ports.ts";
@@ -38,7 +39,7 @@ export function openPorts(env: Env): Ports {
       },
     }),
     sha256,
-    newId: (prefix) => idOf(prefix, Date.now(), crypto.getRandomValues(new Uint8Array(10))),
+    newId: freshId,
   };
   known.set(env, ports);
   return ports;

@@ -1,21 +1,25 @@
-import { type EntryId, idOf } from "../core/ids.ts";
+import { type EntryId, ID_DIGITS, type Id, type IdPrefix, idFromRandom } from "../core/ids.ts";
 
-/** What one entry takes: ten bytes for its id, sixteen for the salt of its payload's digest. */
-const ID_BYTES = 10;
-const SALT_BYTES = 16;
+/** The salt of a payload's digest: sixteen bytes. */
+const SALT_DIGITS = 32;
 
-/** Random bytes are fetched for many entries at once: the call costs more than the bytes. Each is used once. */
-const pool = Buffer.alloc(128 * (ID_BYTES + SALT_BYTES));
-let used = pool.length;
+/** Random bytes are fetched, and printed, for many ids at once: the calls cost more than the bytes. Each digit is used once. */
+const bytes = Buffer.alloc(4_096);
+let digits = "";
+let used = 0;
 
-/** What an entry needs of randomness: its id and the salt of its payload's digest. */
-export function freshForEntry(): { readonly entryId: EntryId; readonly salt: string } {
-  if (used >= pool.length) {
-    crypto.getRandomValues(pool);
+function draw(count: number): string {
+  if (used + count > digits.length) {
+    digits = crypto.getRandomValues(bytes).toString("hex");
     used = 0;
   }
-  const id = pool.subarray(used, used + ID_BYTES);
-  const salt = pool.subarray(used + ID_BYTES, used + ID_BYTES + SALT_BYTES);
-  used += ID_BYTES + SALT_BYTES;
-  return { entryId: idOf("ent", Date.now(), id), salt: salt.toString("hex") };
+  const from = used;
+  used += count;
+  return digits.slice(from, used);
 }
+
+/** A fresh id. */
+export const freshId = <P extends IdPrefix>(prefix: P): Id<P> => idFromRandom(prefix, Date.now(), draw(ID_DIGITS));
+
+/** What an entry needs of randomness: its id and the salt of its payload's digest. */
+export const freshForEntry = (): { readonly entryId: EntryId; readonly salt: string } => ({ entryId: freshId("ent"), salt: draw(SALT_DIGITS) });

@@ -22,10 +22,15 @@ export const isId = <P extends IdPrefix>(prefix: P, text: string): text is Id<P>
   text.startsWith(`${prefix}_`) && UUID.test(text.slice(prefix.length + 1));
 
 /** Makes an id from an instant and ten random bytes (later bytes are ignored). */
-export function idOf<P extends IdPrefix>(prefix: P, now: Instant, random: Uint8Array): Id<P> {
-  const time = Math.max(0, now).toString(16).padStart(12, "0").slice(-12);
-  return shaped(prefix, time + hex(random.subarray(0, 10)));
-}
+export const idOf = <P extends IdPrefix>(prefix: P, now: Instant, random: Uint8Array): Id<P> =>
+  idFromRandom(prefix, now, hex(random.subarray(0, ID_DIGITS / 2)));
+
+/** So many random hexadecimal digits an id needs. */
+export const ID_DIGITS = 20;
+
+/** Makes an id from an instant and as many random hexadecimal digits as `ID_DIGITS` says. */
+export const idFromRandom = <P extends IdPrefix>(prefix: P, now: Instant, digits: string): Id<P> =>
+  shaped(prefix, Math.max(0, now).toString(16).padStart(12, "0").slice(-12) + digits);
 
 /** Makes an id from at least 32 hexadecimal digits of a digest: the same digest gives the same id, so that a repeated request names the same thing. */
 export const idFromDigest = <P extends IdPrefix>(prefix: P, digestHex: string): Id<P> => shaped(prefix, digestHex.slice(0, 32));

@@ -274,9 +274,22 @@ const ISSUERS: readonly (readonly [from: string, to: string, shortest: number, l
   ["9792", "9792", 16, 16], // Troy
 ];
 
+/** Whether there are so many digits at all: most texts have no number, and are passed over at once. */
+function hasDigits(text: string, least: number): boolean {
+  let found = 0;
+  for (let at = 0; at < text.length; at++) {
+    const unit = text.charCodeAt(at);
+    if (unit >= 0x30 && unit <= 0x39 && ++found === least) return true;
+  }
+  return false;
+}
+
+const FEWEST_CARD_DIGITS = 13;
+
 function* cardsIn(text: string): Generator<Hit> {
+  if (!hasDigits(text, FEWEST_CARD_DIGITS)) return;
   for (const { 0: chain, index } of text.matchAll(DIGIT_GROUPS)) {
-    if (chain.length < 13) continue;
+    if (chain.length < FEWEST_CARD_DIGITS) continue;
     const groups = groupsOf(chain);
     for (let first = 0; first < groups.length; first++) {
       const end = endOfCard(groups, first);
@@ -308,7 +321,7 @@ function endOfCard(groups: readonly Group[], first: number): number | null {
     const group = groups[last];
     if (group === undefined || digits.length + group.digits.length > 19) break;
     digits += group.digits;
-    if (digits.length >= 13 && isIssued(digits) && passesLuhn(digits)) end = group.at + group.digits.length;
+    if (digits.length >= FEWEST_CARD_DIGITS && isIssued(digits) && passesLuhn(digits)) end = group.at + group.digits.length;
     if (group.digits.length < (last === first ? 4 : 3)) break;
   }
   return end;
