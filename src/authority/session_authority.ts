@@ -97,7 +97,6 @@ const OBEYED_DELAY_MS = 700;
 export class SessionAuthority extends DurableObject<AuthorityEnv> {
   readonly #outbox: Outbox;
   readonly #store: SessionStore;
-  readonly #conditions = new ExpressionMemory();
   readonly #waiting: Waiting[] = [];
   /** How many have come and are not answered, wherever they wait. */
   #inLine = 0;
@@ -226,7 +225,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
         evaluation: underLease(call.evaluation, call.under, lease),
         lease,
         presented: "none",
-        conditions: this.#conditions,
+        conditions,
         budget: workBudget(),
         tenant,
       });
@@ -557,7 +556,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
         evaluation: underLease(evaluation, call.under, lease),
         lease,
         presented: this.#presented(request.approval),
-        conditions: this.#conditions,
+        conditions,
         budget,
         tenant,
       };
@@ -1066,6 +1065,9 @@ const isNewer = (lease: Lease, than: Lease): boolean => lease.epoch > than.epoch
 const byName = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
 const TOOLS = { sha256, fresh: freshForEntry };
+
+/** Compiled conditions are values, known by their text: sessions of one isolate share them. */
+const conditions = new ExpressionMemory();
 
 function stateOf(book: Book, now: Instant, orders: readonly Order[]): SessionState {
   if (book.closed) return "closed";

@@ -22,6 +22,8 @@ export class PolicyMemory {
   readonly documentCharacters = new Map<Digest, number>();
   compiledCharacters = 0;
   readonly lastSeen = new Map<string, Seen>();
+  /** The same for an agent, whose next session will most likely follow it too. */
+  readonly lastSeenOf = new Map<string, Seen>();
   /** Stored attributes, each with the revision of its tenant's entities at which it was read. */
   readonly entities = new Map<string, Remembered>();
   /** How many characters of JSON the entities are together. */
@@ -125,7 +127,10 @@ export function openPolicyCache(memory: PolicyMemory, tenants: Tenants, sha256: 
       return ok(fetched.value === null ? undefined : readyOf(fetched.value.policy, fetched.value.document)?.compiled.redaction);
     },
     evaluateLastSeen: async (tenant, session, questions) => {
-      const seen = memory.lastSeen.get(sessionKey(tenant, session));
+      const { kind, subject } = questions.principal;
+      // A session belongs to the agent that may decide in it.
+      const seen =
+        memory.lastSeen.get(sessionKey(tenant, session)) ?? (kind === "agent" ? memory.lastSeenOf.get(agentKey(tenant, subject)) : undefined);
       if (seen === undefined) return null;
       const evaluated = await evaluate(tenant, session, seen, questions);
       // Attributes that cannot be read are asked for again once the session says that they are needed.
@@ -143,6 +148,7 @@ export function openPolicyCache(memory: PolicyMemory, tenants: Tenants, sha256: 
       }
       const seen: Seen = { agent, policy: inForce, entities };
       remember(memory.lastSeen, sessionKey(tenant, session), seen, MOST_SESSIONS);
+      remember(memory.lastSeenOf, agentKey(tenant, agent), seen, MOST_SESSIONS);
       return evaluate(tenant, session, seen, questions);
     },
   };
@@ -155,6 +161,7 @@ function refsOf(compiled: CompiledPolicy, agent: string, { action, resource }: E
 }
 
 const sessionKey = (tenant: string, session: SessionId): string => `${tenant}/${session}`;
+const agentKey = (tenant: string, agent: string): string => `${tenant}/${agent}`;
 const entityKey = (tenant: string, { type, id }: EntityRef): string => JSON.stringify([tenant, type, id]);
 
 /** Remembers a compiled policy, forgetting the oldest beyond what an isolate has room for; the newest always stays. */

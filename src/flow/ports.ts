@@ -835,7 +835,10 @@ export interface CostReport {
 
 /** Policies ready to be evaluated, by digest: what a digest names never changes. */
 export interface PolicyCache {
-  /** Evaluates under the policy last seen in force for this session, asking its tenant only for stored attributes. `null`: none was seen here. */
+  /**
+   * Evaluates under the policy last seen in force for this session, else for its agent, asking the tenant only for stored attributes. `null`: none was seen
+   * here.
+   */
   evaluateLastSeen(tenant: string, session: SessionId, questions: Questions): Promise<Evaluated | null>;
   /** Evaluates under the named policy, fetching it if need be, and remembers it as the one in force for the session. `null`: none is in force any more. */
   evaluateUnder(

@@ -2,7 +2,10 @@ import { abortAllDurableObjects, evictDurableObject, runDurableObjectAlarm, runI
 import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { sessionObjectName } from "../../src/authority/env.ts";
+import type { SessionId } from "../../src/core/ids.ts";
+import type { Principal } from "../../src/core/request.ts";
 import { decide } from "../../src/flow/decide.ts";
+import type { Ports } from "../../src/flow/ports.ts";
 import { listEntries } from "../../src/flow/read_ledger.ts";
 import { asked, commitOf, decideMany, decideOne, got, newDecisionId, newSession, newTenant, ports, readOf, refusalOf, usd } from "./world.ts";
 
@@ -394,6 +397,32 @@ describe("leases and policies", () => {
     expect((await decideOne(agent, session, "pay")).reason.code).toBe("action_denied");
     got(await ports.tenants.deletePolicy(tenant, operator, "main"));
     expect((await decideOne(agent, session, "pay")).reason.code).toBe("policy_missing");
+  });
+
+  it("a decision is one hop to its session from an agent's second session on, and two where the policy has moved meanwhile", async () => {
+    const { agent, tenant, put } = await newTenant("denied_actions: [pay]");
+    let hops = 0;
+    const counted: Ports["sessions"]["decide"] = (...call) => {
+      hops++;
+      return ports.sessions.decide(...call);
+    };
+    const counting: Ports = { ...ports, sessions: { ...ports.sessions, decide: counted } };
+    const hopsOf = async (principal: Principal, session: SessionId): Promise<[code: string, hops: number]> => {
+      hops = 0;
+      const asking = { principal, session, asked: [asked("pay")], batch: false, semantics: "independent", key: null, now: Date.now() } as const;
+      const [only] = got(await decide(counting, asking));
+      return [only?.answer.reason.code ?? "nothing", hops];
+    };
+    expect(await hopsOf(agent, await newSession(agent))).toEqual(["action_denied", 2]);
+    const second = await newSession(agent);
+    expect(await hopsOf(agent, second)).toEqual(["action_denied", 1]);
+    await put("allowed_actions: [pay]");
+    expect(await hopsOf(agent, second)).toEqual(["permitted", 2]);
+    expect(await hopsOf(agent, await newSession(agent))).toEqual(["permitted", 1]);
+    // Of what another agent's sessions follow nothing is known, and a service's token is no agent's.
+    const other: Principal = { ...agent, tenant, subject: "other" };
+    expect(await hopsOf(other, await newSession(other))).toEqual(["permitted", 2]);
+    expect(await hopsOf({ ...agent, kind: "service" }, await newSession(agent))).toEqual(["permitted", 2]);
   });
 
   it("a lapsed lease that cannot be renewed denies, and the denial is on record", async () => {
