@@ -29,13 +29,16 @@ function couldFit(row: EntryRow | PayloadRow | null): boolean {
   return text.length * 3 <= MOST_OCTETS || new TextEncoder().encode(text).length <= MOST_OCTETS;
 }
 
-/** Rows travel as JSON arrays, a value for each column of the typed schema in its order: SQLite finds a place faster than a name. */
+/**
+ * Rows travel as JSON arrays, a value for each column of the typed schema in its order: SQLite finds a place faster than a name. Each row is materialized
+ * once: `json_each` would print it again for every column that asks for it.
+ */
 function insertFromJson<Row extends object>(table: Table) {
   const columns = Object.entries(getTableColumns(table));
   const names = columns.map(([, column]) => column.name).join(", ");
-  const values = columns.map((_, place) => `value ->> ${place}`).join(", ");
+  const values = columns.map((_, place) => `row ->> ${place}`).join(", ");
   return {
-    sql: `INSERT INTO ${getTableName(table)} (${names}) SELECT ${values} FROM json_each(?)`,
+    sql: `WITH rows (row) AS MATERIALIZED (SELECT value FROM json_each(?)) INSERT INTO ${getTableName(table)} (${names}) SELECT ${values} FROM rows`,
     // The members of a row are those of its table's typed schema.
     textOf: (rows: readonly Row[]) => JSON.stringify(rows.map((row) => columns.map(([member]) => row[member as keyof Row]))),
   };
