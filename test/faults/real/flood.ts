@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Decision } from "../../../sdk/src/wire.ts";
 import { Audit } from "./audit.ts";
 import { each, got, type Told } from "./calls.ts";
 import { type Chance, chanceOf, oneOf } from "./chance.ts";
 import { assertSame } from "./clients.ts";
+import { come, instantOf, mean, quantile, type Served, type Side, serve } from "./crowd.ts";
 import { Home, type Life, runtimeOf } from "./life.ts";
-import { Callers, fieldOf, type Heard, post } from "./sockets.ts";
+import { fieldOf, type Heard, post } from "./sockets.ts";
 import { type Agent, openSession, remember, settle, type Tenant } from "./world.ts";
 
 export interface FloodOptions {
@@ -31,6 +31,8 @@ export interface FloodFigures {
   readonly served_per_second: number;
   readonly served_p50_ms: number;
   readonly served_p95_ms: number;
+  /** Processor time that each of these answers took. */
+  readonly served_cpu_ms: number;
   /** Who came, and how often they asked. */
   readonly callers: number;
   readonly asked: number;
@@ -38,11 +40,17 @@ export interface FloodFigures {
   readonly turned_away: number;
   /** Who heard nothing in ten seconds, and hung up. */
   readonly unheard: number;
-  /** Who heard nothing in three seconds, whatever came later: of a thousand who asked. */
+  /** What was decided all the same, of that. */
+  readonly unheard_on_record: number;
+  /** Of a thousand callers so many heard nothing in ten seconds, at least once. */
+  readonly unheard_of_1000: number;
+  /** Of a thousand callers so many had heard nothing for three seconds, at any moment. */
   readonly late_of_1000: number;
   readonly longest_wait_ms: number;
   /** In the second half, when no burst is left. */
   readonly decided_per_second: number;
+  /** From the question until it was decided, by the record, on the mean of what was answered. */
+  readonly decided_after_ms: number;
   readonly decided_p50_ms: number;
   readonly decided_p99_ms: number;
   readonly turned_away_p50_ms: number;
@@ -58,30 +66,10 @@ export interface FloodFigures {
 
 /** An answer in time. */
 const IN_TIME_MS = 250;
-const PATIENCE_MS = 10_000;
-const LATE_MS = 3_000;
 const FEWEST_CALLERS = 8;
 const MOST_SERVED = 256;
 const MOST_CHECKED = 1_500;
 const MOST_RECOVERY_MS = 60_000;
-
-/** What is promised of a flood, and by which figure it is broken. Of single answers and of the record everything is demanded while it is looked at. */
-const PROMISES: readonly { readonly says: string; readonly holds: (figures: FloodFigures) => boolean }[] = [
-  { says: "More than it can do is turned away.", holds: ({ turned_away }) => turned_away > 0 },
-  { says: `Everybody hears something within ${PATIENCE_MS / 1_000} s.`, holds: ({ unheard }) => unheard === 0 },
-  {
-    says: "It decides at least half as much as before, meanwhile.",
-    holds: ({ decided_per_second, served_per_second }) => decided_per_second >= served_per_second / 2,
-  },
-  {
-    says: "Ten seconds after it as many as before are served, at four fifths of the former rate.",
-    holds: ({ recovered_after_ms }) => recovered_after_ms <= 10_000,
-  },
-  { says: "It takes no more than 512 MiB for it.", holds: ({ growth_mib }) => growth_mib <= 512 },
-];
-
-/** What a flood broke of what is promised; none: nothing. */
-export const broken = (figures: FloodFigures): readonly string[] => PROMISES.flatMap(({ says, holds }) => (holds(figures) ? [] : [says]));
 
 /**
  * Lets many times more callers come than a gateway answers in time. Each has a connection of its own and asks again as soon as it has its decision; who is
@@ -106,20 +94,10 @@ interface Asked {
   readonly body: string;
 }
 
-/** What so many callers got, each of whom asked again at once. */
-interface Served {
-  readonly callers: number;
-  readonly perSecond: number;
-  readonly p50: number;
-  readonly p95: number;
-  /** Every answer was a decision. */
-  readonly isWhole: boolean;
-}
-
 class Flood {
   readonly #life: Life;
   readonly #options: FloodOptions;
-  readonly #target: URL;
+  readonly #side: Side;
   readonly #chance: Chance;
   readonly #decided: { readonly asked: Asked; readonly heard: Heard }[] = [];
   readonly #turnedAway: { readonly asked: Asked; readonly heard: Heard }[] = [];
@@ -129,7 +107,7 @@ class Flood {
   constructor(life: Life, options: FloodOptions) {
     this.#life = life;
     this.#options = options;
-    this.#target = new URL(life.url);
+    this.#side = { target: new URL(life.url), pid: runtimeOf(life.process), ask: (send) => this.#ask(send) };
     this.#chance = chanceOf(options.seed, "flood");
   }
 
@@ -139,10 +117,9 @@ class Flood {
     assert.ok(tenant !== undefined);
     for (const agent of tenant.agents) for (let n = 0; n < 3; n++) remember(agent, await openSession(this.#life.url, agent));
     this.#places = tenant.agents.flatMap((agent) => agent.sessions.map((session) => ({ agent, session })));
-    const runtime = runtimeOf(this.#life.process);
 
     const served = await this.#served();
-    const calmRss = rssMibOf(runtime);
+    const calmRss = rssMibOf(this.#side.pid);
     const callers = this.#options.callers ?? served.callers * times;
     say(`it answers ${served.callers} callers in time, ${served.perSecond} times a second, p95 ${served.p95} ms; now ${callers} come`);
     // What came before is no part of what follows.
@@ -151,34 +128,42 @@ class Flood {
     await this.#throttle(tenant, throttlePerSecond);
     const began = performance.now();
     const cpu = process.cpuUsage();
-    const { everybody, peak } = await this.#come(callers, seconds * 1_000, () => rssMibOf(runtime));
+    let peak = 0;
+    const { waits } = await come(this.#side, callers, seconds * 1_000, this.#chance, () => {
+      peak = Math.max(peak, rssMibOf(this.#side.pid));
+    });
     const tookMs = performance.now() - began;
     const { user, system } = process.cpuUsage(cpu);
     const late = this.#decided.filter(({ asked, heard }) => asked.at + heard.tookMs > began + tookMs / 2).length;
     await this.#throttle(tenant, null);
     const recoveredAfterMs = await this.#recover(served);
-    await everybody;
+    const { unheardOf1000, lateOf1000 } = await waits;
 
     const ofFlood = ({ asked: { at } }: { readonly asked: Asked }): boolean => at < began + tookMs;
     const took = this.#decided.filter(ofFlood).map(({ heard }) => heard.tookMs);
     const refused = this.#turnedAway.filter(ofFlood).map(({ heard }) => heard.tookMs);
     const asked = took.length + refused.length + this.#unheard.length;
     say(`asked ${asked} times in ${seconds} s: ${took.length} decided, ${refused.length} turned away, ${this.#unheard.length} unheard`);
-    const checked = await this.#verify(tenant);
+    const { audit, answers, unheardOnRecord } = await this.#verify(tenant);
+    const decidedAfter = this.#decided.filter(ofFlood).map((one) => (audit.find(one.asked.id)?.askedAt ?? Number.NaN) - instantOf(one.asked.at));
     return {
       seed,
       served_callers: served.callers,
       served_per_second: served.perSecond,
       served_p50_ms: served.p50,
       served_p95_ms: served.p95,
+      served_cpu_ms: Math.round(served.cpuMs * 1_000) / 1_000,
       callers,
       asked,
       decided: took.length,
       turned_away: refused.length,
       unheard: this.#unheard.length,
-      late_of_1000: Math.round((1_000 * ([...took, ...refused].filter((ms) => ms > LATE_MS).length + this.#unheard.length)) / Math.max(1, asked)),
+      unheard_on_record: unheardOnRecord,
+      unheard_of_1000: unheardOf1000,
+      late_of_1000: lateOf1000,
       longest_wait_ms: quantile([...took, ...refused], 1),
       decided_per_second: Math.round((late * 2_000) / tookMs),
+      decided_after_ms: mean(decidedAfter),
       decided_p50_ms: quantile(took, 0.5),
       decided_p99_ms: quantile(took, 0.99),
       turned_away_p50_ms: quantile(refused, 0.5),
@@ -186,8 +171,8 @@ class Flood {
       callers_cpu: Math.round((user + system) / tookMs / 10) / 100,
       growth_mib: peak - calmRss,
       recovered_after_ms: recoveredAfterMs,
-      answers_checked: checked.answers,
-      entries: checked.entries,
+      answers_checked: answers,
+      entries: audit.entries,
     };
   }
 
@@ -198,69 +183,23 @@ class Flood {
 
   /** The most callers that it answers in time, by doubling them. At least eight, whatever they get. */
   async #served(): Promise<Served> {
-    await this.#closed(FEWEST_CALLERS, 2_000);
-    let best = await this.#closed(FEWEST_CALLERS, 2_000);
+    await serve(this.#side, FEWEST_CALLERS, 2_000);
+    let best = await serve(this.#side, FEWEST_CALLERS, 2_000);
     while (best.callers < MOST_SERVED) {
-      const more = await this.#closed(best.callers * 2, 2_000);
+      const more = await serve(this.#side, best.callers * 2, 2_000);
       if (more.p95 > IN_TIME_MS || !more.isWhole) break;
       best = more;
     }
     return best;
   }
 
-  /** So many callers, each of whom asks again when it was answered. */
-  async #closed(callers: number, lastsMs: number): Promise<Served> {
-    const lines = new Callers(this.#target, callers, 30_000);
-    const took: number[] = [];
-    const since = performance.now();
-    let isWhole = true;
-    const ask = async (): Promise<void> => {
-      while (performance.now() - since < lastsMs) {
-        const heard = await this.#ask(lines);
-        if (heard?.status === 200) took.push(heard.tookMs);
-        else isWhole = false;
-      }
-    };
-    await Promise.all(Array.from({ length: callers }, ask));
-    lines.end();
-    const perSecond = Math.round((took.length * 1000) / (performance.now() - since));
-    return { callers, perSecond, p50: quantile(took, 0.5), p95: quantile(took, 0.95), isWhole };
-  }
-
-  /** So many callers at once for so long. When it is over some still wait for their answer: `everybody` has it, or has hung up. */
-  async #come(callers: number, lastsMs: number, rssMib: () => number): Promise<{ readonly everybody: Promise<void>; readonly peak: number }> {
-    const lines = new Callers(this.#target, callers, PATIENCE_MS);
-    let isOver = false;
-    const over = sleep(lastsMs).then(() => {
-      isOver = true;
-    });
-    const call = async (): Promise<void> => {
-      while (!isOver) {
-        const heard = await this.#ask(lines);
-        if (heard === null || heard.status === 200) continue;
-        // As told, and not all of them at the same moment.
-        const waitMs = Number(fieldOf(heard.head, "retry-after")) * 1_000 * (1 + this.#chance());
-        await Promise.race([over, sleep(waitMs)]);
-      }
-    };
-    const everybody = Promise.all(Array.from({ length: callers }, call)).then(() => lines.end());
-    let peak = 0;
-    while (!isOver) {
-      peak = Math.max(peak, rssMib());
-      await Promise.race([over, sleep(500)]);
-    }
-    return { everybody, peak };
-  }
-
-  /** One question on a free connection, of which there is one for each caller. */
-  async #ask(lines: Callers): Promise<Heard | null> {
+  async #ask(send: Parameters<Side["ask"]>[0]): Promise<Heard | null> {
     const { agent, session } = oneOf(this.#chance, this.#places);
     const id = `dec_${randomUUID()}`;
     const body = JSON.stringify({ id, action: "step", estimate_usd: "0.0001", ttl_ms: 3_600_000 });
     const asked: Asked = { at: performance.now(), id, agent, session, body };
     const path = `/v1/sessions/${session}/decisions`;
-    const heard = await lines.ask(post(this.#target, path, agent.token, body));
-    assert.ok(heard !== undefined, "every caller has a connection");
+    const heard = await send(post(this.#side.target, path, agent.token, body));
     if (heard === null) this.#unheard.push(asked);
     else if (heard.status === 200) this.#decided.push({ asked, heard });
     else this.#turnedAway.push({ asked, heard });
@@ -272,12 +211,12 @@ class Flood {
     const since = performance.now();
     for (;;) {
       const elapsedMs = performance.now() - since;
-      const now = await this.#closed(callers, 1_000);
+      const now = await serve(this.#side, callers, 1_000);
       if ((now.isWhole && now.perSecond >= 0.8 * perSecond) || elapsedMs > MOST_RECOVERY_MS) return Math.round(elapsedMs);
     }
   }
 
-  async #verify(tenant: Tenant): Promise<{ readonly answers: number; readonly entries: number }> {
+  async #verify(tenant: Tenant): Promise<{ readonly audit: Audit; readonly answers: number; readonly unheardOnRecord: number }> {
     const { url } = this.#life;
     for (const { heard } of this.#turnedAway) {
       assert.ok(heard.status === 503 || heard.status === 429, `${heard.head}\n${heard.body}`);
@@ -290,6 +229,8 @@ class Flood {
       assert.ok(id === asked.id && audit.has(entry, id), `${id} was decided and is in the record`);
     }
     for (const { asked } of this.#turnedAway) assert.equal(audit.find(asked.id), undefined, `${asked.id} was turned away, and is not charged`);
+    // Before they are asked again.
+    const unheardOnRecord = this.#unheard.filter(({ id }) => audit.find(id) !== undefined).length;
     let answers = 0;
     const again = async ({ agent, session, body }: Asked): Promise<Told> => {
       const path = `/v1/sessions/${session}/decisions`;
@@ -314,15 +255,10 @@ class Flood {
     });
     await audit.follow(url);
     await audit.assertShown(url);
-    return { answers, entries: audit.entries };
+    return { audit, answers, unheardOnRecord };
   }
 }
 
 const some = <T>(list: readonly T[], most: number): readonly T[] => list.filter((_, place) => place % Math.ceil(list.length / most) === 0);
-
-function quantile(numbers: readonly number[], share: number): number {
-  const sorted = [...numbers].sort((a, b) => a - b);
-  return Math.round((sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0) * 10) / 10;
-}
 
 const rssMibOf = (pid: number): number => Math.round(Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024);
