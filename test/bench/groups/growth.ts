@@ -5,7 +5,7 @@ import type { Group } from "../groups.ts";
 import { ALL_GATES, BARE, rulesNaming, SEARCH } from "../policies.ts";
 import { atMost, loadTable, type Ratio } from "../report.ts";
 import { type Case, cpuOf, type Effort, median, type Rounds, ratioOf, takeTurns } from "../rounds.ts";
-import { filledId, fillLedger, sessionOctets } from "../stored.ts";
+import { filledId, fillLedger, fillSessions, sessionOctets } from "../stored.ts";
 import { type Tenant, type World, withWorld } from "../world.ts";
 import { isAllowedOrPosted, livesOf } from "./lifecycle.ts";
 
@@ -178,6 +178,8 @@ const ledger: Group = {
         const prepared = async (world: World, entries: number) => {
           const tenant = await world.newTenant("bench", BARE);
           const opened = await tenant.open(CONNECTIONS);
+          // As many as are read of a session, in both.
+          await decideBehind(world, tenant, opened[0] ?? "", 100);
           await load({
             target: world.url,
             connections: CONNECTIONS,
@@ -194,19 +196,19 @@ const ledger: Group = {
         // What a second of decisions adds is more than the small ledger has: it is made of 1,000, and both grow alike.
         const [few, many] = [await prepared(small, 1_000), await prepared(large, total)];
         const far = new Date(Date.now() - 600_000).toISOString();
-        const read = (name: string, route: string) =>
+        const read = (name: string, routeOf: (opened: readonly string[]) => string) =>
           [
-            asking(`${name}, 1,000`, small, () => get(small.url, route, { authorization: `Bearer ${few.tenant.operator}` })),
-            asking(`${name}, ${total}`, large, () => get(large.url, route, { authorization: `Bearer ${many.tenant.operator}` })),
+            asking(`${name}, 1,000`, small, () => get(small.url, routeOf(few.opened), { authorization: `Bearer ${few.tenant.operator}` })),
+            asking(`${name}, ${total}`, large, () => get(large.url, routeOf(many.opened), { authorization: `Bearer ${many.tenant.operator}` })),
           ] as const;
         const entry = filledId("ent", 990);
         const cases = [
           lives("decide + commit, 1,000", small, few.tenant, () => few.opened),
           lives(`decide + commit, ${total}`, large, many.tenant, () => many.opened),
-          ...read("newest 100 entries", "/v1/ledger?limit=100"),
-          ...read("newest 100 of a session", `/v1/ledger?limit=100&session=${many.opened[0]}`),
-          ...read("one entry", `/v1/ledger/${entry}`),
-          ...read("costs of ten minutes", `/v1/costs?from=${far}`),
+          ...read("newest 100 entries", () => "/v1/ledger?limit=100"),
+          ...read("newest 100 of a session", ([session]) => `/v1/ledger?limit=100&session=${session}`),
+          ...read("one entry", () => `/v1/ledger/${entry}`),
+          ...read("costs of ten minutes", () => `/v1/costs?from=${far}`),
         ];
         const found = await takeTurns(cases, finer(effort), say);
         const names = ["decide + commit", "newest 100 entries", "newest 100 of a session", "one entry", "costs of ten minutes"];
@@ -248,9 +250,9 @@ const live: Group = {
   measure: (effort, say) =>
     withWorld(say, async (world) => {
       const [few, many] = [await world.newTenant("few", BARE), await world.newTenant("many", BARE)];
-      const short = await few.open(10);
-      say("opening 10,000 sessions");
-      const long = (await many.open(10_000)).slice(0, 10);
+      const [short, long] = [await few.open(10), await many.open(10)];
+      say("10,000 sessions");
+      await world.restart(() => fillSessions(world.state, "many", 10_000));
       const opening = (name: string, tenant: Tenant): Case => {
         const text = () => post(world.url, "/v1/sessions", { authorization: `Bearer ${tenant.agent}` }, '{"ttl_ms":1000}');
         return asking(name, world, text, (head) => head.startsWith("HTTP/1.1 201"));
@@ -272,7 +274,10 @@ const live: Group = {
       return {
         tables: [loadTable("of a tenant with so many sessions", found)],
         ratios: ["decide + commit", "opening", "newest 10 sessions"].flatMap((name) => slower(found, `${name}, 10,000 live`, `${name}, 10 live`)),
-        notes: ["Sessions that are opened while opening is measured last a second."],
+        notes: [
+          "All but ten of the 10,000 are written into the tenant's own object, past the runtime, which is stopped meanwhile: each would take 12 ms of its time to open.",
+          "Sessions that are opened while opening is measured last a second.",
+        ],
       };
     }),
 };
