@@ -8,7 +8,7 @@ const HELP = `node test/faults/real/overload.ts [--seed N] [--seconds N] [--time
 
 Finds out how many callers, each of whom asks again as soon as it was answered, \`npm start\`'s gateway answers in time here; then lets --times (default 10)
 as many come for --seconds (default 20), or --callers of them, and looks whether it goes on deciding, recovers, and stands by every answer. Who is turned
-away comes back when it was told to. Then as many come for as long to a Worker that only computes, for as much processor time as one of the gateway's
+away comes back when it was told to. Then as many come for as long, twice, to a Worker that only computes, for as much processor time as one of the gateway's
 decisions takes: no more callers may be passed over by the gateway than by the runtime alone. Ends with code 1 and names what was not so.
 --throttle: what the tenant lets each of its two tokens ask for in a second. --json prints the figures of both as one object.
 Whatever else uses the machine meanwhile changes the figures: let it be idle.`;
@@ -48,7 +48,9 @@ const listed = (figures: FloodFigures | AloneFigures): string =>
     .map(([name, value]) => `  ${name.replaceAll("_", " ").padEnd(26)} ${value}`)
     .join("\n");
 console.log(
-  values.json ? JSON.stringify({ gateway: flooded, alone: beside }) : `the gateway\n${listed(flooded)}\nthe runtime alone\n${listed(beside)}`,
+  values.json
+    ? JSON.stringify({ gateway: flooded, alone: beside })
+    : [`the gateway\n${listed(flooded)}`, ...beside.map((one) => `the runtime alone\n${listed(one)}`)].join("\n"),
 );
 for (const promise of broken(flooded, beside)) {
   console.error(`Not kept: ${promise}`);
