@@ -1442,6 +1442,5 @@ it("what is played settles as in a session: once, against what is reserved now, 
   play.decide(denied, 13);
   expect(play.commit(denied.id, reportOf(), 13)).toMatchObject({ ok: false });
   play.openRun(SECOND_RUN, 13);
-  play.closeRun(SECOND_RUN, 13);
-  expect(lineOf(play.decide(requestOf("x"), 13).decision)).toBe("deny run_closed stops run");
+  expect(play.decide(requestOf("x"), 13).decision).toMatchObject({ verdict: "allow", run: SECOND_RUN });
 });

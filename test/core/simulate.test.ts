@@ -4,7 +4,8 @@ import { decideAll } from "../../src/core/batch.ts";
 import { type Book, type Effect, emptyBook } from "../../src/core/book.ts";
 import type { Ask } from "../../src/core/conclude.ts";
 import type { Payload } from "../../src/core/entry.ts";
-import { type DecisionId, idFromDigest, type RunId, type SessionId } from "../../src/core/ids.ts";
+import { grantLease } from "../../src/core/grant_lease.ts";
+import { type DecisionId, idFromDigest, type LeaseId, type RunId, type SessionId } from "../../src/core/ids.ts";
 import type { JsonValue } from "../../src/core/json.ts";
 import { microUsdOf, parseUsd, ZERO_USD } from "../../src/core/money.ts";
 import { circumstancesOf } from "../../src/core/policy/circumstances.ts";
@@ -13,12 +14,14 @@ import { policyDigest } from "../../src/core/policy/digest.ts";
 import type { PolicyDocument } from "../../src/core/policy/document.ts";
 import { evaluatePolicy } from "../../src/core/policy/evaluate.ts";
 import { ExpressionMemory } from "../../src/core/policy/expressions.ts";
+import { leaseFindings } from "../../src/core/policy/leasable.ts";
 import { parsePolicy } from "../../src/core/policy/parse.ts";
 import { openingOf, readRecorded } from "../../src/core/policy/recorded.ts";
 import { ASSUMPTIONS, CHANGES, looksAtStored, SessionSimulation, type Surroundings, Tally } from "../../src/core/policy/simulate.ts";
 import { REASONS } from "../../src/core/reasons.ts";
 import type { ActionRequest, CommitReport, Principal } from "../../src/core/request.ts";
 import { commit, type DecisionRecord, extend, release, topup } from "../../src/core/settle.ts";
+import { settleLease } from "../../src/core/settle_lease.ts";
 import { Trail } from "../../src/core/trail.ts";
 import { happen, openTurn, record, signature, type Turn } from "../../src/core/turn.ts";
 import { sha256 } from "./sha256.ts";
@@ -166,6 +169,49 @@ class Live {
         tenant: "heard",
         lease,
         evaluation,
+      });
+    });
+    return this;
+  }
+
+  /** A lease of 1 USD for anything, in the current run. */
+  lease(): LeaseId {
+    const policy = refOf(this.document);
+    const request = {
+      id: idFromDigest("lse", sha256(`lease ${this.#made++}`)),
+      run: null,
+      actions: ["*"],
+      amountMicroUsd: usd("1"),
+      ttlMs: 60_000,
+      endsBy: START + TTL_MS,
+    };
+    const findings = leaseFindings(this.document, this.#compiled, policy, request);
+    this.#turn((turn) =>
+      grantLease(turn, {
+        request,
+        principal: PRINCIPAL,
+        lease: { fresh: true, policy, orders: [] },
+        evaluation: { kind: "findings", findings },
+        allowed: true,
+        tenant: "heard",
+      }),
+    );
+    return request.id;
+  }
+
+  /** What was done with a lease. */
+  tell(lease: LeaseId, action: string, cost: string): this {
+    const id = idFromDigest("dec", sha256(`decision ${this.#made++}`));
+    const request: ActionRequest = { ...REQUEST, id, action, estimateMicroUsd: usd(cost) };
+    this.#turn((turn) => {
+      const open = turn.book.leases.get(lease);
+      if (open === undefined) throw new Error("unknown lease");
+      const report = { outcome: "success", durationMs: null, outputs: undefined, error: null, usage: null, costMicroUsd: usd(cost) } as const;
+      const findings = this.#findings(request, turn.now, false);
+      settleLease(turn, open, {
+        actions: [{ pointer: "/entries/0", request, report, decidedAt: null, fingerprint: "f", findings, known: null }],
+        final: false,
+        principal: PRINCIPAL,
       });
     });
     return this;
@@ -770,6 +816,14 @@ describe("what became of an action in the play is what became of it on record:",
         const run = idFromDigest("run", sha256("run 1"));
         live.openRun(run).ask("a", { usd: "0.4", run });
         live.closeRun(run).ask("a", { usd: "0.4" });
+      },
+    ],
+    [
+      "a lease let it run, and it was told of after its run was closed",
+      "budgets: { session: 1 }",
+      (live) => {
+        const lease = live.lease();
+        live.tell(lease, "a", "0.4").closeRun(RUN).tell(lease, "a", "0.4");
       },
     ],
   ])("%s", (_, policy, act) => {

@@ -126,10 +126,6 @@ export class Play {
     this.#turn(now, (turn) => happen(turn, { kind: "run_opened", run }));
   }
 
-  closeRun(run: RunId, now: Instant): void {
-    this.#turn(now, (turn) => happen(turn, { kind: "run_closed", run }));
-  }
-
   /** Lets time pass: what runs out by then expires. */
   pass(now: Instant): void {
     this.#turn(now, () => undefined);

@@ -173,10 +173,9 @@ export class SessionSimulation {
       case "expiry":
         this.#settle(recorded);
         return;
+      // Of these no policy decides anything, or they are the tenant's. A run begins with what is first asked in it; what was asked after its end
+      // was denied for that, and what a lease let run in it before is told of later.
       case "session":
-        this.#happen(recorded);
-        return;
-      // Of these no policy decides anything, or they are the tenant's.
       case "approval":
       case "intervention":
       case "policy":
@@ -318,13 +317,6 @@ export class SessionSimulation {
     const kept = this.#play.record(decision).matter?.keepOutputs ?? [];
     const known = outputs !== undefined || this.#isKnownUnsent(entry, "outputs");
     this.#pastHidden ||= kept.some((path) => !known || isRedacted(outputs, path));
-  }
-
-  #happen({ entry, at, run }: Recorded): void {
-    const event = entry.details?.event;
-    if (run === null) return;
-    if (event === "run_opened" && !this.#play.book.runs.has(run)) this.#play.openRun(run, at);
-    if (event === "run_closed" && this.#play.book.runs.has(run)) this.#play.closeRun(run, at);
   }
 
   /** Whether what is decided at this instant has a place in the figures. */

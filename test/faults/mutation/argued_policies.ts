@@ -561,64 +561,13 @@ const REASONS: readonly Reason[] = [
     file: "src/core/policy/simulate.ts",
     because: "What stands after these decides nothing either.",
     mutants: [
+      ['case "session":', ['"session"', '""']],
       ['case "approval":', ['"approval"', '""']],
       ['case "intervention":', ['"intervention"', '""']],
       ['case "policy":', ['"policy"', '""']],
       ['case "lease":', ['"lease"', '""']],
       ['case "token":', ['"token"', '""']],
       ['case "ingest":', ['"ingest"', '""'], ['case "ingest":\n        return;', 'case "ingest":']],
-    ],
-  },
-  {
-    file: "src/core/policy/simulate.ts",
-    because:
-      "Whether a run is open decides nothing here: what was asked in a closed one was denied for that and stays so, and one that is not open yet is opened by the first that is asked in it.",
-    mutants: [
-      [
-        'case "session":',
-        [
-          'case "session":\n        this.#happen(recorded);\n        return;',
-          'case "session":\n// Of these no policy decides anything, or they are the tenant\'s.',
-        ],
-        ['"session"', '""'],
-      ],
-      ["this.#happen(recorded);", ["this.#happen(recorded);", ";"]],
-      [
-        "#happen({ entry, at, run }: Recorded): void {",
-        [
-          '{\n    const event = entry.details?.event;\n    if (run === null) return;\n    if (event === "run_opened" && !this.#play.book.runs.has(run)) this.#play.openRun(run, at);\n    if (event === "run_closed" && this.#play.book.runs.has(run)) this.#play.closeRun(run, at);\n  }',
-          "{}",
-        ],
-      ],
-      ["const event = entry.details?.event;", ["entry.details?.event", "entry.details.event"]],
-      ["if (run === null) return;", ["run === null", "true"], ["run === null", "false"], ["run === null", "run !== null"]],
-      [
-        'if (event === "run_opened" && !this.#play.book.runs.has(run)) this.#play.openRun(run, at);',
-        ['event === "run_opened" && !this.#play.book.runs.has(run)', "true"],
-        ['event === "run_opened" && !this.#play.book.runs.has(run)', "false"],
-        ['event === "run_opened" && !this.#play.book.runs.has(run)', 'event === "run_opened" || !this.#play.book.runs.has(run)'],
-        ['event === "run_opened"', "true"],
-        ['event === "run_opened"', 'event !== "run_opened"'],
-        ['"run_opened"', '""'],
-        ["this.#play.openRun(run, at);", ";"],
-      ],
-      [
-        'if (event === "run_closed" && this.#play.book.runs.has(run)) this.#play.closeRun(run, at);',
-        ['event === "run_closed" && this.#play.book.runs.has(run)', "false"],
-        ['"run_closed"', '""'],
-        ["this.#play.closeRun(run, at);", ";"],
-      ],
-    ],
-  },
-  {
-    file: "src/core/policy/simulate.ts",
-    because: "A run is opened by its entry, too.",
-    mutants: [
-      [
-        "if (!this.#play.book.runs.has(run)) this.#play.openRun(run, at);",
-        ["!this.#play.book.runs.has(run)", "false"],
-        ["this.#play.openRun(run, at);", ";"],
-      ],
     ],
   },
   {
