@@ -216,7 +216,22 @@ describe("what becomes of a lease", () => {
     expect(session.settleLease(id, [{ ...first, cost: usd("2") }], true, 2)).toMatchObject({
       error: { code: "idempotency_mismatch", issues: [{ pointer: "/entries/0/id" }] },
     });
+    const rest = told("search", "9007199254.740991");
+    expect(session.settleLease(id, [rest], true, 2)).toMatchObject({
+      error: {
+        code: "money_precision",
+        issues: [{ pointer: "/entries/0/cost_usd", message: "would take the session's sum beyond 9007199254.740991 USD" }],
+      },
+    });
     expect([session.ledger.length, ...sums(session.book)]).toEqual([before, 2, 0, 1, 0]);
+  });
+
+  it("is looked back at by the policy that is in force when it is told of", () => {
+    const session = new Playing({ budgets: LEASED });
+    const { id } = granted(session.grantLease(["search"], usd("3"), 0));
+    session.use({ requires: { pay: { after: ["search"], same: ["inputs.id"] } } });
+    session.settleLease(id, [{ request: requestOf("search", { usd: "1", in: { id: 1 } }), cost: usd("1") }], true, 1);
+    expect([1, 2].map((known) => session.decide(requestOf("pay", { in: { id: known } }), 2).verdict)).toEqual(["allow", "deny"]);
   });
 });
 

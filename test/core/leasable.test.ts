@@ -55,6 +55,7 @@ describe("what a policy leases", () => {
     ["another has a schema", { arguments: { pay: { type: "object" } } }, ["search"], "leased"],
     ["something must come first", { requires: { search: { after: ["login"] } } }, ["search*"], "not_leasable /requires/search"],
     ["it must come before something", { requires: { pay: { after: ["search"] } } }, ["search*"], "not_leasable /requires/pay"],
+    ["others must come one before another", { requires: { pay: { after: ["login"] } } }, ["search*"], "leased"],
     ["how many run is counted", { concurrency: { "s*": 3 } }, ["*h"], "not_leasable /concurrency/s*"],
     ["its calls are counted", { rate_limits: { "db/*": RATE } }, ["db/read"], "not_leasable /rate_limits/db~1*"],
     ["others' calls are counted", { rate_limits: { pay: RATE } }, ["search"], "leased"],

@@ -41,6 +41,10 @@ describe("a row of the ledger", () => {
     );
   });
 
+  it("names the rules by which the entry was made: a recomputation needs these, and no others", () => {
+    expect(JSON.parse(shipped({}).canonical)).toMatchObject({ engine_version: "1" });
+  });
+
   it("says of itself what the entry says", () => {
     const session = idFromDigest("ses", sha256("session"));
     const entry = shipped({

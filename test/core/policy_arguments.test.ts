@@ -128,6 +128,12 @@ describe("inputs fit or do not, as the official suite has it", () => {
       [{ a: 2 }, { b: 1 }],
     ],
     ["unevaluatedItems", { prefixItems: [{}], contains: { type: "string" }, unevaluatedItems: false }, [[1, "a"], ["a"]], [[1, "a", 2]]],
+    [
+      "nested unevaluatedProperties",
+      { allOf: [{ unevaluatedProperties: { type: "integer" } }], unevaluatedProperties: false },
+      [{ a: 1, b: 2 }],
+      [{ a: 1, b: "x" }],
+    ],
     ["nested unevaluatedItems", { allOf: [{ prefixItems: [true], unevaluatedItems: true }], unevaluatedItems: false }, [[1, 2, 3]], []],
   ])("%s", (_name, schema, good, bad) => {
     for (const inputs of good) expect(faultOf(schema, inputs)).toBeNull();

@@ -365,6 +365,12 @@ describe("merging", () => {
       { budgets: { default_price: "2", alerts: [0.9, 0.5] } },
       { budgets: { default_price: "2", alerts: [0.5, 0.9] } },
     ],
+    [
+      "the higher price, wherever it stands",
+      { budgets: { default_price: "2" } },
+      { budgets: { default_price: "0.5" } },
+      { budgets: { default_price: "2" } },
+    ],
     ["a price that is denied", { budgets: { default_price: "deny" } }, { budgets: { default_price: "2" } }, { budgets: { default_price: "deny" } }],
     [
       "the larger quorum and all groups of approvers",

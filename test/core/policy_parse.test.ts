@@ -1020,6 +1020,24 @@ test("what is no mapping at all is told what a policy is", () => {
   expect(empty.ok ? "" : empty.error[0]?.message).not.toMatch(/^wanted a policy: sections like budgets/);
 });
 
+test("what aliases make too large is told once, at its first value too many", () => {
+  const listOf = (what: string, times: number): string => `[${Array.from({ length: times }, () => what).join(", ")}]`;
+  const multiplied = `a: &a ${listOf("x", 100)}\nb: &b ${listOf("*a", 10)}\nc: &c ${listOf("*b", 10)}\nd: &d ${listOf("*c", 10)}`;
+  expect(refused(`${multiplied}\ne: ${listOf("*d", 30)}`)).toEqual([
+    expect.stringMatching(/^\/e\/0\S* \d+:\d+ a policy has at most 200000 values, those that aliases repeat among them$/),
+  ]);
+});
+
+test("a policy may have as many aliases and comments as it says", () => {
+  expect(parsed(`denied_actions: [&a x${", *a".repeat(100)}]`).denied_actions).toEqual(["x"]);
+  expect(parsed(`${"# why\n".repeat(1_500)}name: a`).name).toBe("a");
+});
+
+test("an empty text is an empty policy in either form", () => {
+  for (const text of ["", " \n"])
+    for (const format of ["yaml", "json"] as const) expect(refused(text, format)).toEqual([expect.stringMatching(/^ 1:1 the policy is empty;/)]);
+});
+
 test("a schema that aliases make too deep is told once, whatever else is wrong at its bottom", () => {
   const links = Array.from({ length: 6 }, (_, i) => `  a${i}: &a${i} { not: { not: { not: { not: { not: *a${i === 0 ? "" : i - 1} } } } } }\n`).join(
     "",

@@ -198,6 +198,11 @@ describe("what is a private key", () => {
     expect(redactText(`${block} and ${block}`, all)).toEqual({ text: "[redacted:private_key] and [redacted:private_key]", count: 2 });
   });
 
+  it("a block ends at a line with all its dashes, and not before", () => {
+    const short = (kind: string): string => end(kind).replace(dashes, "-");
+    expect(textOf(`${begin("PRIVATE KEY")}\n${a(40)}\n${short("PRIVATE KEY")}\n${a(20)}\n${end("PRIVATE KEY")} y`)).toBe("[redacted:private_key] y");
+  });
+
   it.each([begin("PUBLIC KEY"), begin("CERTIFICATE"), "BEGIN PRIVATE KEY", `${dashes}BEGIN PRIVATE`])("%s is none", (text) =>
     expect(redactText(text, all).count).toBe(0),
   );

@@ -66,6 +66,13 @@ it("a report's error, usage and outputs are hidden, too", () => {
   expect(shownReport(sha256, reportOf(), hides)).toEqual({ says: { error: null, usage: null, outputs_digest: null, redacted: 0 }, payload: null });
 });
 
+it("what is too large to be kept is kept as its digest, where any of it is", () => {
+  const large = request({ inputs: { text: "x".repeat(500_000) } });
+  const shown = (redaction: Redaction) => shownRequest(sha256, large, redaction);
+  expect(shown(hides)).toMatchObject({ says: { inputs_digest: expect.stringMatching(/^sha-256:/) }, payload: null });
+  expect(shown({ ...hides, storeInputs: "none" })).toMatchObject({ says: { inputs_digest: null }, payload: null });
+});
+
 it("inputs that a person wrote are kept as those that an agent sends", () => {
   expect(recordedInputs({ to: MAIL }, null)).toEqual({ to: MAIL });
   expect(recordedInputs({ to: MAIL }, hides)).toEqual({ to: HIDDEN });

@@ -954,6 +954,20 @@ describe("what a rule looked at tells whether the record can still say", () => {
       "uncertain",
     ],
     [
+      "what the other of two permits looks at",
+      {},
+      { inputs: { to: mail, n: 1 } },
+      `rules: [{ id: q, effect: permit, actions: [b, a], when: "inputs.n == 2" }, { id: p, effect: permit, actions: [b], when: "inputs.to == '${mail}'" }, { id: o, effect: permit, actions: [a] }]`,
+      "uncertain",
+    ],
+    [
+      "nothing, by a permit beside a rule that looks",
+      {},
+      { inputs: { to: mail, n: 1 } },
+      `rules: [{ id: p, effect: permit, actions: [a] }, { id: q, effect: permit, actions: [b], when: "inputs.n == 2" }, { id: f, effect: forbid, actions: [b], when: "inputs.to == 'x'" }]`,
+      "newly_denied",
+    ],
+    [
       "nothing, denied by a list beside a permit that looks",
       {},
       hidden,

@@ -67,11 +67,10 @@ type Path = readonly PropertyKey[];
 /** A schema within the schema, and where. */
 type Found = { readonly path: Path; readonly schema: JsonValue };
 
+/** In which form a keyword holds schemas. */
+type Holding = "schema" | "schemas" | "schema map" | "pattern map";
 type Shape =
-  | "schema"
-  | "schemas"
-  | "schema map"
-  | "pattern map"
+  | Holding
   | "count"
   | "number"
   | "positive"
@@ -214,7 +213,7 @@ function unknownKeyword(keyword: string): string {
 }
 
 /** Walks the schemas that a keyword holds; `false` when it holds none. */
-function walkSchemas(shape: Shape, keyword: string, value: JsonValue, at: Path, issues: SchemaIssue[], found: Found[]): boolean {
+function walkSchemas(shape: Shape, keyword: string, value: JsonValue, at: Path, issues: SchemaIssue[], found: Found[]): shape is Holding {
   switch (shape) {
     case "schema":
       if (Array.isArray(value) && keyword === "items")
@@ -242,7 +241,7 @@ function walkSchemas(shape: Shape, keyword: string, value: JsonValue, at: Path, 
   }
 }
 
-function checkKeyword(shape: Shape, keyword: string, value: JsonValue, at: Path): readonly SchemaIssue[] {
+function checkKeyword(shape: Exclude<Shape, Holding>, keyword: string, value: JsonValue, at: Path): readonly SchemaIssue[] {
   const wants = (fits: boolean, wanted: string): readonly SchemaIssue[] => (fits ? [] : [wrong(keyword, wanted, value, at)]);
   switch (shape) {
     case "count":
@@ -283,10 +282,6 @@ function checkKeyword(shape: Shape, keyword: string, value: JsonValue, at: Path)
       if (at.length > 1) return [{ path: at, message: '"$schema" stands only at the top' }];
       return wants(value === DIALECT || value === `${DIALECT}#`, `"${DIALECT}"`);
     case "any":
-    case "schema":
-    case "schemas":
-    case "schema map":
-    case "pattern map":
       return [];
   }
 }

@@ -295,9 +295,6 @@ const gateOf = ({ effect, history }: CompiledRule): GateName =>
 function requirementsOf(asked: Asked, question: Question): readonly RequirementExplained[] {
   const { policy, ask, findings } = asked;
   const scene = sceneOf(asked);
-  // Where no requirement has a `where`, the findings hold no scene: here one may be asked about all the same.
-  const { inputs: _inputs, ...kept } = scene;
-  const seen: Findings = { ...findings, scene: kept };
   return policy.ofAction(ask.request.action).requirements.flatMap((compiled, place): RequirementExplained[] => {
     const requirement = findings.requirements[place];
     if (requirement === undefined) return [];
@@ -308,7 +305,7 @@ function requirementsOf(asked: Asked, question: Question): readonly RequirementE
         where: requirement.where,
         same: requirement.same.map(formatPath),
         withinMs: requirement.withinMs,
-        after: requirement.after.map((pattern) => ({ pattern, ...standing(question, seen, compiled, requirement, pattern, scene) })),
+        after: requirement.after.map((pattern) => ({ pattern, ...standing(question, findings, compiled, requirement, pattern, scene) })),
       },
     ];
   });

@@ -101,10 +101,9 @@ function findingsOf(issue: z.core.$ZodIssue, root: unknown, above: readonly Prop
 
 function unknownMember(path: readonly PropertyKey[], key: string): string {
   // Every rate has the same members, whatever its pattern, and every rule, whatever its place.
-  const section = [path.slice(0, 2), path.slice(0, 1)].map(pointerOf).find((pointer) => pointer in MEMBERS) ?? "";
-  const members = MEMBERS[section] ?? [];
+  const members = MEMBERS[pointerOf(path.slice(0, 2))] ?? MEMBERS[pointerOf(path.slice(0, 1))] ?? MEMBERS[""];
   const named = JSON.stringify(key.length > 60 ? `${key.slice(0, 60)}…` : key);
-  const meant = key.length <= 64 && members.length > 0 ? closest(key.toLowerCase(), members) : null;
+  const meant = key.length <= 64 ? closest(key.toLowerCase(), members) : null;
   if (meant !== null && distance(key.toLowerCase(), meant) <= Math.max(2, Math.floor(meant.length / 3))) {
     return `${named} is not known here; did you mean "${meant}"?`;
   }

@@ -3,7 +3,7 @@ import { type Book, type Effect, emptyBook, type Opening } from "../book.ts";
 import { type Ask, conclude, type Judgement, judge, type TopupAsk } from "../conclude.ts";
 import type { Decision } from "../decision.ts";
 import type { Sha256 } from "../digest.ts";
-import { type DecisionId, idFromDigest, type RunId } from "../ids.ts";
+import type { DecisionId, RunId } from "../ids.ts";
 import type { JsonValue } from "../json.ts";
 import type { MicroUsd } from "../money.ts";
 import type { Refusal } from "../refusals.ts";
@@ -55,7 +55,6 @@ export class Play {
   readonly #sha256: Sha256;
   readonly #conditions = new ExpressionMemory();
   readonly #records = new Map<DecisionId, DecisionRecord>();
-  #entries = 0;
 
   constructor(policy: CompiledPolicy, ref: PolicyRef, stage: Stage, sha256: Sha256) {
     this.#policy = policy;
@@ -165,7 +164,7 @@ export class Play {
   }
 
   #turn<T>(now: Instant, act: (turn: Turn) => T): T {
-    const turn = openTurn(this.book, now, { sha256: this.#sha256, fresh: () => this.#fresh() });
+    const turn = openTurn(this.book, now, { sha256: this.#sha256, fresh: null });
     // What has run out by now has its new state before anything is asked about it.
     const begun = turn.effects.length;
     this.#keep(turn.effects);
@@ -184,11 +183,5 @@ export class Play {
         this.#records.set(effect.id, { ...this.record(effect.id), reservation: effect.reservation, pieces: effect.pieces });
       }
     }
-  }
-
-  /** The same play always writes the same entries. */
-  #fresh(): ReturnType<NonNullable<Turn["fresh"]>> {
-    const digest = this.#sha256(`entry ${this.#entries++}`);
-    return { entryId: idFromDigest("ent", digest), salt: digest.slice(0, 32) };
   }
 }

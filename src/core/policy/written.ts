@@ -361,7 +361,7 @@ function isJson(value: unknown, levels: number): boolean {
 }
 
 /** The members that each section has, to find the one that was meant. A section's members are those of its items, if it has items. */
-export const MEMBERS: { readonly [section: string]: readonly string[] } = {
+export const MEMBERS: { readonly "": readonly string[]; readonly [section: string]: readonly string[] | undefined } = {
   "": [
     "version",
     "name",

@@ -547,6 +547,50 @@ const REASONS: readonly Reason[] = [
     mutants: [["while (at < length && a.charCodeAt(at) === b.charCodeAt(at)) at++;", ["at < length", "true"], ["at < length", "at <= length"]]],
   },
   {
+    file: "src/core/policy/arguments_schema.ts",
+    because: "What is a safe integer is a number.",
+    mutants: [
+      [
+        'return wants(Number.isSafeInteger(value) && typeof value === "number" && value >= 0, "a whole number that is not negative");',
+        ['typeof value === "number"', "true"],
+      ],
+    ],
+  },
+  {
+    file: "src/core/policy/compile.ts",
+    because: "No call is, with what it returned, what is asked.",
+    mutants: [["same: (same ?? []).map((text) => parsePath(text) ?? [text]),", ["[text]", "[]"]]],
+  },
+  {
+    file: "src/core/policy/parse.ts",
+    because: "A shorter way to the same answer: what is so long is near to no member.",
+    mutants: [
+      [
+        "const meant = key.length <= 64 ? closest(key.toLowerCase(), members) : null;",
+        ["key.length <= 64", "true"],
+        ["key.length <= 64", "key.length < 64"],
+      ],
+    ],
+  },
+  {
+    file: "src/core/policy/play.ts",
+    because: "What is told twice is told with the same fingerprint, whichever that is.",
+    mutants: [
+      ['return this.#turn(now, (turn) => commit(turn, this.record(id), this.#stage.principal, report, ""));', ['""', '"Stryker was here!"']],
+      ['return this.#turn(now, (turn) => release(turn, this.record(id), this.#stage.principal, null, ""));', ['""', '"Stryker was here!"']],
+    ],
+  },
+  {
+    file: "src/core/policy/text.ts",
+    because: "Nobody knows a text at which the library throws: this is for the one that somebody will find.",
+    mutants: [
+      [
+        'return err([{ pointer: "", message: `the text cannot be read: ${error instanceof Error ? error.message.slice(0, 200) : "unknown fault"}` }]);',
+        ["error.message.slice(0, 200)", "error.message"],
+      ],
+    ],
+  },
+  {
     file: "src/core/policy/simulate.ts",
     because: "Only a decision has a step.",
     mutants: [

@@ -1,5 +1,5 @@
 import type { Errand } from "./errand.ts";
-import { importsOf } from "./imports.ts";
+import { importedBy, importsOf } from "./imports.ts";
 import type { Lane } from "./lane.ts";
 import type { Mutant } from "./mutants.ts";
 import type { Simulated } from "./simulated.ts";
@@ -8,7 +8,7 @@ import type { Simulated } from "./simulated.ts";
 const QUICK_MS = 60;
 /** A test that takes longer is not tried: so a mutant may be called a survivor that `npm test` kills, and never the other way round. */
 const MOST_MS = 2_500;
-/** A mutant in what runs while files are loaded is tried on so many files of tests, the closest first. */
+/** A mutant in what runs while files are loaded is tried on so many files of tests: those that import its file themselves first, then the closest. */
 const MOST_FILES_ALONE = 4;
 /** Tests that measure time may fail with the switches alone. Where more fail, something else is wrong. */
 const MOST_BROKEN = 20;
@@ -128,7 +128,8 @@ export async function hunt(
   for (const id of open(files.keys())) {
     const must = alone.get(id) ?? new Set();
     const may = [...(loadedBy.get(id) ?? [])].filter((testFile) => !must.has(testFile));
-    may.sort((a, b) => closest.indexOf(a) - closest.indexOf(b));
+    const isOfOthers = (testFile: string): number => (importedBy(root, testFile).includes(files.get(id) ?? "") ? 0 : 1);
+    may.sort((a, b) => isOfOthers(a) - isOfOthers(b) || closest.indexOf(a) - closest.indexOf(b));
     // A memory that was filled without the mutant may have hidden it: so every survivor is tried alone where it is best known.
     const near = closest.filter((testFile) => reaches(testsOf.get(testFile), id)).slice(0, 1);
     for (const testFile of new Set([...must, ...near, ...may].slice(0, MOST_FILES_ALONE))) {
