@@ -134,7 +134,7 @@ export function quorumOf({ answers, digest, chain }: Pick<Approval, "answers" | 
   readonly approved: number;
   readonly satisfied: readonly boolean[];
 } {
-  const approving = answers.filter(({ decision, approved }) => decision === "approve" && approved === digest);
+  const approving = answers.filter(({ approved }) => approved === digest);
   return {
     approved: new Set(approving.map(({ subject }) => subject)).size,
     satisfied: chain.groups.map((_, place) => approving.some(({ groups }) => groups.includes(place))),

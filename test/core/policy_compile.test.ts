@@ -2,6 +2,17 @@ import { expect, it } from "vitest";
 import { compilePolicy } from "../../src/core/policy/compile.ts";
 import { documentOf } from "./playing.ts";
 
+it("what permits stands by itself, and what forbids or holds among the rules", () => {
+  const rules = (["permit", "forbid", "hold"] as const).map((effect) => ({ id: effect, effect, actions: ["a"] }));
+  const found = compilePolicy(documentOf({ rules })).ofAction("a");
+  expect(found.rules.map(({ rule }) => rule)).toEqual(["forbid", "hold"]);
+  expect(found.permits.map((group) => group.map(({ rule }) => rule))).toEqual([["permit"]]);
+});
+
+it("of a policy that names nobody, anybody may approve", () => {
+  expect(compilePolicy(documentOf({ approvals: { actions: ["a"] } })).holds.chain).toEqual({ needed: 1, groups: [], fourEyes: false });
+});
+
 it("of a call is kept what some rule looks at, and nothing where none does", () => {
   const keepOf = (policy: object, action: string) => compilePolicy(documentOf(policy)).ofAction(action).keep;
   expect(keepOf({ requires: { pay: { after: ["look"] } } }, "look")).toBe(null);

@@ -281,6 +281,7 @@ describe("what a condition looked at is shown as it stands there", () => {
     ["subject.team == 'blue'", [{ at: "subject.team", value: "blue" }]],
     ["context.ip == 'x'", [{ at: "context.ip" }]],
     ["inputs.xs.exists(a, a == inputs.a)", [{ at: "inputs.xs" }, { at: "inputs.a", value: 1 }]],
+    ["'x y'.contains(action)", [{ at: "action", value: "x" }]],
     ["inputs.xs.all(inputs, inputs.a == 1)", [{ at: "inputs.xs" }]],
     ["[inputs.a].map(x, x > 0, x).size() == 1", [{ at: "inputs.a", value: 1 }]],
     [

@@ -1033,6 +1033,21 @@ test("a policy may have as many aliases and comments as it says", () => {
   expect(parsed(`${"# why\n".repeat(1_500)}name: a`).name).toBe("a");
 });
 
+test("a policy has as many values as it says, and not one more", () => {
+  const listOf = (what: string, times: number): string => `[${Array.from({ length: times }, () => what).join(", ")}]`;
+  // The list that stands for itself has 1,999 values, and each alias is one more; with those that hold them it is 198,001.
+  const text = `a: &a ${listOf("x", 1_998)}\nb: ${listOf("*a", 98)}`;
+  const limit = "a policy has at most 200000 values";
+  expect(refused(`${text}\nc: ${listOf("x", 1_998)}`)).toHaveLength(3);
+  expect(refused(`${text}\nc: ${listOf("x", 1_999)}`)).toEqual([expect.stringMatching(new RegExp(`^/c/1998 3:\\d+ ${limit}`))]);
+});
+
+test("a text of many signs with no word between them is no policy", () => {
+  const signs = (count: number): string[] => refused(`denied_actions: [a${",".repeat(count)}]`);
+  expect(signs(1_001)).toEqual([expect.stringMatching(/^ 1:\d+ this is not a policy: too many signs without a word between them$/)]);
+  expect(signs(900).join()).not.toContain("signs");
+});
+
 test("an empty text is an empty policy in either form", () => {
   for (const text of ["", " \n"])
     for (const format of ["yaml", "json"] as const) expect(refused(text, format)).toEqual([expect.stringMatching(/^ 1:1 the policy is empty;/)]);

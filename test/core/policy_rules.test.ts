@@ -922,6 +922,11 @@ rows("loops", [
     ],
   ],
   [
+    "two that ignore different parts do not take each other's calls for their own",
+    "loops: [{ threshold: 2, window_seconds: 10, ignore: [inputs.a] }, { threshold: 2, window_seconds: 10, ignore: [inputs.b] }]",
+    [ask(0, "x", { in: { a: 1 } }, "allow"), ask(0, "x", { in: { b: 1 } }, "allow"), ask(0, "x", { in: { a: 2 } }, "deny loop_detected /loops")],
+  ],
+  [
     "several windows all count",
     "loops: [{ threshold: 2, window_seconds: 1 }, { threshold: 3, window_seconds: 10 }]",
     [

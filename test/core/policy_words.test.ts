@@ -1,6 +1,9 @@
 import { describe, expect, it } from "vitest";
+import * as z from "zod";
+import { AUTHOR_BOUNDS } from "../../src/core/policy/document.ts";
 import { parsePolicy } from "../../src/core/policy/parse.ts";
 import { policyJsonSchema } from "../../src/core/policy/schema.ts";
+import { policySchema } from "../../src/core/policy/written.ts";
 
 const BIG = "x".repeat(61);
 
@@ -67,6 +70,15 @@ describe("a member that is almost one is told which was meant, in every section"
     expect(told({ [BIG]: 1 })[0]).toMatch(new RegExp(`^/${BIG}: "${"x".repeat(60)}…" is not known here; wanted one of version, name`));
     expect(told({ ["x".repeat(60)]: 1 })[0]).toContain(`: "${"x".repeat(60)}" is not known here; wanted one of version, name`);
   });
+});
+
+it("a section for patterns says how many of them it may have", () => {
+  const few = policySchema({ ...AUTHOR_BOUNDS, patterns: 2 });
+  expect(few.safeParse({ concurrency: { a: 1, b: 1 } }).success).toBe(true);
+  expect(few.safeParse({ concurrency: { a: 1, b: 1, c: 1 } }).error?.issues.map(({ message }) => message)).toEqual([
+    "wanted at most 2 patterns, found a mapping",
+  ]);
+  expect(z.toJSONSchema(few, { io: "input" })).toMatchObject({ properties: { concurrency: { maxProperties: 2 } } });
 });
 
 describe("what is wrong is told whole", () => {

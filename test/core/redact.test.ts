@@ -37,6 +37,7 @@ describe("what is an e-mail address", () => {
     ["path/to/bob@x.io", "[redacted:email]"],
     ["..bob@x.io", "..[redacted:email]"],
     [".bob@x.io", ".[redacted:email]"],
+    ["wait.. then bob@x.io", "wait.. then [redacted:email]"],
     ["root@[IPv6:fe80::1]", "[redacted:email]"],
     ["/bob@x.io", "/[redacted:email]"],
     ["a//b/bob@x.io", "a//b/[redacted:email]"],

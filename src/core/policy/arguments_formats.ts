@@ -26,7 +26,7 @@ export function isFormat(format: string, text: string): boolean {
     case "time":
       return isDateTime(`2000-01-01T${text}`);
     case "duration":
-      return DURATION.test(text) && /\d/.test(text) && !text.endsWith("T");
+      return DURATION.test(text) && /\d/.test(text);
     case "email":
       return isEmail(text);
     case "hostname":

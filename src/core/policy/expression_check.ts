@@ -48,7 +48,7 @@ const NUMBERS = ["int", "double"] as const;
 const environments: { readonly [kind in ExpressionKind]: Environment } = { rule: environmentOf("rule"), where: environmentOf("where") };
 
 function environmentOf(kind: ExpressionKind): Environment {
-  const environment = new Environment({ homogeneousAggregateLiterals: false, limits: { maxDepth: 100, maxAstNodes: 8 * MOST_NODES } })
+  const environment = new Environment({ homogeneousAggregateLiterals: false, limits: { maxDepth: 100 } })
     .registerVariable("subject", "map<string, dyn>")
     .registerVariable("action", "string")
     .registerVariable("resource", "map<string, dyn>")

@@ -328,6 +328,13 @@ export const ARGUED: readonly Argued[] = [
     because: "A shorter way to the same answer: no issuer has longer numbers.",
   },
   {
+    file: "src/core/shown.ts",
+    line: "const inputs = request.inputs === undefined ? undefined : hide.json(request.inputs);",
+    from: "request.inputs === undefined",
+    to: "false",
+    because: "A shorter way to the same answer: in what was not sent there is nothing to hide.",
+  },
+  {
     file: "src/core/pendings.ts",
     line: "if (first === undefined || first.at > now) return NONE;",
     from: "first === undefined || first.at > now",

@@ -547,6 +547,16 @@ const REASONS: readonly Reason[] = [
     mutants: [["while (at < length && a.charCodeAt(at) === b.charCodeAt(at)) at++;", ["at < length", "true"], ["at < length", "at <= length"]]],
   },
   {
+    file: "src/core/policy/arguments.ts",
+    because: "A shorter way to the same answer: where nobody asks what was looked at, it is noted for nobody.",
+    mutants: [["const own = seen === null ? null : unseen();", ["seen === null", "false"]]],
+  },
+  {
+    file: "src/core/policy/expressions.ts",
+    because: "What is not remembered cannot be forgotten.",
+    mutants: [["const [oldest] = known.size >= this.#most ? known.keys() : [];", ["[]", '["Stryker was here"]']]],
+  },
+  {
     file: "src/core/policy/arguments_schema.ts",
     because: "What is a safe integer is a number.",
     mutants: [
@@ -569,6 +579,16 @@ const REASONS: readonly Reason[] = [
         "const meant = key.length <= 64 ? closest(key.toLowerCase(), members) : null;",
         ["key.length <= 64", "true"],
         ["key.length <= 64", "key.length < 64"],
+      ],
+    ],
+  },
+  {
+    file: "src/core/policy/parse.ts",
+    because: "What is wrong with a value is told at a place that the value has.",
+    mutants: [
+      [
+        'return path.reduce((value: unknown, step) => (typeof value === "object" && value !== null ? Reflect.get(value, step) : undefined), root);',
+        ['typeof value === "object"', "true"],
       ],
     ],
   },
