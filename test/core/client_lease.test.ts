@@ -204,6 +204,14 @@ describe("what becomes of a lease", () => {
     ]);
   });
 
+  it("is a decision as any other, which nothing was said against", () => {
+    const session = new Playing({ budgets: LEASED });
+    session.settleLease(granted(session.grantLease(["search*"], usd("3"), 0)).id, [told("search", "1")], false, 1);
+    expect(
+      session.decided.map(({ decision: { verdict, stops, warnings, advice, approval } }) => [verdict, stops, warnings, advice, approval]),
+    ).toEqual([["allow", null, [], [], null]]);
+  });
+
   it("of an action that the lease is not for, or of an id with another body, is refused with its place, and nothing is done", () => {
     const session = new Playing({ budgets: LEASED });
     const { id } = granted(session.grantLease(["search*"], usd("3"), 0));

@@ -262,7 +262,7 @@ describe("what a condition looked at is shown as it stands there", () => {
   const looked = (when: string, inputs: JsonValue = { a: 1 }, section: "rules" | "history" = "rules") => {
     const policy =
       section === "rules" ? { rules: [{ id: "r", effect: "forbid", actions: ["x"], when }] } : { history: [{ id: "r", forbid: "x", when }] };
-    const { rules } = explained(policy, { action: "past", in: { n: 4 }, usd: "0.5" }, { action: "x", in: inputs, at: 90_500 });
+    const { rules } = explained(policy, { action: "past", in: { n: 4, xs: ["a", 1] }, usd: "0.5" }, { action: "x", in: inputs, at: 90_500 });
     return rules[0];
   };
 
@@ -297,6 +297,7 @@ describe("what a condition looked at is shown as it stands there", () => {
     ["sum('past', 600) > 5.0", [{ at: "sum('past', 600)", value: 0.5 }]],
     ["last('past').found", [{ at: "last('past').found", value: true }]],
     ["last('past').age > duration('1h')", [{ at: "last('past').age", value: "90.5 s" }]],
+    ["last('past').inputs.xs.size() == 2", [{ at: "last('past').inputs.xs", value: ["a", 1] }]],
     ["last('none').action == 'a'", [{ at: "last('none').action" }]],
     ["1 == 1", []],
   ])("%s: %j", (when, looks) => {

@@ -441,7 +441,9 @@ describe("what a condition reads is known beforehand", () => {
     ["estimate_usd > 1", { estimate: true }],
     ["context.x == 1", { context: true }],
     ["now.getHours() == 1", { now: true }],
-    ["tags.exists(now, now == 'x')", {}],
+    ...["all(now, now == 'x')", "exists(now, now == 'x')", "exists_one(now, now == 'x')", "map(now, now) == []", "filter(now, now == 'x') == []"].map(
+      (bound): [string, object] => [`tags.${bound}`, {}],
+    ),
     ["count('a', 60) > 1", { history: [{ pattern: "a", windowMs: 60_000, path: null }] }],
     ["distinct('a', 'inputs.x', 60) > 1", { history: [{ pattern: "a", windowMs: 60_000, path: ["inputs", "x"] }] }],
   ])("%s reads %j", (text, wanted) => {

@@ -738,6 +738,15 @@ describe("JSON", () => {
   });
 });
 
+test("a policy that would take long to look through is not warned of", () => {
+  const globs = Array.from({ length: 200 }, (_, i) => `g${i}.*`);
+  const isTold = (names: number): boolean =>
+    warned(JSON.stringify({ denied_actions: globs, concurrency: Object.fromEntries(Array.from({ length: names }, (_, i) => [`g1.${i}`, 1])) }))
+      .length > 0;
+  expect(isTold(1_000)).toBe(true);
+  expect(isTold(1_001)).toBe(false);
+});
+
 describe("warnings", () => {
   test.each<[string, string[]]>([
     ["denied_actions: [a]\nbudgets: { session: 1, run: 0.5 }", []],

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import * as z from "zod";
+import { authorFindings } from "../../src/core/policy/authored.ts";
 import { AUTHOR_BOUNDS } from "../../src/core/policy/document.ts";
 import { parsePolicy } from "../../src/core/policy/parse.ts";
 import { policyJsonSchema } from "../../src/core/policy/schema.ts";
@@ -78,7 +79,20 @@ it("a section for patterns says how many of them it may have", () => {
   expect(few.safeParse({ concurrency: { a: 1, b: 1, c: 1 } }).error?.issues.map(({ message }) => message)).toEqual([
     "wanted at most 2 patterns, found a mapping",
   ]);
-  expect(z.toJSONSchema(few, { io: "input" })).toMatchObject({ properties: { concurrency: { maxProperties: 2 } } });
+  expect(z.toJSONSchema(few, { io: "input" })).toMatchObject({
+    properties: { concurrency: { maxProperties: 2 }, compliance: { maxProperties: AUTHOR_BOUNDS.notes } },
+  });
+});
+
+it.each([
+  [15_000, 5_001, "/rules"],
+  [10_001, 10_001, "/rules"],
+  [5_001, 15_000, "/history"],
+])("of %d rules and %d of history the longer list is named", (rules, history, pointer) => {
+  const many = { rules: Array.from({ length: rules }, () => ({})), history: Array.from({ length: history }, () => ({})) };
+  expect(authorFindings(many).map(({ path, message }) => `/${path.join("/")}: ${message}`)).toEqual([
+    `${pointer}: wanted at most 20000 rules, those of history among them, found ${rules + history}`,
+  ]);
 });
 
 describe("what is wrong is told whole", () => {

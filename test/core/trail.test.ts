@@ -5,6 +5,7 @@ import { type DecisionId, idFromDigest } from "../../src/core/ids.ts";
 import type { JsonValue } from "../../src/core/json.ts";
 import { microUsdOf } from "../../src/core/money.ts";
 import {
+  insideOf,
   keepParts,
   partsOf,
   pastOf,
@@ -19,6 +20,11 @@ import {
 } from "../../src/core/trail.ts";
 import { Playing, RUN, requestOf, TraceStore } from "./playing.ts";
 import { sha256 } from "./sha256.ts";
+
+it("of paths into something is kept what comes after it, and of none nothing", () => {
+  expect(insideOf("inputs", [["inputs", "a"], ["outputs", "b"], ["inputs"]])).toEqual([["a"], []]);
+  expect(insideOf("inputs", [])).toEqual([]);
+});
 
 const idOf = (n: number): DecisionId => idFromDigest("dec", sha256(`trace ${n}`));
 

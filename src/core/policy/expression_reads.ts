@@ -58,16 +58,10 @@ function walk(node: ASTNode, shadowed: ReadonlySet<string>, ways: Path[], histor
     history.push(...look);
     return;
   }
-  if (node.op === "id") {
-    if (VARIABLES.has(node.args) && !shadowed.has(node.args)) ways.push([node.args]);
+  const way = wayOf(node, shadowed);
+  if (way !== null) {
+    ways.push(way);
     return;
-  }
-  if (node.op === "." || node.op === "[]") {
-    const way = wayOf(node, shadowed);
-    if (way !== null) {
-      ways.push(way);
-      return;
-    }
   }
   const bound = node.op === "rcall" && MACROS.has(node.args[0]) ? node.args[2][0] : undefined;
   if (node.op === "rcall" && bound?.op === "id") {

@@ -335,6 +335,13 @@ export const ARGUED: readonly Argued[] = [
     because: "A shorter way to the same answer: in what was not sent there is nothing to hide.",
   },
   {
+    file: "src/core/settle.ts",
+    line: 'if (decided.state !== "pending" || reservation === null || matter === null)',
+    from: "matter === null",
+    to: "false",
+    because: "What was allowed has its matter while it runs.",
+  },
+  {
     file: "src/core/pendings.ts",
     line: "if (first === undefined || first.at > now) return NONE;",
     from: "first === undefined || first.at > now",
