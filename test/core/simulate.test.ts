@@ -839,6 +839,35 @@ describe("what became of an action in the play is what became of it on record:",
   });
 });
 
+describe("what a lease holds is not counted, as the assumptions say: under the same policy", () => {
+  test.each<[string, (live: Live) => unknown, object]>([
+    [
+      "what was denied because a lease held the money is newly allowed",
+      (live) => live.lease() && live.ask("b", { usd: "0.5" }),
+      { decisions: 1, same: 0, newly_allowed: "1 for 500000" },
+    ],
+    ["what was told of within its lease is the same", (live) => live.tell(live.lease(), "a", "1"), { decisions: 1, same: 1 }],
+    [
+      "what was told of above its lease is newly denied",
+      (live) => live.tell(live.lease(), "a", "1.5"),
+      { decisions: 1, same: 0, newly_denied: "1 for 1500000", prevented: 1_500_000 },
+    ],
+    [
+      "what was told of after its session is newly denied",
+      (live) => {
+        const lease = live.wait(TTL_MS - 10).lease();
+        live.wait(10).tell(lease, "a", "0.5");
+      },
+      { decisions: 1, same: 0, newly_denied: "1 for 500000", prevented: 500_000 },
+    ],
+  ])("%s", (_, act, expected) => {
+    const policy = "budgets: { session: 1 }";
+    const live = new Live(policy);
+    act(live);
+    expect(figures(simulate(live, policy))).toEqual(expected);
+  });
+});
+
 it("says how many were denied or held as before, and by another rule", () => {
   const forbids = (id: string) => `rules: [{ id: ${id}, effect: forbid, actions: [a] }]`;
   const live = new Live(forbids("r"));

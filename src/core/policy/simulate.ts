@@ -42,6 +42,7 @@ export const ASSUMPTIONS: readonly string[] = [
   "A larger sum that is newly denied leaves its action running, and what that action reported is posted as it was: it counts as newly denied and as nothing prevented.",
   "Each decision stands for itself: the record does not say which of them were asked together, all or nothing.",
   "Stored attributes are taken as they stand now, and conditions on the time see the instant of the record.",
+  "What a lease holds is not counted: what was done with it counts from when it was told of, as if it had been asked then. So what the record shows as denied because a lease held the money may count as newly allowed, and what was told of above its lease, or after its session, as newly denied.",
   "Money and rates that the sessions of an agent or a tenant share are counted for each session by itself, as if it were alone; what the record shows as denied because together they had used them up stays denied. Kills, pauses and approvals stay as they were recorded.",
 ];
 
@@ -121,9 +122,10 @@ interface OpenChange extends Change {
  * One session's history decided again under a candidate, statefully: what the candidate does not allow takes nothing from any account, counts in no
  * window and is no one's prerequisite, so that it changes what is decided after it. Entries are seen from the session's first one on, in order.
  *
- * Under the policy that was in force all along nothing differs. Denials that no policy decides (kills, pauses, a closed session, a stale lease, what
- * became of an approval) are kept as they were and never newly allowed. Where what the record keeps of inputs and outputs is not what a rule looked
- * at (redacted, kept as a digest, erased), a verdict that differs by such a rule is `uncertain`, and the recorded one stands for what follows.
+ * Under the policy that was in force all along nothing differs, but for what leases held (see `ASSUMPTIONS`). Denials that no policy decides (kills,
+ * pauses, a closed session, a stale lease, what became of an approval) are kept as they were and never newly allowed. Where what the record keeps of
+ * inputs and outputs is not what a rule looked at (redacted, kept as a digest, erased), a verdict that differs by such a rule is `uncertain`, and the
+ * recorded one stands for what follows.
  */
 export class SessionSimulation {
   readonly #policy: CompiledPolicy;
