@@ -8,8 +8,9 @@ import { canonicalJson } from "../../src/core/json.ts";
 import { type MicroUsd, microUsdOf } from "../../src/core/money.ts";
 import type { Order } from "../../src/core/orders.ts";
 import type { BudgetLimit } from "../../src/core/policy/findings.ts";
+import { settleLease } from "../../src/core/settle_lease.ts";
 import { standAlone } from "../../src/core/shares.ts";
-import { Playing, PRINCIPAL, REF, RUN, requestOf, SECOND_RUN, usd } from "./playing.ts";
+import { Playing, PRINCIPAL, REF, RUN, reportOf, requestOf, SECOND_RUN, usd } from "./playing.ts";
 
 const granted = (granting: Granting): ClientLease => {
   if (granting.kind !== "granted") throw new Error(`not granted: ${JSON.stringify(granting)}`);
@@ -202,6 +203,38 @@ describe("what becomes of a lease", () => {
       ["commit", "1", "0", true],
       ["lease", "0", "2", true],
     ]);
+  });
+
+  it("is about what the lease was about, where no policy can be asked any more", () => {
+    const session = new Playing({ budgets: { ...LEASED, on_expiry: "release" }, redact: { detect: ["email"] }, compliance: { system: "s" } });
+    const lease = granted(session.grantLease(["search"], usd("3"), 0));
+    const request = { ...requestOf("search", { usd: "1", tags: ["t"], risk: "high", in: { to: "a@example.org" } }), rationale: "for a@example.org" };
+    const report = { ...reportOf(), costMicroUsd: usd("1") };
+    const action = { pointer: "/entries/0", request, report, decidedAt: null, fingerprint: "", findings: null, known: null };
+    session.turn(1, (turn) => settleLease(turn, lease, { actions: [action], final: false, principal: PRINCIPAL }));
+    expect(session.record(request.id)).toMatchObject({
+      state: "posted",
+      postedMicroUsd: usd("1"),
+      matter: {
+        run: RUN,
+        action: "search",
+        tags: ["t"],
+        riskLevel: "high",
+        policy: REF,
+        fund: "budgets",
+        limits: lease.limits,
+        alerts: [],
+        keepOutputs: [],
+        asked: null,
+        onExpiry: "release",
+        compliance: { system: "s" },
+      },
+    });
+    const decided = session.ledger.find(({ entry }) => entry.kind === "decision");
+    expect([decided?.entry.rationale, decided?.payload?.inputs]).toEqual(["for [redacted:email]", { to: "[redacted:email]" }]);
+    // Nothing of it is kept to be looked back at.
+    session.use({ requires: { pay: { after: ["search"], same: ["inputs.to"] } } });
+    expect(session.decide(requestOf("pay", { in: { to: "a@example.org" } }), 2).verdict).toBe("deny");
   });
 
   it("is a decision as any other, which nothing was said against", () => {

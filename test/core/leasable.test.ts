@@ -85,6 +85,15 @@ describe("what a policy leases", () => {
     expect(noOf(policy, actions)).toBe(says);
   });
 
+  it("says which part of the policy must see each of these actions, and why", () => {
+    const { no } = new Playing({ rate_limits: { search: RATE } }).leaseFindings(["search"], usd("1"));
+    expect(no).toEqual({
+      code: "not_leasable",
+      message: 'The policy\'s "/rate_limits/search" counts these actions.',
+      rule: "/rate_limits/search",
+    });
+  });
+
   it("says whose limits it counts against: the actions' that any of it meets, and all wider ones", () => {
     const policy = {
       budgets: { session: "9", run: "8", actions: { search: "1", "s*": "2", "*_web": "3", pay: "4" }, agent: { day: "7" }, tenant: { total: "6" } },

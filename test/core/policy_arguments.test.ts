@@ -370,6 +370,20 @@ describe("a mistake in a schema is refused, with its place", () => {
 
 describe("patterns mean what they mean in ECMA-262", () => {
   it.each([
+    ["\\u{41}", "A"],
+    ["\\u{1F600}", "😀"],
+    ["\\ud83d\\ude00", "😀"],
+    ["\\u0041", "A"],
+    ["\\x41", "A"],
+    ["\\x411", "A1"],
+    ["\\cJ", "\n"],
+    ["\\0", "\u0000"],
+  ])("the escape %s", (written, one) => {
+    expect(new RegExp(`^${written}$`, "u").test(one)).toBe(true);
+    expect([one, `${one}1`, "x"].map((text) => fits({ pattern: `^${written}$` }, text))).toEqual([true, false, false]);
+  });
+
+  it.each([
     ["Letter", "a"],
     ["Lowercase_Letter", "a"],
     ["Uppercase_Letter", "A"],

@@ -9,6 +9,17 @@ it("what permits stands by itself, and what forbids or holds among the rules", (
   expect(found.permits.map((group) => group.map(({ rule }) => rule))).toEqual([["permit"]]);
 });
 
+it("what is hidden is what the policy says, and nothing else", () => {
+  const redactionOf = (redact: object) => compilePolicy(documentOf({ redact })).redaction;
+  expect(redactionOf({ keys: ["pin"] })).toEqual({ storeInputs: "full", storeOutputs: "full", keys: ["pin"], detect: [] });
+  expect(redactionOf({ detect: ["email"], store_inputs: "none" })).toEqual({
+    storeInputs: "none",
+    storeOutputs: "none",
+    keys: [],
+    detect: ["email"],
+  });
+});
+
 it("of a policy that names nobody, anybody may approve", () => {
   expect(compilePolicy(documentOf({ approvals: { actions: ["a"] } })).holds.chain).toEqual({ needed: 1, groups: [], fourEyes: false });
 });

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { policyOf } from "../../src/cli/policy_file.ts";
 import { Session, ttlOf } from "../../src/cli/session.ts";
 import type { JsonValue } from "../../src/core/json.ts";
+import type { PolicyDocument } from "../../src/core/policy/document.ts";
 import type { Explanation } from "../../src/core/policy/explain.ts";
 import { documentOf, usd } from "./playing.ts";
 
@@ -244,6 +245,14 @@ describe("each gate tells what it looked at, before what is asked now", () => {
       ["session_budget_exceeded", false],
     ]);
   });
+});
+
+it("a stored condition that cannot be read any more is said to have failed", () => {
+  const document = documentOf({ rules: [{ id: "f", effect: "forbid", actions: ["a"] }] });
+  const stored: PolicyDocument = { ...document, rules: (document.rules ?? []).map((rule) => ({ ...rule, when: "no longer ( CEL" })) };
+  const session = new Session(policyOf(stored), { agent: "bot", openedAt: 0, budgetMicroUsd: null, entities: {}, defaults: {} });
+  const wire = { action: "a", inputs: undefined, outcome: undefined, resource: undefined, estimate_usd: undefined };
+  expect(session.ask(wire, 0, ttlOf(wire)).explanation.rules).toMatchObject([{ rule: "f", said: "failed", asked: true }]);
 });
 
 it("what stands above the policy counts, however little the policy enforces", () => {

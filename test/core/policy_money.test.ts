@@ -394,6 +394,7 @@ describe("default_price", () => {
     [AMOUNT, "unpriced", false, "0", "allow", "0.2", "default"],
     [AMOUNT, "none", false, "0", "allow", "0.2", "default"],
     [AMOUNT, "none", true, "0", "allow", "0.2", "default"],
+    ["budgets: { session: 1, default_price: 0 }", "none", false, "0", "allow", "0", "default"],
     [ABSENT, "stated", false, "0.1", "allow", "0.1", "stated"],
     [ABSENT, "unpriced", false, "0", "deny price_unknown /budgets/default_price", "0", "unpriced"],
     [ABSENT, "unpriced", true, "0", "deny price_unknown /budgets/default_price", "0", "unpriced"],

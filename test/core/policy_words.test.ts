@@ -112,6 +112,10 @@ describe("what is wrong is told whole", () => {
     [{ also_allowed_actions: "a" }, ['/also_allowed_actions: wanted a list of allowlists, found "a"']],
     [{ also_allowed_actions: Array.from({ length: 17 }, () => ["a"]) }, ["/also_allowed_actions: wanted at most 16 lists, found a list of 17"]],
     [{ also_allowed_actions: ["a"] }, ['/also_allowed_actions/0: wanted a list of action names and globs, found "a"']],
+    [
+      { rules: [{ effect: "forbid", actions: ["a"], when: "" }] },
+      ['/rules/0/when: wanted when the rule holds, a condition in CEL of 1 to 4096 characters, found ""'],
+    ],
     [{ budgets: [] }, ["/budgets: wanted the members session, run, actions, agent, tenant, on_expiry, default_price, alerts, found an empty list"]],
     [{ budgets: { actions: 1 } }, ["/budgets/actions: wanted a USD amount per action's name or glob, found 1"]],
     [{ budgets: { on_expiry: 1 } }, ['/budgets/on_expiry: wanted "post" or "release", found 1']],

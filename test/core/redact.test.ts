@@ -46,6 +46,7 @@ describe("what is an e-mail address", () => {
 
   it.each([
     "a@b",
+    'x"@example.org',
     "@handle",
     "hi @handle.bsky.social",
     "pkg@1.2.3",

@@ -406,7 +406,7 @@ const unionOf = <T>(lists: readonly (readonly T[])[], sort: (items: readonly T[]
 /** One text as it is; several as the sorted set of their parts, so that joining again changes nothing. */
 function joined(texts: readonly string[], separator: string): string | undefined {
   const [first] = texts;
-  if (first === undefined || texts.every((text) => text === first)) return first;
+  if (texts.every((text) => text === first)) return first;
   return sortedSet(texts.flatMap((text) => text.split(separator))).join(separator);
 }
 

@@ -342,6 +342,20 @@ export const ARGUED: readonly Argued[] = [
     because: "What was allowed has its matter while it runs.",
   },
   {
+    file: "src/core/settle.ts",
+    line: "if (reservation === null || matter === null)",
+    from: "matter === null",
+    to: "false",
+    because: "What was allowed has its matter, and a reservation besides.",
+  },
+  {
+    file: "src/core/glob.ts",
+    line: 'if (!pattern.includes("*")) return pattern === name;',
+    from: '!pattern.includes("*")',
+    to: "false",
+    because: "A shorter way to the same answer: what has no star names what it matches, which is itself.",
+  },
+  {
     file: "src/core/pendings.ts",
     line: "if (first === undefined || first.at > now) return NONE;",
     from: "first === undefined || first.at > now",
