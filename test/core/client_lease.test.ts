@@ -237,6 +237,25 @@ describe("what becomes of a lease", () => {
     expect(session.decide(requestOf("pay", { in: { to: "a@example.org" } }), 2).verdict).toBe("deny");
   });
 
+  it("ends once, however often that is said", () => {
+    const session = new Playing({ budgets: LEASED });
+    const { id } = granted(session.grantLease(["search"], usd("3"), 0));
+    const lengths = [1, 2, 3].map((now) => {
+      session.settleLease(id, [], true, now);
+      return session.ledger.length;
+    });
+    expect(lengths).toEqual([2, 2, 2]);
+  });
+
+  it.each([
+    ["budgets: { session: 1 }", "session_budget_exceeded", null],
+    ["loops: { threshold: 2, window_seconds: 1 }", null, "/loops"],
+  ])("that is refused is on record with its reason, where decisions have such a one: %s", (policy, reason, rule) => {
+    const session = new Playing(policy);
+    expect(session.grantLease(["search"], usd("3"), 0).kind).toBe("refused");
+    expect(session.ledger.map(({ entry }) => [entry.kind, entry.reason, entry.rule])).toEqual([["lease", reason, rule ?? "/budgets/session"]]);
+  });
+
   it("is a decision as any other, which nothing was said against", () => {
     const session = new Playing({ budgets: LEASED });
     session.settleLease(granted(session.grantLease(["search*"], usd("3"), 0)).id, [told("search", "1")], false, 1);

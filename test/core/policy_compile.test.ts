@@ -37,6 +37,11 @@ it("of a call is kept what some rule looks at, and nothing where none does", () 
     ["inputs", "a"],
     ["outputs", "b"],
   ]);
+  const within = { after: ["look"], same: ["inputs.id", "inputs.a"], where: "prior.inputs.id.x == prior.inputs.id.y" };
+  expect(keepOf({ requires: { pay: within } }, "look")?.paths).toEqual([
+    ["inputs", "a"],
+    ["inputs", "id"],
+  ]);
   const times = { id: "h", forbid: "pay", when: "distinct('look', 'inputs.to', 60) > 1 && last('look').outputs.ok" };
   expect(keepOf({ history: [times] }, "look")).toEqual({
     paths: [

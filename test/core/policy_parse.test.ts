@@ -1055,6 +1055,8 @@ test("a text of many signs with no word between them is no policy", () => {
   const signs = (count: number): string[] => refused(`denied_actions: [a${",".repeat(count)}]`);
   expect(signs(1_001)).toEqual([expect.stringMatching(/^ 1:\d+ this is not a policy: too many signs without a word between them$/)]);
   expect(signs(900).join()).not.toContain("signs");
+  const between = (word: string): string[] => refused(`name: &a x\ndenied_actions: [${",".repeat(600)}${word}${",".repeat(600)}]`);
+  for (const word of ["a", "'a'", "*a"]) expect(between(word).join()).not.toContain("signs");
 });
 
 test("an empty text is an empty policy in either form", () => {

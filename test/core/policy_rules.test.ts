@@ -413,6 +413,19 @@ it("whatever asks for a person waits as long as the policy says", () => {
   }
 });
 
+it("a larger sum looks back at the other calls, and not at its own", () => {
+  const playing = new Playing("rules: [{ id: r, effect: forbid, actions: [x], when: \"estimate_usd > 0.3 && count('x', 60) > 0\" }]");
+  const first = requestOf("x", { usd: "0.1" });
+  playing.decide(first, 0);
+  const verdict = (amount: string) => {
+    const told = playing.topup(first.id, amount, 1);
+    return told.ok ? told.value.verdict : told.error.code;
+  };
+  expect(verdict("0.4")).toBe("allow");
+  playing.decide(requestOf("x", { usd: "0.1" }), 1);
+  expect(verdict("0.5")).toBe("deny");
+});
+
 it("a stored condition that cannot be read any more counts as one that failed", () => {
   const playing = new Playing("strict_mode: true");
   const [when, mode] = ["no longer ( CEL", "enforce"] as const;
@@ -1443,6 +1456,7 @@ it("what is played settles as in a session: once, against what is reserved now, 
   play.pass(12);
   expect(play.record(short.id)).toMatchObject({ state: "expired", postedMicroUsd: 100_000 });
   expect(play.book.total).toMatchObject({ postedMicroUsd: 700_000, pendingMicroUsd: 0 });
+  expect(() => play.record(requestOf("never").id)).toThrow("only what was decided in this play");
   const denied = requestOf("no");
   play.decide(denied, 13);
   expect(play.commit(denied.id, reportOf(), 13)).toMatchObject({ ok: false });

@@ -84,6 +84,17 @@ it("a section for patterns says how many of them it may have", () => {
   });
 });
 
+it("a schema is as deep as it may be, through lists as through mappings", () => {
+  const shallow = policySchema({ ...AUTHOR_BOUNDS, depth: 3 });
+  const isFit = (schema: object): boolean => shallow.safeParse({ arguments: { a: schema } }).success;
+  expect([{ const: [[1]] }, { const: [[[1]]] }, { const: { a: { b: 1 } } }, { const: { a: { b: { c: 1 } } } }].map(isFit)).toEqual([
+    true,
+    false,
+    true,
+    false,
+  ]);
+});
+
 it.each([
   [15_000, 5_001, "/rules"],
   [10_001, 10_001, "/rules"],
@@ -164,6 +175,7 @@ describe("what is wrong is told whole", () => {
       { approvals: { approvers: { scopes: [1], subjects: [1] } } },
       ["/approvals/approvers/scopes/0: wanted a scope, found 1", "/approvals/approvers/subjects/0: wanted a subject, found 1"],
     ],
+    [{ rules: [{ effect: 5, actions: ["a"] }] }, ['/rules/0/effect: wanted "permit", "forbid" or "hold", found 5']],
     [{ rules: [{ effect: "hold", actions: 1 }] }, ["/rules/0/actions: wanted a list of action names and globs, found 1"]],
     [{ arguments: [1] }, ["/arguments: wanted a JSON Schema per action's name or glob, found a list of 1"]],
     [{ redact: 1 }, ["/redact: wanted the members store_inputs, store_outputs, keys, detect, found 1"]],

@@ -557,6 +557,54 @@ const REASONS: readonly Reason[] = [
     mutants: [["const [oldest] = known.size >= this.#most ? known.keys() : [];", ["[]", '["Stryker was here"]']]],
   },
   {
+    file: "src/core/policy/arguments_formats.ts",
+    because: "Where the brackets are, there is what they enclose.",
+    mutants: [
+      [
+        'if (literal !== null) return isIpv6(literal[1] ?? "") || /^[Vv][0-9A-Fa-f]+\\.[A-Za-z0-9._~!$&\'()*+,;=:-]+$/.test(literal[1] ?? "");',
+        ['""', '"Stryker was here!"'],
+      ],
+    ],
+  },
+  {
+    file: "src/core/policy/arguments_patterns.ts",
+    because: "A property's letter stands before its name.",
+    mutants: [
+      [
+        "if (letter !== undefined && property !== undefined) return `\\\\${letter}{${CATEGORIES.get(property) ?? property}}`;",
+        ["property !== undefined", "true"],
+      ],
+    ],
+  },
+  {
+    file: "src/core/policy/document.ts",
+    because: "No two of them are equal.",
+    mutants: [
+      [
+        "const distinct = [...new Map(lists.map((list) => [JSON.stringify(sortedSet(list)), new Set(list)])).entries()].sort(([a], [b]) => (a < b ? -1 : 1));",
+        ["a < b", "a <= b"],
+      ],
+    ],
+  },
+  {
+    file: "src/core/policy/evaluate.ts",
+    because: "What permits does not stand among the rules.",
+    mutants: [['if (said === false || rule.effect === "permit") continue;', ['rule.effect === "permit"', "false"]]],
+  },
+  {
+    file: "src/core/policy/expression_times.ts",
+    because: "The runtime reads no date-time with anything after it.",
+    mutants: [
+      [
+        "const RFC_3339 = /^(\\d{4})-(\\d{2})-(\\d{2})T(\\d{2}):(\\d{2}):(\\d{2})(?:\\.\\d{1,9})?(?:Z|[+-](\\d{2}):(\\d{2}))$/;",
+        [
+          "/^(\\d{4})-(\\d{2})-(\\d{2})T(\\d{2}):(\\d{2}):(\\d{2})(?:\\.\\d{1,9})?(?:Z|[+-](\\d{2}):(\\d{2}))$/",
+          "/^(\\d{4})-(\\d{2})-(\\d{2})T(\\d{2}):(\\d{2}):(\\d{2})(?:\\.\\d{1,9})?(?:Z|[+-](\\d{2}):(\\d{2}))/",
+        ],
+      ],
+    ],
+  },
+  {
     file: "src/core/policy/arguments_schema.ts",
     because: "What is a safe integer is a number.",
     mutants: [
