@@ -2,7 +2,6 @@ import { openSessions, openTenants } from "./authority/authorities.ts";
 import { openDirectory } from "./authority/directory.ts";
 import { freshId } from "./authority/randomness.ts";
 import { sha256 } from "./authority/sha256.ts";
-
 import type { Env } from "./env.ts";
 import { openPolicyCache, PolicyMemory } from "./flow/policy_cache.ts";
 import type { Ports } from "./flow/ports.ts";

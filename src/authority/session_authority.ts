@@ -153,23 +153,28 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     // What was told while the answer was on its way is newer than the answer.
     const lease = this.#early !== null && isNewer(this.#early, admitted.value) ? this.#early : admitted.value;
     const opened: SessionOpened = { id: order.id, agent: order.agent, run: order.run, policy: lease.policy, expiresAt };
-    this.#book = this.ctx.storage.transactionSync(() => {
-      const { id, agent, labels, fingerprint, budgetMicroUsd, run } = order;
-      const book = this.#store.create({ tenant, id, agent, labels, fingerprint, opened, openedAt, expiresAt, budgetMicroUsd, run });
-      this.#store.writeLease({ ...lease, endsAt: openedAt + LEASE_TERM_MS });
-      const turn = openTurn(book, openedAt, TOOLS);
-      happen(turn, { kind: "run_opened", run });
-      const limits = { labels, budget_usd: budgetMicroUsd === null ? null : formatUsd(budgetMicroUsd), ttl_ms: order.ttlMs };
-      record(
-        turn,
-        "session",
-        { run_id: run, policy: opened.policy, principal: signature(order.principal), details: { event: "opened", ...limits } },
-        null,
-      );
-      this.#store.write(turn);
-      this.#store.writeTotals(book);
-      return book;
-    });
+    try {
+      this.#book = this.ctx.storage.transactionSync(() => {
+        const { id, agent, labels, fingerprint, budgetMicroUsd, run } = order;
+        const book = this.#store.create({ tenant, id, agent, labels, fingerprint, opened, openedAt, expiresAt, budgetMicroUsd, run });
+        this.#store.writeLease({ ...lease, endsAt: openedAt + LEASE_TERM_MS });
+        const turn = openTurn(book, openedAt, TOOLS);
+        happen(turn, { kind: "run_opened", run });
+        const limits = { labels, budget_usd: budgetMicroUsd === null ? null : formatUsd(budgetMicroUsd), ttl_ms: order.ttlMs };
+        record(
+          turn,
+          "session",
+          { run_id: run, policy: opened.policy, principal: signature(order.principal), details: { event: "opened", ...limits } },
+          null,
+        );
+        this.#store.write(turn);
+        this.#store.writeTotals(book);
+        return book;
+      });
+    } catch (fault) {
+      this.#store.forgetUnwritten();
+      throw fault;
+    }
     this.#afterTurn();
     return ok({ answer: opened, replayed: false });
   }

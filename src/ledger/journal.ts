@@ -46,6 +46,10 @@ export class Journal {
     try {
       return this.#storage.transactionSync(work);
     } catch (fault) {
+      // The tables themselves may have been made in it.
+      this.#hasTables = false;
+      this.#hasWatch = false;
+      this.#hasReported = false;
       this.#progress = null;
       this.#isWatched = null;
       this.#heads.clear();
@@ -200,7 +204,7 @@ export class Journal {
     return this.#sql.exec("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?", table).toArray().length > 0;
   }
 
-  /** Brings the tables to the newest version. What exists is remembered only by the next look: this transaction may still be rolled back. */
+  /** Brings the tables to the newest version. */
   #makeTables(): void {
     if (!this.#tablesExist()) this.#sql.exec(TABLES);
     if (!this.#watchExists()) this.#sql.exec(WATCH_TABLE);

@@ -620,12 +620,38 @@ describe("conditions are remembered", () => {
   });
 
   test("no more than it is to remember, and what was asked longest ago goes first", () => {
-    const memory = new ExpressionMemory(2);
+    // Of these there is room for two.
+    const memory = new ExpressionMemory(150);
     const first = memory.find("inputs.n == 1", "rule");
     const second = memory.find("inputs.n == 2", "rule");
     expect(memory.find("inputs.n == 1", "rule")).toBe(first);
     memory.find("inputs.n == 3", "rule");
     expect(memory.find("inputs.n == 1", "rule")).toBe(first);
     expect(memory.find("inputs.n == 2", "rule")).not.toBe(second);
+  });
+
+  test("a regular expression counts for what it takes, not for its few characters", () => {
+    const memory = new ExpressionMemory();
+    const small = Array.from({ length: 1_000 }, (_, n) => `inputs.n == ${n}`);
+    const first = small.map((text) => memory.find(text, "rule"));
+    expect(small.map((text) => memory.find(text, "rule"))).toEqual(first);
+    // A short text each, and some megabytes of memory.
+    for (let n = 1; n <= 10; n++) {
+      const large = Array.from({ length: 40 }, (_, place) => `inputs.a.matches('a{900}b{${n}}c{${place}}')`).join(" || ");
+      expect(memory.find(large, "rule")).toBe(memory.find(large, "rule"));
+    }
+    const again = small.map((text) => memory.find(text, "rule"));
+    expect(again.filter((expression, place) => expression === first[place])).toEqual([]);
+  });
+
+  test("texts that are no conditions do not fill it for ever", () => {
+    const memory = new ExpressionMemory(10_000);
+    const good = memory.find("inputs.n == 1", "rule");
+    for (let n = 0; n < 9; n++) memory.find("(".repeat(1_000 + n), "rule");
+    expect(memory.find("inputs.n == 1", "rule")).toBe(good);
+    for (let n = 0; n < 9; n++) memory.find("[".repeat(1_000 + n), "rule");
+    expect(memory.find("inputs.n == 1", "rule")).toBe(good);
+    for (let n = 0; n < 10; n++) memory.find("{".repeat(1_000 + n), "rule");
+    expect(memory.find("inputs.n == 1", "rule")).not.toBe(good);
   });
 });

@@ -7,6 +7,7 @@ import { afterEach, beforeEach, describe, expect, it, type MockInstance, vi } fr
 import { CHAIN_START, type ChainHead, type EntryDraft, type Payload, type SealedEntry, seal } from "../../src/core/entry.ts";
 import { type EntryId, idFromDigest, type SessionId } from "../../src/core/ids.ts";
 import { formatUsd, microUsdOf, parseUsd } from "../../src/core/money.ts";
+import type { Testimony } from "../../src/core/testimony.ts";
 import { formatInstant } from "../../src/core/time.ts";
 import type { CostQuery, LedgerFilter, LedgerRow, ShippedEntry } from "../../src/flow/ports.ts";
 import { openLedger } from "../../src/ledger/ledger.ts";
@@ -258,6 +259,22 @@ describe("accepting a chain", () => {
     }));
     expect(left).toEqual({ tables: [], alarm: null });
   });
+});
+
+it("where the very first transaction of a ledger fails its tables are gone with it, and the next one makes them", async () => {
+  const tenant = newTenant();
+  const line: Testimony = { entry: newEntryId(), fingerprint: sha256("line"), says: { action: "pay" }, payload: null };
+  const onLedger = <T>(act: (instance: TenantLedger, storage: DurableObjectStorage) => T) =>
+    runInDurableObject<TenantLedger, T>(env.LEDGERS.getByName(tenant), (instance, { storage }) => act(instance, storage));
+  // All tables but this one are made before the statement that fails.
+  await onLedger((_, { sql }) => void sql.exec("CREATE TABLE reported (entry TEXT, fingerprint TEXT CHECK (fingerprint = ''))"));
+  const failed = await onLedger((instance) => instance.ingest(JSON.stringify([line])).catch(String));
+  expect(failed).toMatch(/CHECK constraint failed/);
+  await onLedger((_, { sql }) => void sql.exec("DROP TABLE reported"));
+  expect(await onLedger((instance) => [instance.watch(true), instance.watch(false), instance.listen(0)])).toEqual([0, 0, 0]);
+  expect(await env.LEDGERS.getByName(tenant).ingest(JSON.stringify([line]))).toEqual(["recorded"]);
+  expect(await ledger.settle(tenant)).toEqual({ ok: true, value: null });
+  expect((await everything(tenant)).map(({ index }) => index)).toEqual([0]);
 });
 
 describe("shipping to D1", () => {

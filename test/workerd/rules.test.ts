@@ -9,7 +9,7 @@ import type { ActionRequest, CommitReport, Principal } from "../../src/core/requ
 import { decide } from "../../src/flow/decide.ts";
 import type { Ports } from "../../src/flow/ports.ts";
 import { topup } from "../../src/flow/topup.ts";
-import { asked, decideMany, decideOne, got, newSession, newTenant, ports, readOf, report, usd } from "./world.ts";
+import { asked, decideMany, decideOne, got, newSession, newTenant, ports, readOf, refusalOf, report, usd } from "./world.ts";
 
 beforeEach(() => {
   vi.useFakeTimers({ now: Date.now(), toFake: ["Date"] });
@@ -379,6 +379,52 @@ describe("stored attributes", () => {
     expect(await order()).toBe("deny action_not_allowed");
     got(await ports.tenants.deleteEntity(tenant, operator, { type: "agent", id: "bot" }));
     expect(await ask("deploy")).toBe("deny rule_forbids");
+  });
+
+  it("are those of a session's own agent, as they stand, also in what its first decision is guessed from", async () => {
+    const { tenant, agent, operator } = await newTenant(`rules:
+  - { id: level, effect: forbid, actions: [deploy], when: "subject.level < 3" }`);
+    const put = async (id: string, level: number) =>
+      got(await ports.tenants.putEntity(tenant, operator, { type: "agent", id, properties: { level } }));
+    const first = async (by: Principal) => (await decideOne(by, await newSession(by), "deploy")).reason.code;
+    // Agents that are told apart by one odd character, or that look like a session or like another tenant's agent.
+    const agents = ["bot", "bot/", "Bot", `${tenant}/bot`, "bot\u0301", "é", "e\u0301", "ses_0/bot"].map(
+      (subject): Principal => ({ ...agent, subject }),
+    );
+    const codes = async () => {
+      const found: string[] = [];
+      for (const by of agents) found.push(await first(by));
+      return found;
+    };
+    for (const [place, { subject }] of agents.entries()) await put(subject, place % 2 === 0 ? 5 : 1);
+    const wanted = agents.map((_, place) => (place % 2 === 0 ? "permitted" : "rule_forbids"));
+    expect(await codes()).toEqual(wanted);
+    expect(await codes(), "guessed by now").toEqual(wanted);
+    for (const [place, { subject }] of agents.entries()) await put(subject, place % 2 === 0 ? 1 : 5);
+    expect(await codes(), "changed since").toEqual(agents.map((_, place) => (place % 2 === 0 ? "rule_forbids" : "permitted")));
+    // Of an equal name in another tenant nothing is known here.
+    const elsewhere = await newTenant("strict_mode: false");
+    expect(await first(elsewhere.agent)).toBe("permitted");
+    expect(await first(agent)).toBe("rule_forbids");
+  });
+
+  it("of one agent let nobody into the session of another", async () => {
+    const { tenant, agent, operator } = await newTenant(`rules:
+  - { id: level, effect: forbid, actions: [deploy], when: "subject.level < 3" }`);
+    const weak: Principal = { ...agent, subject: "weak" };
+    for (const { subject, level } of [
+      { subject: "bot", level: 5 },
+      { subject: "weak", level: 1 },
+    ])
+      got(await ports.tenants.putEntity(tenant, operator, { type: "agent", id: subject, properties: { level } }));
+    for (const by of [agent, weak]) await decideOne(by, await newSession(by), "deploy");
+    const theirs = await newSession(weak);
+    const ask = (by: Principal) =>
+      decide(ports, { principal: by, session: theirs, asked: [asked("deploy")], batch: false, semantics: "independent", key: null, now: Date.now() });
+    // First whoever knows of a policy that would let it, in a session of which nothing was seen; then another's token that acts for all.
+    expect(refusalOf(await ask(agent))).toBe("not_your_session");
+    expect(got(await ask({ ...agent, kind: "service" })).map(({ answer }) => answer.reason.code)).toEqual(["rule_forbids"]);
+    expect(got(await ask(weak)).map(({ answer }) => answer.reason.code)).toEqual(["rule_forbids"]);
   });
 
   it("that somebody changes without end do not keep decisions waiting", async () => {

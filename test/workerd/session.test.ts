@@ -302,6 +302,23 @@ describe("memory and storage", () => {
     expect((await decideOne(agent, session, "pay")).entry.seq).toBe((await small).entry.seq + 1);
   });
 
+  it("a session that could not be opened leaves nothing in the way of its next try", async () => {
+    const { agent, tenant } = await newTenant("budgets: { session: 1.0 }");
+    const order = {
+      id: ports.newId("ses"),
+      run: ports.newId("run"),
+      principal: agent,
+      agent: "bot",
+      budgetMicroUsd: null,
+      ttlMs: 60_000,
+      fingerprint: "f",
+    };
+    await expect(ports.sessions.open({ ...order, labels: { large: "x".repeat(700_000) } })).rejects.toThrow("small enough");
+    expect(refusalOf(await ports.sessions.read(tenant, order.id, agent))).toBe("not_found");
+    got(await ports.sessions.open({ ...order, labels: {} }));
+    expect((await decideOne(agent, order.id, "pay")).entry.seq).toBe(2);
+  });
+
   it("reading a session writes nothing", async () => {
     const { agent, tenant } = await newTenant("budgets: { session: 1.0 }");
     const session = await newSession(agent);

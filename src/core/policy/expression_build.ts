@@ -34,6 +34,8 @@ export interface Built {
   /** Whether it binds variables, in macros. */
   readonly usesLocals: boolean;
   readonly history: readonly LookBack[];
+  /** How many instructions its regular expressions have together. */
+  readonly instructions: number;
 }
 
 const MOST_NESTED_MACROS = 2;
@@ -58,9 +60,10 @@ class Refused extends Error {
 /** Builds what evaluates an expression that was found to be of good type; refuses what the type check lets pass and has no meaning here. */
 export function build(node: ASTNode): Built | Misplaced {
   try {
-    const scope: Scope = { locals: [], history: [], macros: [] };
+    const scope: Scope = { locals: [], history: [], macros: [], regexes: [] };
     const piece = built(node, scope);
-    return { piece, usesLocals: scope.macros.length > 0, history: scope.history };
+    const instructions = scope.regexes.reduce((sum, size) => sum + size, 0);
+    return { piece, usesLocals: scope.macros.length > 0, history: scope.history, instructions };
   } catch (error) {
     if (error instanceof Refused) return { message: error.message, offset: error.at };
     throw error;
@@ -73,6 +76,8 @@ interface Scope {
   readonly history: LookBack[];
   /** The macros found so far. */
   readonly macros: string[];
+  /** The sizes of the regular expressions found so far. */
+  readonly regexes: number[];
 }
 
 const NONE = Object.freeze({});
@@ -394,6 +399,7 @@ function matches(receiver: ASTNode, pattern: ASTNode, scope: Scope): Piece {
   if (!compiled.ok) throw new Refused(pattern, compiled.error);
   const regex = compiled.value;
   const size = regex.programSize();
+  scope.regexes.push(size);
   let seen = 0;
   const of = built(receiver, scope);
   return (frame) => {

@@ -12,6 +12,8 @@ export type { ExpressionFault, ExpressionKind, Reads };
 export interface Expression {
   readonly text: string;
   readonly reads: Reads;
+  /** How much room it takes in memory, about, in characters of text. */
+  readonly room: number;
   /**
    * Whether the condition holds. Never throws. `null`: it could not be evaluated, because something is missing, is not of the type that is
    * wanted, overflows, is divided by zero, was too much work (more than a million steps), or is neither true nor false in the end.
@@ -23,6 +25,15 @@ export interface Expression {
 /** About 10 nanoseconds each: what hostile inputs can make one evaluation cost is some tens of milliseconds. */
 const MOST_STEPS = 1_000_000;
 const NO_LOCALS: Outcome[] = [];
+
+/**
+ * What a compiled condition takes was measured: for each character of its text some 30 bytes, as much as 50 characters more for any at all, and 90 bytes for
+ * each instruction of a regular expression, of which a short text may have very many.
+ */
+const CHARACTERS_PER_CONDITION = 50;
+const CHARACTERS_PER_INSTRUCTION = 3;
+/** Of each kind some 20 megabytes, of the 128 that all objects of an isolate have together. */
+const MOST_CHARACTERS = 700_000;
 
 /** Why a text is no condition, or `null` where it is one. */
 export function checkExpression(text: string, kind: ExpressionKind): ExpressionFault | null {
@@ -39,10 +50,11 @@ export function compileExpression(text: string, kind: ExpressionKind): Result<Ex
   if (!checked.ok) return checked;
   const made = build(checked.value);
   if ("message" in made) return err(made);
-  const { piece, usesLocals, history } = made;
+  const { piece, usesLocals, history, instructions } = made;
   const reads = readsOf(checked.value, history);
   const about = { usesLocals, reads };
-  return ok({ text, reads, evaluate: (scene, past, prior, budget) => run(piece, about, scene, past, prior, budget) });
+  const room = text.length + instructions * CHARACTERS_PER_INSTRUCTION;
+  return ok({ text, reads, room, evaluate: (scene, past, prior, budget) => run(piece, about, scene, past, prior, budget) });
 }
 
 function run(
@@ -68,14 +80,14 @@ function run(
 }
 
 /**
- * Remembers compiled conditions by their text, at most `most` of each kind; what was asked longest ago is forgotten first.
- * A text that does not compile is remembered too, and answers `null`.
+ * Remembers compiled conditions by their text, of each kind as many as have room in `most` characters, by what they take in memory; what was asked longest
+ * ago is forgotten first, and the newest always stays. A text that does not compile is remembered too, and answers `null`.
  */
 export class ExpressionMemory implements Conditions {
   readonly #most: number;
-  readonly #known: { readonly [kind in ExpressionKind]: Map<string, Expression | null> } = { rule: new Map(), where: new Map() };
+  readonly #known: { readonly [kind in ExpressionKind]: Known } = { rule: { texts: new Map(), room: 0 }, where: { texts: new Map(), room: 0 } };
 
-  constructor(most = 20_000) {
+  constructor(most = MOST_CHARACTERS) {
     this.#most = most;
   }
 
@@ -90,16 +102,31 @@ export class ExpressionMemory implements Conditions {
   /** The compiled condition, or `null` where the text is none. */
   find(text: string, kind: ExpressionKind): Expression | null {
     const known = this.#known[kind];
-    let expression = known.get(text);
+    let expression = known.texts.get(text);
     if (expression !== undefined) {
-      known.delete(text);
+      known.texts.delete(text);
     } else {
       const compiled = compileExpression(text, kind);
       expression = compiled.ok ? compiled.value : null;
-      const [oldest] = known.size >= this.#most ? known.keys() : [];
-      if (oldest !== undefined) known.delete(oldest);
+      known.room += roomOf(text, expression);
     }
-    known.set(text, expression);
+    known.texts.set(text, expression);
+    if (known.room > this.#most) this.#makeRoom(known, text);
     return expression;
   }
+
+  #makeRoom(known: Known, newest: string): void {
+    for (const [oldest, gone] of known.texts) {
+      if (known.room <= this.#most || oldest === newest) return;
+      known.texts.delete(oldest);
+      known.room -= roomOf(oldest, gone);
+    }
+  }
 }
+
+interface Known {
+  readonly texts: Map<string, Expression | null>;
+  room: number;
+}
+
+const roomOf = (text: string, expression: Expression | null): number => CHARACTERS_PER_CONDITION + (expression?.room ?? text.length);
