@@ -10,6 +10,7 @@ import { formatUsd, microUsdOf, parseUsd } from "../../src/core/money.ts";
 import type { Testimony } from "../../src/core/testimony.ts";
 import { formatInstant } from "../../src/core/time.ts";
 import type { CostQuery, LedgerFilter, LedgerRow, ShippedEntry } from "../../src/flow/ports.ts";
+import { Journal } from "../../src/ledger/journal.ts";
 import { openLedger } from "../../src/ledger/ledger.ts";
 import { exportEntries, listEntries, readEntry, reportCosts } from "../../src/ledger/queries.ts";
 import { entries, payloads } from "../../src/ledger/schema.ts";
@@ -275,6 +276,59 @@ it("where the very first transaction of a ledger fails its tables are gone with 
   expect(await env.LEDGERS.getByName(tenant).ingest(JSON.stringify([line]))).toEqual(["recorded"]);
   expect(await ledger.settle(tenant)).toEqual({ ok: true, value: null });
   expect((await everything(tenant)).map(({ index }) => index)).toEqual([0]);
+});
+
+it("what a journal remembers is what its tables say, whatever is written and whichever transactions fail", async () => {
+  const chains = ["a", "b", "c"];
+  const step = fc.oneof(
+    fc.record({ what: fc.constant("append" as const), chain: fc.constantFrom(...chains), count: fc.integer({ min: 1, max: 3 }) }),
+    fc.record({ what: fc.constant("confirm" as const), count: fc.integer({ min: 1, max: 4 }) }),
+    fc.record({ what: fc.constant("watch" as const), isWatched: fc.boolean() }),
+    fc.record({ what: fc.constant("report" as const) }),
+    fc.record({ what: fc.constant("note a failure" as const) }),
+    fc.record({ what: fc.constant("look" as const), chain: fc.constantFrom(...chains) }),
+  );
+  const transactions = fc.array(fc.record({ steps: fc.array(step, { minLength: 1, maxLength: 4 }), fails: fc.boolean() }), {
+    minLength: 1,
+    maxLength: 12,
+  });
+  const saidBy = (journal: Journal) => [journal.progress(), journal.isWatched(), ...chains.map((chain) => journal.head(chain))];
+  await fc.assert(
+    fc.asyncProperty(transactions, async (all) => {
+      await runInDurableObject(env.LEDGERS.getByName(newTenant()), (_, { storage }) => {
+        const journal = new Journal(storage);
+        for (const { steps, fails } of all) {
+          const work = () => {
+            for (const one of steps) {
+              const { accepted, shipped } = journal.progress();
+              if (one.what === "append") {
+                const { seq } = journal.head(one.chain);
+                const entry = (place: number) => ({
+                  seq: seq + place + 1,
+                  hash: sha256(`${one.chain} ${seq + place}`),
+                  canonical: "{}",
+                  beside: null,
+                });
+                journal.append(
+                  one.chain,
+                  Array.from({ length: one.count }, (_, place) => entry(place)),
+                );
+              } else if (one.what === "confirm" && accepted > shipped) journal.confirm(Math.min(accepted, shipped + one.count) - 1);
+              else if (one.what === "watch") journal.watch(one.isWatched);
+              else if (one.what === "report") journal.noteReported([{ entry: newEntryId(), fingerprint: sha256("line") }]);
+              else if (one.what === "note a failure" && accepted > shipped) journal.noteFailure();
+              else if (one.what === "look") journal.head(one.chain);
+            }
+            if (fails) throw new Error("no room");
+          };
+          if (fails) expect(() => journal.transact(work)).toThrow("no room");
+          else journal.transact(work);
+          expect(saidBy(journal)).toEqual(saidBy(new Journal(storage)));
+        }
+      });
+    }),
+    { numRuns: 60 },
+  );
 });
 
 describe("shipping to D1", () => {
