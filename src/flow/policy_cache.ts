@@ -1,6 +1,7 @@
 import type { Digest, Sha256 } from "../core/digest.ts";
 import type { SessionId } from "../core/ids.ts";
 import type { JsonValue } from "../core/json.ts";
+import { roomOf } from "../core/policy/authored.ts";
 import { agentRef, circumstancesOf } from "../core/policy/circumstances.ts";
 import { type CompiledPolicy, compilePolicy } from "../core/policy/compile.ts";
 import type { PolicyDocument } from "../core/policy/document.ts";
@@ -18,7 +19,7 @@ import type { EntityRef, Evaluable, Evaluated, PolicyCache, Questions, Reply, Te
 export class PolicyMemory {
   /** `null`: the document cannot be read by this code. */
   readonly compiled = new Map<Digest, Ready | null>();
-  /** How many characters of JSON the documents of the compiled policies have, each and together. */
+  /** How much room the compiled policies take, in characters of their documents' JSON, each and together. */
   readonly documentCharacters = new Map<Digest, number>();
   compiledCharacters = 0;
   readonly lastSeen = new Map<string, Seen>();
@@ -51,8 +52,8 @@ interface Seen {
 
 type Properties = { readonly [attribute: string]: JsonValue };
 
-/** A policy ready to be asked takes some times the room of its text. */
-const MOST_COMPILED_CHARACTERS = 4_000_000;
+/** A policy ready to be asked takes some times the room of its text: some 60 megabytes of the 128 that an isolate has. */
+const MOST_COMPILED_CHARACTERS = 2_000_000;
 const MOST_SESSIONS = 20_000;
 const MOST_ENTITY_CHARACTERS = 8_000_000;
 /** What remembering one takes beside its text, about. */
@@ -116,7 +117,7 @@ export function openPolicyCache(memory: PolicyMemory, tenants: Tenants, sha256: 
     if (known !== undefined) return known;
     const read = readPolicy(document);
     const ready = read.ok ? { compiled: compilePolicy(read.value), document: read.value } : null;
-    rememberCompiled(memory, policy.digest, ready, JSON.stringify(document).length);
+    rememberCompiled(memory, policy.digest, ready, roomOf(document));
     return ready;
   };
 

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { canonicalJson, type JsonValue } from "../../src/core/json.ts";
-import { sizeOf } from "../../src/core/policy/authored.ts";
+import { roomOf, sizeOf } from "../../src/core/policy/authored.ts";
 import { policyDigest } from "../../src/core/policy/digest.ts";
 import type { PolicyDocument } from "../../src/core/policy/document.ts";
 import { checkExpression } from "../../src/core/policy/expressions.ts";
@@ -1080,4 +1080,43 @@ test("how large a value is, is found out without printing what aliases multiply"
   for (let n = 0; n < 60; n++) multiplied = [multiplied, multiplied];
   expect(sizeOf(multiplied, 1_000)).toBeGreaterThan(1_000);
   for (const value of ["", 'a"b', 5, null, [], [1, [2]], { a: 1, b: "x" }]) expect(sizeOf(value, 1_000)).toBe(canonicalJson(value).length);
+});
+
+describe("regular expressions, which take far more room than their text", () => {
+  const rule = (n: number) => ({ effect: "forbid", actions: ["a"], when: `inputs.t.matches("(a|b${n + 100}){150}")` });
+  const rules = (count: number) => JSON.stringify({ rules: Array.from({ length: count }, (_, n) => rule(n)) });
+  const schema = (count: number) => ({
+    // A name that is a keyword elsewhere hides nothing.
+    properties: { default: Object.fromEntries([["pattern", "^(x|y){300}$"]]) },
+    patternProperties: Object.fromEntries(Array.from({ length: count }, (_, n) => [`^(x|y${n}){300}$`, true])),
+  });
+  const large = "wanted at most 100000 instructions in all regular expressions together";
+
+  test("are bounded together, in conditions and in schemas, and the one that is too much is named", () => {
+    expect(parsePolicy(rules(80), "json").ok).toBe(true);
+    const [first, ...more] = refused(rules(200), "json");
+    expect(more).toEqual([]);
+    expect(first).toMatch(/^\/rules\/8\d\/when /);
+    expect(first).toContain(large);
+    expect(parsePolicy(JSON.stringify({ arguments: { a: schema(20) } }), "json").ok).toBe(true);
+    expect(refused(JSON.stringify({ arguments: { a: schema(20), b: schema(60) } }), "json")).toEqual([expect.stringContaining(`/arguments/b 1:`)]);
+    // Each alone has room, and both together have none.
+    const half = { ...JSON.parse(rules(60)), arguments: { a: schema(40) } };
+    expect(refused(JSON.stringify(half), "json")).toEqual([expect.stringContaining(large)]);
+  });
+
+  test("are counted in the room that a policy takes, each layer's", () => {
+    const plain = parsed(JSON.stringify({ rules: [{ effect: "forbid", actions: ["a"], when: "inputs.t == 'x'" }] }), "json");
+    const asJson = (document: PolicyDocument): JsonValue => JSON.parse(JSON.stringify(document));
+    expect(roomOf(asJson(plain))).toBe(JSON.stringify(plain).length);
+    const large = parsed(rules(80), "json");
+    expect(roomOf(asJson(large))).toBeGreaterThan(JSON.stringify(large).length + 200_000);
+    const withSchemas = parsed(JSON.stringify({ arguments: { a: schema(20) } }), "json");
+    expect(roomOf(asJson(withSchemas))).toBeGreaterThan(JSON.stringify(withSchemas).length + 50_000);
+  });
+
+  test("in texts that match nothing are no regular expressions", () => {
+    const said = Array.from({ length: 300 }, (_, n) => ({ effect: "forbid", actions: ["a"], when: `inputs.t == "matches(a{1000}) ${n}"` }));
+    expect(parsePolicy(JSON.stringify({ rules: said }), "json").ok).toBe(true);
+  });
 });

@@ -7,6 +7,7 @@ import { LEASE_TERM_MS } from "../../src/authority/lease_term.ts";
 import { MOST_SPENT } from "../../src/core/book.ts";
 import { LEASE_TTL_MS, MOST_OPEN_LEASES, MOST_UNTOLD_LEASES } from "../../src/core/client_lease.ts";
 import { formatUsd, microUsdOf } from "../../src/core/money.ts";
+import { MOST_REGEX_INSTRUCTIONS } from "../../src/core/policy/authored.ts";
 import { AUTHOR_BOUNDS, DEFAULT_APPROVAL_TIMEOUT_SECONDS } from "../../src/core/policy/document.ts";
 import { checkExpression } from "../../src/core/policy/expressions.ts";
 import { parsePolicy } from "../../src/core/policy/parse.ts";
@@ -279,6 +280,7 @@ const LIMITS: { readonly [what: string]: () => string } = {
     expect(checkExpression(`true${" ".repeat(atMost - 3)}`, "rule")).not.toBeNull();
     return `${atMost} characters; one evaluation at most ${own("src/core/policy/expressions.ts", "MOST_STEPS")} steps`;
   },
+  "regular expressions of one policy, in conditions and schemas": () => `${MOST_REGEX_INSTRUCTIONS} instructions of RE2 together`,
   "how far a rule looks back": () => {
     expect(checkExpression("count('a', 2678400) > 0", "rule")).toBeNull();
     expect(checkExpression("count('a', 2678401) > 0", "rule")).not.toBeNull();

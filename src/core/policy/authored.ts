@@ -1,7 +1,8 @@
 import { canonicalJson, type JsonValue } from "../json.ts";
 import { checkSchema } from "./arguments.ts";
+import { compilePattern, patternFault } from "./arguments_patterns.ts";
 import { AUTHOR_BOUNDS } from "./document.ts";
-import { checkExpression } from "./expressions.ts";
+import { checkExpression, compileExpression } from "./expressions.ts";
 import type { Finding } from "./parse.ts";
 import { MOST_ISSUES, pointerOf } from "./text.ts";
 
@@ -12,6 +13,10 @@ const MOST_FURTHER_PATTERNS = 100;
 const MOST_REQUIREMENTS = 1000;
 const MOST_SCHEMAS = 1000;
 const MOST_SCHEMA_CHARACTERS = 64 * 1024;
+/** Of all regular expressions together, in conditions and in schemas. A short one may have thousands, of some 90 bytes each, in memory that tenants share. */
+export const MOST_REGEX_INSTRUCTIONS = 100_000;
+/** What an instruction takes in memory, in characters of a policy's text. */
+const CHARACTERS_PER_INSTRUCTION = 3;
 
 type Path = readonly PropertyKey[];
 
@@ -22,7 +27,50 @@ type Path = readonly PropertyKey[];
  */
 export function authorFindings(value: unknown): readonly Finding[] {
   const excess = [...beyondBounds(value)];
-  return excess.length > 0 ? excess : [...doubledIds(value), ...badConditions(value), ...badSchemas(value)];
+  if (excess.length > 0) return excess;
+  const mistakes = [...doubledIds(value), ...badConditions(value), ...badSchemas(value)];
+  return mistakes.length > 0 ? mistakes : [...largeRegexes(value)];
+}
+
+/** How much room a policy takes in memory when it is ready to be asked, in characters of text: its own, and what stands for its regular expressions. */
+export function roomOf(document: JsonValue): number {
+  let room = JSON.stringify(document).length;
+  for (const { instructions } of regexes(document)) room += instructions * CHARACTERS_PER_INSTRUCTION;
+  return room;
+}
+
+/** Names the place at which the regular expressions of a text that is otherwise right have grown too large together. */
+function* largeRegexes(value: unknown): Iterable<Finding> {
+  let left = MOST_REGEX_INSTRUCTIONS;
+  for (const { path, instructions } of regexes(value)) {
+    left -= instructions;
+    if (left >= 0) continue;
+    const most = `at most ${MOST_REGEX_INSTRUCTIONS} instructions in all regular expressions together`;
+    yield mistake(path, `wanted ${most}, and with those of this one there are more: fewer of them, or fewer repetitions, are less`);
+    return;
+  }
+}
+
+function* regexes(value: unknown): Iterable<{ readonly path: Path; readonly instructions: number }> {
+  for (const { path, text, kind } of conditions(value)) {
+    // Most conditions have none, and need not be compiled once more to find that out.
+    if (typeof text !== "string" || !text.includes("matches")) continue;
+    const compiled = compileExpression(text, kind);
+    if (compiled.ok) yield { path, instructions: compiled.value.instructions };
+  }
+  for (const [path, schema] of perPattern(value, "arguments"))
+    for (const pattern of patternsIn(schema)) if (patternFault(pattern) === null) yield { path, instructions: compilePattern(pattern).size };
+}
+
+/** The regular expressions of a schema that has no mistake. What is data and looks like one counts too: rather too much than too little. */
+function* patternsIn(schema: unknown): Iterable<string> {
+  if (Array.isArray(schema)) for (const part of schema) yield* patternsIn(part);
+  if (!isMapping(schema)) return;
+  for (const [keyword, said] of Object.entries(schema)) {
+    if (keyword === "pattern" && typeof said === "string") yield said;
+    if (keyword === "patternProperties" && isMapping(said)) yield* Object.keys(said);
+    yield* patternsIn(said);
+  }
 }
 
 function* beyondBounds(value: unknown): Iterable<Finding> {

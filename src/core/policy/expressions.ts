@@ -14,6 +14,8 @@ export interface Expression {
   readonly reads: Reads;
   /** How much room it takes in memory, about, in characters of text. */
   readonly room: number;
+  /** How many instructions its regular expressions have together. */
+  readonly instructions: number;
   /**
    * Whether the condition holds. Never throws. `null`: it could not be evaluated, because something is missing, is not of the type that is
    * wanted, overflows, is divided by zero, was too much work (more than a million steps), or is neither true nor false in the end.
@@ -54,7 +56,7 @@ export function compileExpression(text: string, kind: ExpressionKind): Result<Ex
   const reads = readsOf(checked.value, history);
   const about = { usesLocals, reads };
   const room = text.length + instructions * CHARACTERS_PER_INSTRUCTION;
-  return ok({ text, reads, room, evaluate: (scene, past, prior, budget) => run(piece, about, scene, past, prior, budget) });
+  return ok({ text, reads, room, instructions, evaluate: (scene, past, prior, budget) => run(piece, about, scene, past, prior, budget) });
 }
 
 function run(
