@@ -134,6 +134,7 @@ export function quorumOf({ answers, digest, chain }: Pick<Approval, "answers" | 
   readonly approved: number;
   readonly satisfied: readonly boolean[];
 } {
+  // Only who approves names what is approved.
   const approving = answers.filter(({ approved }) => approved === digest);
   return {
     approved: new Set(approving.map(({ subject }) => subject)).size,

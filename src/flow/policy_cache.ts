@@ -19,9 +19,9 @@ import type { EntityRef, Evaluable, Evaluated, PolicyCache, Questions, Reply, Te
 export class PolicyMemory {
   /** `null`: the document cannot be read by this code. */
   readonly compiled = new Map<Digest, Ready | null>();
-  /** How much room the compiled policies take, in characters of their documents' JSON, each and together. */
-  readonly documentCharacters = new Map<Digest, number>();
-  compiledCharacters = 0;
+  /** How much room the compiled policies take, in characters of text, each and together. */
+  readonly rooms = new Map<Digest, number>();
+  compiledRoom = 0;
   readonly lastSeen = new Map<string, Seen>();
   /** The same for an agent, whose next session will most likely follow it too. */
   readonly lastSeenOf = new Map<string, Seen>();
@@ -53,7 +53,7 @@ interface Seen {
 type Properties = { readonly [attribute: string]: JsonValue };
 
 /** A policy ready to be asked takes some times the room of its text: some 60 megabytes of the 128 that an isolate has. */
-const MOST_COMPILED_CHARACTERS = 2_000_000;
+const MOST_COMPILED_ROOM = 2_000_000;
 const MOST_SESSIONS = 20_000;
 const MOST_ENTITY_CHARACTERS = 8_000_000;
 /** What remembering one takes beside its text, about. */
@@ -166,15 +166,15 @@ const agentKey = (tenant: string, agent: string): string => `${tenant}/${agent}`
 const entityKey = (tenant: string, { type, id }: EntityRef): string => JSON.stringify([tenant, type, id]);
 
 /** Remembers a compiled policy, forgetting the oldest beyond what an isolate has room for; the newest always stays. */
-function rememberCompiled(memory: PolicyMemory, digest: Digest, compiled: Ready | null, characters: number): void {
-  memory.compiledCharacters += characters - (memory.documentCharacters.get(digest) ?? 0);
+function rememberCompiled(memory: PolicyMemory, digest: Digest, compiled: Ready | null, room: number): void {
+  memory.compiledRoom += room - (memory.rooms.get(digest) ?? 0);
   memory.compiled.set(digest, compiled);
-  memory.documentCharacters.set(digest, characters);
+  memory.rooms.set(digest, room);
   for (const oldest of memory.compiled.keys()) {
-    if (memory.compiledCharacters <= MOST_COMPILED_CHARACTERS || oldest === digest) return;
-    memory.compiledCharacters -= memory.documentCharacters.get(oldest) ?? 0;
+    if (memory.compiledRoom <= MOST_COMPILED_ROOM || oldest === digest) return;
+    memory.compiledRoom -= memory.rooms.get(oldest) ?? 0;
     memory.compiled.delete(oldest);
-    memory.documentCharacters.delete(oldest);
+    memory.rooms.delete(oldest);
   }
 }
 

@@ -12,7 +12,7 @@ import { formatUsd, microUsdOf, parseUsd, ZERO_USD } from "../../src/core/money.
 import type { BudgetLimit, Findings } from "../../src/core/policy/findings.ts";
 import { REASONS, type ReasonCode } from "../../src/core/reasons.ts";
 import type { ActionRequest, CommitReport } from "../../src/core/request.ts";
-import { commit, type DecisionRecord, extend, release, topup } from "../../src/core/settle.ts";
+import { commit, type DecisionRecord, extend, recordOf, release, topup } from "../../src/core/settle.ts";
 import { Trail } from "../../src/core/trail.ts";
 import { happen, openTurn, type Turn } from "../../src/core/turn.ts";
 import { ENDLESS, NO_CONDITIONS, noFindings } from "./nothing.ts";
@@ -64,17 +64,7 @@ class Session {
     for (const effect of effects) {
       if (effect.kind === "recorded") this.ledger.push(effect.sealed);
       if (effect.kind === "decided") {
-        const { decision, state, matter, pieces } = effect.decided;
-        this.records.set(decision.id, {
-          decision,
-          state,
-          reservation: decision.reservation,
-          matter,
-          pieces,
-          postedMicroUsd: ZERO_USD,
-          overrunMicroUsd: ZERO_USD,
-          told: null,
-        });
+        this.records.set(effect.decided.decision.id, recordOf(effect.decided));
       }
       if (effect.kind === "settled") this.records.set(effect.settled.id, { ...this.record(effect.settled.id), ...effect.settled });
       if (effect.kind === "changed")

@@ -20,7 +20,7 @@ import { openingOf, readRecorded } from "../../src/core/policy/recorded.ts";
 import { ASSUMPTIONS, CHANGES, looksAtStored, SessionSimulation, type Surroundings, Tally } from "../../src/core/policy/simulate.ts";
 import { REASONS } from "../../src/core/reasons.ts";
 import type { ActionRequest, CommitReport, Principal } from "../../src/core/request.ts";
-import { commit, type DecisionRecord, extend, release, topup } from "../../src/core/settle.ts";
+import { commit, type DecisionRecord, extend, recordOf, release, topup } from "../../src/core/settle.ts";
 import { settleLease } from "../../src/core/settle_lease.ts";
 import { Trail } from "../../src/core/trail.ts";
 import { happen, openTurn, record, signature, type Turn } from "../../src/core/turn.ts";
@@ -292,17 +292,7 @@ class Live {
         const payload = effect.sealed.payload === null ? null : JSON.parse(JSON.stringify(effect.sealed.payload));
         this.rows.push({ canonical: effect.sealed.canonical, payload });
       } else if (effect.kind === "decided") {
-        const { decision, state, matter, pieces } = effect.decided;
-        this.#records.set(decision.id, {
-          decision,
-          state,
-          reservation: decision.reservation,
-          matter,
-          pieces,
-          postedMicroUsd: ZERO_USD,
-          overrunMicroUsd: ZERO_USD,
-          told: null,
-        });
+        this.#records.set(effect.decided.decision.id, recordOf(effect.decided));
       } else if (effect.kind === "settled") {
         this.#records.set(effect.settled.id, { ...this.#record(effect.settled.id), ...effect.settled });
       } else if (effect.kind === "changed") {

@@ -2,7 +2,7 @@ import { canonicalJson, type JsonValue } from "../json.ts";
 import { checkSchema } from "./arguments.ts";
 import { compilePattern, patternFault } from "./arguments_patterns.ts";
 import { AUTHOR_BOUNDS } from "./document.ts";
-import { checkExpression, compileExpression } from "./expressions.ts";
+import { CHARACTERS_PER_INSTRUCTION, checkExpression, compileExpression } from "./expressions.ts";
 import type { Finding } from "./parse.ts";
 import { MOST_ISSUES, pointerOf } from "./text.ts";
 
@@ -15,8 +15,6 @@ const MOST_SCHEMAS = 1000;
 const MOST_SCHEMA_CHARACTERS = 64 * 1024;
 /** Of all regular expressions together, in conditions and in schemas. A short one may have thousands, of some 90 bytes each, in memory that tenants share. */
 export const MOST_REGEX_INSTRUCTIONS = 100_000;
-/** What an instruction takes in memory, in characters of a policy's text. */
-const CHARACTERS_PER_INSTRUCTION = 3;
 
 type Path = readonly PropertyKey[];
 

@@ -33,7 +33,7 @@ const NO_LOCALS: Outcome[] = [];
  * each instruction of a regular expression, of which a short text may have very many.
  */
 const CHARACTERS_PER_CONDITION = 50;
-const CHARACTERS_PER_INSTRUCTION = 3;
+export const CHARACTERS_PER_INSTRUCTION = 3;
 /** Of each kind some 20 megabytes, of the 128 that all objects of an isolate have together. */
 const MOST_CHARACTERS = 700_000;
 
