@@ -4,12 +4,16 @@ import type { EntryBatch } from "../../src/flow/ports.ts";
 import type { EntryRow, PayloadRow } from "../../src/ledger/schema.ts";
 import { writeRows } from "../../src/ledger/shipment.ts";
 import type { TenantLedger } from "../../src/ledger/tenant_ledger.ts";
+import type { Example } from "./example.ts";
+import type { Recorder } from "./recorder.ts";
 
 export { TenantLedger } from "../../src/ledger/tenant_ledger.ts";
+export { Recorder } from "./recorder.ts";
 
 /** What the gateway is measured against, in the same runtime: a route that does nothing, one call of an object, one call with two writes, one insert. And the ledger's own object, alone. */
 interface Env {
   readonly COUNTERS: DurableObjectNamespace<Counter>;
+  readonly RECORDERS: DurableObjectNamespace<Recorder>;
   readonly LEDGERS: DurableObjectNamespace<TenantLedger>;
   readonly DB: D1Database;
 }
@@ -49,6 +53,19 @@ const app = new Hono<{ Bindings: Env }>();
 app.post("/bare", async (c) => c.json({ verdict: "allow", action: (await c.req.json<Asked>()).action }));
 app.post("/memory/:name", async (c) => c.json(await c.env.COUNTERS.getByName(c.req.param("name")).inMemory(await c.req.json<Asked>())));
 app.post("/naive/:name", async (c) => c.json(await c.env.COUNTERS.getByName(c.req.param("name")).naive(await c.req.json<Asked>())));
+
+/** The record of a real decision, as a Worker has the policy it was last told of. */
+let example: Example | null = null;
+app.post("/example", async (c) => {
+  example = await c.req.json<Example>();
+  return c.json({ done: true });
+});
+app.post("/recorded/:name", async (c) => {
+  if (example === null) return c.json({ title: "no example of a record was sent" }, 409);
+  const { estimate_usd } = await c.req.json<Asked>();
+  const answer = await c.env.RECORDERS.getByName(c.req.param("name")).record(JSON.stringify(example), estimate_usd);
+  return c.body(answer, 200, { "content-type": "application/json" });
+});
 
 /** Inserts rows that are made already, as the ledger does and with nothing around it: one statement for the entries, one for what lies beside them. */
 app.post("/insert", async (c) => {

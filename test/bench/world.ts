@@ -170,7 +170,11 @@ export async function withBaselines<T>(migrations: Built["migrations"], work: (b
       modules: [{ type: "ESModule", path: outfile }],
       modulesRoot: state,
       compatibilityDate: "2026-10-01",
-      durableObjects: { COUNTERS: { className: "Counter", useSQLite: true }, LEDGERS: { className: "TenantLedger", useSQLite: true } },
+      durableObjects: {
+        COUNTERS: { className: "Counter", useSQLite: true },
+        RECORDERS: { className: "Recorder", useSQLite: true },
+        LEDGERS: { className: "TenantLedger", useSQLite: true },
+      },
       d1Databases: { DB: "baselines" },
       unsafeDirectSockets: [{ host: "127.0.0.1", port: 0 }],
       host: "127.0.0.1",

@@ -1,5 +1,6 @@
-import { is200, isAllowed, post } from "../client.ts";
+import { is200, isAllowed, post, sendAll } from "../client.ts";
 import { loadOn } from "../cpu.ts";
+import { takeExample } from "../example.ts";
 import type { Group } from "../groups.ts";
 import { ALL_GATES, SEARCH } from "../policies.ts";
 import { atLeast, loadTable } from "../report.ts";
@@ -21,6 +22,9 @@ export const gateway: Group = {
       withBaselines(world.built.migrations, async (baselines) => {
         const { url: base } = baselines;
         const tenant = await world.newTenant("bench", ALL_GATES);
+        const [first = ""] = await tenant.open(1);
+        const example = JSON.stringify(await takeExample(world, tenant, first));
+        await sendAll(base, [post(base, "/example", {}, example)], is200);
         let sessions: readonly string[] = [];
         let round = 0;
         const reopen = (count: number) => async () => {
@@ -52,11 +56,13 @@ export const gateway: Group = {
           },
           against("in-memory object, 32", "/memory", 32),
           against("naive object, 32", "/naive", 32),
+          against("recording object, 32", "/recorded", 32),
           decide("decision, one session, 32", 32, 1),
           against("in-memory object, 64", "/memory", 64),
           against("naive object, 64", "/naive", 64),
           decide("decision, one session, 64", 64, 1),
           against("64 naive objects, 64", "/naive", 64, 64),
+          against("64 recording objects, 64", "/recorded", 64, 64),
           decide("decision, 64 sessions, 64", 64, 64),
           {
             name: "batches of 100, 4",
@@ -79,9 +85,12 @@ export const gateway: Group = {
             ...ratio(null, "decision / bare route (32)", "decision, one session, 32", "bare route, 32"),
             ...ratio(0.7, "decision / in-memory object (32)", "decision, one session, 32", "in-memory object, 32"),
             ...ratio(1, "decision / naive object (32)", "decision, one session, 32", "naive object, 32"),
+            ...ratio(null, "decision / recording object (32)", "decision, one session, 32", "recording object, 32"),
+            ...ratio(null, "recording object / naive object (32)", "recording object, 32", "naive object, 32"),
             ...ratio(0.7, "decision / in-memory object (64)", "decision, one session, 64", "in-memory object, 64"),
             ...ratio(1, "decision / naive object (64)", "decision, one session, 64", "naive object, 64"),
             ...ratio(0.8, "64 sessions / 64 naive objects (64)", "decision, 64 sessions, 64", "64 naive objects, 64"),
+            ...ratio(null, "64 sessions / 64 recording objects (64)", "decision, 64 sessions, 64", "64 recording objects, 64"),
             atLeast(10, "batch of 100 / single decisions", BATCH * ratioOf(found, "batches of 100, 4", "decision, one session, 32")),
           ],
           notes: ["The number behind a case is of its connections. Batches are counted as such: each is 100 decisions."],

@@ -1,11 +1,12 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { CHAIN_START, type Entry, type Payload, seal } from "../../../src/core/entry.ts";
+import { CHAIN_START, type Entry, seal } from "../../../src/core/entry.ts";
 import type { EntryBatch, ShippedEntry } from "../../../src/flow/ports.ts";
 import { payloadRowOf, rowOf } from "../../../src/ledger/row.ts";
 import type { EntryRow, PayloadRow } from "../../../src/ledger/schema.ts";
 import { sha256 } from "../../core/sha256.ts";
 import { is200, isAllowed, load, post, roundOf, sendAll } from "../client.ts";
+import { type Example, takeExample } from "../example.ts";
 import type { Group } from "../groups.ts";
 import { BARE, SEARCH } from "../policies.ts";
 import { atLeast, atMost, type Table } from "../report.ts";
@@ -76,22 +77,6 @@ export const shipping: Group = {
       }),
     ),
 };
-
-/** A real decision's entry, with what lies beside it. */
-interface Example {
-  readonly entry: Entry;
-  readonly payload: Payload;
-}
-
-async function takeExample(world: World, tenant: Tenant, session: string): Promise<Example> {
-  await tenant.send(tenant.agent, "POST", `/v1/sessions/${session}/decisions`, SEARCH);
-  await tenant.send(tenant.operator, "GET", "/v1/ledger?limit=1");
-  const db = await world.miniflare.getD1Database("DB");
-  const row = await db.prepare("SELECT canonical FROM entries WHERE kind = 'decision' LIMIT 1").first<{ canonical: string }>();
-  if (row === null) throw new Error("D1 has no decision to take as an example");
-  // The gateway's own text.
-  return { entry: JSON.parse(row.canonical) as Entry, payload: { salt: randomUUID(), inputs: SEARCH.inputs } };
-}
 
 /** One chain of entries like the example, sealed as a session does. */
 function chainOf({ entry, payload }: Example, tenant: string, chain: string, count: number): readonly ShippedEntry[] {
