@@ -86,6 +86,8 @@ const MOST_ASKS = 4;
 const DESK_PATIENCE_MS = 500;
 /** About so much text of approvals the tenant is told at once. */
 const MOST_TOLD_CHARACTERS = 1_000_000;
+/** Where nobody asks any more, what was kept for rules is erased so long after it was due, at most: an alarm a second would cost more than all that it erases. */
+const FORGET_LATE_MS = 10_000;
 /** An entry that says that this session obeys is shipped sooner than others: somebody watches for it. */
 const OBEYED_DELAY_MS = 700;
 
@@ -501,8 +503,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     if (!this.#isOpened()) return;
     // Caught here: an alarm that throws is tried six times and then dropped, and what is in the outbox must never be.
     try {
-      const expired = await this.#enqueue(() => ok(null), false);
-      if (!expired.ok) return;
+      if (Math.min(this.#dueAt(), this.#store.forgetAt) <= this.#now()) await this.#enqueue(() => ok(null), false);
       await this.ship();
       const isClosed = this.#readBook().closed;
       if (isClosed) await this.#tellTenant();
@@ -764,7 +765,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     // Its tenant may not have heard that it is closed.
     const close = closed && !this.#store.readOpening().tenantTold ? Date.now() + SHIP_ALARM_MS : Number.POSITIVE_INFINITY;
     const lapse = !this.#hasLapsed() && holdsAnything(shares) ? (this.#lease?.endsAt ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY;
-    return Math.min(pending.nextExpiry, nextApprovalExpiry, nextLeaseEnd, this.#store.forgetAt, lapse, close);
+    return Math.min(pending.nextExpiry, nextApprovalExpiry, nextLeaseEnd, this.#store.forgetAt + FORGET_LATE_MS, lapse, close);
   }
 
   /** Whether what the tenant last told was in force before that. */
