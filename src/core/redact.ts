@@ -197,7 +197,8 @@ function* emailsIn(text: string, credentialEnds: ReadonlySet<number>): Generator
 }
 
 function startOfLocalPart(text: string, at: number): number {
-  if (text[at - 1] === '"') {
+  // One quotation mark alone opens nothing.
+  if (at > 1 && text[at - 1] === '"') {
     const open = text.lastIndexOf('"', at - 2);
     if (open !== -1 && at - open <= 66) return open;
   }

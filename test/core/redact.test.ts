@@ -47,6 +47,7 @@ describe("what is an e-mail address", () => {
   it.each([
     "a@b",
     'x"@example.org',
+    '"@example.org',
     "@handle",
     "hi @handle.bsky.social",
     "pkg@1.2.3",
