@@ -579,9 +579,12 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     return ok({ kind: "decided", decisions });
   }
 
-  /** What has come into force since a decision was allowed, while what it allowed may not have begun. */
+  /**
+   * What has come into force since a decision was allowed. Who asks again under its id would run it, whatever has become of its money: what has expired,
+   * or was posted because nobody told of it, may not have begun, and what has run is not to run once more.
+   */
   #superseded(book: Book, record: DecisionRecord | null): Superseded | null {
-    if (record?.state !== "pending") return null;
+    if (record?.decision.verdict !== "allow") return null;
     const { run, action } = record.decision;
     const order = orderAgainst(this.#readLease()?.orders ?? [], { tenant: book.tenant, agent: book.agent, session: book.session, run, action });
     return order === null ? null : { intervention: order.intervention, kind: order.state === "killed" ? "kill" : "pause" };
@@ -949,7 +952,8 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       state: state === "held" ? heldState(approval?.status ?? "expired") : state,
       postedMicroUsd,
       overrunMicroUsd,
-      superseded: this.#superseded(this.#readBook(), found.record),
+      // Whoever reads sees that the others are over.
+      superseded: state === "pending" ? this.#superseded(this.#readBook(), found.record) : null,
     });
   }
 

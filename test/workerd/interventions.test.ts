@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { sessionObjectName } from "../../src/authority/env.ts";
 import { LEASE_TERM_MS } from "../../src/authority/lease_term.ts";
 import { OrderStore } from "../../src/authority/order_store.ts";
-import type { RunId, SessionId } from "../../src/core/ids.ts";
+import type { DecisionId, RunId, SessionId } from "../../src/core/ids.ts";
 import { microUsdOf } from "../../src/core/money.ts";
 import type { InterventionKind, Target } from "../../src/core/orders.ts";
 import type { Principal } from "../../src/core/request.ts";
@@ -185,21 +185,43 @@ describe("a kill", () => {
 
   it("leaves what was allowed before to be reported, and tells who repeats the question", async () => {
     const { tenant, agent, operator, session } = await twoAgents();
-    const id = newDecisionId();
-    const ask = () =>
-      decide(ports, { principal: agent, session, asked: [asked("pay", { id })], batch: false, semantics: "independent", key: null, now: Date.now() });
+    const { ask, id } = repeated(agent, session);
     expect(got(await ask())).toMatchObject([{ answer: { verdict: "allow" }, replayed: false, superseded: null }]);
     const killed = await stopped(operator, "agent", agent.subject);
-    expect(got(await ask())).toMatchObject([{ answer: { verdict: "allow" }, replayed: true, superseded: { intervention: killed.id, kind: "kill" } }]);
-    expect(got(await ports.sessions.readDecision(tenant, session, agent, id, 0))).toMatchObject({
-      state: "pending",
-      superseded: { intervention: killed.id, kind: "kill" },
-    });
+    const superseded = { intervention: killed.id, kind: "kill" };
+    expect(got(await ask())).toMatchObject([{ answer: { verdict: "allow" }, replayed: true, superseded }]);
+    expect(got(await ports.sessions.readDecision(tenant, session, agent, id, 0))).toMatchObject({ state: "pending", superseded });
     got(await commitOf(agent, session, id, "0.01"));
-    expect(got(await ask())).toMatchObject([{ replayed: true, superseded: null }]);
     expect((await readOf(agent, session)).total.postedMicroUsd).toBe(10_000);
   });
+
+  it.each([
+    ["was reported", "posted", async (agent: Principal, session: SessionId, id: DecisionId) => got(await commitOf(agent, session, id, "0.01"))],
+    [
+      "was given back",
+      "released",
+      async (agent: Principal, session: SessionId, id: DecisionId) => got(await ports.sessions.release(agent.tenant, session, agent, id, null)),
+    ],
+    ["has expired", "expired", async () => vi.setSystemTime(Date.now() + 300_000)],
+  ])("tells who repeats the question also of what %s: it would be run once more", async (_, state, end) => {
+    const { tenant, agent, operator, session } = await twoAgents();
+    const { ask, id } = repeated(agent, session);
+    got(await ask());
+    await end(agent, session, id);
+    expect(got(await ask())).toMatchObject([{ answer: { verdict: "allow" }, replayed: true, superseded: null }]);
+    const killed = await stopped(operator, "action", "pay");
+    expect(got(await ask())).toMatchObject([{ answer: { verdict: "allow" }, replayed: true, superseded: { intervention: killed.id, kind: "kill" } }]);
+    // Whoever only reads it sees that it is over.
+    expect(got(await ports.sessions.readDecision(tenant, session, agent, id, 0))).toMatchObject({ state, superseded: null });
+  });
 });
+
+/** One question, asked under the same id each time. */
+function repeated(agent: Principal, session: SessionId) {
+  const id = newDecisionId();
+  const asks = { principal: agent, session, asked: [asked("pay", { id })], batch: false, semantics: "independent", key: null } as const;
+  return { id, ask: () => decide(ports, { ...asks, now: Date.now() }) };
+}
 
 /** What a session's object has on record of its lease. */
 const leaseOf = (storage: DurableObjectStorage): Lease => JSON.parse(storage.sql.exec<{ lease: string }>("SELECT lease FROM lease").one().lease);
