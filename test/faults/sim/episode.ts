@@ -153,8 +153,8 @@ export async function live(wish: EpisodeWish): Promise<EpisodeResult> {
     for (const actor of [...seats, ...programs, ...recorders, ...operators, ...readers, ...people]) actor.isStopped = true;
     await passUntil(world.now + 5 * MINUTE_MS + trouble.standstillMs());
     // Who was made to pause for hours in the middle of a call ends it then.
-    for (let waited = 0; waited < 200 && !verdict() && (calls.some((own) => !own.haveEnded) || recorders.some((one) => !one.hasEnded)); waited++)
-      await passUntil(world.now + 5 * MINUTE_MS);
+    const isAnybodyBusy = (): boolean => calls.some((own) => !own.haveEnded) || [...programs, ...recorders].some(({ hasEnded }) => !hasEnded);
+    for (let waited = 0; waited < 200 && !verdict() && isAnybodyBusy(); waited++) await passUntil(world.now + 5 * MINUTE_MS);
     for (let waited = 0; waited < 12 && !verdict(); waited++) {
       if (unrest(oracle, platform, listeners) === null) break;
       await passUntil(world.now + 5 * MINUTE_MS);

@@ -77,6 +77,8 @@ export class Program extends Actor {
   readonly #named: Named[] = [];
   #keys = 0;
   lives = 0;
+  /** It was stopped, and has done what it had begun. */
+  hasEnded = false;
 
   constructor(name: string, agent: Agent, calls: Calls, platform: Platform, oracle: Oracle) {
     super(name, platform, oracle);
@@ -94,10 +96,11 @@ export class Program extends Actor {
     if (random.chance(0.7)) this.world.plan(random.between(100, random.pick([3_000, 60_000, 60_000])), this, "falls", () => this.#fall());
     while (!this.isStopped) {
       await this.pause(random.between(0, 80));
-      if (this.isStopped) return;
+      if (this.isStopped) break;
       const connection = await this.#connect();
       if (connection !== null) await Promise.all(Array.from({ length: random.between(1, 4) }, () => this.#use(connection)));
     }
+    this.hasEnded = true;
   }
 
   /** One of several things that it does side by side. */
@@ -490,6 +493,7 @@ export class Program extends Actor {
     if (leased === null) return;
     for (let left = random.between(1, 12); left > 0 && !this.isStopped && (lease.isOpen || random.chance(0.5)); left--) {
       await this.pause(random.between(0, 60) + (random.chance(0.05) ? random.between(1_000, 30_000) : 0));
+      if (this.isStopped) break;
       await this.#useLease(connection, lease, leased);
     }
     if (random.chance(0.6)) {
