@@ -551,6 +551,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       priors.push(prior?.record ?? null);
     }
     const lease = this.#standing(turn.now);
+    if (!lease.fresh && priors.some((prior) => prior?.decision.verdict === "allow")) return err(UNSURE);
     const isNew = priors.includes(null);
     if (isNew && moved(lease, call)) return ok({ kind: "policy_moved", agent: book.agent, policy: lease.policy, entities: lease.entities });
 
@@ -1138,6 +1139,12 @@ const grantedOf = ({ session, agent }: Book, { lease, budgets }: Extract<Grantin
 const CROWDED = refusal(
   "authority_unavailable",
   "Too many wait for this session; nothing was done. Ask again with the same id when Retry-After says.",
+);
+
+/** Under a lapsed lease: a yes that is repeated may let something begin that was killed more than a lease term ago. */
+const UNSURE = refusal(
+  "authority_unavailable",
+  "It was allowed, and the session could not ask its tenant whether it was stopped since; nothing was done. Ask again with the same id.",
 );
 
 const UNTOLD = refusal("authority_unavailable", "The session could not ask its tenant what is in force now; nothing was done. Ask again.");

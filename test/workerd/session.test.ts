@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { sessionObjectName } from "../../src/authority/env.ts";
 import type { SessionId } from "../../src/core/ids.ts";
 import type { Principal } from "../../src/core/request.ts";
-import { decide } from "../../src/flow/decide.ts";
+import { type AskedAction, decide } from "../../src/flow/decide.ts";
 import type { Ports } from "../../src/flow/ports.ts";
 import { listEntries } from "../../src/flow/read_ledger.ts";
 import { asked, commitOf, decideMany, decideOne, got, newDecisionId, newSession, newTenant, ports, readOf, refusalOf, usd } from "./world.ts";
@@ -454,6 +454,25 @@ describe("leases and policies", () => {
     const denied = await decideOne(agent, session, "pay");
     expect(denied).toMatchObject({ verdict: "deny", stops: "action", reason: { code: "authority_stale" } });
     expect(denied.entry.seq).toBeGreaterThan(0);
+  });
+
+  it("a lapsed lease that cannot be renewed repeats a no, and no yes: whether that was killed since, nobody knows", async () => {
+    const { agent, tenant } = await newTenant("denied_actions: [wipe]");
+    const session = await newSession(agent);
+    const [yes, no] = [asked("pay", { id: newDecisionId() }), asked("wipe", { id: newDecisionId() })];
+    const ask = (...all: readonly AskedAction[]) =>
+      decide(ports, { principal: agent, session, asked: all, batch: true, semantics: "independent", key: null, now: Date.now() });
+    const verdicts = [{ answer: { verdict: "allow" } }, { answer: { verdict: "deny" } }];
+    expect(got(await ask(yes, no))).toMatchObject(verdicts);
+    // The tenant is in trouble for a while: it does not find its sessions.
+    const trouble = (sql: string) => runInDurableObject(env.TENANTS.getByName(tenant), (_, state) => void state.storage.sql.exec(sql));
+    await trouble("ALTER TABLE sessions RENAME TO away");
+    vi.useFakeTimers({ now: Date.now() + 31_000, toFake: ["Date"] });
+    expect(refusalOf(await ask(yes, no))).toBe("authority_unavailable");
+    expect(refusalOf(await ask(yes))).toBe("authority_unavailable");
+    expect(got(await ask(no))).toMatchObject([{ answer: { verdict: "deny" }, replayed: true }]);
+    await trouble("ALTER TABLE away RENAME TO sessions");
+    expect(got(await ask(yes, no))).toMatchObject(verdicts);
   });
 
   it("a lapsed lease denies on record also where this isolate has never seen the policy, and nobody can be asked for it", async () => {
