@@ -53,8 +53,8 @@ export interface ApprovalStored {
 export class SessionStore {
   readonly #sql: SqlStorage;
   readonly #outbox: Outbox;
-  /** Hits written since old ones were last deleted, by pattern. */
-  readonly #hitsWritten = new Map<string, number>();
+  /** The oldest call that is stored of each pattern. */
+  readonly #oldestHits = new Map<string, Instant>();
   readonly #texts = new WeakMap<Decision, string>();
   #forgetAt: Instant = Number.POSITIVE_INFINITY;
   /** What moved since totals were last written. */
@@ -68,7 +68,7 @@ export class SessionStore {
   readonly #looked = new Map<DecisionId, DecisionRow | null>();
   readonly #approvalsChanged = new Set<ApprovalId>();
   readonly #leases = new Map<LeaseId, ClientLease>();
-  readonly #hits = new Map<string, { readonly at: Instant; count: number; readonly keepMs: number }>();
+  readonly #hits = new Map<string, { readonly at: Instant; count: number }>();
 
   constructor(sql: SqlStorage, outbox: Outbox) {
     this.#sql = sql;
@@ -188,6 +188,8 @@ export class SessionStore {
       for (let n = 0; n < hit.count; n++) log.push(hit.at);
       book.hits.set(hit.pattern, log);
     }
+    this.#oldestHits.clear();
+    for (const [pattern, [oldest]] of book.hits) if (oldest !== undefined) this.#oldestHits.set(pattern, oldest);
     this.#forgetAt = this.#readForgetAt();
     return book;
   }
@@ -362,7 +364,7 @@ export class SessionStore {
           break;
         case "run_closed":
           // Nothing of a closed run is allowed any more, so nobody asks how often something was.
-          this.#writeHits();
+          this.#writeHits(turn.book);
           this.#sql.exec("DELETE FROM hits WHERE instr(pattern, ?) > 0", ` ${effect.run}`);
           runs.add(effect.run);
           break;
@@ -417,7 +419,7 @@ export class SessionStore {
     this.#writeDecided();
     this.#writeLeases();
     this.#outbox.add(this.#sealed);
-    this.#writeHits();
+    this.#writeHits(book);
     for (const id of this.#runsMoved) {
       const run = book.runs.get(id);
       assert(run !== undefined, "a run that changed is in the book");
@@ -593,35 +595,30 @@ export class SessionStore {
   }
 
   /** All calls of one turn are made at one instant: they are one row. */
-  #count({ log, at, keepMs }: Extract<Effect, { kind: "hit" }>): void {
+  #count({ log, at }: Extract<Effect, { kind: "hit" }>): void {
     const known = this.#hits.get(log);
     assert(known === undefined || known.at === at, "a turn is one instant");
-    if (known === undefined) this.#hits.set(log, { at, count: 1, keepMs });
+    if (known === undefined) this.#hits.set(log, { at, count: 1 });
     else known.count++;
   }
 
-  #writeHits(): void {
-    for (const [pattern, { at, count, keepMs }] of this.#hits) this.#writeHit(pattern, at, count, keepMs);
+  #writeHits(book: Book): void {
+    for (const [pattern, { at, count }] of this.#hits) this.#writeHit(pattern, at, count, book.hits.get(pattern)?.[0] ?? at);
     this.#hits.clear();
   }
 
-  #writeHit(pattern: string, at: Instant, count: number, keepMs: number): void {
+  /** What the book has forgotten goes, and nothing else: a session that is read again must count as if it had never slept. */
+  #writeHit(pattern: string, at: Instant, count: number, oldest: Instant): void {
     this.#sql.exec(
       "INSERT INTO hits (pattern, at, count) VALUES (?, ?, ?) ON CONFLICT (pattern, at) DO UPDATE SET count = count + excluded.count",
       pattern,
       at,
       count,
     );
-    // The first after waking up cleans up what an earlier memory left.
-    const written = (this.#hitsWritten.get(pattern) ?? HITS_BETWEEN_CLEANING) + 1;
-    // Deleting what has left every window costs a row each; doing it now and then keeps the table within twice what windows look at.
-    const isTime = written > HITS_BETWEEN_CLEANING;
-    if (isTime) this.#sql.exec("DELETE FROM hits WHERE pattern = ? AND at <= ?", pattern, at - keepMs);
-    this.#hitsWritten.set(pattern, isTime ? 0 : written);
+    if (oldest > (this.#oldestHits.get(pattern) ?? oldest)) this.#sql.exec("DELETE FROM hits WHERE pattern = ? AND at < ?", pattern, oldest);
+    this.#oldestHits.set(pattern, oldest);
   }
 }
-
-const HITS_BETWEEN_CLEANING = 64;
 
 /** What was kept long enough is erased within this time, together with what comes due until then: nobody looks at it meanwhile. */
 const FORGET_MS = 1_000;
