@@ -16,6 +16,15 @@ export function oneOf<T>(chance: Chance, list: readonly T[]): T {
   return one;
 }
 
+/** How much of what was seen before is seen again: all of it, or a part that chance draws. */
+export type Extent = Chance | "everything";
+
+/** Of a list all, or what so many draws meet, and not more draws than it is long. */
+export function drawn<T>(extent: Extent, list: readonly T[], draws: number): ReadonlySet<T> {
+  if (extent === "everything") return new Set(list);
+  return new Set(Array.from({ length: Math.min(draws, list.length) }, () => oneOf(extent, list)));
+}
+
 /** One of several, by how heavy each is. */
 export function weighed<T extends string>(chance: Chance, weights: { readonly [K in T]: number }): T {
   // What Object.entries of this very type lists.

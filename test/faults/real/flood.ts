@@ -254,7 +254,7 @@ class Flood {
       if (before !== undefined) assert.equal((one.body as Decision).verdict === "allow", before.reservedMicroUsd > 0, asked.id);
     });
     await audit.follow(url);
-    await audit.assertShown(url);
+    await audit.assertShown(url, "everything");
     return { audit, answers, unheardOnRecord };
   }
 }

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import type { Decision, Intervened, InterventionKind, IssuedToken, PolicyDetail, PolicyPut, Problem } from "../../../sdk/src/wire.ts";
-import { type Call, send, type Told } from "./calls.ts";
-import { type Chance, oneOf, weighed } from "./chance.ts";
+import { type Call, each, send, type Told } from "./calls.ts";
+import { type Chance, drawn, type Extent, oneOf, weighed } from "./chance.ts";
 import { assertSame, type Hear } from "./clients.ts";
 import { leave, policyText, type Tenant } from "./world.ts";
 
@@ -11,12 +11,17 @@ interface Target {
   readonly id: string;
 }
 
+/** Of killed sessions and revoked tokens that were found so before, so many are tried again in each life. */
+const DRAWN = 8;
+
 /** What a person does to a tenant while its agents work, and what must therefore be so in every life after. */
 export class Operator {
   readonly #tenant: Tenant;
   /** Which targets are stopped, and how. */
   readonly #standing = new Map<string, { readonly target: Target; readonly states: Set<"killed" | "paused"> }>();
   readonly #revoked: string[] = [];
+  /** Killed sessions and revoked tokens, which stay so for good, that were found so in some life. */
+  readonly #found = new Set<string>();
   #variant = 0;
   #digest: string | null = null;
   /** What was asked last and not heard of: it may have been done. */
@@ -112,8 +117,11 @@ export class Operator {
     return true;
   }
 
-  /** In a new life: what was not heard of is asked again, twice at once. Then everything must be as it was left. */
-  async recheck(url: string): Promise<number> {
+  /**
+   * In a new life: what was not heard of is asked again, twice at once. Then everything must be as it was left; of what stays so for good and was found
+   * so before, as much as wanted. Answers how much was looked at.
+   */
+  async recheck(url: string, extent: Extent): Promise<number> {
     let checked = 0;
     if (this.#lost !== null) {
       const { call, onTold } = this.#lost;
@@ -128,29 +136,40 @@ export class Operator {
       assert.deepEqual([body.digest, body.active], [this.#digest, true], "the policy that was put last is in force");
       checked++;
     }
-    for (const { target, states } of this.#standing.values()) {
-      if (states.size === 0) continue;
-      const agent = agents.find(({ name, opened }) =>
-        target.type === "agent" ? name === target.id : target.type === "action" || opened.has(target.id),
-      );
-      assert.ok(agent !== undefined);
-      const session = target.type === "session" ? target.id : agent.sessions[0];
-      const body = { action: target.type === "action" ? target.id : "ping" };
-      const call: Call = { method: "POST", path: `/v1/sessions/${session}/decisions`, token: agent.token, body };
-      const { body: decision } = await send<Decision>(url, call);
-      assert.equal(decision.verdict, "deny", `${JSON.stringify(target)} is ${[...states]}: ${JSON.stringify(decision)}`);
-      assert.match(decision.reason.code, /_(killed|paused)$|^session_closed$/);
-      checked++;
-    }
-    for (const token of this.#revoked) {
+    const standing = [...this.#standing.values()].filter(({ states }) => states.size > 0);
+    await each(
+      this.#toCheck(standing, ({ target }) => keyOf(target), extent),
+      8,
+      async ({ target, states }) => {
+        const agent = agents.find(({ name, opened }) =>
+          target.type === "agent" ? name === target.id : target.type === "action" || opened.has(target.id),
+        );
+        assert.ok(agent !== undefined);
+        const session = target.type === "session" ? target.id : agent.sessions[0];
+        const body = { action: target.type === "action" ? target.id : "ping" };
+        const call: Call = { method: "POST", path: `/v1/sessions/${session}/decisions`, token: agent.token, body };
+        const { body: decision } = await send<Decision>(url, call);
+        assert.equal(decision.verdict, "deny", `${JSON.stringify(target)} is ${[...states]}: ${JSON.stringify(decision)}`);
+        assert.match(decision.reason.code, /_(killed|paused)$|^session_closed$/);
+        if (target.type === "session") this.#found.add(keyOf(target));
+        checked++;
+      },
+    );
+    await each(this.#toCheck(this.#revoked, String, extent), 8, async (token) => {
       const [agent] = agents;
       for (const path of [`/v1/sessions/${agent?.sessions[0]}/decisions`, "/v1/sessions"]) {
         const told = await send<Problem>(url, { method: "POST", path, token, body: path.endsWith("decisions") ? { action: "ping" } : {} });
         assert.deepEqual([told.status, told.body.code], [401, "token_revoked"], "a revoked token");
         checked++;
       }
-    }
+      this.#found.add(token);
+    });
     return checked;
+  }
+
+  #toCheck<T>(all: readonly T[], keyed: (one: T) => string, extent: Extent): ReadonlySet<T> {
+    const { news = [], old = [] } = Object.groupBy(all, (one) => (this.#found.has(keyed(one)) ? "old" : "news"));
+    return new Set([...news, ...drawn(extent, old, DRAWN)]);
   }
 
   /** Lets everything go but sessions that were killed: they stay so for good. */
