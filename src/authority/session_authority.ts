@@ -78,7 +78,7 @@ const LEASE_HALF_MS = LEASE_TERM_MS / 2;
 const TENANT_PATIENCE_MS = 2_000;
 /** So long a settlement that frees what is scarce waits for the tenant to have it back. */
 const GIVE_BACK_PATIENCE_MS = 250;
-/** A session that spends what it shares tells its tenant so often, at least, even where it lacks nothing. */
+/** A session that spends what it shares, or frees some of it, tells its tenant so often, at least, even where it lacks nothing and nobody asks any more. */
 const TELL_MS = 5_000;
 /** So often a decision asks for what others take before it. */
 const MOST_ASKS = 4;
@@ -505,6 +505,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     try {
       if (Math.min(this.#dueAt(), this.#store.forgetAt) <= this.#now()) await this.#enqueue(() => ok(null), false);
       await this.ship();
+      if (Date.now() >= this.#tellAt()) await this.#consult([], { givesBack: false, renews: false });
       const isClosed = this.#readBook().closed;
       if (isClosed) await this.#tellTenant();
       if ((isClosed || this.#hasLapsed()) && holdsAnything(this.#readBook().shares)) {
@@ -514,7 +515,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       }
       await this.#tellDesk();
       this.#alarmFailures = 0;
-      this.#wakeBy(this.#dueAt());
+      this.#wakeForDue();
       if (!this.#outbox.isEmpty()) this.#wakeBy(Date.now() + SHIP_ALARM_MS);
     } catch (fault) {
       this.#alarmFailures++;
@@ -744,7 +745,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
 
   /** Lets entries be shipped soon, and sets the alarm for what must not be forgotten. */
   #afterTurn(): void {
-    this.#wakeBy(this.#dueAt());
+    this.#wakeForDue();
     if (holdsTooMuch(this.#readBook().shares)) this.ctx.waitUntil(this.#consult([]).catch(() => undefined));
     if (this.#shipSoon !== null || this.#outbox.isEmpty()) return;
     this.#wakeBy(Date.now() + SHIP_ALARM_MS);
@@ -752,15 +753,22 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       .wait(SHIP_DELAY_MS)
       .then(() => {
         this.#shipSoon = null;
-        const { slices, permits, untold } = this.#readBook().shares;
-        // Others see what was spent of what they share soon, and the tenant is not asked by every session all the time.
-        if (slices.size + permits.size > 0 && untold && Date.now() >= this.#consultedAt + TELL_MS)
-          this.ctx.waitUntil(this.#consult([]).catch(() => undefined));
+        if (Date.now() >= this.#tellAt()) this.ctx.waitUntil(this.#consult([]).catch(() => undefined));
         return this.ship();
       })
       // The alarm tries again; until then the entries are safe where they are.
       .catch(() => undefined);
     this.ctx.waitUntil(this.#shipSoon);
+  }
+
+  /**
+   * When the tenant is to hear of what was spent or freed of what sessions share: soon, since others may need it, and not from every session all the time.
+   * Who is over gives all of it back instead.
+   */
+  #tellAt(): Instant {
+    const { shares, closed } = this.#readBook();
+    const tells = shares.untold && shares.slices.size + shares.permits.size > 0 && !closed && !this.#hasLapsed();
+    return tells ? this.#consultedAt + TELL_MS : Number.POSITIVE_INFINITY;
   }
 
   /** When something must be done though nobody asks. */
@@ -769,7 +777,12 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     // Its tenant may not have heard that it is closed.
     const close = closed && !this.#store.readOpening().tenantTold ? Date.now() + SHIP_ALARM_MS : Number.POSITIVE_INFINITY;
     const lapse = !this.#hasLapsed() && holdsAnything(shares) ? (this.#lease?.endsAt ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY;
-    return Math.min(pending.nextExpiry, nextApprovalExpiry, nextLeaseEnd, this.#store.forgetAt + FORGET_LATE_MS, lapse, close);
+    const forget = this.#store.forgetAt + FORGET_LATE_MS;
+    return Math.min(pending.nextExpiry, nextApprovalExpiry, nextLeaseEnd, forget, lapse, close);
+  }
+
+  #wakeForDue(): void {
+    this.#wakeBy(Math.min(this.#dueAt(), this.#tellAt()));
   }
 
   /** Whether what the tenant last told was in force before that. */
@@ -838,7 +851,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     });
     if (!isHeard) return "overtaken";
     // What was given must go back even if nobody asks any more.
-    this.#wakeBy(this.#dueAt());
+    this.#wakeForDue();
     return word.slices.some(({ isShort }) => isShort) || word.permits.some(({ isShort }) => isShort) ? "short" : "full";
   }
 

@@ -353,7 +353,12 @@ export function draw(shares: Shares, shorts: readonly Short[], givesBack: boolea
     const need = needs.get(key);
     const isOld = need !== undefined && slice.limitMicroUsd > need.limit.limitMicroUsd;
     if (givesBack || slice.isExact || isOld)
-      shares.slices.set(key, { ...slice, allowanceMicroUsd: minUsd(slice.allowanceMicroUsd, spentIn(spanOf(shares, slice.window))) });
+      shares.slices.set(key, {
+        ...slice,
+        allowanceMicroUsd: minUsd(slice.allowanceMicroUsd, spentIn(spanOf(shares, slice.window))),
+        // Who is asked for what it has not spent learns that little is left: what is freed later goes back at once as well.
+        isExact: slice.isExact || givesBack,
+      });
   }
   for (const [key, permits] of shares.permits) {
     const call = calls.get(key);

@@ -112,6 +112,38 @@ describe("money of a tenant", () => {
     expect((await granted(tenant)).filter((line) => line.startsWith("tenant day"))).toEqual(["tenant day 310000"]);
   });
 
+  it("and freed later goes back at once where what was not spent was asked back: others are short", async () => {
+    const { tenant, agent } = await newTenant("budgets: { tenant: { day: 6 } }");
+    const [a, b] = [await newSession(agent), await newSession(agent)];
+    const { id } = await pay(agent, a, "1");
+    while ((await pay(agent, b, "0.5")).verdict === "allow");
+    got(await ports.sessions.release(tenant, a, agent, id, null));
+    expect((await pay(agent, b, "0.5")).verdict).toBe("allow");
+  });
+
+  it("and freed where nobody asks any more is there for others within six seconds", async () => {
+    const { tenant, agent } = await newTenant("budgets: { tenant: { day: 6 } }");
+    const [a, b] = [await newSession(agent), await newSession(agent)];
+    const alarm = async () => {
+      const set = await runInDurableObject(sessionStub(tenant, a), (_, state) => state.storage.getAlarm());
+      at(set ?? Number.NaN);
+      await runDurableObjectAlarm(sessionStub(tenant, a));
+    };
+    const [{ id }] = [await pay(agent, a, "1"), await pay(agent, a, "0.5")];
+    const pending = () =>
+      runInDurableObject(env.TENANTS.getByName(tenant), (_, state) =>
+        Number(state.storage.sql.exec("SELECT pending_micro_usd FROM pools WHERE scope = 'tenant' AND span = 'day'").one().pending_micro_usd),
+      );
+    // The tenant hears that all of it is set aside: so nobody asks for any of it.
+    for (let rung = 0; (await pending()) < usd("1.5") && rung < 5; rung++) await alarm();
+    while ((await pay(agent, b, "0.5")).verdict === "allow");
+    const freedAt = Date.now();
+    got(await ports.sessions.release(tenant, a, agent, id, null));
+    expect((await pay(agent, b, "0.5")).verdict).toBe("deny");
+    for (let rung = 0; (await pay(agent, b, "0.5")).verdict === "deny" && rung < 5; rung++) await alarm();
+    expect(Date.now() - freedAt).toBeLessThanOrEqual(6_000);
+  });
+
   it("is shown as it stands over all sessions, and adds up", async () => {
     const { agent } = await newTenant("budgets: { agent: { hour: 2 }, tenant: { day: 10, month: 50, total: 100 } }");
     const other: Principal = { ...agent, subject: "other" };
