@@ -113,6 +113,8 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   #consultedAt: Instant = 0;
   /** The one that asks for nothing and has not begun. */
   #nextPlain: Promise<Consulted> | null = null;
+  /** What is no longer needed of what is scarce, on its way back to the tenant. */
+  #goingBack: Promise<unknown> | null = null;
   /** Who waits for what the tenant must give first. */
   #thirsty: Thirsty[] = [];
   #asking = false;
@@ -504,16 +506,9 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     // Caught here: an alarm that throws is tried six times and then dropped, and what is in the outbox must never be.
     try {
       if (Math.min(this.#dueAt(), this.#store.forgetAt) <= this.#now()) await this.#enqueue(() => ok(null), false);
-      await this.ship();
-      if (Date.now() >= this.#tellAt()) await this.#consult([], { givesBack: false, renews: false });
-      const isClosed = this.#readBook().closed;
-      if (isClosed) await this.#tellTenant();
-      if ((isClosed || this.#hasLapsed()) && holdsAnything(this.#readBook().shares)) {
-        // Nobody asks any more: what was given to this session goes back, so that others may have it.
-        const told = await this.#consult([], { givesBack: true, renews: false });
-        if (told === "lost") throw new Error("the tenant could not be told what comes back");
-      }
-      await this.#tellDesk();
+      // Each by itself: a ledger that cannot be reached keeps no money from others, and a tenant that cannot be told keeps nothing off the record.
+      const done = await Promise.allSettled([this.ship(), this.#tellOfShares(), this.#tellDesk()]);
+      for (const one of done) if (one.status === "rejected") throw one.reason;
       this.#alarmFailures = 0;
       this.#wakeForDue();
       if (!this.#outbox.isEmpty()) this.#wakeBy(Date.now() + SHIP_ALARM_MS);
@@ -522,6 +517,18 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       console.error(`session ${this.ctx.id.toString()}: alarm failed and will ring again: ${String(fault)}`);
       this.#alarmAt = Number.POSITIVE_INFINITY;
       this.#wakeBy(Date.now() + Math.min(MOST_BACKOFF_MS, SHIP_ALARM_MS * 2 ** Math.min(this.#alarmFailures, 16)));
+    }
+  }
+
+  /** Tells the tenant that the session is closed, and what others may have of what it shares with them. */
+  async #tellOfShares(): Promise<void> {
+    if (Date.now() >= this.#tellAt()) await this.#consult([], { givesBack: false, renews: false });
+    const isClosed = this.#readBook().closed;
+    if (isClosed) await this.#tellTenant();
+    if ((isClosed || this.#hasLapsed()) && holdsAnything(this.#readBook().shares)) {
+      // Nobody asks any more: what was given to this session goes back, so that others may have it.
+      const told = await this.#consult([], { givesBack: true, renews: false });
+      if (told === "lost") throw new Error("the tenant could not be told what comes back");
     }
   }
 
@@ -606,8 +613,17 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
 
   /** Where little is left of what sessions share, what this one no longer needs is there for others when its caller hears of it. */
   async #letGo(): Promise<void> {
-    if (!holdsTooMuch(this.#readBook().shares)) return;
-    await Promise.race([this.#consult([]).catch(() => undefined), scheduler.wait(GIVE_BACK_PATIENCE_MS)]);
+    if (this.#goingBack !== null) await Promise.race([this.#goingBack, scheduler.wait(GIVE_BACK_PATIENCE_MS)]);
+  }
+
+  #giveBack(): void {
+    const goingBack = this.#consult([])
+      .catch(() => undefined)
+      .finally(() => {
+        if (this.#goingBack === goingBack) this.#goingBack = null;
+      });
+    this.#goingBack = goingBack;
+    this.ctx.waitUntil(goingBack);
   }
 
   /** Puts work into the next turn, once its caller is known to be one whom this session answers. */
@@ -746,7 +762,8 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   /** Lets entries be shipped soon, and sets the alarm for what must not be forgotten. */
   #afterTurn(): void {
     this.#wakeForDue();
-    if (holdsTooMuch(this.#readBook().shares)) this.ctx.waitUntil(this.#consult([]).catch(() => undefined));
+    // Once its lease has lapsed the alarm gives all of it back, and renews nothing by that.
+    if (!this.#hasLapsed() && holdsTooMuch(this.#readBook().shares)) this.#giveBack();
     if (this.#shipSoon !== null || this.#outbox.isEmpty()) return;
     this.#wakeBy(Date.now() + SHIP_ALARM_MS);
     this.#shipSoon = scheduler
@@ -768,7 +785,9 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   #tellAt(): Instant {
     const { shares, closed } = this.#readBook();
     const tells = shares.untold && shares.slices.size + shares.permits.size > 0 && !closed && !this.#hasLapsed();
-    return tells ? this.#consultedAt + TELL_MS : Number.POSITIVE_INFINITY;
+    // A clock that was set back says nothing of when it was told.
+    const toldAt = this.#consultedAt > Date.now() ? 0 : this.#consultedAt;
+    return tells ? toldAt + TELL_MS : Number.POSITIVE_INFINITY;
   }
 
   /** When something must be done though nobody asks. */
@@ -966,8 +985,8 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       state: state === "held" ? heldState(approval?.status ?? "expired") : state,
       postedMicroUsd,
       overrunMicroUsd,
-      // Whoever reads sees that the others are over.
-      superseded: state === "pending" ? this.#superseded(this.#readBook(), found.record) : null,
+      // Whoever reads sees that the others are over; what has expired may run all the same.
+      superseded: state === "pending" || state === "expired" ? this.#superseded(this.#readBook(), found.record) : null,
     });
   }
 
