@@ -59,7 +59,8 @@ export function shownReport(sha256: Sha256, report: CommitReport, redaction: Red
  */
 export function shownLine(sha256: Sha256, line: Line, redaction: Redaction | null | undefined): Shown {
   const hide = hiding(redaction);
-  const { payload: told, ...rest } = line.told;
+  const { payload: told, ...said } = line.told;
+  const [digests, rest] = digestsApart(said);
   const { inputs: rawInputs, outputs: rawOutputs, ...more } = isMapping(told) ? told : {};
   const inputs = rawInputs === undefined ? undefined : hide.json(rawInputs);
   const outputs = rawOutputs === undefined ? undefined : hide.json(rawOutputs);
@@ -75,7 +76,8 @@ export function shownLine(sha256: Sha256, line: Line, redaction: Redaction | nul
       tags: line.tags.map(hide.text),
       details: {
         event: line.isUnguarded ? "unguarded" : "reported",
-        line: hide.json(keepsMore ? { ...rest, payload: more } : rest),
+        // Redaction keeps every mapping a mapping.
+        line: { ...(hide.json(keepsMore ? { ...rest, payload: more } : rest) as typeof rest), ...digests },
       },
       inputs_digest: digestFor(sha256, inputs, ofInputs),
       outputs_digest: digestFor(sha256, outputs, ofOutputs),
@@ -83,6 +85,17 @@ export function shownLine(sha256: Sha256, line: Line, redaction: Redaction | nul
     },
     payload: Object.keys(kept).length === 0 ? null : kept,
   };
+}
+
+/**
+ * A line's own hash and that of the one before it. Sixty-four hexadecimal digits say nothing of anybody, though some of them may look like the number of a
+ * card; and a line whose hash was changed can no longer be held against its reporter's file.
+ */
+function digestsApart(said: Line["told"]): readonly [digests: Line["told"], rest: Line["told"]] {
+  const isDigest = ([name, value]: [string, JsonValue]): boolean =>
+    (name === "hash" || name === "prev_hash") && typeof value === "string" && /^[0-9a-f]{64}$/.test(value);
+  const members = Object.entries(said);
+  return [Object.fromEntries(members.filter(isDigest)), Object.fromEntries(members.filter((member) => !isDigest(member)))];
 }
 
 const isMapping = (value: JsonValue | undefined): value is { readonly [member: string]: JsonValue } =>

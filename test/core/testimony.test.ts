@@ -69,6 +69,19 @@ describe("a line that was reported", () => {
     expect(tell(lineOf(undefined, { isUnguarded: true })).says.details).toMatchObject({ event: "unguarded" });
   });
 
+  it("keeps its own hashes as they are, some of whose digits may look like a card's, and hides what only claims to be one", () => {
+    const hash = "94642b2c8923e2570a904a1168b5b4b363050791771526fee723e5222daffca0";
+    const told = { id: "1", hash, prev_hash: hash, note: hash };
+    const { says } = tellBy({ ...lineOf(undefined), told }, undefined);
+    const hidden = hash.replace("363050791771526", "[redacted:credit_card]");
+    expect([says.details, says.redacted]).toEqual([{ event: "reported", line: { ...told, note: hidden } }, expect.any(Number)]);
+    const claimed = { id: "1", hash: "4111111111111111", prev_hash: "ann@example.org" };
+    expect(tellBy({ ...lineOf(undefined), told: claimed }, undefined).says.details).toEqual({
+      event: "reported",
+      line: { id: "1", hash: "[redacted:credit_card]", prev_hash: "[redacted:email]" },
+    });
+  });
+
   it("is named by its reporter's tenant, its agent and its own id", () => {
     const { entry } = tell(lineOf(undefined));
     expect(tell(lineOf({ inputs: 1 }, { action: "other" })).entry).toBe(entry);
