@@ -30,6 +30,8 @@ const BELIEVED_MS = 60_000;
 const MOST_LISTENERS = 100;
 /** So many events are sent without a word from the other side. Whoever is slower is let go, and comes back to where it was. */
 export const MOST_UNHEARD = 1_000;
+/** So long a page may take to be read. A ledger that fell under the call may never answer, and nobody else reads at that place meanwhile. */
+const READ_MS = 30_000;
 const PAGE = 500;
 
 /** Why a listener was let go. It may come back with the id of the last event it saw. */
@@ -189,7 +191,7 @@ export class TenantFeed extends DurableObject<FeedEnv> {
       try {
         do {
           this.#reading.set(from, false);
-          page = await this.#ledger().readFrom(from, PAGE);
+          page = await this.#readPage(from);
         } while (page.length === 0 && this.#reading.get(from) === true);
       } finally {
         this.#reading.delete(from);
@@ -200,6 +202,19 @@ export class TenantFeed extends DurableObject<FeedEnv> {
       from = last.index + 1;
     }
     this.#reading.set(from, true);
+  }
+
+  /** Rejects where the ledger does not answer in time. */
+  async #readPage(from: number): Promise<readonly FeedEntry[]> {
+    const patience = new AbortController();
+    const silence = scheduler.wait(READ_MS, { signal: patience.signal }).then((): never => {
+      throw new Error("the ledger did not answer");
+    });
+    try {
+      return await Promise.race([this.#ledger().readFrom(from, PAGE), silence]);
+    } finally {
+      patience.abort();
+    }
   }
 
   #ledger() {
