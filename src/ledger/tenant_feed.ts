@@ -191,7 +191,10 @@ export class TenantFeed extends DurableObject<FeedEnv> {
       try {
         do {
           this.#reading.set(from, false);
-          page = await this.#readPage(from);
+          const read = await this.#readPage(from);
+          // The alarm looks again.
+          if (read === null) return;
+          page = read;
         } while (page.length === 0 && this.#reading.get(from) === true);
       } finally {
         this.#reading.delete(from);
@@ -204,12 +207,10 @@ export class TenantFeed extends DurableObject<FeedEnv> {
     this.#reading.set(from, true);
   }
 
-  /** Rejects where the ledger does not answer in time. */
-  async #readPage(from: number): Promise<readonly FeedEntry[]> {
+  /** `null`: the ledger did not answer in time. */
+  async #readPage(from: number): Promise<readonly FeedEntry[] | null> {
     const patience = new AbortController();
-    const silence = scheduler.wait(READ_MS, { signal: patience.signal }).then((): never => {
-      throw new Error("the ledger did not answer");
-    });
+    const silence = scheduler.wait(READ_MS, { signal: patience.signal }).then(() => null);
     try {
       return await Promise.race([this.#ledger().readFrom(from, PAGE), silence]);
     } finally {
