@@ -616,6 +616,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     if (this.#goingBack !== null) await Promise.race([this.#goingBack, scheduler.wait(GIVE_BACK_PATIENCE_MS)]);
   }
 
+  /** Sends that on its way. */
   #giveBack(): void {
     const goingBack = this.#consult([])
       .catch(() => undefined)

@@ -10,7 +10,7 @@ import type { Recorder } from "./recorder.ts";
 export { TenantLedger } from "../../src/ledger/tenant_ledger.ts";
 export { Recorder } from "./recorder.ts";
 
-/** What the gateway is measured against, in the same runtime: a route that does nothing, one call of an object, one call with two writes, one insert. And the ledger's own object, alone. */
+/** What the gateway is measured against, in the same runtime: a route that does nothing, one call of an object, one call with two writes, the record of a decision that nobody takes, one insert. And the ledger's own object, alone. */
 interface Env {
   readonly COUNTERS: DurableObjectNamespace<Counter>;
   readonly RECORDERS: DurableObjectNamespace<Recorder>;
@@ -54,7 +54,7 @@ app.post("/bare", async (c) => c.json({ verdict: "allow", action: (await c.req.j
 app.post("/memory/:name", async (c) => c.json(await c.env.COUNTERS.getByName(c.req.param("name")).inMemory(await c.req.json<Asked>())));
 app.post("/naive/:name", async (c) => c.json(await c.env.COUNTERS.getByName(c.req.param("name")).naive(await c.req.json<Asked>())));
 
-/** The record of a real decision, as a Worker has the policy it was last told of. */
+/** A real decision as it goes on record: sent once, before any load. */
 let example: Example | null = null;
 app.post("/example", async (c) => {
   example = await c.req.json<Example>();

@@ -15,7 +15,7 @@ const BATCH = 100;
  */
 export const gateway: Group = {
   name: "gateway",
-  what: "a full decision against a bare route, an in-memory object and a naive one",
+  what: "a full decision against a bare route, an in-memory object, a naive one and one that only keeps the record",
   byDefault: true,
   measure: (effort, say) =>
     withWorld(say, (world) =>
