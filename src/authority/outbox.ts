@@ -25,6 +25,10 @@ export class Outbox {
   #shipping: Promise<void> | null = null;
   /** Whether anything may be in it: `false` only after it was seen empty and nothing was added since. */
   #mayHold = true;
+  /** The ledger has everything up to here. It is erased with what is added next, or by an alarm: in a transaction of its own it would cost as much as a decision. */
+  #takenThrough = 0;
+  /** So it was told. Where that transaction was rolled back it is erased later, with more. */
+  #erasedThrough = 0;
 
   constructor(sql: SqlStorage) {
     this.#sql = sql;
@@ -38,12 +42,19 @@ export class Outbox {
       assert(canonical.length + (beside?.length ?? 0) <= MOST_ENTRY_CHARACTERS, "an entry is small enough to be stored");
     }
     this.#mayHold = true;
+    if (this.#erasedThrough < this.#takenThrough) this.erase();
     const rows = entries.map(({ entry, canonical, hash, beside }) => [entry.seq, canonical, hash, beside]);
     for (const { text, values } of insertsOf("outbox", ["seq", "canonical", "hash", "payload"], rows)) this.#sql.exec(text, ...values);
   }
 
   isEmpty(): boolean {
     return !this.#mayHold;
+  }
+
+  /** Erases what the ledger has, in the transaction around the call. */
+  erase(): void {
+    this.#sql.exec("DELETE FROM outbox WHERE seq <= ?", this.#takenThrough);
+    this.#erasedThrough = this.#takenThrough;
   }
 
   /**
@@ -64,7 +75,7 @@ export class Outbox {
       const { acceptedThrough } = await ledger.accept({ chain, entries });
       const first = entries[0]?.seq ?? 0;
       if (acceptedThrough < first) throw new Error(`the ledger has chain ${chain} only up to ${acceptedThrough}, and ${first} comes next`);
-      this.#sql.exec("DELETE FROM outbox WHERE seq <= ?", acceptedThrough);
+      this.#takenThrough = acceptedThrough;
     }
     this.#mayHold = false;
   }
@@ -72,7 +83,11 @@ export class Outbox {
   #next(): ShippedEntry[] {
     const entries: ShippedEntry[] = [];
     let characters = 0;
-    for (const row of this.#sql.exec<OutboxRow>("SELECT seq, canonical, hash, payload FROM outbox ORDER BY seq LIMIT ?", MOST_ENTRIES)) {
+    for (const row of this.#sql.exec<OutboxRow>(
+      "SELECT seq, canonical, hash, payload FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?",
+      this.#takenThrough,
+      MOST_ENTRIES,
+    )) {
       characters += row.canonical.length + (row.payload?.length ?? 0);
       if (entries.length > 0 && characters > MOST_CHARACTERS) break;
       entries.push({ seq: row.seq, canonical: row.canonical, hash: row.hash, beside: row.payload });

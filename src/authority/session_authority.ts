@@ -511,6 +511,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       for (const one of done) if (one.status === "rejected") throw one.reason;
       this.#alarmFailures = 0;
       this.#wakeForDue();
+      this.#outbox.erase();
       if (!this.#outbox.isEmpty()) this.#wakeBy(Date.now() + SHIP_ALARM_MS);
     } catch (fault) {
       this.#alarmFailures++;
@@ -765,8 +766,10 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     this.#wakeForDue();
     // Once its lease has lapsed the alarm gives all of it back, and renews nothing by that.
     if (!this.#hasLapsed() && holdsTooMuch(this.#readBook().shares)) this.#giveBack();
-    if (this.#shipSoon !== null || this.#outbox.isEmpty()) return;
+    if (this.#outbox.isEmpty()) return;
+    // Also where a shipment is near: the alarm that stood behind it may have rung since.
     this.#wakeBy(Date.now() + SHIP_ALARM_MS);
+    if (this.#shipSoon !== null) return;
     this.#shipSoon = scheduler
       .wait(SHIP_DELAY_MS)
       .then(() => {
@@ -793,16 +796,20 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
 
   /** When something must be done though nobody asks. */
   #dueAt(): Instant {
-    const { pending, shares, closed, nextApprovalExpiry, nextLeaseEnd } = this.#readBook();
+    const { pending, closed, nextApprovalExpiry, nextLeaseEnd } = this.#readBook();
     // Its tenant may not have heard that it is closed.
     const close = closed && !this.#store.readOpening().tenantTold ? Date.now() + SHIP_ALARM_MS : Number.POSITIVE_INFINITY;
-    const lapse = !this.#hasLapsed() && holdsAnything(shares) ? (this.#lease?.endsAt ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY;
     const forget = this.#store.forgetAt + FORGET_LATE_MS;
-    return Math.min(pending.nextExpiry, nextApprovalExpiry, nextLeaseEnd, forget, lapse, close);
+    return Math.min(pending.nextExpiry, nextApprovalExpiry, nextLeaseEnd, forget, close);
+  }
+
+  /** When what was given and is not spent goes back, should nobody ask any more. That is past where the lease has lapsed while an alarm was under way. */
+  #goesBackAt(): Instant {
+    return holdsAnything(this.#readBook().shares) ? (this.#readLease()?.endsAt ?? 0) : Number.POSITIVE_INFINITY;
   }
 
   #wakeForDue(): void {
-    this.#wakeBy(Math.min(this.#dueAt(), this.#tellAt()));
+    this.#wakeBy(Math.min(this.#dueAt(), this.#tellAt(), this.#goesBackAt()));
   }
 
   /** Whether what the tenant last told was in force before that. */

@@ -722,6 +722,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     if (!this.#exists()) return;
     const { id } = this.#store.readTenant();
     await this.#outbox.ship(this.env.LEDGERS.getByName(id), id);
+    this.#outbox.erase();
   }
 
   override async alarm(): Promise<void> {

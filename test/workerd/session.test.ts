@@ -5,7 +5,7 @@ import { sessionObjectName } from "../../src/authority/env.ts";
 import type { SessionId } from "../../src/core/ids.ts";
 import type { Principal } from "../../src/core/request.ts";
 import { type AskedAction, decide } from "../../src/flow/decide.ts";
-import type { Ports } from "../../src/flow/ports.ts";
+import type { EntryBatch, Ports } from "../../src/flow/ports.ts";
 import { listEntries } from "../../src/flow/read_ledger.ts";
 import { asked, commitOf, decideMany, decideOne, got, newDecisionId, newSession, newTenant, ports, readOf, refusalOf, usd } from "./world.ts";
 
@@ -256,6 +256,48 @@ describe("memory and storage", () => {
     expect(await readOf(agent, session)).toEqual(before);
     await runInDurableObject(stubOf(tenant, "ses_never"), (instance) => instance.alarm());
     expect(await runDurableObjectAlarm(stubOf(tenant, "ses_never"))).toBe(false);
+  });
+
+  it("an entry that is not shipped has an alarm behind it, also where one has just rung and a shipment is near", async () => {
+    const { agent, tenant } = await newTenant("allowed_actions: [read]");
+    const session = await newSession(agent);
+    const stub = stubOf(tenant, session);
+    expect(await runDurableObjectAlarm(stub)).toBe(true);
+    expect((await decideOne(agent, session, "pay", {})).verdict).toBe("deny");
+    const left = await runInDurableObject(stub, async (_, { storage }) => ({
+      entries: storage.sql.exec("SELECT COUNT(*) AS n FROM outbox").one().n,
+      rings: await storage.getAlarm(),
+    }));
+    expect(left).toEqual({ entries: 1, rings: expect.any(Number) });
+  });
+
+  it("what the ledger has is not shipped again, and is erased with what is recorded next, or by the alarm", async () => {
+    const { agent, tenant } = await newTenant("allowed_actions: [read]");
+    const session = await newSession(agent);
+    const stub = stubOf(tenant, session);
+    const shipped: number[] = [];
+    await runInDurableObject(stub, (object) => {
+      const accept = (batch: EntryBatch) => {
+        shipped.push(...batch.entries.map(({ seq }) => seq));
+        return env.LEDGERS.getByName(tenant).accept(batch);
+      };
+      Reflect.set(object, "env", { ...env, LEDGERS: { getByName: () => ({ accept }) } });
+    });
+    const kept = () =>
+      runInDurableObject(stub, (_, { storage }) =>
+        storage.sql
+          .exec("SELECT seq FROM outbox ORDER BY seq")
+          .toArray()
+          .map(({ seq }) => seq),
+      );
+    await ports.sessions.ship(tenant, session);
+    await ports.sessions.ship(tenant, session);
+    expect(await kept()).toEqual([1]);
+    await decideOne(agent, session, "pay", {});
+    expect(await kept()).toEqual([2]);
+    await runDurableObjectAlarm(stub);
+    expect(await kept()).toEqual([]);
+    expect(shipped).toEqual([1, 2]);
   });
 
   it("asking for a session that was never opened is not_found and leaves nothing behind", async () => {

@@ -9,6 +9,7 @@ import type { Decision } from "../../src/core/decision.ts";
 import type { SessionId } from "../../src/core/ids.ts";
 import { ZERO_USD } from "../../src/core/money.ts";
 import type { Principal } from "../../src/core/request.ts";
+import type { EntryBatch } from "../../src/flow/ports.ts";
 import { listEntries } from "../../src/flow/read_ledger.ts";
 import { readSession } from "../../src/flow/read_session.ts";
 import { asked, commitOf, decideMany, decideOne, got, newSession, newTenant, ports, usd } from "./world.ts";
@@ -225,6 +226,31 @@ describe("money that was given", () => {
     got(await ports.sessions.renewLease(tenant, a));
     got(await ports.sessions.release(tenant, a, agent, taken.id, null));
     expect(outcome(await pay(agent, b, "0.9"))).toBe(ALLOWED);
+  });
+
+  it("and not spent comes back also where the lease lapses while the ledger keeps an alarm waiting", async () => {
+    at(NOON);
+    const { tenant, agent } = await newTenant("budgets: { tenant: { day: 10 } }");
+    const session = await newSession(agent);
+    const { id } = await pay(agent, session, "0.01");
+    got(await commitOf(agent, session, id, "0.01"));
+    const [called, goesOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    await runInDurableObject(sessionStub(tenant, session), (object) => {
+      const accept = async (batch: EntryBatch) => {
+        called.resolve();
+        await goesOn.promise;
+        return env.LEDGERS.getByName(tenant).accept(batch);
+      };
+      Reflect.set(object, "env", { ...env, LEDGERS: { getByName: () => ({ accept }) } });
+    });
+    const ringing = runDurableObjectAlarm(sessionStub(tenant, session));
+    await called.promise;
+    at(NOON + LEASE_TERM_MS + 1);
+    await heal(tenant, session);
+    goesOn.resolve();
+    await ringing;
+    expect(await runDurableObjectAlarm(sessionStub(tenant, session))).toBe(true);
+    expect(await grantedOfDays(tenant)).toEqual([10_000]);
   });
 
   it("and never heard of comes back when the lease lapses", async () => {
