@@ -63,7 +63,8 @@ app.post("/example", async (c) => {
 app.post("/recorded/:name", async (c) => {
   if (example === null) return c.json({ title: "no example of a record was sent" }, 409);
   const { estimate_usd } = await c.req.json<Asked>();
-  const answer = await c.env.RECORDERS.getByName(c.req.param("name")).record(JSON.stringify(example), estimate_usd);
+  const count = Number(c.req.query("count") ?? 1);
+  const answer = await c.env.RECORDERS.getByName(c.req.param("name")).record(JSON.stringify(example), estimate_usd, count);
   return c.body(answer, 200, { "content-type": "application/json" });
 });
 

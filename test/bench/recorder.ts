@@ -15,17 +15,17 @@ const SHIP_DELAY_MS = 1_000;
  */
 export class Recorder extends DurableObject<{ readonly LEDGERS: DurableObjectNamespace<TenantLedger> }> {
   readonly #outbox = new Outbox(this.ctx.storage.sql);
-  readonly #waiting: ((answer: string) => void)[] = [];
+  readonly #waiting: { readonly count: number; readonly tell: (answer: string) => void }[] = [];
   #head: ChainHead | null = null;
   #turning = false;
   #shipping = false;
 
-  /** The example crosses as a text, as a call to decide does. */
-  record(exampleText: string, costUsd: string): Promise<string> {
+  /** So many decisions, in one transaction. The example crosses as a text, as a call to decide does. */
+  record(exampleText: string, costUsd: string, count: number): Promise<string> {
     // Printed by the route, from a value of this very type.
     const example = JSON.parse(exampleText) as Example;
-    return new Promise((resolve) => {
-      this.#waiting.push(resolve);
+    return new Promise((tell) => {
+      this.#waiting.push({ count, tell });
       if (!this.#turning) void this.#turn(example, Number(costUsd));
     });
   }
@@ -37,7 +37,8 @@ export class Recorder extends DurableObject<{ readonly LEDGERS: DurableObjectNam
       this.ctx.storage.transactionSync(() => {
         let head = this.#head ?? this.#begin();
         const sealed: SealedEntry[] = [];
-        for (const _ of group) {
+        const decided = group.reduce((sum, { count }) => sum + count, 0);
+        for (let n = 0; n < decided; n++) {
           const { entryId: id, salt } = freshForEntry();
           const says = { ...entry, id, decision_id: freshId("dec"), timestamp: new Date().toISOString(), session_id: this.#chain, tenant_id: TENANT };
           const one = seal(sha256, head, says, { ...payload, salt });
@@ -45,13 +46,13 @@ export class Recorder extends DurableObject<{ readonly LEDGERS: DurableObjectNam
           sealed.push(one);
         }
         const { sql } = this.ctx.storage;
-        sql.exec("UPDATE balance SET spent = spent + ?, seq = ?, hash = ? WHERE one = 1", cost * group.length, head.seq, head.hash);
+        sql.exec("UPDATE balance SET spent = spent + ?, seq = ?, hash = ? WHERE one = 1", cost * decided, head.seq, head.hash);
         const rows = sealed.map((one) => [one.entry.decision_id, answer, cost]);
         for (const { text, values } of insertsOf("decisions", ["id", "answer", "cost"], rows)) sql.exec(text, ...values);
         this.#outbox.add(sealed);
         this.#head = head;
       });
-      for (const tell of group) tell(answer);
+      for (const { count, tell } of group) tell(count === 1 ? answer : `{"decisions":[${Array.from({ length: count }, () => answer).join(",")}]}`);
       this.#shipSoon();
       await scheduler.wait(0);
     }

@@ -31,11 +31,11 @@ export const gateway: Group = {
           round++;
           sessions = await tenant.open(count);
         };
-        const against = (name: string, route: string, connections: number, objects = 1): Case => ({
+        const against = (name: string, route: string, connections: number, { objects = 1, count = 1 } = {}): Case => ({
           name,
           prepare: async () => void round++,
           run: (durationMs) => {
-            const texts = Array.from({ length: objects }, (_, n) => post(base, `${route}/r${round}n${n}`, {}, JSON.stringify(SEARCH)));
+            const texts = Array.from({ length: objects }, (_, n) => post(base, `${route}/r${round}n${n}?count=${count}`, {}, JSON.stringify(SEARCH)));
             return loadOn(baselines, { target: base, connections, durationMs, next: (at, n) => texts[(at + n) % objects] ?? "", accept: is200 });
           },
         });
@@ -49,6 +49,14 @@ export const gateway: Group = {
         });
         const bare = post(base, "/bare", {}, JSON.stringify(SEARCH));
         const batch = JSON.stringify({ decisions: Array.from({ length: BATCH }, () => SEARCH) });
+        const batches = (name: string, connections: number): Case => ({
+          name,
+          prepare: reopen(1),
+          run: (durationMs) => {
+            const text = post(world.url, `/v1/sessions/${sessions[0]}/decisions/batch`, { authorization: `Bearer ${tenant.agent}` }, batch);
+            return loadOn(world, { target: world.url, connections, durationMs, next: () => text, accept: isAllowed });
+          },
+        });
         const cases: readonly Case[] = [
           {
             name: "bare route, 32",
@@ -61,17 +69,13 @@ export const gateway: Group = {
           against("in-memory object, 64", "/memory", 64),
           against("naive object, 64", "/naive", 64),
           decide("decision, one session, 64", 64, 1),
-          against("64 naive objects, 64", "/naive", 64, 64),
-          against("64 recording objects, 64", "/recorded", 64, 64),
+          against("64 naive objects, 64", "/naive", 64, { objects: 64 }),
+          against("64 recording objects, 64", "/recorded", 64, { objects: 64 }),
           decide("decision, 64 sessions, 64", 64, 64),
-          {
-            name: "batches of 100, 4",
-            prepare: reopen(1),
-            run: (durationMs) => {
-              const text = post(world.url, `/v1/sessions/${sessions[0]}/decisions/batch`, { authorization: `Bearer ${tenant.agent}` }, batch);
-              return loadOn(world, { target: world.url, connections: 4, durationMs, next: () => text, accept: isAllowed });
-            },
-          },
+          batches("batches of 100, 4", 4),
+          against("batches of 100 recorded, 4", "/recorded", 4, { count: BATCH }),
+          decide("decision, one caller, 1", 1, 1),
+          batches("batches of 100, one caller, 1", 1),
         ];
         const found = await takeTurns(cases, effort, say);
         const ratio = (wanted: number | null, name: string, a: string, b: string) => [
@@ -92,6 +96,12 @@ export const gateway: Group = {
             ...ratio(0.8, "64 sessions / 64 naive objects (64)", "decision, 64 sessions, 64", "64 naive objects, 64"),
             ...ratio(null, "64 sessions / 64 recording objects (64)", "decision, 64 sessions, 64", "64 recording objects, 64"),
             atLeast(10, "batch of 100 / single decisions", BATCH * ratioOf(found, "batches of 100, 4", "decision, one session, 32")),
+            atLeast(
+              10,
+              "batch of 100 / single decisions, one caller",
+              BATCH * ratioOf(found, "batches of 100, one caller, 1", "decision, one caller, 1"),
+            ),
+            atLeast(null, "batch of 100 recorded / single recorded", BATCH * ratioOf(found, "batches of 100 recorded, 4", "recording object, 32")),
           ],
           notes: ["The number behind a case is of its connections. Batches are counted as such: each is 100 decisions."],
         };
