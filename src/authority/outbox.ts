@@ -1,6 +1,7 @@
 import { assert } from "../core/assert.ts";
 import type { SealedEntry } from "../core/entry.ts";
 import { insertsOf } from "../core/insert.ts";
+import { ANSWER_MS, inTime } from "../flow/patience.ts";
 import type { ShippedEntry } from "../flow/ports.ts";
 import type { LedgerIntake } from "./env.ts";
 
@@ -59,20 +60,24 @@ export class Outbox {
 
   /**
    * Ships everything recorded before the call. One shipment is under way at a time; who comes meanwhile waits for it and ships the rest.
-   * Rejects when the ledger cannot be reached; the entries stay.
+   * Rejects when the ledger cannot be reached, and just ends when it leaves a call unanswered for `answerMs`: either way the entries stay, and `isEmpty`
+   * says so.
    */
-  async ship(ledger: DurableObjectStub<LedgerIntake>, chain: string): Promise<void> {
+  async ship(ledger: DurableObjectStub<LedgerIntake>, chain: string, answerMs: number = ANSWER_MS): Promise<void> {
     // The shipment under way may have read the outbox before the newest entry was in it.
     if (this.#shipping !== null) await this.#shipping.catch(() => undefined);
-    this.#shipping ??= this.#shipAll(ledger, chain).finally(() => {
+    this.#shipping ??= this.#shipAll(ledger, chain, answerMs).finally(() => {
       this.#shipping = null;
     });
     await this.#shipping;
   }
 
-  async #shipAll(ledger: DurableObjectStub<LedgerIntake>, chain: string): Promise<void> {
+  async #shipAll(ledger: DurableObjectStub<LedgerIntake>, chain: string, answerMs: number): Promise<void> {
     for (let entries = this.#next(); entries.length > 0; entries = this.#next()) {
-      const { acceptedThrough } = await ledger.accept({ chain, entries });
+      const answer = await inTime(answerMs, ledger.accept({ chain, entries }));
+      // Sent again with the next shipment: what the ledger took all the same it passes over.
+      if (!answer.ok) return;
+      const { acceptedThrough } = answer.value;
       const first = entries[0]?.seq ?? 0;
       if (acceptedThrough < first) throw new Error(`the ledger has chain ${chain} only up to ${acceptedThrough}, and ${first} comes next`);
       this.#takenThrough = acceptedThrough;

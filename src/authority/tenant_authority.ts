@@ -19,6 +19,7 @@ import { err, ok, type Result } from "../core/result.ts";
 import type { Draw, PermitWord, SliceDraw, SliceWord, Word } from "../core/shares.ts";
 import { formatInstant, type Instant } from "../core/time.ts";
 import { signature } from "../core/turn.ts";
+import { ANSWER_MS, inTime } from "../flow/patience.ts";
 import type {
   AccountStanding,
   Answered,
@@ -91,6 +92,12 @@ type Outcome<T> = Result<T, Refusal>;
  * no decision waits for it; a change is told to every session whose lease runs, and is in force everywhere when the last such lease has ended.
  */
 export class TenantAuthority extends DurableObject<AuthorityEnv> {
+  /**
+   * So long the ledger has to take what is shipped, and a session that is asked to give back is not asked again. A field, so that a test need not wait so
+   * long. Fields cannot be reached over RPC.
+   */
+  patienceMs: number = ANSWER_MS;
+
   readonly #outbox: Outbox;
   readonly #store: TenantStore;
   readonly #orders: OrderStore;
@@ -99,7 +106,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
   readonly #issuers: IssuerStore;
   readonly #desk: DeskStore;
   /** Sessions that are being asked to give back. */
-  readonly #recalls = new Map<SessionId, Promise<void>>();
+  readonly #recalls = new Map<SessionId, Promise<unknown>>();
   /** What is in force, by the versions that it comes of, until anything changes. */
   readonly #effective = new Map<string, EffectivePolicy | null>();
   /** The same without the documents, which may be large: leases name a policy and do not carry it. */
@@ -220,13 +227,11 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     const { id: tenant } = this.#store.readTenant();
     const leased = this.#store.leasedSessions(now - LEASE_TERM_MS, now);
     const asked = [...leased].sort((a, b) => b.leaseEndsAt - a.leaseEndsAt).slice(0, MOST_ASKED);
-    await this.#within(
-      STANDING_PATIENCE_MS,
-      asked.map(async ({ id }) => {
-        const draw = await this.env.SESSIONS.getByName(sessionObjectName(tenant, id)).report(false);
-        if (draw !== null) this.#known((at) => ok(this.#hear(id, draw, at)));
-      }),
-    );
+    const hear = async ({ id }: LeasedSession): Promise<void> => {
+      const draw = await this.env.SESSIONS.getByName(sessionObjectName(tenant, id)).report(false);
+      if (draw !== null) this.#known((at) => ok(this.#hear(id, draw, at)));
+    };
+    await inTime(STANDING_PATIENCE_MS, Promise.allSettled(asked.map(hear)));
     return this.#known((at) =>
       ok(
         (["agent", "tenant"] as const).flatMap((scope) =>
@@ -721,7 +726,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
   async ship(): Promise<void> {
     if (!this.#exists()) return;
     const { id } = this.#store.readTenant();
-    await this.#outbox.ship(this.env.LEDGERS.getByName(id), id);
+    await this.#outbox.ship(this.env.LEDGERS.getByName(id), id, this.patienceMs);
     this.#outbox.erase();
   }
 
@@ -729,6 +734,8 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     // Caught here: an alarm that throws is tried six times and then dropped.
     try {
       await this.ship();
+      // What the ledger did not answer to in time.
+      if (!this.#outbox.isEmpty()) await this.ctx.storage.setAlarm(Date.now() + SHIP_ALARM_MS);
     } catch (fault) {
       console.error(`tenant ${this.ctx.id.toString()}: entries could not be shipped and will be again: ${String(fault)}`);
       await this.ctx.storage.setAlarm(Date.now() + SHIP_ALARM_MS * 5);
@@ -873,28 +880,21 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     const asked = [...holders].filter((one) => !before.has(one)).slice(0, MOST_RECALLED);
     if (asked.length === 0) return false;
     for (const one of asked) before.add(one);
-    await this.#within(
-      patienceMs,
-      asked.map((one) => this.#recall(tenant, one)),
-    );
+    await inTime(patienceMs, Promise.allSettled(asked.map((one) => this.#recall(tenant, one))));
     return true;
   }
 
-  /** One session is asked to give back once at a time, whoever wants it. */
-  #recall(tenant: string, session: SessionId): Promise<void> {
+  /** One session is asked to give back once at a time, whoever wants it; again where it says nothing for long. Its word counts whenever it comes. */
+  #recall(tenant: string, session: SessionId): Promise<unknown> {
     const underway = this.#recalls.get(session);
     if (underway !== undefined) return underway;
-    const recall = (async () => {
+    const hear = async (): Promise<void> => {
       const draw = await this.env.SESSIONS.getByName(sessionObjectName(tenant, session)).report(true);
       if (draw !== null) this.#known((now) => ok(this.#hear(session, draw, now)));
-    })().finally(() => this.#recalls.delete(session));
+    };
+    const recall = inTime(this.patienceMs, hear()).finally(() => this.#recalls.delete(session));
     this.#recalls.set(session, recall);
     return recall;
-  }
-
-  /** Waits for all, as long as patience lasts. */
-  async #within(patienceMs: number, all: readonly Promise<unknown>[]): Promise<void> {
-    await Promise.race([Promise.allSettled(all), scheduler.wait(patienceMs)]);
   }
 
   /** Which policy is in force for an agent. Agents under the same versions share what comes of them. */
@@ -1004,15 +1004,13 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
         .map((one) => [one.id, one]),
     );
     const heard: Told["heard"][number][] = [];
-    await this.#within(
-      PUSH_PATIENCE_MS,
-      Array.from(silent.values(), async ({ id: session, agent }) => {
-        const { draw, ...obeys } = await this.env.SESSIONS.getByName(sessionObjectName(tenant, session)).receive(lease(session, agent), because);
-        silent.delete(session);
-        heard.push({ session, ...obeys });
-        if (draw !== null) this.#known((at) => ok(this.#hear(session, draw, at)));
-      }),
-    );
+    const tell = async ({ id: session, agent }: LeasedSession): Promise<void> => {
+      const { draw, ...obeys } = await this.env.SESSIONS.getByName(sessionObjectName(tenant, session)).receive(lease(session, agent), because);
+      silent.delete(session);
+      heard.push({ session, ...obeys });
+      if (draw !== null) this.#known((at) => ok(this.#hear(session, draw, at)));
+    };
+    await inTime(PUSH_PATIENCE_MS, Promise.allSettled(Array.from(silent.values(), tell)));
     return { heard: [...heard], silent: [...silent.values()] };
   }
 
@@ -1033,7 +1031,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
       this.#entityRest = push.then(rest, rest);
       if (await push) this.#entitiesHeard = entities;
     });
-    await Promise.race([this.#nextEntityPush, scheduler.wait(PUSH_PATIENCE_MS)]);
+    await inTime(PUSH_PATIENCE_MS, this.#nextEntityPush);
   }
 }
 

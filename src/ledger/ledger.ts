@@ -1,17 +1,25 @@
 import { refusal } from "../core/refusals.ts";
 import { err, ok } from "../core/result.ts";
+import { ANSWER_MS, inTime } from "../flow/patience.ts";
 import type { Ledger } from "../flow/ports.ts";
 import { exportEntries, listEntries, readEntry, reportCosts } from "./queries.ts";
 import type { TenantLedger } from "./tenant_ledger.ts";
 
-/** The tenants' records: what is written goes through each tenant's ledger object, what is read comes from D1. */
-export function openLedger(env: { readonly LEDGERS: DurableObjectNamespace<TenantLedger>; readonly DB: D1Database }): Ledger {
+/**
+ * The tenants' records: what is written goes through each tenant's ledger object, what is read comes from D1. `answerMs`: so long a ledger object has for
+ * an answer before it is said to be out of reach.
+ */
+export function openLedger(
+  env: { readonly LEDGERS: DurableObjectNamespace<TenantLedger>; readonly DB: D1Database },
+  answerMs: number = ANSWER_MS,
+): Ledger {
   return {
     settle: async (tenant) => {
       try {
-        return await env.LEDGERS.getByName(tenant).settle();
+        const settled = await inTime(answerMs, env.LEDGERS.getByName(tenant).settle());
+        return settled.ok ? settled.value : OUT_OF_REACH;
       } catch {
-        return err(refusal("ledger_unavailable", "The record is safe but cannot be read just now: its keeper is out of reach."));
+        return OUT_OF_REACH;
       }
     },
     list: (tenant, filter, page) => listEntries(env.DB, tenant, filter, page),
@@ -19,8 +27,8 @@ export function openLedger(env: { readonly LEDGERS: DurableObjectNamespace<Tenan
     export: (tenant, filter) => exportEntries(env.DB, tenant, filter),
     ingest: async (tenant, lines) => {
       try {
-        const taken = await env.LEDGERS.getByName(tenant).ingest(JSON.stringify(lines));
-        if (taken !== null) return ok(taken);
+        const told = await inTime(answerMs, env.LEDGERS.getByName(tenant).ingest(JSON.stringify(lines)));
+        if (told.ok && told.value !== null) return ok(told.value);
       } catch (error) {
         console.error(JSON.stringify({ event: "ledger_not_told", tenant, why: error instanceof Error ? error.message.slice(0, 200) : "unknown" }));
       }
@@ -29,3 +37,5 @@ export function openLedger(env: { readonly LEDGERS: DurableObjectNamespace<Tenan
     costs: (tenant, query) => reportCosts(env.DB, tenant, query),
   };
 }
+
+const OUT_OF_REACH = err(refusal("ledger_unavailable", "The record is safe but cannot be read just now: its keeper is out of reach."));

@@ -3,8 +3,9 @@ import { assert } from "../core/assert.ts";
 import type { Entry } from "../core/entry.ts";
 import { type EventFilter, eventsOf, isWanted, MOST_LISTENERS_OF_ONE_TOKEN, type Place, placeOf } from "../core/events.ts";
 import { refusal } from "../core/refusals.ts";
-import { err, ok } from "../core/result.ts";
+import { err, ok, type Result } from "../core/result.ts";
 import type { Instant } from "../core/time.ts";
+import { ANSWER_MS, inTime } from "../flow/patience.ts";
 import type { EventFeed, Listening } from "../flow/ports.ts";
 import type { TenantLedger } from "./tenant_ledger.ts";
 
@@ -30,8 +31,6 @@ const BELIEVED_MS = 60_000;
 const MOST_LISTENERS = 100;
 /** So many events are sent without a word from the other side. Whoever is slower is let go, and comes back to where it was. */
 export const MOST_UNHEARD = 1_000;
-/** So long a page may take to be read. A ledger that fell under the call may never answer, and nobody else reads at that place meanwhile. */
-const READ_MS = 30_000;
 const PAGE = 500;
 
 /** Why a listener was let go. It may come back with the id of the last event it saw. */
@@ -61,6 +60,9 @@ interface Listener {
  * with its socket.
  */
 export class TenantFeed extends DurableObject<FeedEnv> {
+  /** So long the ledger has for an answer: nobody else reads at a place meanwhile. A field, so that a test need not wait so long. */
+  patienceMs: number = ANSWER_MS;
+
   /** Places from which the ledger is being read, and whether there was news meanwhile. */
   readonly #reading = new Map<number, boolean>();
 
@@ -69,11 +71,13 @@ export class TenantFeed extends DurableObject<FeedEnv> {
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair("ping", "pong"));
   }
 
-  /** A WebSocket that begins with the wanted events from its place on. 429 where there are too many listeners already. */
+  /** A WebSocket that begins with the wanted events from its place on. 429 where there are too many listeners already, 503 where the ledger is silent. */
   override async fetch(request: Request): Promise<Response> {
     // Written by `openEvents` alone: nobody else reaches this object.
     const listening = JSON.parse(decodeURIComponent(request.headers.get("X-Listening") ?? "%7B%7D")) as Listening;
-    const end = { index: await this.#announce(), part: 0 };
+    const announced = await this.#announce();
+    if (!announced.ok) return new Response(null, { status: 503 });
+    const end = { index: announced.value, part: 0 };
     await this.#wakeLater();
     // From here on nothing waits, so nobody comes between the count and the place that is taken.
     const all = this.ctx.getWebSockets().filter(isOpen);
@@ -131,13 +135,14 @@ export class TenantFeed extends DurableObject<FeedEnv> {
 
   /** Looks at the ledger unasked: that somebody listens, it may have forgotten. */
   async #look(): Promise<void> {
-    await this.#announce();
-    await this.news();
+    const announced = await this.#announce();
+    // The alarm looks again.
+    if (announced.ok) await this.news();
   }
 
   /** Tells the ledger that somebody listens; answers the index that the next entry gets. */
-  #announce(): Promise<number> {
-    return this.#ledger().listen(Date.now() + 3 * LOOK_MS);
+  #announce(): Promise<Result<number, "late">> {
+    return inTime(this.patienceMs, this.#ledger().listen(Date.now() + 3 * LOOK_MS));
   }
 
   async #wakeLater(): Promise<void> {
@@ -168,14 +173,11 @@ export class TenantFeed extends DurableObject<FeedEnv> {
 
   /** Whether a token is good; `null` where its tenant cannot be asked, or does not answer. */
   async #ask(token: Listening["token"]): Promise<boolean | null> {
-    const patience = new AbortController();
-    const silence = scheduler.wait(ASK_MS, { signal: patience.signal }).then(() => null);
     try {
-      return await Promise.race([this.env.TENANTS.getByName(this.#tenant()).isTokenGood(token), silence]);
+      const word = await inTime(ASK_MS, this.env.TENANTS.getByName(this.#tenant()).isTokenGood(token));
+      return word.ok ? word.value : null;
     } catch {
       return null;
-    } finally {
-      patience.abort();
     }
   }
 
@@ -191,10 +193,10 @@ export class TenantFeed extends DurableObject<FeedEnv> {
       try {
         do {
           this.#reading.set(from, false);
-          const read = await this.#readPage(from);
+          const read = await inTime(this.patienceMs, this.#ledger().readFrom(from, PAGE));
           // The alarm looks again.
-          if (read === null) return;
-          page = read;
+          if (!read.ok) return;
+          page = read.value;
         } while (page.length === 0 && this.#reading.get(from) === true);
       } finally {
         this.#reading.delete(from);
@@ -205,17 +207,6 @@ export class TenantFeed extends DurableObject<FeedEnv> {
       from = last.index + 1;
     }
     this.#reading.set(from, true);
-  }
-
-  /** `null`: the ledger did not answer in time. */
-  async #readPage(from: number): Promise<readonly FeedEntry[] | null> {
-    const patience = new AbortController();
-    const silence = scheduler.wait(READ_MS, { signal: patience.signal }).then(() => null);
-    try {
-      return await Promise.race([this.#ledger().readFrom(from, PAGE), silence]);
-    } finally {
-      patience.abort();
-    }
   }
 
   #ledger() {

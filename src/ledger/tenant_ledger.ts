@@ -6,6 +6,7 @@ import { type Refusal, refusal } from "../core/refusals.ts";
 import { err, ok, type Result } from "../core/result.ts";
 import { draftOf, TESTIMONY_CHAIN, type Testimony } from "../core/testimony.ts";
 import type { Instant } from "../core/time.ts";
+import { ANSWER_MS, inTime } from "../flow/patience.ts";
 import type { EntryBatch, ShippedEntry, Taken } from "../flow/ports.ts";
 import { Journal } from "./journal.ts";
 import { entriesFrom, hashAt } from "./queries.ts";
@@ -35,7 +36,6 @@ export const MOST_READ_CHARACTERS = 500_000;
 /** While so many wait for D1, only what sessions and the tenant recorded is taken. */
 const MOST_WAITING = 20_000;
 const SALT_BYTES = 16;
-const D1_TIMEOUT_MS = 30_000;
 const SETTLE_MS = 5_000;
 const FIRST_BACKOFF_MS = 1_000;
 const MOST_BACKOFF_MS = 60_000;
@@ -48,6 +48,8 @@ const MOST_BACKOFF_MS = 60_000;
 export class TenantLedger extends DurableObject<LedgerEnv> {
   /** Where entries are shipped to. A field, so that a test can put a database between that fails. Fields cannot be reached over RPC. */
   database: D1Database = this.env.DB;
+  /** So long D1 has to take a shipment: there is no other meanwhile. A field, so that a test need not wait so long. */
+  patienceMs: number = ANSWER_MS;
 
   readonly #journal = new Journal(this.ctx.storage);
   /** Rows of entries that were examined and are not in D1 yet, by hash: parsed once where memory lasts. */
@@ -197,24 +199,20 @@ export class TenantLedger extends DurableObject<LedgerEnv> {
   async settle(): Promise<Result<null, Refusal>> {
     const target = this.#journal.progress().accepted;
     if (this.#journal.progress().shipped >= target) return ok(null);
-    let late = false;
-    const alarmClock = new AbortController();
-    const deadline = scheduler.wait(SETTLE_MS, { signal: alarmClock.signal }).then(() => {
-      late = true;
-      return false;
-    });
-    const shipped = (async () => {
+    let isOver = false;
+    const ship = async (): Promise<void> => {
       let pauseMs = GATHER_MS;
-      while (!late && this.#journal.progress().shipped < target) {
+      while (!isOver && this.#journal.progress().shipped < target) {
         if (await this.#shipOnce()) continue;
         await scheduler.wait(pauseMs);
         pauseMs *= 2;
       }
-      return !late;
-    })();
-    const done = await Promise.race([shipped, deadline]);
-    alarmClock.abort();
-    return done ? ok(null) : err(refusal("ledger_unavailable", "The record is safe but cannot be read just now: the database does not take it."));
+    };
+    const shipped = await inTime(SETTLE_MS, ship());
+    isOver = true;
+    return shipped.ok
+      ? ok(null)
+      : err(refusal("ledger_unavailable", "The record is safe but cannot be read just now: the database does not take it."));
   }
 
   /** The safety net: ships what an eviction, a crash or an absent D1 left behind. Catches its own failures, because the platform gives up on alarms that fail. */
@@ -304,7 +302,8 @@ export class TenantLedger extends DurableObject<LedgerEnv> {
         const payload = payloadRowOf(row.tenant, row.id, waiting.beside);
         if (payload !== null) beside.push(payload);
       }
-      await within(D1_TIMEOUT_MS, writeRows(this.database, rows, beside));
+      const written = await inTime(this.patienceMs, writeRows(this.database, rows, beside));
+      if (!written.ok) throw new Error(`D1 did not answer within ${this.patienceMs} ms`);
     } catch (error) {
       this.#retryLater(batch, error);
       return false;
@@ -390,16 +389,3 @@ interface Fault {
 const before = (entry: ShippedEntry | undefined): readonly number[] => (entry === undefined || !(entry.seq >= 1) ? [] : [entry.seq - 1]);
 
 const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
-
-/** What `work` gives, or an error when it gives nothing in time. It is not stopped: whoever calls must bear that it is done later all the same. */
-async function within<T>(ms: number, work: Promise<T>): Promise<T> {
-  const alarmClock = new AbortController();
-  const late = scheduler.wait(ms, { signal: alarmClock.signal }).then(() => {
-    throw new Error(`no answer within ${ms} ms`);
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    alarmClock.abort();
-  }
-}

@@ -21,6 +21,7 @@ import {
   parseSecret,
   secretOf,
 } from "../core/webhooks.ts";
+import { ANSWER_MS, inTime } from "../flow/patience.ts";
 import type {
   Answered,
   DeliveryRow,
@@ -81,6 +82,8 @@ const LOOK_MS = 60_000;
 const LOOK_AGAIN_MS = 5_000;
 /** An attempt of which nothing is heard for so long, since this object died under it, is made again. Longer than any attempt takes. */
 const CLAIM_MS = 30_000;
+/** So long a courier has to say what came of its attempt: longer than it waits for the receiver, and shorter than the claim stands. */
+const COURIER_MS = 20_000;
 const PAGE = 500;
 /** What ended is kept so long, and of what was delivered only so many of each webhook: all of it is in the ledger. */
 const KEPT_MS = 30 * 86_400_000;
@@ -96,6 +99,8 @@ type Outcomes<T> = Result<T, Refusal>;
 export class TenantWebhooks extends DurableObject<WebhooksEnv> {
   /** A field, so that a test can say what time it is. Fields cannot be reached over RPC. */
   clock: () => Instant = Date.now;
+  /** The same of how long anybody has for an answer: others wait behind whoever is asked. */
+  patienceMs: number = ANSWER_MS;
 
   readonly #store = new WebhookStore(this.ctx.storage.sql);
   /** How many attempts are under way to each receiver, and all of them. */
@@ -279,9 +284,11 @@ export class TenantWebhooks extends DurableObject<WebhooksEnv> {
         .filter((place) => !ended.has(place))
         .sort((a, b) => a - b)[0];
       if (index === undefined) return;
-      const page = await this.#ledger().readFrom(index, PAGE);
-      if (page.length === 0) ended.add(index);
-      else this.#take(index, page);
+      const read = await inTime(this.patienceMs, this.#ledger().readFrom(index, PAGE));
+      // It goes no further than to whoever began this reading, and the alarm begins another.
+      if (!read.ok) throw new Error("the ledger did not answer in time");
+      if (read.value.length === 0) ended.add(index);
+      else this.#take(index, read.value);
       this.#send();
     }
   }
@@ -369,7 +376,9 @@ export class TenantWebhooks extends DurableObject<WebhooksEnv> {
     if (!parsed.ok) return { fault: `the address ${parsed.error}` };
     try {
       // The Worker's own exports, of which this is one: the platform's type knows of none before it is generated.
-      return await (this.ctx.exports as unknown as { readonly Courier: Post }).Courier.post(url, headers, body);
+      const { Courier } = this.ctx.exports as unknown as { readonly Courier: Post };
+      const carried = await inTime(Math.min(this.patienceMs, COURIER_MS), Courier.post(url, headers, body));
+      return carried.ok ? carried.value : { fault: "was not heard of again" };
     } catch {
       return { fault: "could not be sent" };
     }
@@ -411,8 +420,9 @@ export class TenantWebhooks extends DurableObject<WebhooksEnv> {
     for (let notes = this.#store.notes(); ; notes = this.#store.notes()) {
       const last = notes.at(-1);
       if (last === undefined) return;
-      const recorded = await this.env.TENANTS.getByName(this.#tenant()).recordWebhooks(notes);
-      if (!recorded.ok) throw new Error(recorded.error.detail);
+      const told = await inTime(this.patienceMs, this.env.TENANTS.getByName(this.#tenant()).recordWebhooks(notes));
+      if (!told.ok) throw new Error("the tenant did not answer in time");
+      if (!told.value.ok) throw new Error(told.value.error.detail);
       this.#store.dropNotes(last.seq);
     }
   }
@@ -477,7 +487,8 @@ export class TenantWebhooks extends DurableObject<WebhooksEnv> {
   /** Asks the ledger to tell of what is new, or not to; answers the index that its next entry gets, `null` where it does not answer. */
   async #watch(isWatched: boolean): Promise<number | null> {
     try {
-      return await this.#ledger().watch(isWatched);
+      const watched = await inTime(this.patienceMs, this.#ledger().watch(isWatched));
+      return watched.ok ? watched.value : null;
     } catch {
       return null;
     }

@@ -7,6 +7,7 @@ import type { Principal } from "../../src/core/request.ts";
 import { intervene } from "../../src/flow/intervene.ts";
 import { CLOSE, MOST_UNHEARD } from "../../src/ledger/tenant_feed.ts";
 import { MOST_READ_CHARACTERS } from "../../src/ledger/tenant_ledger.ts";
+import { SILENCES, silentOnce } from "./silence.ts";
 import { asked, commitOf, decideMany, decideOne, got, newSession, newTenant, ports, usd } from "./world.ts";
 
 const ORIGIN = "https://gate.example";
@@ -394,6 +395,42 @@ describe("the stream", () => {
     expect(behind.events.map(({ decision }) => decision)).toEqual([old.id, id]);
     live.socket.close();
     behind.socket.close();
+  });
+
+  it.each(SILENCES)("is told what its ledger did not say, having fallen under the call, where it %s", async (_, does) => {
+    const { tenant, agent, watcher } = await newWorld();
+    const session = await newSession(agent);
+    const { socket, events } = await openSocket(watcher, "?types=decision.*");
+    const feed = env.FEEDS.getByName(tenant);
+    await runInDurableObject(feed, (object) => {
+      const { object: ledger } = silentOnce(env.LEDGERS.getByName(tenant), "readFrom", does);
+      object.patienceMs = 20;
+      Reflect.set(object, "env", { ...env, LEDGERS: { getByName: () => ledger } });
+    });
+    const { id } = await decideOne(agent, session, "look");
+    await shipAll(tenant, session);
+    const rung = async () => {
+      await runDurableObjectAlarm(feed);
+      return events.map(({ decision }) => decision);
+    };
+    await expect.poll(rung, { timeout: DEADLINE_MS }).toEqual([id]);
+    socket.close();
+  });
+
+  it("cannot begin while the ledger says nothing, and can as soon as it does", async () => {
+    const { tenant, watcher } = await newWorld();
+    await runInDurableObject(env.FEEDS.getByName(tenant), (object) => {
+      const { object: ledger } = silentOnce(env.LEDGERS.getByName(tenant), "listen", false);
+      object.patienceMs = 20;
+      Reflect.set(object, "env", { ...env, LEDGERS: { getByName: () => ledger } });
+    });
+    const open = () => exports.default.fetch(`${ORIGIN}/v1/events`, { headers: { Authorization: `Bearer ${watcher}` } });
+    const refused = await open();
+    expect({ status: refused.status, ...(await refused.json<object>()) }).toMatchObject({ status: 503, code: "ledger_unavailable" });
+    expect(await placesTaken(tenant)).toBe(0);
+    const opened = await open();
+    expect(opened.status).toBe(200);
+    await opened.body?.cancel();
   });
 
   it("reads no more text at once than fits with that of a hundred others, and leaves out nothing", async () => {

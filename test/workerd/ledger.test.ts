@@ -15,6 +15,7 @@ import { openLedger } from "../../src/ledger/ledger.ts";
 import { exportEntries, listEntries, readEntry, reportCosts } from "../../src/ledger/queries.ts";
 import { entries, payloads } from "../../src/ledger/schema.ts";
 import type { TenantLedger } from "../../src/ledger/tenant_ledger.ts";
+import { SILENCES, silentOnce } from "./silence.ts";
 
 const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
 const ledger = openLedger(env);
@@ -434,6 +435,28 @@ describe("shipping to D1", () => {
         expect(await everything(tenant)).toHaveLength(1);
       }),
     );
+  });
+
+  it.each(SILENCES)("ships again, and once, what D1 never said a word to, where it %s", async (_, does) => {
+    const tenant = newTenant();
+    const session = sessionOf(tenant);
+    const [first, ...others] = chainOf(tenant, session, many(3));
+    if (first === undefined) throw new Error("unreachable");
+    await shipTo(tenant, (real) => {
+      const { object } = silentOnce({ batch: (statements: D1PreparedStatement[]) => real.batch(statements) }, "batch", does);
+      return withBatch(real, (statements) => object.batch(statements));
+    });
+    await acceptThrough(tenant, session, [first]);
+    await runInDurableObject<TenantLedger, void>(env.LEDGERS.getByName(tenant), async (instance) => {
+      instance.patienceMs = 20;
+      await instance.alarm();
+      instance.patienceMs = 30_000;
+    });
+    expect(await inside(tenant)).toMatchObject({ waiting: 1, failures: 1 });
+    await acceptThrough(tenant, session, others);
+    await runInDurableObject<TenantLedger, void>(env.LEDGERS.getByName(tenant), (instance) => instance.alarm());
+    expect(await inside(tenant)).toMatchObject({ waiting: 0, shipped: 3, failures: 0 });
+    expect(hashes(await everything(tenant))).toEqual(hashes([first, ...others]));
   });
 
   it("brings everything before a refused entry to D1, and keeps the entry and what is behind it", async () => {

@@ -12,6 +12,7 @@ import type { Principal } from "../../src/core/request.ts";
 import type { EntryBatch } from "../../src/flow/ports.ts";
 import { listEntries } from "../../src/flow/read_ledger.ts";
 import { readSession } from "../../src/flow/read_session.ts";
+import { SILENCES, silentOnce } from "./silence.ts";
 import { asked, commitOf, decideMany, decideOne, got, newSession, newTenant, ports, usd } from "./world.ts";
 
 /** What goes wrong with what sessions share at its edges: of a stretch, of a lease, of a policy, of a message, of what a number tells. */
@@ -274,6 +275,22 @@ describe("money that was given", () => {
     const before = await grantedOfDays(tenant);
     expect(outcome(await pay(agent, await newSession(agent), "1000.01"))).toBe("deny tenant_budget_exceeded");
     expect(await grantedOfDays(tenant)).toEqual(before);
+  });
+});
+
+describe("a session that is asked to give back", () => {
+  it.each(SILENCES)("is asked again where it fell under the call and said nothing, whether or not it %s", async (_, does) => {
+    const { tenant, agent } = await newTenant("budgets: { tenant: { day: 10 } }");
+    const [mine, theirs] = [await newSession(agent), await newSession(agent)];
+    expect(outcome(await pay(agent, theirs, "0.01"))).toBe(ALLOWED);
+    await runInDurableObject(tenantStub(tenant), (object) => {
+      const { object: silent } = silentOnce(sessionStub(tenant, theirs), "report", does);
+      const getByName = (name: string) => (name === sessionObjectName(tenant, theirs) ? silent : env.SESSIONS.getByName(name));
+      object.patienceMs = 20;
+      Reflect.set(object, "env", { ...env, SESSIONS: { getByName } });
+    });
+    // The first may be short, since nothing is heard of what it has asked back; the second has it.
+    expect([outcome(await pay(agent, mine, "9.9")), outcome(await pay(agent, mine, "9.9"))]).toContain(ALLOWED);
   });
 });
 

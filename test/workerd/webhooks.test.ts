@@ -7,6 +7,7 @@ import { TenantAuthority } from "../../src/authority/tenant_authority.ts";
 import { GIVEN_UP_AFTER_MS, MOST_ATTEMPTS, OLD_SECRET_SIGNS_MS, RETRY_DELAYS_MS } from "../../src/core/webhooks.ts";
 import { MOST_AT_ONCE, MOST_PENDING, MOST_WEBHOOKS, type TenantWebhooks } from "../../src/webhooks/tenant_webhooks.ts";
 import { type Arrival, newReceiver } from "./receiver.ts";
+import { SILENCES, silentOnce } from "./silence.ts";
 import { asked, decideMany, decideOne, newSession, newTenant, ports } from "./world.ts";
 
 /** Webhooks as a tenant's people and their receivers meet them: over HTTP on both sides, with the real objects between. */
@@ -76,6 +77,15 @@ const die = (stub: DurableObjectStub) => evictDurableObject(stub).catch(notRunni
 /** The same, without a moment for what is under way. */
 const crash = (stub: DurableObjectStub<TenantWebhooks>) =>
   runInDurableObject(stub, (_, state) => state.abort("a crash of the test's")).catch((fault: Error) => expect(fault.message).toContain("a crash"));
+
+/** Whoever these webhooks ask next by this method falls under the call, and is not waited for long. */
+const silence = (tenant: string, whose: "LEDGERS" | "TENANTS", method: string, does: boolean) =>
+  runInDurableObject(objectOf(tenant), (webhooks) => {
+    // Of the one or the other only what is asked by its name.
+    const { object } = silentOnce(env[whose].getByName(tenant) as unknown as Record<string, unknown>, method, does);
+    webhooks.patienceMs = 20;
+    Reflect.set(webhooks, "env", { ...env, [whose]: { getByName: () => object } });
+  });
 
 async function newWorld() {
   const { tenant, agent } = await newTenant("budgets: { session: 1000 }\ndenied_actions: [rm]");
@@ -404,6 +414,61 @@ describe("a webhook", () => {
     expect(await receiver.arrivals(2)).toHaveLength(2);
   });
 
+  it.each(SILENCES)("is told what its ledger did not say, having fallen under the call, where it %s", async (_, does) => {
+    vi.spyOn(console, "error").mockImplementation(() => undefined);
+    const world = await newWorld();
+    const receiver = await newReceiver();
+    await world.create(receiver.url);
+    await silence(world.tenant, "LEDGERS", "readFrom", does);
+    await world.happen();
+    await runInDurableObject(objectOf(world.tenant), async (webhooks, { storage }) => {
+      // Ends when the reading has been given up, whoever it was that began it.
+      await webhooks.news();
+      webhooks.patienceMs = 30_000;
+      // Much sooner than it would be looked at unasked.
+      expect((await storage.getAlarm()) ?? Number.NaN).toBeLessThanOrEqual(Date.now() + 5_000);
+    });
+    expect(await runDurableObjectAlarm(objectOf(world.tenant))).toBe(true);
+    expect(await receiver.arrivals(1)).toHaveLength(1);
+    await workAt(world.tenant, Date.now());
+    expect(await receiver.arrivals(0)).toHaveLength(1);
+  });
+
+  it("is not made while the ledger says nothing, and is when it is asked for again", async () => {
+    const world = await newWorld();
+    const { url } = await newReceiver();
+    await silence(world.tenant, "LEDGERS", "watch", false);
+    expect(await problemOf(send("POST", "/v1/webhooks", world.operator, { url, events: ["*"] }))).toBe("503 ledger_unavailable");
+    await world.create(url);
+  });
+
+  it("is sent again what a courier was never heard of again with", async () => {
+    const world = await newWorld();
+    const receiver = await newReceiver();
+    const { id } = await world.create(receiver.url);
+    await runInDurableObject(objectOf(world.tenant), (webhooks) => {
+      const ctx: DurableObjectState = Reflect.get(webhooks, "ctx");
+      const { Courier }: { readonly Courier: object } = Reflect.get(ctx, "exports");
+      const { object } = silentOnce(Courier as { post(): void }, "post", false);
+      webhooks.patienceMs = 20;
+      const proxy = new Proxy(ctx, {
+        get: (target, name) => {
+          if (name === "exports") return { Courier: object };
+          const value: unknown = Reflect.get(target, name);
+          return typeof value === "function" ? value.bind(target) : value;
+        },
+      });
+      Reflect.set(webhooks, "ctx", proxy);
+    });
+    await world.happen();
+    const [failed] = await settled(world, id);
+    expect(failed).toMatchObject({ status: "pending", attempts: 1, last_error: "was not heard of again" });
+    expect(await receiver.arrivals(0)).toEqual([]);
+    await workAt(world.tenant, Date.parse(failed?.next_attempt_at ?? ""));
+    expect(await receiver.arrivals(1)).toHaveLength(1);
+    expect(await world.deliveries(id)).toMatchObject([{ status: "delivered", attempts: 2 }]);
+  });
+
   it("is sent everything again from an event on, under the same ids", async () => {
     const world = await newWorld();
     const receiver = await newReceiver();
@@ -596,6 +661,17 @@ describe("what is done to a webhook", () => {
       expect(more).toEqual([]);
     },
   );
+
+  it.each(SILENCES)("is on record once, by its alarm, though the tenant said nothing and %s", async (_, does) => {
+    vi.spyOn(console, "error").mockImplementation(() => undefined);
+    const world = await newWorld();
+    await silence(world.tenant, "TENANTS", "recordWebhooks", does);
+    const { url } = await newReceiver();
+    const { id } = await world.create(url);
+    expect(await runDurableObjectAlarm(objectOf(world.tenant))).toBe(true);
+    await told(204, send("DELETE", `/v1/webhooks/${id}`, world.operator));
+    expect((await world.recorded()).map(({ details }) => details?.event)).toEqual(["webhook_created", "webhook_deleted"]);
+  });
 });
 
 /** The first events of a stream. */

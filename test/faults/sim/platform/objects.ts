@@ -133,7 +133,7 @@ export class ObjectHost implements Party {
       if (this.life === life) end(tell);
     };
     this.#run(method, args).then(
-      (value) => ifAlive(() => this.emit(() => answer(value instanceof Answer ? value : structuredClone(value)))),
+      (value) => ifAlive(() => this.emit(() => answer(value instanceof Answer || value instanceof Response ? value : structuredClone(value)))),
       (fault: unknown) => {
         this.#watch.broke(this, fault);
         ifAlive(() => this.emit(() => fail(new Outage(`[outage] thrown in ${this.name}: ${String(fault)}`, { remote: true }), 0)));
