@@ -22,6 +22,7 @@ import { type LeasedAction, settleLease } from "../core/settle_lease.ts";
 import { beganAt, type Draw, draw, hear, holdsAnything, holdsTooMuch, rollSpans, type Short } from "../core/shares.ts";
 import type { Instant } from "../core/time.ts";
 import { happen, openTurn, record, signature, type Turn } from "../core/turn.ts";
+import { inTime } from "../flow/patience.ts";
 import type {
   AnswerApproval,
   Answered,
@@ -375,7 +376,10 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
 
   /** Lets the tenant know what became of approvals, for as long as a person would not mind; the alarm tells it again. */
   async #deskHears(): Promise<void> {
-    await Promise.race([this.#tellDesk().catch(() => this.#wakeBy(Date.now() + SHIP_ALARM_MS)), scheduler.wait(DESK_PATIENCE_MS)]);
+    await inTime(
+      DESK_PATIENCE_MS,
+      this.#tellDesk().catch(() => this.#wakeBy(Date.now() + SHIP_ALARM_MS)),
+    );
   }
 
   /** Tells the tenant of every approval of which it has not heard; one that it does not take keeps none of the others from it. */
@@ -447,7 +451,11 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       return ok(this.#readSession(turn));
     });
     // The session is closed whether or not its tenant hears of it now; the alarm tells it again.
-    if (closed.ok) await Promise.race([this.#tellTenant().catch(() => this.#wakeBy(Date.now() + SHIP_ALARM_MS)), scheduler.wait(TENANT_PATIENCE_MS)]);
+    if (closed.ok)
+      await inTime(
+        TENANT_PATIENCE_MS,
+        this.#tellTenant().catch(() => this.#wakeBy(Date.now() + SHIP_ALARM_MS)),
+      );
     return closed;
   }
 
@@ -506,13 +514,16 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     // Caught here: an alarm that throws is tried six times and then dropped, and what is in the outbox must never be.
     try {
       if (Math.min(this.#dueAt(), this.#store.forgetAt) <= this.#now()) await this.#enqueue(() => ok(null), false);
-      // Each by itself: a ledger that cannot be reached keeps no money from others, and a tenant that cannot be told keeps nothing off the record.
-      const done = await Promise.allSettled([this.ship(), this.#tellOfShares(), this.#tellDesk()]);
+      // Each by itself: a ledger that cannot be reached keeps no money from others, and a tenant that cannot be told keeps nothing off the record. No other
+      // alarm rings while this one waits, so it waits for none of them longer than until it would ring again.
+      const duties = [this.ship(), this.#tellOfShares(), this.#tellDesk()];
+      const done = await Promise.allSettled(duties.map((duty) => inTime(SHIP_ALARM_MS, duty)));
       for (const one of done) if (one.status === "rejected") throw one.reason;
       this.#alarmFailures = 0;
       this.#wakeForDue();
       this.#outbox.erase();
-      if (!this.#outbox.isEmpty()) this.#wakeBy(Date.now() + SHIP_ALARM_MS);
+      const isLate = done.some((one) => one.status === "fulfilled" && !one.value.ok);
+      if (isLate || !this.#outbox.isEmpty()) this.#wakeBy(Date.now() + SHIP_ALARM_MS);
     } catch (fault) {
       this.#alarmFailures++;
       console.error(`session ${this.ctx.id.toString()}: alarm failed and will ring again: ${String(fault)}`);
@@ -614,7 +625,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
 
   /** Where little is left of what sessions share, what this one no longer needs is there for others when its caller hears of it. */
   async #letGo(): Promise<void> {
-    if (this.#goingBack !== null) await Promise.race([this.#goingBack, scheduler.wait(GIVE_BACK_PATIENCE_MS)]);
+    if (this.#goingBack !== null) await inTime(GIVE_BACK_PATIENCE_MS, this.#goingBack);
   }
 
   /** Sends that on its way. */
@@ -865,10 +876,13 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     const under = this.#readLease()?.policy?.digest ?? null;
     const draw = this.#makeDraw(shorts, givesBack);
     const call = this.#tenant(tenant).draw({ session, agent, draw, under, renews });
-    const drawn = await Promise.race([call.catch(() => undefined), scheduler.wait(TENANT_PATIENCE_MS)]);
-    if (drawn === undefined || !drawn.ok) return "lost";
-    if (renews) this.#keepLease({ ...drawn.value.lease, endsAt: asked + LEASE_TERM_MS });
-    const { word } = drawn.value;
+    const drawn = await inTime(
+      TENANT_PATIENCE_MS,
+      call.catch(() => null),
+    );
+    if (!drawn.ok || drawn.value === null || !drawn.value.ok) return "lost";
+    const { lease, word } = drawn.value.value;
+    if (renews) this.#keepLease({ ...lease, endsAt: asked + LEASE_TERM_MS });
     if (word === null) return "overtaken";
     const isHeard = this.ctx.storage.transactionSync(() => {
       const { shares } = this.#readBook();

@@ -9,12 +9,12 @@ export const ANSWER_MS = 30_000;
  * asked like this.
  */
 export async function inTime<W extends Promise<unknown>>(ms: number, work: W): Promise<Result<Awaited<W>, "late">> {
-  const patience = new AbortController();
+  const { promise: silence, resolve } = Promise.withResolvers<Result<never, "late">>();
+  const timer = setTimeout(() => resolve(err("late")), ms);
   const answer = async () => ok(await work);
-  const silence = scheduler.wait(ms, { signal: patience.signal }).then(() => err("late" as const));
   try {
     return await Promise.race([answer(), silence]);
   } finally {
-    patience.abort();
+    clearTimeout(timer);
   }
 }

@@ -2,6 +2,7 @@ import { runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { createHash } from "node:crypto";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { sessionObjectName } from "../../src/authority/env.ts";
 import { OUTBOX_TABLE, Outbox } from "../../src/authority/outbox.ts";
 import { CHAIN_START, type SealedEntry, seal } from "../../src/core/entry.ts";
 import { idFromDigest } from "../../src/core/ids.ts";
@@ -10,7 +11,7 @@ import { inTime } from "../../src/flow/patience.ts";
 import type { EntryBatch } from "../../src/flow/ports.ts";
 import { openLedger } from "../../src/ledger/ledger.ts";
 import { SILENCES, silentOnce } from "./silence.ts";
-import { newTenant } from "./world.ts";
+import { newSession, newTenant } from "./world.ts";
 
 /** What objects do with one that says nothing: they wait so long, and then whoever comes next is served. */
 
@@ -22,6 +23,7 @@ const sha256 = (text: string): string => createHash("sha256").update(text).diges
 const never = () => new Promise<never>(() => {});
 
 afterEach(() => {
+  vi.useRealTimers();
   vi.restoreAllMocks();
 });
 
@@ -42,13 +44,11 @@ describe("what is waited for so long", () => {
   });
 
   it("leaves no alarm clock behind", async () => {
-    const waits = vi.spyOn(scheduler, "wait");
+    const [set, cleared] = [vi.spyOn(globalThis, "setTimeout"), vi.spyOn(globalThis, "clearTimeout")];
     await inTime(LONG_MS, Promise.resolve());
     await expect(inTime(LONG_MS, Promise.reject(new Error("away")))).rejects.toThrow("away");
-    expect(waits.mock.calls.map(([ms, options]) => [ms, options?.signal?.aborted])).toEqual([
-      [LONG_MS, true],
-      [LONG_MS, true],
-    ]);
+    expect(set.mock.calls.map(([, ms]) => ms)).toEqual([LONG_MS, LONG_MS]);
+    expect(cleared.mock.calls.map(([timer]) => timer)).toEqual(set.mock.results.map(({ value }) => value));
   });
 });
 
@@ -111,6 +111,23 @@ describe("an outbox whose ledger says nothing to a shipment", () => {
       expect(outbox.isEmpty()).toBe(true);
     });
     expect(await env.LEDGERS.getByName(tenant).listen(0)).toBe(5);
+  });
+});
+
+describe("a session whose ledger says nothing", () => {
+  it("ends its alarm before the next would ring, and has set that: no other duty waits for the ledger", async () => {
+    const { tenant, agent } = await newTenant("version: 1");
+    const session = await newSession(agent);
+    await runInDurableObject(env.SESSIONS.getByName(sessionObjectName(tenant, session)), async (object, { storage }) => {
+      const { object: ledger } = silentOnce(env.LEDGERS.getByName(tenant), "accept", false);
+      Reflect.set(object, "env", { ...env, LEDGERS: { getByName: () => ledger } });
+      await storage.deleteAlarm();
+      vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+      const ringing = object.alarm();
+      await vi.advanceTimersByTimeAsync(5_000);
+      await ringing;
+      expect(await storage.getAlarm()).not.toBeNull();
+    });
   });
 });
 
