@@ -87,9 +87,20 @@ function misbelieved(tenant: TenantModel, platform: Platform): readonly object[]
     }>("SELECT session, scope, span, starts_at, posted_micro_usd, pending_micro_usd FROM holdings")
     .flatMap((held) => {
       if (held.starts_at !== stretchAt(held.span, platform.world.now).startsAt) return [];
-      const spent = tenant.sessions.get(held.session)?.spentIn(`${held.span} ${held.starts_at}`);
+      const session = tenant.sessions.get(held.session);
+      // A session whose clock was set ahead has left that stretch behind: what becomes of its money there is told to nobody any more.
+      if (session !== undefined && spansOf(session).some(({ window, startsAt }) => window === held.span && startsAt > held.starts_at)) return [];
+      const spent = session?.spentIn(`${held.span} ${held.starts_at}`);
       return spent?.posted === held.posted_micro_usd && spent.pending === held.pending_micro_usd ? [] : [{ ...held, spent }];
     });
+}
+
+/** The stretches in which a session counts, as its store writes them. */
+function spansOf({ host }: SessionModel): readonly { readonly window: string; readonly startsAt: number }[] {
+  const [row] = host.storage.look<{ shares: string }>("SELECT shares FROM session");
+  return row === undefined
+    ? []
+    : (JSON.parse(row.shares) as { readonly spans: readonly { readonly window: string; readonly startsAt: number }[] }).spans;
 }
 
 /** Demands that everything has come to rest. */
