@@ -1,6 +1,7 @@
 import type { SessionId } from "../core/ids.ts";
 import { isId } from "../core/ids.ts";
 import { ok } from "../core/result.ts";
+import { ANSWER_MS, inTime } from "./patience.ts";
 import type { CostQuery, CostReport, LedgerFilter, LedgerRow, PageOf, PageQuery, Ports, Reply } from "./ports.ts";
 
 /** So many live sessions are asked to ship before a read that names none. Entries of others are there little more than a second later. */
@@ -34,8 +35,8 @@ export async function reportCosts(ports: Ports, tenant: string, query: CostQuery
 async function bringIn(ports: Ports, tenant: string, session: string | undefined): Reply<null> {
   const sessions =
     session === undefined ? await ports.tenants.liveSessions(tenant, SESSIONS_ASKED_BEFORE_A_READ) : isSession(session) ? [session] : [];
-  // A session that cannot be reached keeps its entries and ships them later: the read goes on without them.
-  await Promise.allSettled([ports.tenants.ship(tenant), ...sessions.map((id) => ports.sessions.ship(tenant, id))]);
+  // Who cannot be reached, or never answers, keeps its entries and ships them later: the read goes on without them.
+  await inTime(ANSWER_MS, Promise.allSettled([ports.tenants.ship(tenant), ...sessions.map((id) => ports.sessions.ship(tenant, id))]));
   return ports.ledger.settle(tenant);
 }
 

@@ -9,9 +9,10 @@ import { idFromDigest } from "../../src/core/ids.ts";
 import { formatInstant } from "../../src/core/time.ts";
 import { inTime } from "../../src/flow/patience.ts";
 import type { EntryBatch } from "../../src/flow/ports.ts";
+import { listEntries } from "../../src/flow/read_ledger.ts";
 import { openLedger } from "../../src/ledger/ledger.ts";
 import { SILENCES, silentOnce } from "./silence.ts";
-import { newSession, newTenant } from "./world.ts";
+import { newSession, newTenant, ports } from "./world.ts";
 
 /** What objects do with one that says nothing: they wait so long, and then whoever comes next is served. */
 
@@ -150,6 +151,28 @@ describe("a tenant", () => {
     const chain = (await env.LEDGERS.getByName(tenant).readFrom(0, 500)).map(({ canonical }) => JSON.parse(canonical).seq);
     expect(chain).toEqual(chain.map((_, place) => place + 1));
     expect(chain.length).toBeGreaterThan(0);
+  });
+});
+
+describe("a session that never answers", () => {
+  it("keeps nobody from the record of the others", async () => {
+    const { tenant } = await newTenant("version: 1");
+    const { promise: called, resolve } = Promise.withResolvers<void>();
+    const ship = () => {
+      resolve();
+      return never();
+    };
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    const reading = listEntries(
+      { ...ports, sessions: { ...ports.sessions, ship } },
+      tenant,
+      { session: ports.newId("ses") },
+      { limit: 10, cursor: null },
+    );
+    await called;
+    await vi.advanceTimersByTimeAsync(LONG_MS);
+    vi.useRealTimers();
+    expect(await reading).toMatchObject({ ok: true });
   });
 });
 
