@@ -183,8 +183,8 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
 
   /**
    * Hears where a session stands, gives it what it needs of what sessions share, and renews its lease. Where what is free is not enough, those who hold
-   * some and have not spent it are asked to give it back first. `word` is `null` where the session has said something newer meanwhile, or asks under a
-   * policy that is no longer in force.
+   * some and have not spent it are asked to give it back first. `word` is `null` where the session has said something newer meanwhile, or would go on
+   * acting under a policy that is no longer in force.
    */
   async draw(call: DrawCall): Promise<Outcome<Drawn>> {
     const { session, agent, draw, renews } = call;
@@ -794,7 +794,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
    * Writes down where a session stands in every account, and gives it what it needs. `partly`: also where that is less; otherwise nothing is given of
    * an account that lacks some while others hold some, which is then named.
    */
-  #give({ session, agent, draw, under }: DrawCall, now: Instant, partly: boolean): Given {
+  #give({ session, agent, draw, under, renews }: DrawCall, now: Instant, partly: boolean): Given {
     const isCurrent = under !== null && (this.#policyFor(agent)?.digest ?? null) === under;
     const scarce: Scarce[] = [];
     const slices: SliceWord[] = [];
@@ -833,7 +833,8 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
       this.#pools.writeCalls(session, key, given.pool, keepMs, given.holding, given.fresh, now);
       return given.word;
     });
-    return { scarce, word: isCurrent ? { ask: draw.ask, slices, permits } : null };
+    // Who only gives back was heard under whatever policy: without an answer its alarm would tell it again, every second and for ever.
+    return { scarce, word: isCurrent || !renews ? { ask: draw.ask, slices, permits } : null };
   }
 
   #writePool(session: SessionId, key: PoolKey, before: Pool, { pool, holding }: ReturnType<typeof give>, now: Instant): void {

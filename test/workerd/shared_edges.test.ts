@@ -278,6 +278,41 @@ describe("money that was given", () => {
   });
 });
 
+describe("a session of which nobody asks anything more", () => {
+  const LIMIT = "budgets: { tenant: { day: 10 } }";
+
+  it.each([
+    ["its policy stays", LIMIT, LIMIT, false],
+    ["another policy is published after its lease has lapsed, and then a reservation runs out", LIMIT, "budgets: { tenant: { day: 11 } }", false],
+    ["it is closed where no policy ever was", null, null, true],
+  ])("falls silent when it has told all, where %s", async (_, before, after, closes) => {
+    at(NOON);
+    const { tenant, agent, put } = await newTenant(before);
+    const session = await newSession(agent);
+    await pay(agent, session, "0.01");
+    if (closes) got(await ports.sessions.close(tenant, session, agent));
+    const dueAlarm = async (until: number): Promise<number | null> => {
+      const rings = await runInDurableObject(sessionStub(tenant, session), (_, { storage }) => storage.getAlarm());
+      return rings !== null && rings <= until ? rings : null;
+    };
+    /** Lets time pass for this session's alarms alone, and answers how often one rang. */
+    const ringUntil = async (until: number): Promise<number> => {
+      let rung = 0;
+      for (let rings = await dueAlarm(until); rings !== null && rung < 20; rings = await dueAlarm(until), rung++) {
+        at(Math.max(rings, Date.now()));
+        await runDurableObjectAlarm(sessionStub(tenant, session));
+      }
+      at(until);
+      return rung;
+    };
+    await ringUntil(NOON + 3 * LEASE_TERM_MS);
+    if (after !== null && after !== before) await put(after);
+    await ringUntil(NOON + 600_000);
+    expect(await ringUntil(NOON + 3_600_000)).toBe(0);
+    if (before !== null) expect(await grantedOfDays(tenant)).toEqual([10_000]);
+  });
+});
+
 describe("a session that is asked to give back", () => {
   it.each(SILENCES)("is asked again where it fell under the call and said nothing, whether or not it %s", async (_, does) => {
     const { tenant, agent } = await newTenant("budgets: { tenant: { day: 10 } }");
