@@ -814,9 +814,14 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     return Math.min(pending.nextExpiry, nextApprovalExpiry, nextLeaseEnd, forget, close);
   }
 
-  /** When what was given and is not spent goes back, should nobody ask any more. That is past where the lease has lapsed while an alarm was under way. */
+  /**
+   * When what was given and is not spent goes back, should nobody ask any more. The lease may have lapsed while an alarm was under way: then soon, and not at
+   * once, since whoever asks under a lapsed lease meanwhile would wait behind it for a tenant that hangs.
+   */
   #goesBackAt(): Instant {
-    return holdsAnything(this.#readBook().shares) ? (this.#readLease()?.endsAt ?? 0) : Number.POSITIVE_INFINITY;
+    const { endsAt } = this.#readLease() ?? { endsAt: 0 };
+    if (!holdsAnything(this.#readBook().shares)) return Number.POSITIVE_INFINITY;
+    return endsAt > Date.now() ? endsAt : Date.now() + SHIP_ALARM_MS;
   }
 
   #wakeForDue(): void {

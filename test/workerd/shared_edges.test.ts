@@ -19,6 +19,7 @@ import { asked, commitOf, decideMany, decideOne, got, newSession, newTenant, por
 
 afterEach(() => {
   vi.useRealTimers();
+  vi.restoreAllMocks();
 });
 
 const NOON = Date.UTC(2027, 0, 15, 12);
@@ -373,6 +374,21 @@ describe("a tenant that is asked", () => {
     expect(outcome(await pay(agent, session, "20"))).toBe("deny authority_stale");
     // One that was under way, one that speaks for all who gave back, its own; and one more on a slow machine. Each is waited for two seconds.
     expect(draws).toBeLessThanOrEqual(4);
+  });
+
+  it("and cannot be reached is told no sooner what comes back because somebody asks under the lapsed lease", async () => {
+    at(NOON);
+    const { tenant, agent } = await newTenant("budgets: { tenant: { day: 10 } }");
+    const session = await newSession(agent);
+    expect(outcome(await pay(agent, session, "1"))).toBe(ALLOWED);
+    at(NOON + LEASE_TERM_MS + 1);
+    vi.spyOn(console, "error").mockImplementation(() => undefined);
+    await between(tenant, session, () => Promise.reject(new Error("away")));
+    // What was set for the end of the lease; it fails, and rings again in ten seconds.
+    await runDurableObjectAlarm(sessionStub(tenant, session));
+    expect(outcome(await pay(agent, session, "1"))).toBe("deny authority_stale");
+    // The alarm behind the entry, and none sooner.
+    expect(await runInDurableObject(sessionStub(tenant, session), (_, { storage }) => storage.getAlarm())).toBe(Date.now() + 5_000);
   });
 
   it("is heard by a session at which somebody looks all the time", async () => {

@@ -40,6 +40,11 @@ export function unrest(
       const open = [...session.leases.values()].find(({ state }) => state === "open");
       if (open !== undefined) return { law: "a lease ends", details: { session: session.id, lease: open, now: platform.world.now } };
     }
+    for (const { id, host } of tenant.sessions.values()) {
+      const { durableAlarm } = host.storage;
+      if (durableAlarm !== null && durableAlarm < platform.world.now + SOON_MS)
+        return { law: "a session that has nothing to do sleeps", details: { session: id, alarm: durableAlarm, now: platform.world.now } };
+    }
     const waiting = unanswered(tenant);
     if (waiting !== null) return waiting;
     const held = unreturned(tenant, platform);
@@ -50,6 +55,9 @@ export function unrest(
   const late = listeners.find((listener) => !listener.hasAll());
   return late === undefined ? null : { law: "a listener is told everything", details: { listener: late.name, heard: late.heard } };
 }
+
+/** Sooner than an alarm of a session that sleeps rings; one that rings again and again is set for sooner. */
+const SOON_MS = 60_000;
 
 /** An approval that neither ended nor ran out, or of which the tenant's desk says something else than its session. */
 function unanswered(tenant: TenantModel): { readonly law: string; readonly details: object } | null {
