@@ -81,6 +81,8 @@ export class Outbox {
       const first = entries[0]?.seq ?? 0;
       if (acceptedThrough < first) throw new Error(`the ledger has chain ${chain} only up to ${acceptedThrough}, and ${first} comes next`);
       this.#takenThrough = acceptedThrough;
+      // Who loses its memory ships what is still here once more. What fills a whole call the ledger compares with D1, which may be away for long.
+      if (this.#takenThrough - this.#erasedThrough >= MOST_ENTRIES) this.erase();
     }
     this.#mayHold = false;
   }

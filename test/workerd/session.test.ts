@@ -11,6 +11,7 @@ import { asked, commitOf, decideMany, decideOne, got, newDecisionId, newSession,
 
 afterEach(() => {
   vi.useRealTimers();
+  vi.restoreAllMocks();
 });
 
 const stubOf = (tenant: string, session: string) => env.SESSIONS.getByName(sessionObjectName(tenant, session));
@@ -298,6 +299,33 @@ describe("memory and storage", () => {
     await runDurableObjectAlarm(stub);
     expect(await kept()).toEqual([]);
     expect(shipped).toEqual([1, 2]);
+  });
+
+  it.each([50, 150])("an object that died after it had shipped %i entries ships the next to its ledger, also while D1 is away", async (count) => {
+    vi.spyOn(console, "error").mockImplementation(() => undefined);
+    const { agent, tenant } = await newTenant("allowed_actions: [read]");
+    const session = await newSession(agent);
+    for (let n = 0; n < count / 50; n++)
+      await decideMany(
+        agent,
+        session,
+        Array.from({ length: 50 }, () => asked("read")),
+        "independent",
+      );
+    await ports.sessions.ship(tenant, session);
+    got(await ports.ledger.settle(tenant));
+    await evictDurableObject(stubOf(tenant, session));
+    const ledger = env.LEDGERS.getByName(tenant);
+    await runInDurableObject(ledger, (object) => {
+      const away = () => {
+        throw new Error("D1 is away");
+      };
+      object.database = new Proxy(env.DB, { get: () => away });
+    });
+    const before = await ledger.listen(0);
+    await decideOne(agent, session, "read", {});
+    await ports.sessions.ship(tenant, session);
+    expect(await ledger.listen(0)).toBe(before + 1);
   });
 
   it("asking for a session that was never opened is not_found and leaves nothing behind", async () => {
