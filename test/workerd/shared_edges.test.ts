@@ -315,7 +315,7 @@ describe("a session of which nobody asks anything more", () => {
 });
 
 describe("a session that is asked to give back", () => {
-  it.each(SILENCES)("is asked again where it fell under the call and said nothing, whether or not it %s", async (_, does) => {
+  it.each(SILENCES)("is asked again where it fell under the call, said nothing and %s", async (_, does) => {
     const { tenant, agent } = await newTenant("budgets: { tenant: { day: 10 } }");
     const [mine, theirs] = [await newSession(agent), await newSession(agent)];
     expect(outcome(await pay(agent, theirs, "0.01"))).toBe(ALLOWED);
