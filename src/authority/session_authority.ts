@@ -516,18 +516,17 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       if (Math.min(this.#dueAt(), this.#store.forgetAt) <= this.#now()) await this.#enqueue(() => ok(null), false);
       // Each by itself: a ledger that cannot be reached keeps no money from others, and a tenant that cannot be told keeps nothing off the record. No other
       // alarm rings while this one waits, so it waits for none of them longer than until it would ring again.
-      const duties = [this.ship(), this.#tellOfShares(), this.#tellDesk()];
-      const done = await Promise.allSettled(duties.map((duty) => inTime(SHIP_ALARM_MS, duty)));
-      for (const one of done) if (one.status === "rejected") throw one.reason;
-      this.#alarmFailures = 0;
-      this.#wakeForDue();
+      const duties = [this.ship(), this.#tellOfShares(), this.#tellDesk()].map((duty) => inTime(SHIP_ALARM_MS, duty));
+      const [shipped, ...told] = await Promise.allSettled(duties);
       this.#outbox.erase();
-      const isLate = done.some((one) => one.status === "fulfilled" && !one.value.ok);
-      if (isLate || !this.#outbox.isEmpty()) this.#wakeBy(Date.now() + SHIP_ALARM_MS);
+      for (const one of told) demandDone(one);
+      this.#wakeForDue();
+      if (shipped !== undefined) demandDone(shipped);
+      this.#alarmFailures = 0;
+      if (!this.#outbox.isEmpty()) this.#wakeBy(Date.now() + SHIP_ALARM_MS);
     } catch (fault) {
       this.#alarmFailures++;
       console.error(`session ${this.ctx.id.toString()}: alarm failed and will ring again: ${String(fault)}`);
-      this.#alarmAt = Number.POSITIVE_INFINITY;
       this.#wakeBy(Date.now() + Math.min(MOST_BACKOFF_MS, SHIP_ALARM_MS * 2 ** Math.min(this.#alarmFailures, 16)));
     }
   }
@@ -1126,6 +1125,12 @@ function ordersNews(before: readonly Order[], after: readonly Order[], book: Boo
     ...after.filter((order) => !known.has(byIntervention(order)) && isHere(order)).map((order) => ({ order, event: "obeyed" as const })),
     ...before.filter((order) => !standing.has(byTarget(order)) && isHere(order)).map((order) => ({ order, event: "lifted" as const })),
   ];
+}
+
+/** Throws where a duty of an alarm failed, or was not done in time. */
+function demandDone(duty: PromiseSettledResult<Result<unknown, "late">>): void {
+  if (duty.status === "rejected") throw duty.reason;
+  if (!duty.value.ok) throw new Error(`a duty was not done within ${SHIP_ALARM_MS} ms`);
 }
 
 /** Whether what a tenant told is newer than what it told before. */

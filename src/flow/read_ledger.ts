@@ -1,11 +1,15 @@
 import type { SessionId } from "../core/ids.ts";
 import { isId } from "../core/ids.ts";
-import { ok } from "../core/result.ts";
+import { refusal } from "../core/refusals.ts";
+import { err, ok } from "../core/result.ts";
 import { ANSWER_MS, inTime } from "./patience.ts";
 import type { CostQuery, CostReport, LedgerFilter, LedgerRow, PageOf, PageQuery, Ports, Reply } from "./ports.ts";
 
 /** So many live sessions are asked to ship before a read that names none. Entries of others are there little more than a second later. */
 export const SESSIONS_ASKED_BEFORE_A_READ = 100;
+
+/** Longer than two shipments take, of which neither is answered: who comes during the first waits for the second. */
+const BRING_MS = 2 * ANSWER_MS + 5_000;
 
 /** Entries, newest first: everything that was answered before the read was asked for is in it. */
 export async function listEntries(ports: Ports, tenant: string, filter: LedgerFilter, page: PageQuery): Reply<PageOf<LedgerRow>> {
@@ -31,12 +35,20 @@ export async function reportCosts(ports: Ports, tenant: string, query: CostQuery
   return settled.ok ? ports.ledger.costs(tenant, query) : settled;
 }
 
-/** Asks whoever may hold entries back to hand them over, then waits until they can be read. */
-async function bringIn(ports: Ports, tenant: string, session: string | undefined): Reply<null> {
+/**
+ * Asks whoever may hold entries back to hand them over, and waits so long for that; then waits until they can be read. Refuses with `ledger_unavailable`
+ * where they cannot, or where the one session that was asked for says nothing.
+ */
+export async function bringIn(ports: Ports, tenant: string, session: string | undefined, patienceMs: number = BRING_MS): Reply<null> {
   const sessions =
     session === undefined ? await ports.tenants.liveSessions(tenant, SESSIONS_ASKED_BEFORE_A_READ) : isSession(session) ? [session] : [];
-  // Who cannot be reached, or never answers, keeps its entries and ships them later: the read goes on without them.
-  await inTime(ANSWER_MS, Promise.allSettled([ports.tenants.ship(tenant), ...sessions.map((id) => ports.sessions.ship(tenant, id))]));
+  // Who cannot be reached, or never answers, keeps its entries and ships them later: the read goes on without them, unless it is of them that it was asked.
+  const brought = await inTime(
+    patienceMs,
+    Promise.allSettled([ports.tenants.ship(tenant), ...sessions.map((id) => ports.sessions.ship(tenant, id))]),
+  );
+  if (!brought.ok && session !== undefined)
+    return err(refusal("ledger_unavailable", "The record is safe but cannot be read just now: the session does not hand over what it recorded."));
   return ports.ledger.settle(tenant);
 }
 

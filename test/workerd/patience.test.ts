@@ -9,7 +9,7 @@ import { idFromDigest } from "../../src/core/ids.ts";
 import { formatInstant } from "../../src/core/time.ts";
 import { inTime } from "../../src/flow/patience.ts";
 import type { EntryBatch } from "../../src/flow/ports.ts";
-import { listEntries } from "../../src/flow/read_ledger.ts";
+import { bringIn } from "../../src/flow/read_ledger.ts";
 import { openLedger } from "../../src/ledger/ledger.ts";
 import { SILENCES, silentOnce } from "./silence.ts";
 import { newSession, newTenant, ports } from "./world.ts";
@@ -116,7 +116,7 @@ describe("an outbox whose ledger says nothing to a shipment", () => {
 });
 
 describe("a session whose ledger says nothing", () => {
-  it("ends its alarm before the next would ring, and has set that: no other duty waits for the ledger", async () => {
+  it("ends its alarm before the next would ring, and has set that", async () => {
     const { tenant, agent } = await newTenant("version: 1");
     const session = await newSession(agent);
     await runInDurableObject(env.SESSIONS.getByName(sessionObjectName(tenant, session)), async (object, { storage }) => {
@@ -155,24 +155,17 @@ describe("a tenant", () => {
 });
 
 describe("a session that never answers", () => {
-  it("keeps nobody from the record of the others", async () => {
+  it.each([
+    ["keeps nobody from the record of the others", undefined, { ok: true }],
+    ["is named to who asks for its own", ports.newId("ses"), { ok: false, error: { code: "ledger_unavailable" } }],
+  ])("%s", async (_, session, comes) => {
     const { tenant } = await newTenant("version: 1");
-    const { promise: called, resolve } = Promise.withResolvers<void>();
-    const ship = () => {
-      resolve();
-      return never();
+    const silent = {
+      ...ports,
+      tenants: { ...ports.tenants, liveSessions: async () => [ports.newId("ses")] },
+      sessions: { ...ports.sessions, ship: never },
     };
-    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
-    const reading = listEntries(
-      { ...ports, sessions: { ...ports.sessions, ship } },
-      tenant,
-      { session: ports.newId("ses") },
-      { limit: 10, cursor: null },
-    );
-    await called;
-    await vi.advanceTimersByTimeAsync(LONG_MS);
-    vi.useRealTimers();
-    expect(await reading).toMatchObject({ ok: true });
+    expect(await bringIn(silent, tenant, session, SOON_MS)).toMatchObject(comes);
   });
 });
 

@@ -255,6 +255,35 @@ describe("money that was given", () => {
     expect(await grantedOfDays(tenant)).toEqual([10_000]);
   });
 
+  it("and freed while an alarm waits for a ledger that then fails is told no later for that", async () => {
+    const { tenant, agent } = await newTenant("budgets: { tenant: { day: 10 } }");
+    const session = await newSession(agent);
+    const { id } = await pay(agent, session, "1");
+    vi.spyOn(console, "error").mockImplementation(() => undefined);
+    const [called, goesOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    let waits = false;
+    await runInDurableObject(sessionStub(tenant, session), (object) => {
+      const accept = async () => {
+        if (waits) {
+          called.resolve();
+          await goesOn.promise;
+        }
+        throw new Error("away");
+      };
+      Reflect.set(object, "env", { ...env, LEDGERS: { getByName: () => ({ accept }) } });
+    });
+    // By now it rings once a minute.
+    for (let failed = 0; failed < 5; failed++) await runDurableObjectAlarm(sessionStub(tenant, session));
+    waits = true;
+    const ringing = runDurableObjectAlarm(sessionStub(tenant, session));
+    await called.promise;
+    got(await ports.sessions.release(tenant, session, agent, id, null));
+    goesOn.resolve();
+    await ringing;
+    const rings = await runInDurableObject(sessionStub(tenant, session), (_, { storage }) => storage.getAlarm());
+    expect((rings ?? Number.POSITIVE_INFINITY) - Date.now()).toBeLessThanOrEqual(6_000);
+  });
+
   it("and never heard of comes back when the lease lapses", async () => {
     const { tenant, agent } = await newTenant("budgets: { tenant: { day: 10 } }");
     const session = await newSession(agent);
