@@ -833,7 +833,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
       this.#pools.writeCalls(session, key, given.pool, keepMs, given.holding, given.fresh, now);
       return given.word;
     });
-    // Who only gives back was heard under whatever policy: without an answer its alarm would tell it again, every second and for ever.
+    // Who only tells or gives back was heard under whatever policy: without an answer its alarm would tell it again, every second and for ever.
     return { scarce, word: isCurrent || !renews ? { ask: draw.ask, slices, permits } : null };
   }
 
