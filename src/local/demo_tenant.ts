@@ -25,13 +25,18 @@ const OPERATOR_SCOPES = [...AGENT_SCOPES, "policies:write", "approvals:write", "
 export async function prepareDemo(url: string, rootKey: string, signingKeys: string, state: string): Promise<DemoTokens> {
   const ask = asker(url);
   await ask("POST", "/v1/tenants", rootKey, { id: TENANT, name: "Demo" });
-  const tokens = await keepTokens(path.join(state, "demo-tokens.json"), digest(`${signingKeys}\n${rootKey}`), ask, rootKey);
+  const tokens = await keepTokens(tokensFile(state), digest(`${signingKeys}\n${rootKey}`), ask, rootKey);
   const policies = await ask("GET", "/v1/policies?limit=1", tokens.operator);
   if (Array.isArray(policies.items) && policies.items.length === 0) {
     await ask("PUT", "/v1/policies/demo", tokens.operator, readFileSync(path.join(import.meta.dirname, "demo-policy.yaml"), "utf8"));
   }
   return tokens;
 }
+
+/** Whether this state has had its demo tenant, and so, whatever became of it since, is nothing that has yet to be made. */
+export const isDemoPrepared = (state: string): boolean => existsSync(tokensFile(state));
+
+const tokensFile = (state: string): string => path.join(state, "demo-tokens.json");
 
 async function keepTokens(file: string, madeWith: string, ask: Ask, rootKey: string): Promise<DemoTokens> {
   const kept = readKept(file);

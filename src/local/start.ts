@@ -2,7 +2,7 @@ import { createServer } from "node:net";
 import path from "node:path";
 import { parseStart, START_USAGE } from "./arguments.ts";
 import { build, QUIET, ROOT } from "./build.ts";
-import { prepareDemo } from "./demo_tenant.ts";
+import { type DemoTokens, isDemoPrepared, prepareDemo } from "./demo_tenant.ts";
 import { readSecrets } from "./dev_vars.ts";
 import { migrate } from "./migrate.ts";
 import { type Runtime, startRuntime } from "./runtime.ts";
@@ -42,27 +42,35 @@ async function start(port: number, state: string): Promise<void> {
   const { values: secrets, made, origin } = readSecretsOrStop(built.secrets);
   if (made.length > 0) note(`Made ${made.join(" and ")}; kept in .dev.vars, which only you can read and git ignores.`);
 
-  const running = await startRuntime({
-    built,
-    secrets,
-    state,
-    port,
-    onDeath: (how) => {
-      process.stderr.write(`The Workers runtime ended by itself (${how}). What it had answered is on disk; start again with npm start.\n`);
-      process.exit(1);
-    },
-  });
-  runtime = running;
-  // A signal during the start found no runtime to stop: stop it now.
-  if (ending) await running.stop();
-  listenToSignals();
-
-  const applied = await migrate(running.miniflare, built.migrations);
-  if (applied.length > 0) note(`Applied ${applied.length === 1 ? "the migration" : "the migrations"} ${applied.join(", ")} to the local database.`);
-  await healthy(running.url);
-  const tokens = await prepareDemo(running.url, secrets.ROOT_KEY ?? "", secrets.SIGNING_KEYS ?? "", state);
+  const run = async (at: number): Promise<Runtime> => {
+    const running = await startRuntime({ built, secrets, state, port: at, onDeath });
+    runtime = running;
+    // A signal during the start found no runtime to stop: stop it now.
+    if (ending) await running.stop();
+    listenToSignals();
+    return running;
+  };
+  const prepare = async ({ miniflare, url }: Runtime): Promise<DemoTokens> => {
+    const applied = await migrate(miniflare, built.migrations);
+    if (applied.length > 0) note(`Applied ${applied.length === 1 ? "the migration" : "the migrations"} ${applied.join(", ")} to the local database.`);
+    await healthy(url);
+    return prepareDemo(url, secrets.ROOT_KEY ?? "", secrets.SIGNING_KEYS ?? "", state);
+  };
+  // Whoever waits for `/healthz` uses the demo tenant at once: on a new state it is made at a port that nobody knows.
+  if (!isDemoPrepared(state)) {
+    const first = await run(0);
+    await prepare(first);
+    await first.stop();
+  }
+  const running = await run(port);
+  const tokens = await prepare(running);
   const rootKey = origin.ROOT_KEY === "environment" ? "yours, from the environment" : "in .dev.vars: grep ROOT_KEY .dev.vars";
   process.stdout.write(welcome({ url: running.url, tokens, rootKey, colour: process.stdout.isTTY === true && !process.env.NO_COLOR }));
+}
+
+function onDeath(how: string): void {
+  process.stderr.write(`The Workers runtime ended by itself (${how}). What it had answered is on disk; start again with npm start.\n`);
+  process.exit(1);
 }
 
 function readSecretsOrStop(names: readonly string[]) {

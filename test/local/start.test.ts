@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
-import { createServer } from "node:net";
+import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -27,6 +27,17 @@ const pidOf = (one: Started, pattern: RegExp): number => {
   return found.pid;
 };
 const group = (one: Started, signal: NodeJS.Signals) => process.kill(-(one.npm.pid ?? Number.NaN), signal);
+
+/** A server on a port that was free. */
+function listening(): Promise<{ readonly server: Server; readonly port: number }> {
+  const server = createServer();
+  return new Promise((resolve) =>
+    server.listen(0, "127.0.0.1", () => {
+      const address = server.address();
+      resolve({ server, port: typeof address === "object" && address !== null ? address.port : 0 });
+    }),
+  );
+}
 
 const clearAll = () => {
   for (const one of started.splice(0)) clear(one);
@@ -104,6 +115,25 @@ describe.skipIf(!CAN_SEE_PROCESSES)("npm start", () => {
     expect(statSync(path.join(state, "demo-tokens.json")).mode & 0o777).toBe(0o600);
   });
 
+  it("is ready when /healthz answers: on a new state, too, the demo tenant has its policy by then", async () => {
+    const { server, port } = await listening();
+    await new Promise((resolve) => server.close(resolve));
+    const one = npmStart(["--port", `${port}`, "--persist-to", path.join(home, "new")], secrets);
+    started.push(one);
+    const url = `http://127.0.0.1:${port}`;
+    while ((await fetch(`${url}/healthz`).catch(() => null))?.status !== 200) await new Promise((resolve) => setTimeout(resolve, 10));
+    const made = await ask(url, ROOT_KEY, "POST", "/v1/tokens", {
+      tenant: "demo",
+      subject: "early",
+      kind: "agent",
+      scopes: ["sessions:write", "policies:read"],
+    });
+    expect(made).toMatchObject({ status: 201 });
+    const session = await ask(url, made.body.token, "POST", "/v1/sessions", {});
+    expect(session).toMatchObject({ status: 201, body: { policy: { name: "demo", version: 1 } } });
+    await ready(one);
+  }, 60_000);
+
   it.each<[string, (one: Started) => void]>([
     ["npm gets SIGINT", (one) => one.npm.kill("SIGINT")],
     ["npm gets SIGTERM", (one) => one.npm.kill("SIGTERM")],
@@ -150,13 +180,7 @@ describe.skipIf(!CAN_SEE_PROCESSES)("npm start", () => {
   }, 60_000);
 
   it("ends with 1 and a sentence when the port is in use", async () => {
-    const server = createServer();
-    const port = await new Promise<number>((resolve) =>
-      server.listen(0, "127.0.0.1", () => {
-        const address = server.address();
-        resolve(typeof address === "object" && address !== null ? address.port : 0);
-      }),
-    );
+    const { server, port } = await listening();
     const one = start("--port", String(port));
     expect(await one.exit).toBe(1);
     server.close();
