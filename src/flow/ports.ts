@@ -799,8 +799,8 @@ export interface LedgerFilter {
   readonly tag?: string | undefined;
   /** Only what says no, in one of these ways. */
   readonly noes?: readonly NoKind[] | undefined;
-  /** Of this agent, or an intervention that names it. */
-  readonly about?: string | undefined;
+  /** Of the session, agent or action that is asked for, or an intervention that is aimed at it. */
+  readonly aims?: boolean | undefined;
   /** Inclusive. */
   readonly from?: Instant | undefined;
   /** Exclusive. */

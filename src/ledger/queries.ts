@@ -173,21 +173,36 @@ function matches(tenant: string, filter: LedgerFilter): SQL | undefined {
   const { session, run, agent, action, kind, verdict, outcome, tag } = filter;
   return and(
     eq(entries.tenant, tenant),
-    session === undefined ? undefined : eq(entries.session, session),
+    session === undefined ? undefined : filter.aims === true ? ofSession(tenant, session) : eq(entries.session, session),
     run === undefined ? undefined : eq(entries.run, run),
-    agent === undefined ? undefined : eq(entries.agent, agent),
-    action === undefined ? undefined : eq(entries.action, action),
+    agent === undefined ? undefined : filter.aims === true ? or(eq(entries.agent, agent), isAimedAt("agent", agent)) : eq(entries.agent, agent),
+    action === undefined
+      ? undefined
+      : filter.aims === true
+        ? or(eq(entries.action, action), isAimedAt("action", action))
+        : eq(entries.action, action),
     kind === undefined ? undefined : eq(entries.kind, kind),
     verdict === undefined ? undefined : eq(entries.verdict, verdict),
     outcome === undefined ? undefined : eq(entries.outcome, outcome),
     filter.noes === undefined ? undefined : or(...filter.noes.map(saysNo)),
-    filter.about === undefined
-      ? undefined
-      : or(eq(entries.agent, filter.about), and(eq(detail("target.type"), "agent"), eq(detail("target.id"), filter.about))),
     tag === undefined ? undefined : sql`exists (select 1 from json_each(${entries.tags}) where value = ${tag})`,
     ...during(filter),
   );
 }
+
+const isAimedAt = (type: "agent" | "session" | "action", id: string): SQL | undefined =>
+  and(eq(entries.kind, "intervention"), eq(detail("target.type"), type), eq(detail("target.id"), id));
+
+/**
+ * Of a session's own chain, or aimed at the session. By index both, which are named: an `or` of the two would make SQLite walk all that the tenant ever
+ * recorded.
+ */
+const ofSession = (tenant: string, session: string): SQL => sql`${entries.index} in (
+  select idx from entries indexed by entries_by_session where tenant = ${tenant} and session = ${session}
+  union all
+  select idx from entries indexed by entries_that_intervene where tenant = ${tenant} and kind = 'intervention'
+    and json_extract(canonical, '$.details.target.type') = 'session' and json_extract(canonical, '$.details.target.id') = ${session}
+)`;
 
 const detail = (path: string): SQL<string | null> => sql<string | null>`json_extract(${entries.canonical}, ${`$.details.${path}`})`;
 

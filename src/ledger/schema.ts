@@ -37,6 +37,7 @@ export const entries = sqliteTable(
     uniqueIndex("entries_by_id").on(t.tenant, t.id),
     index("entries_by_session").on(t.tenant, t.session, t.index).where(sql`session is not null`),
     index("entries_by_run").on(t.tenant, t.run, t.index).where(sql`run is not null`),
+    index("entries_that_intervene").on(t.tenant, t.index).where(sql`kind = 'intervention'`),
     index("entries_that_post")
       .on(t.tenant, t.atMs, t.action, t.run, t.session, t.agent, t.decisionId, t.costMicroUsd, t.correctedMicroUsd, t.kind)
       .where(posts()),

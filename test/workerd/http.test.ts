@@ -266,6 +266,22 @@ describe("policies", () => {
   });
 });
 
+describe("what was done about a session", () => {
+  it("is listed beside what it met, for a person; its agent is shown what it met", async () => {
+    const { id } = await open();
+    await decide(id, { action: "delete_database" });
+    const { token } = await newToken("http-a", "stopper", "human", ["interventions:write"]);
+    const kill = { target: { type: "session", id }, kind: "kill", reason: "It deletes." };
+    const killed = await json<wire.Intervened>(201, send("POST", "/v1/interventions", { token, body: kill }));
+    const listed = async (by: string) =>
+      (await json<wire.Page<{ id: string; kind: string }>>(200, send("GET", `/v1/interventions?session=${id}`, { token: by }))).items;
+    const found = await listed(token);
+    expect(found.map(({ kind }) => kind).sort()).toEqual(["deny", "kill"]);
+    expect(found.find(({ kind }) => kind === "kill")?.id).toBe(killed.id);
+    expect((await listed(agent)).map(({ kind }) => kind)).toEqual(["deny"]);
+  });
+});
+
 describe("what is served to anyone", () => {
   it.each(["/healthz", "/openapi.json", "/.well-known/jwks.json", "/v1/policy-schema.json", "/docs", "/docs/problems", "/approve", "/"])(
     "%s",

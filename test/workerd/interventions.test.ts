@@ -436,9 +436,26 @@ describe("the list of noes", () => {
     expect(all.items.find(({ kind }) => kind === "overrun")).toMatchObject({ overrun_usd: "0.49999", action: "pay", session });
     expect((await listed(tenant, { noes: ["pause", "hold"] })).kinds.sort()).toEqual(["hold", "pause"]);
     expect((await listed(tenant, { agent: "other" })).kinds).toEqual(["deny"]);
-    expect((await listed(tenant, { about: "other" })).kinds.sort()).toEqual(["deny", "pause", "resume"]);
+    expect((await listed(tenant, { agent: "other", aims: true })).kinds.sort()).toEqual(["deny", "pause", "resume"]);
     const first = await listed(tenant, {}, { limit: 4, cursor: null });
     const second = got(await listEntries(ports, tenant, { noes: NO_KINDS }, { limit: 4, cursor: first.next }));
     expect([...first.kinds, ...second.items.map((row) => present.no(row).kind)]).toEqual(all.kinds);
+  });
+
+  it("of a session, an action or an agent has what it met, and where that is wanted what was aimed at it", async () => {
+    const { tenant, agent, operator, session, theirs, other, put } = await twoAgents();
+    await put("budgets: { session: 10 }\ndenied_actions: [rm]");
+    await decideOne(agent, session, "rm");
+    await decideOne(other, theirs, "rm");
+    await stopped(operator, "action", "rm", "pause");
+    await stopped(operator, "session", session, "kill");
+    await decideOne(agent, session, "look");
+    const shown = async (filter: object) => (await listed(tenant, filter)).items.map((one) => [one.kind, one.session].join(" ").trim()).sort();
+    const met = [`deny ${session}`, `deny ${session}`];
+    expect(await shown({ session, aims: true })).toEqual([...met, "kill"]);
+    expect(await shown({ session: theirs, aims: true })).toEqual([`deny ${theirs}`]);
+    expect(await shown({ action: "rm", aims: true })).toEqual([`deny ${session}`, `deny ${theirs}`, "pause"].sort());
+    expect(await shown({ action: "look", aims: true })).toEqual([`deny ${session}`]);
+    expect(await shown({ session })).toEqual(met);
   });
 });

@@ -817,6 +817,10 @@ describe("reading", () => {
     };
     const page = { limit: 10, cursor: null };
     expect(await plan(() => listEntries(watched, "t", { session: "s" }, page))).toContain("entries_by_session (tenant=? AND session=?)");
+    const noes = await plan(() => listEntries(watched, "t", { noes: ["kill", "deny"], session: "s", aims: true }, page));
+    expect(noes).toContain("entries_by_session (tenant=? AND session=?)");
+    expect(noes).toContain("entries_that_intervene (tenant=?)");
+    expect(noes).toContain("(tenant=? AND idx=?)");
     expect(await plan(() => listEntries(watched, "t", { run: "r" }, page))).toContain("entries_by_run (tenant=? AND run=?)");
     expect(await plan(() => readEntry(watched, "t", "ent_1"))).toContain("entries_by_id (tenant=? AND id=?)");
     const newest = await plan(() => listEntries(watched, "t", { agent: "a" }, page));

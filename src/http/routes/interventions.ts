@@ -1,4 +1,3 @@
-import type { Principal } from "../../core/request.ts";
 import { intervene } from "../../flow/intervene.ts";
 import type { LedgerFilter } from "../../flow/ports.ts";
 import { listEntries } from "../../flow/read_ledger.ts";
@@ -17,7 +16,7 @@ export const interventionRoutes = [
     tag: "Interventions",
     summary: "List everything in which the system said no, newest first",
     description:
-      "What people stopped and let go on, what was denied or held, what was spent above its reservation, and what nobody settled. A token of kind agent sees its own.",
+      "What people stopped and let go on, what was denied or held, what was spent above its reservation, and what nobody settled. By session, agent or action: what it met, and what was aimed at it by name. A token of kind agent sees what its own sessions met.",
     caller: "bearer",
     scopes: ["interventions:write", "ledger:read", "events:read"],
     query: requests.interventionsQuery,
@@ -28,7 +27,9 @@ export const interventionRoutes = [
       const agent = agentToRead(principal, query.agent);
       if (!agent.ok) return agent;
       const { kinds, session, action, from, to } = query;
-      const filter: LedgerFilter = { noes: kinds ?? requests.NO_KINDS, session, action, from, to, ...whose(principal, agent.value) };
+      // An agent is shown what its sessions met, and not who did what to it by name.
+      const aims = principal.kind !== "agent";
+      const filter: LedgerFilter = { noes: kinds ?? requests.NO_KINDS, session, action, agent: agent.value ?? undefined, aims, from, to };
       return reply(await listEntries(ports, principal.tenant, filter, pageQuery(query)), (rows) => answered(200, present.page(rows, present.no)));
     },
   }),
@@ -51,7 +52,3 @@ export const interventionRoutes = [
       reply(await intervene(ports, principal, body, key), ({ answer, replayed }) => answered(201, present.intervened(answer), replay(replayed))),
   }),
 ];
-
-/** Of an agent: what its sessions met, and for a person also what was done to it by name. */
-const whose = (principal: Principal, agent: string | null): Pick<LedgerFilter, "agent" | "about"> =>
-  agent === null ? {} : principal.kind === "agent" ? { agent } : { about: agent };
