@@ -22,7 +22,7 @@ export type TokenWitness = Rpc.DurableObjectBranded & {
 
 /** While somebody listens: how often the ledger is looked at unasked, and told that somebody listens. The longest that news can be late. */
 const LOOK_MS = 10_000;
-/** So often it is asked whether a listener's token is still good. With the look at it that is less than a lease term. */
+/** So often it is asked whether a listener's token is still good, besides what the record says of it. With the look at it that is less than a lease term. */
 const RECHECK_MS = 20_000;
 /** So long its tenant has for an answer. */
 const ASK_MS = 5_000;
@@ -235,7 +235,13 @@ function tell(socket: WebSocket, page: readonly FeedEntry[]): void {
   for (const { index, canonical, hash } of page) {
     if (index < next.index) continue;
     // The ledger's own text: it was examined when the ledger took it.
-    for (const event of eventsOf(JSON.parse(canonical) as Entry, hash, index)) {
+    const entry = JSON.parse(canonical) as Entry;
+    // Sooner than the alarm would ask its tenant: what comes after its revocation is not told to a token.
+    if (revokes(entry, listener.token.tokenId)) {
+      close(socket, CLOSE.revoked);
+      return;
+    }
+    for (const event of eventsOf(entry, hash, index)) {
       if (index === next.index && placeOf(event).part < next.part) continue;
       if (!isWanted(listener.filter, event)) continue;
       const over = whyOver(listener, unheard, now);
@@ -250,6 +256,8 @@ function tell(socket: WebSocket, page: readonly FeedEntry[]): void {
   }
   socket.serializeAttachment({ ...listener, next, unheard });
 }
+
+const revokes = ({ kind, details }: Entry, token: string): boolean => kind === "token" && details?.event === "revoked" && details.id === token;
 
 /** Why a listener is told no more; `null`: it is. The alarm, which lets go of those to whom nothing is told, may be late. */
 function whyOver({ expiresAt, checkedAt }: Listener, unheard: number, now: Instant): Closing | null {

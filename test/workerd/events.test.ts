@@ -262,6 +262,30 @@ describe("the stream", () => {
     while (after !== null) after = await second.next();
   });
 
+  it("ends where the record says that its token was revoked, and tells it nothing after that", async () => {
+    const { tenant, operator, agent, watcher } = await newWorld();
+    const token = await tokenOf(tenant, "short", "human", ["events:read"]);
+    const short = await openSocket(token, "?types=decision.*");
+    const other = await openSocket(watcher, "?types=decision.*");
+    const session = await newSession(agent);
+    const before = await decideOne(agent, session, "look");
+    await shipAll(tenant, session);
+    const { items } = got(await ports.tenants.listTokens(tenant, { limit: 10, cursor: null }));
+    got(await ports.tenants.revokeToken(tenant, operator, items.find(({ subject }) => subject === "short")?.id ?? agent.tokenId));
+    await shipAll(tenant);
+    const after = await decideOne(agent, session, "look");
+    await shipAll(tenant, session);
+    // No alarm rings here: the record alone tells the feed.
+    await short.until(() => short.closed() !== null);
+    expect(short.closed()).toMatchObject(CLOSE.revoked);
+    await other.until(() => other.events.length === 2);
+    expect([short.events.map(({ decision }) => decision), other.events.map(({ decision }) => decision)]).toEqual([
+      [before.id],
+      [before.id, after.id],
+    ]);
+    other.socket.close();
+  });
+
   it("has room for a hundred listeners of a tenant, ten for each token", async () => {
     const { tenant, watcher } = await newWorld();
     const tokens = await Promise.all(Array.from({ length: 10 }, (_, n) => tokenOf(tenant, `bot-${n}`, "agent", ["events:read"])));
