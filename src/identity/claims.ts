@@ -11,10 +11,12 @@ export const TYPE = "at+jwt";
 export const AUDIENCE = "agentsentinel";
 
 const TENANT = /^[a-z0-9-]{1,63}$/;
-const MOST_SUBJECT_CHARACTERS = 255;
 const KINDS: readonly Principal["kind"][] = ["agent", "human", "service"];
 
-/** The claims of a recorded token. Times are whole seconds, cut downwards, so that a token never lives longer than its record says. */
+/**
+ * The claims of a recorded token. Its beginning is cut downwards to whole seconds; its end is the record's to the millisecond, as a number of seconds
+ * may be (RFC 7519, section 2: NumericDate), so that a token of one second is good for one second.
+ */
 export function claimsOf(issuer: string, tenant: string, record: TokenRecord) {
   const issued = Math.floor(record.issuedAt / 1000);
   return {
@@ -27,7 +29,7 @@ export function claimsOf(issuer: string, tenant: string, record: TokenRecord) {
     jti: record.id,
     iat: issued,
     nbf: issued,
-    exp: Math.floor(record.expiresAt / 1000),
+    exp: record.expiresAt / 1000,
     ...(record.approval !== undefined && { apr: record.approval }),
   };
 }
@@ -36,7 +38,7 @@ export function claimsOf(issuer: string, tenant: string, record: TokenRecord) {
 export const LEASE_TYPE = "lease+jwt";
 export const LEASE_AUDIENCE = "agentsentinel:lease";
 
-/** The claims of a client lease. Its end is cut downwards to whole seconds, as a token's is. */
+/** The claims of a client lease. Its end is cut downwards to whole seconds: its holder stops rather sooner. */
 export const leaseClaims = (issuer: string, tenant: string, lease: LeaseGranted) => ({
   iss: issuer,
   aud: LEASE_AUDIENCE,
@@ -63,8 +65,8 @@ export function parseClaims(payload: unknown): Result<{ readonly caller: Extract
   const audience = claims.get("aud");
   if (audience !== AUDIENCE) return err("`aud` is not this gateway alone");
   const subject = claims.get("sub");
-  if (typeof subject !== "string" || subject === "" || subject.length > MOST_SUBJECT_CHARACTERS) {
-    return err(`\`sub\` is not a text of 1 to ${MOST_SUBJECT_CHARACTERS} characters`);
+  if (typeof subject !== "string" || !isSubject(subject)) {
+    return err("`sub` is not a text of 1 to 255 characters");
   }
   const tenant = claims.get("tid");
   if (typeof tenant !== "string" || !TENANT.test(tenant)) return err("`tid` is not a tenant's id");
@@ -74,10 +76,10 @@ export function parseClaims(payload: unknown): Result<{ readonly caller: Extract
   if (typeof tokenId !== "string" || !isId("tok", tokenId)) return err("`jti` is not a token's id");
   const scope = claims.get("scope");
   if (typeof scope !== "string") return err("`scope` is not a text");
-  const expiresAt = secondsOf(claims.get("exp"));
-  if (expiresAt === null) return err("`exp` is not a whole number of seconds");
-  const notBefore = claims.has("nbf") ? secondsOf(claims.get("nbf")) : 0;
-  if (notBefore === null) return err("`nbf` is not a whole number of seconds");
+  const expiresAt = instantOf(claims.get("exp"));
+  if (expiresAt === null) return err("`exp` is not a number of seconds");
+  const notBefore = claims.has("nbf") ? instantOf(claims.get("nbf")) : 0;
+  if (notBefore === null) return err("`nbf` is not a number of seconds");
 
   const only = claims.has("apr") ? approvalOf(claims.get("apr")) : undefined;
   // A restriction that cannot be read must not fall away.
@@ -94,8 +96,16 @@ function scopesOf(claimed: string, kind: Principal["kind"]): readonly Scope[] {
 
 const approvalOf = (claim: unknown): ApprovalId | null => (typeof claim === "string" && isId("apr", claim) ? claim : null);
 
-function secondsOf(claim: unknown): Instant | null {
-  if (typeof claim !== "number" || !Number.isSafeInteger(claim) || claim < 0) return null;
-  const at = claim * 1000;
+/** A NumericDate, to the nearest millisecond. */
+export function instantOf(claim: unknown): Instant | null {
+  const at = typeof claim === "number" && claim >= 0 ? Math.round(claim * 1000) : Number.NaN;
   return Number.isSafeInteger(at) ? at : null;
 }
+
+/**
+ * Whether a text can be a token's subject: 1 to 255 whole characters, none of them a control character. So long a name of an agent may be everywhere
+ * else: who may act can be stopped by name.
+ */
+export const isSubject = (text: string): boolean => SUBJECT.test(text);
+
+const SUBJECT = /^[^\p{Cc}\p{Cs}]{1,255}$/u;
