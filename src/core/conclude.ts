@@ -498,7 +498,7 @@ export function traceOf(book: Book, request: ActionRequest, run: RunId, amountMi
   const { id, action } = request;
   if (paths.length === 0 && findings.loops.length === 0)
     return { id, run, action, at: now, outcome: "pending", endedAt: null, amountMicroUsd, kept: null, keptUntil: null };
-  const loopKeys = findings.loops.map(({ key }) => key);
+  const loopKeys = findings.loops.flatMap(({ key }) => key ?? []);
   const inputs = keepParts(request.inputs, insideOf("inputs", paths));
   // A digest in place of the inputs leaves nothing to know them by.
   const areInputsKnown = request.inputsDigest === null && inputs.known.length > 0;

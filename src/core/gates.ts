@@ -195,8 +195,9 @@ const forbidden = ({ rule, stops }: RuleFinding, failed: boolean): No =>
 
 /** Asks whether rules that need the inputs have them. */
 function inputsGate(question: Question, findings: Findings): readonly Objection[] {
-  const { permits, rules, argumentsUnseen, requirements } = findings;
-  if (permits.length === 0 && rules.length === 0 && !argumentsUnseen && requirements.length === 0) return NONE;
+  const { permits, rules, argumentsUnseen, requirements, loops } = findings;
+  const areLoopsUnseen = loops.some(({ key }) => key === null);
+  if (permits.length === 0 && rules.length === 0 && !argumentsUnseen && requirements.length === 0 && !areLoopsUnseen) return NONE;
   return [
     ...permits.flatMap(({ rule, mode, inputsMissing, asks }): Objection[] =>
       inputsMissing && !asks.some((text) => holdsNow(question, findings, text) === true) ? [{ mode, no: unseen(rule) }] : [],
@@ -204,6 +205,7 @@ function inputsGate(question: Question, findings: Findings): readonly Objection[
     ...rules.flatMap(({ rule, mode, said }): Objection[] => (said === "inputs_missing" ? [{ mode, no: unseen(rule) }] : [])),
     ...(argumentsUnseen ? [{ mode: "enforce" as const, no: unseen("/arguments") }] : []),
     ...requirements.flatMap(({ rule, inputsMissing }): Objection[] => (inputsMissing ? [{ mode: "enforce", no: unseen(rule) }] : [])),
+    ...(areLoopsUnseen ? [{ mode: "enforce" as const, no: unseen("/loops") }] : []),
   ];
 }
 
@@ -264,6 +266,8 @@ function repetitionGate(question: Question, findings: Findings): readonly Object
   if (findings.loops.length === 0 && findings.retries.length === 0) return NONE;
   const loops = findings.loops.map(({ threshold, windowMs, key }) => {
     const { trail } = book;
+    // It was asked for the inputs before.
+    if (key === null) return { wait: 0, message: "" };
     const blocking = trail.nthAlike(request.action, key, threshold - 1, windowMs, now);
     const wait = threshold === 1 ? null : waitFor(blocking, windowMs, now);
     if (wait === 0) return { wait, message: "" };

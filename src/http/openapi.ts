@@ -94,7 +94,7 @@ const INTRODUCTION = `Runtime authority for autonomous agents: every action is a
 
 - A policy's "no" is an answer (200). A problem document (RFC 9457) means that the question was not answered.
 - Bodies have at most ${MOST_BODY_BYTES} bytes (where a policy is sent, enough for the largest: ${MOST_POLICY_BYTES} bytes of text; where entries are reported, ${requests.MOST_INGEST_BYTES}), are UTF-8, nest at most ${MOST_DEPTH} levels, and name no member twice.
-- Money is a decimal string of USD in answers; requests may also use numbers. More than six decimals are refused, never rounded.
+- Money is a decimal string of USD in answers; requests may also use numbers. More than six decimals are refused, never rounded, but in what an engine elsewhere reports to have cost.
 - Unknown members and unknown query parameters are refused.
 - \`Idempotency-Key\` works on every POST that makes something: the same key and body give the same answer, marked \`Idempotency-Replayed: true\`.
 - \`X-Request-ID\` (1 to 128 visible ASCII characters) is echoed, or made.`;

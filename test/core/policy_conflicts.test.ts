@@ -131,6 +131,12 @@ describe("what a good policy says in vain is told whole", () => {
       (approvals): readonly [object, readonly string[]] => [{ approvals }, []],
     ),
     [
+      { approvals: { actions: ["a"], quorum: 3, approvers: [{ subjects: ["ann", "bob"] }, { subjects: ["bob"] }] } },
+      ["/approvals/quorum: never reached: 2 may approve, and 3 must: what is held waits until it expires"],
+    ],
+    [{ approvals: { actions: ["a"], quorum: 2, approvers: [{ subjects: ["ann", "bob"] }] } }, []],
+    [{ approvals: { actions: ["a"], quorum: 2, approvers: [{ subjects: ["ann"] }, { scopes: ["approvals:write"] }] } }, []],
+    [
       { denied_actions: ["x"], wind_down: { actions: ["a"], budget: 1 } },
       ["/wind_down: in vain: there is no budget of a session, a run or an action that could be gone"],
     ],

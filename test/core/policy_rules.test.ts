@@ -523,6 +523,21 @@ rows("arguments", [
     ],
   ],
   [
+    "that a schema names members of are an object, and a schema that names none takes what it says",
+    "arguments: { x: { required: [to] }, y: { properties: { to: { pattern: corp } } }, z: { minLength: 2 }, v: { type: [array, object], required: [to] } }",
+    [
+      ...[[], ["evil"], "evil", 5, true].flatMap((inputs) => [
+        ask(0, "x", { in: inputs }, "deny arguments_invalid /arguments/x"),
+        ask(0, "y", { in: inputs }, "deny arguments_invalid /arguments/y"),
+      ]),
+      ask(0, "x", { in: { to: 1 } }, "allow"),
+      ask(0, "y", {}, "allow"),
+      ask(0, "z", { in: "evil" }, "allow"),
+      ask(0, "z", { in: "e" }, "deny arguments_invalid /arguments/z"),
+      ask(0, "v", { in: [] }, "allow"),
+    ],
+  ],
+  [
     "several schemas of one pattern all count",
     "arguments: { x: [{ required: [a] }, { required: [b] }] }",
     [
@@ -932,6 +947,7 @@ rows("loops", [
       ask(0, "x", { in: { q: 1, page: { size: 5 } } }, "deny loop_detected /loops"),
       ask(0, "x", { in: { q: 1, cursor: 2, page: { n: 2, size: 6 } } }, "allow"),
       ask(0, "x", { in: { q: 2, cursor: 2, page: { n: 2, size: 5 } } }, "allow"),
+      ask(0, "x", { in: { q: 3, cursor: 1 }, digest: true }, "deny inputs_required /loops"),
     ],
   ],
   [

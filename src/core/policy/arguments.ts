@@ -32,6 +32,34 @@ export function compileSchema(schema: JsonValue): ArgumentsSchema {
   };
 }
 
+/**
+ * As {@link compileSchema}, for what a policy wants of an action's inputs: a schema that speaks of members and of no type means an object. JSON Schema
+ * passes over such keywords where a value is none, so that whoever sent a bare text would be past a rule about its member.
+ */
+export function compileArguments(schema: JsonValue): ArgumentsSchema {
+  const compiled = compileSchema(schema);
+  const meansObject =
+    isOf("object", schema) && !Object.hasOwn(Object(schema), "type") && OF_OBJECTS.some((word) => Object.hasOwn(Object(schema), word));
+  if (!meansObject) return compiled;
+  const wanted = `${named("object")}, since the schema speaks of its members`;
+  return {
+    faultOf: (inputs) => (isOf("object", inputs) ? compiled.faultOf(inputs) : sentenceOf({ at: null, found: kindOf(inputs), wanted })),
+  };
+}
+
+const OF_OBJECTS = [
+  "properties",
+  "required",
+  "additionalProperties",
+  "patternProperties",
+  "propertyNames",
+  "minProperties",
+  "maxProperties",
+  "dependentRequired",
+  "dependentSchemas",
+  "unevaluatedProperties",
+];
+
 const DEEPEST = 256;
 const STEPS = 1_000_000;
 

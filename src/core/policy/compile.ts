@@ -2,7 +2,7 @@ import { BUDGET_WINDOWS } from "../calendar.ts";
 import type { MicroUsd } from "../money.ts";
 import type { Redaction } from "../redact.ts";
 import type { RiskLevel } from "../request.ts";
-import { type ArgumentsSchema, compileSchema } from "./arguments.ts";
+import { type ArgumentsSchema, compileArguments } from "./arguments.ts";
 import { allowlistsOf, DEFAULT_APPROVAL_TIMEOUT_SECONDS, millisecondsOf, type PolicyDocument, storedUsd } from "./document.ts";
 import { compileExpression, type Expression } from "./expressions.ts";
 import type { BudgetLimit, Chain, ConcurrencyLimit, Keep, Mode, Path, RateLimit, Reach, ReserveLimit, RetryLimit, SharedLimit } from "./findings.ts";
@@ -170,7 +170,7 @@ function askByName(document: PolicyDocument, limits: PolicyLimits): (action: str
   ];
   const windsDown = indexOf(document.wind_down?.actions ?? []);
   const schemas = new PatternIndex(
-    Object.entries(document.arguments ?? {}).map(([pattern, texts]) => [pattern, once(() => texts.map(compileSchema))] as const),
+    Object.entries(document.arguments ?? {}).map(([pattern, texts]) => [pattern, once(() => texts.map(compileArguments))] as const),
   );
   const rules = compileRules(document, allowlists.length > 0);
   const ruled = byPattern(rules);

@@ -146,8 +146,11 @@ function argumentsFault({ schemas }: ActionFindings, inputs: JsonValue | undefin
   return null;
 }
 
-/** Inputs that were not sent are empty ones; of those sent as a digest nothing can be ignored. */
-function loopLimit({ threshold, windowMs, ignore }: CompiledLoop, { inputs = {}, inputsDigest }: Asked, sha256: Sha256): LoopLimit {
+/** Inputs that were not sent are empty ones; of those sent as a digest nothing can be ignored, so that nobody can say which calls are alike. */
+function loopLimit({ threshold, windowMs, ignore }: CompiledLoop, asked: Asked, sha256: Sha256): LoopLimit {
+  const { inputs = {}, inputsDigest } = asked;
+  const isUnseen = inputsDigest !== null && asked.inputs === undefined;
+  if (isUnseen && ignore.length > 0) return { threshold, windowMs, key: null };
   const digest = inputsDigest ?? digestOf(sha256, canonicalJson(without(inputs, ignore)));
   // Two limits that ignore different parts do not take each other's digests for their own.
   return { threshold, windowMs, key: ignore.length === 0 ? digest : `${digest} without ${canonicalJson(ignore)}` };

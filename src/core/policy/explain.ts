@@ -188,6 +188,7 @@ function listFacts({ request }: Question, { deniedBy, listed }: Findings): reado
 function repetitionFacts({ book, request, now }: Question, { loops, retries }: Findings): readonly Fact[] {
   return [
     ...loops.map(({ threshold, windowMs, key }): Fact => {
+      if (key === null) return { rule: "/loops", says: "of these inputs only a digest was sent, and parts of them are ignored" };
       const alike = book.trail.calls(request.action, windowMs, now).filter(({ kept }) => kept?.loopKeys.includes(key) === true).length;
       return { rule: "/loops", says: `call ${alike + 1} with these inputs within ${seconds(windowMs)}, and ${threshold} make a loop` };
     }),

@@ -110,8 +110,8 @@ export interface Requirement {
 export interface LoopLimit {
   readonly threshold: number;
   readonly windowMs: number;
-  /** Digest of the inputs without what is ignored. */
-  readonly key: string;
+  /** Digest of the inputs without what is ignored; `null`: something is ignored, and of the inputs only a digest was sent. */
+  readonly key: string | null;
 }
 
 /** After `threshold` failures of this action within `windowMs` it is refused until the window has moved on. */

@@ -36,6 +36,15 @@ function* ofTheWhole(document: PolicyDocument): Iterable<Finding> {
   ) {
     yield warning(["approvals"], "approvals names nothing that needs one: no request is ever held");
   }
+  const groups = approvals?.approvers ?? [];
+  const people = new Set(groups.flatMap(({ subjects = [] }) => subjects));
+  // Who has a scope is not known here.
+  if (groups.length > 0 && groups.every(({ scopes = [] }) => scopes.length === 0) && people.size < (approvals?.quorum ?? 1)) {
+    yield warning(
+      ["approvals", "quorum"],
+      `never reached: ${people.size} may approve, and ${approvals?.quorum} must: what is held waits until it expires`,
+    );
+  }
   if (document.wind_down !== undefined && !hasBudget(document)) {
     yield warning(["wind_down"], "in vain: there is no budget of a session, a run or an action that could be gone");
   }

@@ -37,7 +37,7 @@ export const policyRoutes = [
     path: "/v1/policies",
     id: "listPolicies",
     tag: "Policies",
-    summary: "List policies",
+    summary: "List policies, by name",
     caller: "bearer",
     scopes: READS,
     query: requests.pageQuery,
