@@ -135,7 +135,10 @@ export interface Authority {
 export function capacityGate({ book, amountMicroUsd }: Pick<Question, "book" | "amountMicroUsd">): No | null {
   if (spentOf(book.total) + spentOf(book.windDown) + amountMicroUsd <= MOST_SPENT) return null;
   const message = `A session counts up to ${formatUsd(MOST_SPENT)} USD, and this would pass it.`;
-  return no("session_budget_exceeded", "session", message, null, null, "Open a new session.");
+  // What no session could count is no reason to end this one.
+  const isAlone = amountMicroUsd > MOST_SPENT;
+  const hint = isAlone ? "State what it really may cost." : "Open a new session.";
+  return no("session_budget_exceeded", isAlone ? "action" : "session", message, null, null, hint);
 }
 
 /** Asks the policy's lists. */

@@ -130,8 +130,8 @@ const ABOVE: readonly Row[] = [
     {
       code: "session_budget_exceeded",
       message: "A session counts up to 4500000000 USD, and this would pass it.",
-      hint: "Open a new session.",
-      stops: "session",
+      hint: "State what it really may cost.",
+      stops: "action",
     },
   ],
 ];
