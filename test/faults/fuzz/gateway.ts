@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { SCOPES, SCOPES_NO_AGENT_HOLDS } from "../../../src/core/scopes.ts";
 import { build } from "../../../src/local/build.ts";
 import { makeRootKey, makeSigningKeys } from "../../../src/local/keys.ts";
 import { migrate } from "../../../src/local/migrate.ts";
@@ -73,8 +74,7 @@ export async function ask(
   return text === "" ? null : JSON.parse(text);
 }
 
-const AGENT_SCOPES = ["sessions:write", "decisions:write", "ledger:read", "policies:read", "events:read", "approvals:read"];
-const ALL_SCOPES = [...AGENT_SCOPES, "policies:write", "interventions:write", "tokens:write", "approvals:write", "webhooks:write"];
+const AGENT_SCOPES = SCOPES.filter((scope) => !SCOPES_NO_AGENT_HOLDS.includes(scope));
 
 /** What a lane of the fuzzer works in: a tenant of its own, which no other lane can change, so that a lane's answers depend on its seed alone. */
 export interface Tenant {
@@ -109,7 +109,7 @@ export async function openTenant(gateway: Gateway): Promise<Tenant> {
     ids.push(issued.id);
     return issued.token;
   };
-  const operator = await issue(id, "operator", "human", ALL_SCOPES);
+  const operator = await issue(id, "operator", "human", SCOPES);
   const revoked = await issue(id, "bot", "agent", AGENT_SCOPES);
   await ask(gateway, operator, "DELETE", `/v1/tokens/${ids[1]}`, 204);
   const tokens = {
@@ -117,9 +117,9 @@ export async function openTenant(gateway: Gateway): Promise<Tenant> {
     revoked,
     agent: await issue(id, "bot", "agent", AGENT_SCOPES),
     otherAgent: await issue(id, "bot-2", "agent", AGENT_SCOPES),
-    service: await issue(id, "pep", "service", ALL_SCOPES),
+    service: await issue(id, "pep", "service", SCOPES),
     scopeless: await issue(id, "nobody", "human", []),
-    stranger: await issue(stranger, "operator", "human", ALL_SCOPES),
+    stranger: await issue(stranger, "operator", "human", SCOPES),
     expired: await issue(id, "bot", "agent", AGENT_SCOPES, 1000),
   };
   await ask(gateway, operator, "PUT", "/v1/policies/base", 201, POLICY, "application/yaml");

@@ -18,6 +18,9 @@ export interface Options {
   readonly say: (text: string) => void;
 }
 
+/** So many valid requests to one operation are not all refused for what they happen to name. */
+const SURELY_TRIED = 200;
+
 /** A whole run against a fresh gateway. That it no longer counts money exactly, or is gone, is among what was found, like everything else. */
 export async function fuzzHttp({ requests, seed, lanes, say }: Options): Promise<Found> {
   const gateway = await startGateway(say);
@@ -57,6 +60,9 @@ export async function fuzzHttp({ requests, seed, lanes, say }: Options): Promise
     });
     await watching;
     await sanity.check().catch(lost);
+    // What refuses all that is valid was not tried at all: a caller lacks something that it needs.
+    for (const [id, { valid, good }] of found.operations)
+      if (good === 0 && valid >= SURELY_TRIED) lost(`${id} answered none of ${valid} valid requests well`);
     say(`\r${" ".repeat(80)}\r`);
     return found;
   } finally {
