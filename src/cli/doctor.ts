@@ -136,7 +136,7 @@ function chainCheck(home: string, directory: string, terminal: Terminal): Check 
   try {
     const files = ledgerFiles(home, directory);
     if (files.length === 0) return check("chain", "skipped", "there is no local ledger yet");
-    const { bad, torn, lines, begunLater } = verifyFiles(files, directory, terminal, null);
+    const { bad, instead, torn, lines, begunLater } = verifyFiles(files, directory, terminal, null);
     const wayOut =
       "Keep the file as it is and find out who wrote to it. agentsentinel verify tells more; a new AGENT_SENTINEL_HOME begins a new chain.";
     if (bad !== null)
@@ -154,6 +154,7 @@ function chainCheck(home: string, directory: string, terminal: Terminal): Check 
         `${whole}, but ${torn.file}:${torn.line} is half-written`,
         "Whoever wrote it was stopped. The SDK sets it aside when it next writes; nothing needs to be done.",
       );
+    if (instead !== null) return check("chain", "failed", `${files.join(", ")}: ${instead}`, wayOut);
     return begunLater > 0
       ? check("chain", "warning", `${whole}, but its beginning is not here`, "If somebody moved older files away, all is well.")
       : check("chain", "ok", whole);

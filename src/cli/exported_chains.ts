@@ -9,12 +9,24 @@ export interface Head {
   readonly hash: string;
 }
 
+/** Places of a tenant's ledger, both ends included. */
+export interface Places {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** So many gaps are named; the others are counted. */
+const GAPS_NAMED = 5;
+
 /**
  * Follows the chains of a gateway's export, entry by entry as it comes: every session has one, and the tenant one of its own. Keeps nothing but where
- * each chain stands.
+ * each chain stands, and the tenant's ledger as a whole.
  */
 export class ExportedChains {
   readonly #heads = new Map<string, Head>();
+  readonly #indices = new Map<string, number>();
+  readonly #gaps: Places[] = [];
+  #missing = 0;
   #erased = 0;
   #begunLater = 0;
 
@@ -37,7 +49,7 @@ export class ExportedChains {
   }
 
   #follow(entry: { readonly [member: string]: unknown }, text: string): string | null {
-    const { seq, prev_hash, hash, tenant_id, session_id, payload, payload_digest } = entry;
+    const { seq, prev_hash, hash, index, tenant_id, session_id, payload, payload_digest } = entry;
     if (typeof seq !== "number" || !Number.isSafeInteger(seq) || seq < 1 || typeof prev_hash !== "string" || typeof hash !== "string")
       return "it has no seq, prev_hash and hash, so it belongs to no chain";
     if (hasTwice(entry, text)) return `seq ${seq} has a member twice, so that readers may read it differently`;
@@ -48,15 +60,30 @@ export class ExportedChains {
     const isHere = payload !== null && payload !== undefined;
     if (isHere && payload_digest !== `sha-256:${sha256(canonicalJson(payload))}`)
       return `the inputs and outputs of seq ${seq} are not what its payload_digest was made of: they were changed`;
-    if (!isHere && payload_digest !== null) this.#erased++;
 
     const name = JSON.stringify([tenant_id, session_id]);
     const whose = session_id === null ? `of the chain of the tenant ${JSON.stringify(tenant_id)}` : `of ${String(session_id)}`;
     const before = this.#heads.get(name);
     const wrong = before === undefined ? wrongBeginning(seq, prev_hash) : wrongNext(before, seq, prev_hash);
-    if (wrong !== null) return `seq ${seq} ${whose} ${wrong}`;
+    const astray = wrong ?? this.#place(String(tenant_id), index);
+    if (astray !== null) return `seq ${seq} ${whose} ${astray}`;
+    if (!isHere && payload_digest !== null) this.#erased++;
     if (before === undefined && seq > 1) this.#begunLater++;
     this.#heads.set(name, { seq, hash });
+    return null;
+  }
+
+  /** The index is in no hash. But an export comes in its order, so whatever is not here leaves a gap, unless it is the end. */
+  #place(tenant: string, index: unknown): string | null {
+    if (typeof index !== "number" || !Number.isSafeInteger(index) || index < 0) return "has no index, which is its place in the tenant's ledger";
+    const last = this.#indices.get(tenant) ?? -1;
+    if (index === last) return `has index ${index}, as the entry before it has`;
+    if (index < last) return `has index ${index}, and stands behind index ${last}: entries are out of order, or an index was changed`;
+    if (index > last + 1) {
+      this.#missing += index - last - 1;
+      if (this.#gaps.length < GAPS_NAMED) this.#gaps.push({ from: last + 1, to: index - 1 });
+    }
+    this.#indices.set(tenant, index);
     return null;
   }
 
@@ -67,6 +94,11 @@ export class ExportedChains {
   /** Chains whose first entry here is not their first: what came before was not there to be looked at. */
   get begunLater(): number {
     return this.#begunLater;
+  }
+
+  /** How many places before the last one are not here, and where the first gaps are. */
+  get missing(): { readonly count: number; readonly first: readonly Places[] } {
+    return { count: this.#missing, first: this.#gaps };
   }
 
   /** Entries whose inputs and outputs are not there. */

@@ -4,8 +4,9 @@ import { CHAIN_START, type ChainEnd, parsedLine } from "../../sdk/src/local/ledg
 import { verifyLines } from "../../sdk/src/local/ledger/verify.ts";
 import { type Command, type CommandLine, Stop, Usage } from "./command_line.ts";
 import { ExportedChains, type Head } from "./exported_chains.ts";
+import { isMapping } from "./gateway.ts";
 import { type Line, linesOf, shownName } from "./ledger_lines.ts";
-import { count, plain, type Terminal } from "./terminal.ts";
+import { count, plain, shown, type Terminal } from "./terminal.ts";
 
 export const options = { head: { type: "string" }, strict: { type: "boolean" } } as const satisfies Command["options"];
 
@@ -13,18 +14,22 @@ export const help = `Usage: agentsentinel verify [FILE]... [--head SEQ:HASH] [--
 
 Checks that nothing of a ledger was changed, left out, swapped or put in between: every line has the hash of what it says and names the hash of the
 line before it. Needs no gateway. Reads the SDK's local ledger with its rotated files; and what GET /v1/ledger/export gives (of everything, or of one
-session), where every session has a chain of its own. What a chain alone cannot show: that its end was cut off (--head shows it), or that all of it was
-written anew. Proofs against signed checkpoints are not looked at.
+session), where every session has a chain of its own and every entry an index, its place in the tenant's ledger. Places that are missing are named, and
+so are inputs and outputs: no fault, for an export may be of a part, and payloads are erased. Where no line of a ledger came, nothing was verified.
+
+What a chain alone cannot show: that its end was cut off, or that all of it was written anew. Proofs against signed checkpoints are not looked at.
+A cut end takes a --head that was kept; an export of several chains has one for each, which is printed where a session is verified alone. Or a later
+export, ?after= the last index, behind the earlier one: verify old.ndjson new.ndjson.
 
   FILE              one ledger, its files in their order; a directory: the ledger in it; - is standard input.
                     Without: the ledger in $AGENT_SENTINEL_HOME, else in .agent-sentinel
   --head SEQ:HASH   it must end with this, as an earlier verify printed it: so a cut end is found too
-  --strict          a half-written last line, and a beginning that is not there, count as broken
-  --json            {"valid", "lines", "chains", "head", "bad", "torn", "begun_later", "erased", "set_aside"}
+  --strict          whatever is not here counts as broken: a half-written last line, a beginning, places of the tenant's ledger, inputs and outputs
+  --json            {"valid", "lines", "chains", "head", "bad", "instead", "torn", "begun_later", "missing", "erased", "set_aside"}
 
   curl -s "$AGENTSENTINEL_URL/v1/ledger/export" -H "Authorization: Bearer $AGENTSENTINEL_TOKEN" | agentsentinel verify -
 
-Exit code: 0 when it is whole, 1 when it is broken or cannot be read, 2 for a mistake in the command.`;
+Exit code: 0 when nothing of what is here was changed, 1 when something was, or nothing could be read, 2 for a mistake in the command.`;
 
 /** `verify`: whether every chain is whole. */
 export function run(line: CommandLine, directory: string, terminal: Terminal): boolean {
@@ -37,10 +42,14 @@ export function run(line: CommandLine, directory: string, terminal: Terminal): b
     terminal,
     head,
   );
-  const valid = found.bad === null && !(line.has("strict") && (found.torn !== null || found.begunLater > 0));
+  const valid = found.bad === null && found.instead === null && (!line.has("strict") || isWhole(found));
   terminal.out(line.has("json") ? `${JSON.stringify(inJson(found, valid))}\n` : inWords(found, valid, terminal));
   return valid;
 }
+
+/** Whether all is here, as far as its lines can tell: not that its end is. */
+const isWhole = ({ torn, begunLater, missing, erased }: Verified): boolean =>
+  torn === null && begunLater === 0 && missing.count === 0 && erased === 0;
 
 function headOf(text: string | undefined): Head | null {
   if (text === undefined) return null;
@@ -58,10 +67,14 @@ export interface Verified {
   /** Where the chain ends, if there is one only. */
   readonly head: Head | null;
   readonly bad: Place | null;
+  /** What came where no line of a ledger did, as a sentence: then there is nothing of which anything could be said. */
+  readonly instead: string | null;
   /** A last line that was not written to its end. */
   readonly torn: Place | null;
   /** Chains whose beginning is not here. */
   readonly begunLater: number;
+  /** Places of the tenant's ledger that an export passes over. */
+  readonly missing: ExportedChains["missing"];
   /** Entries whose inputs and outputs are not here. */
   readonly erased: number;
   /** Half-written lines that the SDK found and kept beside the ledger. */
@@ -109,24 +122,67 @@ function firstSeq(home: string, part: string, directory: string): number {
 
 /** Follows the chains through files, which are read once and never held in memory. `head`: what they must end with. */
 export function verifyFiles(files: readonly string[], directory: string, terminal: Terminal, head: Head | null): Verified {
-  const [first, ...others] = files;
-  if (first === undefined) throw new Stop("there is no file to verify");
-  // Whose lines they are is seen from the first; standard input is read once, so that line is put back in its place.
-  const source = linesOf(first, directory);
-  const beginning = source.next();
-  const lines = function* (): Generator<Line, void, void> {
-    if (beginning.done !== true) yield beginning.value;
-    yield* source;
-  };
-  const sources = [{ file: first, lines: lines() }, ...others.map((file) => ({ file, lines: linesOf(file, directory) }))];
-  const isExport = beginning.done !== true && isEntry(beginning.value.text);
+  if (files.length === 0) throw new Stop("there is no file to verify");
+  const sources = files.map((file): Source => ({ file, lines: linesOf(file, directory) }));
+  const { first, read } = peeked(sources);
   try {
-    return { files, ...(isExport ? ofExport(sources, terminal, head) : ofLocal(sources, terminal, head)) };
+    const found = isEntry(first?.text ?? null) ? ofExport(read, terminal, head) : ofLocal(read, terminal, head);
+    const instead = found.lines > 0 ? null : insteadOf(first, found.bad !== null);
+    if (instead === null) return { files, ...found, instead };
+    return { files, ...found, bad: null, torn: instead === HALF ? found.torn : null, instead };
   } finally {
     terminal.progress("");
-    source.return();
+    for (const { lines } of sources) lines.return();
   }
 }
+
+/** Whose lines they are is seen from the first. Standard input is read once, so that line is put back in its place. */
+function peeked(sources: readonly Source[]): { readonly first: Line | null; readonly read: readonly Source[] } {
+  for (const [place, { file, lines }] of sources.entries()) {
+    const next = lines.next();
+    if (next.done === true) continue;
+    const first = next.value;
+    const again = function* (): Generator<Line, void, void> {
+      yield first;
+      yield* lines;
+    };
+    return { first, read: sources.with(place, { file, lines: again() }) };
+  }
+  return { first: null, read: sources };
+}
+
+const HALF = "half a line came, and no more";
+
+/**
+ * What came instead of a ledger, where none of its lines is good. `isBad`: there was a bad line; then it is said only of what was never a ledger's,
+ * for in a ledger the first line may be the one that was changed.
+ */
+function insteadOf(first: Line | null, isBad: boolean): string | null {
+  if (first === null) return "nothing came: it is empty";
+  const text = first.text?.trim() ?? null;
+  const found = text === null ? undefined : parsed(text);
+  if (text?.startsWith("[")) return "a JSON array came, and an export is one entry a line, as GET /v1/ledger/export gives it";
+  if (isMapping(found) && typeof found.status === "number" && typeof found.title === "string")
+    return `a problem came, and no ledger: ${plain(`${found.status} ${found.code ?? found.title}: ${found.detail ?? found.title}`)}`;
+  if (text === "{") return "JSON of several lines came, and a ledger has one line for each entry";
+  if (text?.startsWith("<")) return "a page came, and no ledger: something else answered";
+  if (isBad) return null;
+  if (text === null) return "what came is no text in UTF-8";
+  if (text === "") return "it begins with an empty line, and no line of a ledger comes";
+  if (found === undefined && !first.isEnded && text.startsWith("{")) return HALF;
+  return `what came is no line of a ledger: ${shown(text, 80)}`;
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** What the lines of the files say. */
+type Found = Omit<Verified, "files" | "instead">;
 
 interface Source {
   readonly file: string;
@@ -135,16 +191,12 @@ interface Source {
 
 /** An entry of a gateway says whose it is; a line of a local ledger does not. */
 function isEntry(text: string | null): boolean {
-  try {
-    const line: unknown = JSON.parse(text ?? "");
-    return typeof line === "object" && line !== null && "tenant_id" in line;
-  } catch {
-    return false;
-  }
+  const line = parsed(text ?? "");
+  return isMapping(line) && "tenant_id" in line;
 }
 
 /** A local ledger is one chain through its files. The SDK's own eyes look at it. */
-function ofLocal(sources: readonly Source[], terminal: Terminal, head: Head | null): Omit<Verified, "files"> {
+function ofLocal(sources: readonly Source[], terminal: Terminal, head: Head | null): Found {
   let end: ChainEnd | undefined;
   let [good, setAside, begunLater] = [0, 0, 0];
   for (const [place, { file, lines }] of sources.entries()) {
@@ -174,12 +226,26 @@ function ofLocal(sources: readonly Source[], terminal: Terminal, head: Head | nu
       bad: isTorn && !isCut ? null : bad,
       torn: isTorn ? at : null,
       begunLater,
+      missing: NOTHING_MISSING,
       erased: 0,
       setAside,
     };
   }
-  return { lines: good, chains: good === 0 ? 0 : 1, head: end ?? null, bad: null, torn: null, begunLater, erased: 0, setAside };
+  return {
+    lines: good,
+    chains: good === 0 ? 0 : 1,
+    head: end ?? null,
+    bad: null,
+    torn: null,
+    begunLater,
+    missing: NOTHING_MISSING,
+    erased: 0,
+    setAside,
+  };
 }
+
+/** The chain of a local ledger is the whole of it: its seq tells. */
+const NOTHING_MISSING: Verified["missing"] = { count: 0, first: [] };
 
 function* textsOf(file: string, lines: Generator<Line, void, void>, before: number, terminal: Terminal): Generator<string, void, void> {
   for (const line of lines) {
@@ -190,12 +256,12 @@ function* textsOf(file: string, lines: Generator<Line, void, void>, before: numb
 }
 
 /** An export has as many chains as sessions, and one of the tenant. */
-function ofExport(sources: readonly Source[], terminal: Terminal, head: Head | null): Omit<Verified, "files"> {
+function ofExport(sources: readonly Source[], terminal: Terminal, head: Head | null): Found {
   const chains = new ExportedChains();
   let good = 0;
-  const found = (bad: Place | null, torn: Place | null): Omit<Verified, "files"> => {
-    const { begunLater, erased, head: end } = chains;
-    return { lines: good, chains: chains.chains, head: end, bad, torn, begunLater, erased, setAside: 0 };
+  const found = (bad: Place | null, torn: Place | null): Found => {
+    const { begunLater, missing, erased, head: end } = chains;
+    return { lines: good, chains: chains.chains, head: end, bad, torn, begunLater, missing, erased, setAside: 0 };
   };
   let last: Place = { file: "", line: 0, why: "" };
   for (const [place, { file, lines }] of sources.entries()) {
@@ -220,40 +286,59 @@ function tellProgress(file: string, { number, part }: Line, before: number, term
   terminal.progress(`${shownName(file)}: ${before + number} lines${part === null ? "" : `, ${Math.floor(part * 100)} %`} …`);
 }
 
-const inJson = ({ lines, chains, head, bad, torn, begunLater, erased, setAside }: Verified, valid: boolean): object => ({
+const inJson = ({ lines, chains, head, bad, instead, torn, begunLater, missing, erased, setAside }: Verified, valid: boolean): object => ({
   valid,
   lines,
   chains,
   head,
   bad,
+  instead,
   torn,
   begun_later: begunLater,
+  missing,
   erased,
   set_aside: setAside,
 });
 
-function inWords({ files, lines, chains, head, bad, torn, begunLater, erased, setAside }: Verified, valid: boolean, { paint }: Terminal): string {
+function inWords(found: Verified, valid: boolean, { paint }: Terminal): string {
+  const { files, lines, chains, head, bad, instead, torn, begunLater, missing, erased, setAside } = found;
+  if (instead !== null)
+    return `${paint.red("✗")} ${paint.bold(files.map(shownName).join(", "))}: ${instead}.\n  Not one line of a ledger was read, so nothing was verified.\n`;
   const said: string[] = [];
   const good = `${count(lines, "line")}${chains > 1 ? ` in ${chains} chains` : ""}${files.length > 1 ? ` of ${files.length} files` : ""}`;
   if (bad !== null) {
     said.push(`${paint.red("✗")} ${paint.bold(`${bad.file}:${bad.line}`)} ${plain(bad.why)}`);
-    said.push(lines === 0 ? "  No line is good." : `  ${good} before it ${lines === 1 ? "is" : "are"} good; of what follows nothing can be said.`);
-  } else
     said.push(
-      valid ? `${paint.green("✓")} ${good}: nothing was changed or left out.` : `${paint.red("✗")} ${good} are good, and that is not all (--strict).`,
+      lines === 0
+        ? "  No line is good, so nothing was verified."
+        : `  ${good} before it ${lines === 1 ? "is" : "are"} good; of what follows nothing can be said.`,
     );
-  if (torn !== null && bad === null) said.push(`${paint.yellow("!")} ${torn.file}:${torn.line} ${torn.why}`);
+  } else if (!valid) said.push(`${paint.red("✗")} ${good} are good, and that is not all (--strict).`);
+  else if (isWhole(found)) said.push(`${paint.green("✓")} ${good}: nothing was changed or left out.`);
+  else said.push(`${paint.green("✓")} ${good}: nothing was changed. Of what is not here nothing can be said:`);
+  const note = (text: string): number => said.push(`${paint.yellow("!")} ${text}`);
+  if (torn !== null && bad === null) note(`${torn.file}:${torn.line} ${torn.why}`);
   if (begunLater > 0)
-    said.push(
-      `${paint.yellow("!")} ${chains === 1 ? "It begins" : `${count(begunLater, "chain begins", "chains begin")}`} later than with seq 1: what came before is not here.`,
+    note(
+      `${chains === 1 ? "It begins" : `${count(begunLater, "chain begins", "chains begin")}`} later than with seq 1: what came before is not here.`,
     );
+  if (missing.count > 0 && bad === null)
+    note(
+      `${count(missing.count, "place")} of the tenant's ledger before the last one here ${missing.count === 1 ? "is" : "are"} missing: ${gapsOf(missing)}.`,
+    );
+  if (erased > 0) note(`Payloads that are not here: ${erased} (inputs and outputs that were erased, or left out).`);
   if (setAside > 0)
     said.push(
       paint.dim(
         `  ${count(setAside, "half-written line was", "half-written lines were")} set aside by the SDK after a crash, as a later line records.`,
       ),
     );
-  if (erased > 0) said.push(paint.dim(`  The inputs and outputs of ${count(erased, "entry", "entries")} are not here (erased, or not exported).`));
   if (head !== null && bad === null) said.push(paint.dim(`  It ends with --head ${head.seq}:${head.hash}`));
   return `${said.join("\n")}\n`;
+}
+
+function gapsOf({ count, first }: Verified["missing"]): string {
+  const named = first.reduce((sum, { from, to }) => sum + to - from + 1, 0);
+  const gaps = first.map(({ from, to }) => (from === to ? `index ${from}` : `index ${from} to ${to}`)).join(", ");
+  return named < count ? `${gaps}, and ${count - named} more` : gaps;
 }

@@ -225,8 +225,15 @@ describe.skipIf(!CAN_SEE_PROCESSES)("agentsentinel costs and verify, of a real g
     );
     const verify = (name: string) => typed(["verify", name, "--json"], { directory: folder });
     const whole = JSON.parse((await verify("export.ndjson")).out);
-    expect(whole).toMatchObject({ valid: true, lines: text.trimEnd().split("\n").length, chains: 2, begun_later: 0 });
+    expect(whole).toMatchObject({ valid: true, lines: text.trimEnd().split("\n").length, chains: 2, begun_later: 0, missing: { count: 0 } });
     writeFileSync(path.join(folder, "changed.ndjson"), text.replace('"cost_usd":"0.2"', '"cost_usd":"0.1"'));
     expect(await verify("changed.ndjson")).toMatchObject({ code: 1 });
+    const refused = await fetch(`${gateway.url}/v1/ledger/export`, { headers: { authorization: "Bearer nonsense" } });
+    writeFileSync(path.join(folder, "refused.ndjson"), await refused.text());
+    const instead = await verify("refused.ndjson");
+    expect([instead.code, JSON.parse(instead.out).instead]).toEqual([
+      1,
+      expect.stringMatching(/^a problem came, and no ledger: 401 token_invalid: /),
+    ]);
   });
 });

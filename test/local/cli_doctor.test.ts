@@ -120,6 +120,15 @@ describe("agentsentinel doctor", () => {
       {},
       [/^ok/, /^warning \| 2 lines, whole, but .*:3 is half-written/],
     ],
+    [
+      "was emptied",
+      async () => {
+        await record(2);
+        writeFileSync(path.join(folder, ".agent-sentinel/ledger.jsonl"), "");
+      },
+      {},
+      [/^ok/, /^failed \| .*ledger\.jsonl: nothing came: it is empty \| Keep the file/],
+    ],
     ["would be a file", () => writeFileSync(path.join(folder, "taken"), ""), { AGENT_SENTINEL_HOME: "taken" }, [/^failed \| taken is no directory/]],
   ])("looks at a local ledger that %s", async (_what, prepare, environment, said) => {
     await prepare();

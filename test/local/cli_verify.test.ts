@@ -139,11 +139,43 @@ describe("agentsentinel verify", () => {
     expect((await verify("torn.jsonl", "--head", head)).out).toMatch(/ends with seq 2 and half a line, and not with seq 3/);
   });
 
+  it.each<[string, string | Uint8Array, RegExp]>([
+    ["nothing", "", /^nothing came: it is empty$/],
+    ["a word", "nonsense\n", /^what came is no line of a ledger: "nonsense"$/],
+    ["JSON that is no entry", '{"ok":true}', /^what came is no line of a ledger: "\{/],
+    [
+      "a gateway's refusal",
+      JSON.stringify({ type: "about:blank", title: "Unauthorized", status: 401, code: "token_invalid", detail: "It is of nobody." }),
+      /^a problem came, and no ledger: 401 token_invalid: It is of nobody\.$/,
+    ],
+    ["an export as one array", JSON.stringify([{ seq: 1 }]), /^a JSON array came, and an export is one entry a line/],
+    ["the same on many lines", JSON.stringify([{ seq: 1 }, { seq: 2 }], null, 2), /^a JSON array came/],
+    ["JSON on many lines", JSON.stringify({ a: 1, b: 2 }, null, 2), /^JSON of several lines came/],
+    ["a page of something else", "<html>\n<body>\n</html>\n", /^a page came/],
+    ["half a line", '{"id":"half', /^half a line came, and no more$/],
+    ["an empty line", "\n", /^it begins with an empty line/],
+    ["what is no text", Uint8Array.of(0xff), /^what came is no text in UTF-8$/],
+  ])("verifies nothing, and says so, where what comes is %s", async (_what, text, instead) => {
+    put("came", text);
+    for (const args of [[], ["--strict"]]) {
+      const told = await verify("came", ...args);
+      expect([told.code, told.out]).toEqual([
+        1,
+        expect.stringMatching(/^✗ came: [^\n]+\n {2}Not one line of a ledger was read, so nothing was verified\.\n$/),
+      ]);
+    }
+    const json = await verify("came", "--json");
+    expect([json.code, JSON.parse(json.out)]).toMatchObject([1, { valid: false, lines: 0, instead: expect.stringMatching(instead) }]);
+  });
+
   it("says where a beginning is not there", async () => {
     await record(5);
     put("end.jsonl", read().split("\n").slice(3).join("\n"));
     const end = await verify("end.jsonl");
-    expect([end.code, end.out]).toEqual([0, expect.stringMatching(/^✓ 2 lines[\s\S]*It begins later than with seq 1/)]);
+    expect([end.code, end.out]).toEqual([
+      0,
+      expect.stringMatching(/^✓ 2 lines: nothing was changed\. Of what is not here[^\n]*\n! It begins later than with seq 1/),
+    ]);
     expect((await verify("end.jsonl", "--strict")).code).toBe(1);
   });
 
@@ -218,17 +250,68 @@ function exported(searched = "search"): string[] {
   ];
 }
 
+const at = (from: number, to = from) => ({ from, to });
+/** The same line with another place in the tenant's ledger, which is in no hash. */
+const moved = (line = "", index = 0): string => line.replace(/"index":\d+,/, `"index":${index},`);
+
 describe("agentsentinel verify, of what a gateway exports", () => {
   const check = async (lines: readonly string[], ...args: string[]) => {
     put("export.ndjson", lines.map((line) => `${line}\n`).join(""));
     return verify("export.ndjson", ...args);
   };
 
-  it("follows every session's chain and the tenant's, and is not troubled by what was erased", async () => {
+  it("follows every session's chain and the tenant's, and is not troubled by what was erased, which it counts", async () => {
     expect(await check(exported())).toMatchObject({ code: 0, out: "✓ 7 lines in 3 chains: nothing was changed or left out.\n" });
+    expect((await check(exported(), "--strict")).code).toBe(0);
     const erased = exported().map((line) => line.replace(/"payload":\{.*\}\}$/, '"payload":null}'));
     const told = await check(erased);
-    expect([told.code, told.out]).toEqual([0, expect.stringContaining("The inputs and outputs of 2 entries are not here")]);
+    expect([told.code, told.out]).toEqual([
+      0,
+      expect.stringMatching(/nothing was changed\. Of what is not here[^\n]*\n! Payloads that are not here: 2 /),
+    ]);
+    expect((await check(erased, "--strict")).code).toBe(1);
+  });
+
+  it.each<[string, (lines: string[]) => string[], number, { from: number; to: number }[], RegExp]>([
+    [
+      "the tenant's chain",
+      (lines) => lines.filter((line) => !line.includes('"session_id":null')),
+      2,
+      [at(0), at(4)],
+      /2 places .* index 0, index 4\.\n/,
+    ],
+    ["a session", (lines) => lines.filter((line) => !line.includes('"ses_b"')), 2, [at(2), at(5)], /2 places .* index 2, index 5\.\n/],
+    ["a beginning", (lines) => lines.slice(2), 2, [at(0, 1)], /2 places .* missing: index 0 to 1\.\n/],
+    ["a place, by a changed index", (lines) => lines.with(6, moved(lines[6], 9)), 3, [at(6, 8)], /3 places .* index 6 to 8\.\n/],
+    [
+      "more than is named",
+      (lines) => lines.map((line, n) => moved(line, 2 * n + 1)),
+      7,
+      [at(0), at(2), at(4), at(6), at(8)],
+      /index 8, and 2 more\.\n/,
+    ],
+  ])("says which places of the tenant's ledger are missing: %s", async (_what, change, count, first, says) => {
+    const lines = change(exported());
+    const told = await check(lines);
+    expect([told.code, told.out]).toEqual([0, expect.stringMatching(says)]);
+    expect(told.out).toMatch(/^✓ \d lines.*: nothing was changed\. Of what is not here nothing can be said:\n/);
+    expect((await check(lines, "--strict")).code).toBe(1);
+    expect(JSON.parse((await check(lines, "--json")).out)).toMatchObject({ valid: true, missing: { count, first } });
+  });
+
+  it("reads an export and the one that goes on behind it, even where the first has no line", async () => {
+    const lines = exported();
+    put("empty.ndjson", "");
+    put("old.ndjson", `${lines.slice(0, 4).join("\n")}\n`);
+    put("new.ndjson", `${lines.slice(4).join("\n")}\n`);
+    expect(await verify("old.ndjson", "new.ndjson", "--strict")).toMatchObject({ code: 0 });
+    expect((await verify("empty.ndjson", "old.ndjson", "new.ndjson")).out).toMatch(
+      /^✓ 7 lines in 3 chains of 3 files: nothing was changed or left out/,
+    );
+    // The end of the older one was cut off.
+    put("old.ndjson", `${lines.slice(0, 1).join("\n")}\n`);
+    put("new.ndjson", `${lines.slice(2, 3).join("\n")}\n`);
+    expect((await verify("old.ndjson", "new.ndjson")).out).toMatch(/1 place .* is missing: index 1\./);
   });
 
   it.each<[string, (lines: string[]) => string[], number, RegExp]>([
@@ -259,9 +342,18 @@ describe("agentsentinel verify, of what a gateway exports", () => {
     [
       "two changed places",
       (lines) => lines.with(1, lines[3] ?? "").with(3, lines[1] ?? ""),
+      3,
+      /Seq 1 of ses_b has index 2, and stands behind index 3: entries are out of order, or an index was changed/,
+    ],
+    [
+      "two changed places and their indices",
+      (lines) => lines.with(1, moved(lines[3], 1)).with(3, moved(lines[1], 3)),
       4,
       /Seq 1 of ses_a comes after seq 2: entries are out of order, or there twice/,
     ],
+    ["two have one index", (lines) => lines.with(4, moved(lines[4], 3)), 5, /has index 3, as the entry before it has/],
+    ["one has no index", (lines) => lines.with(4, (lines[4] ?? "").replace('"index":4,', "")), 5, /has no index, which is its place/],
+    ["an index is no place", (lines) => lines.with(0, moved(lines[0], -1)), 1, /has no index, which is its place/],
     ["one is there twice", (lines) => lines.toSpliced(3, 0, lines[2] ?? ""), 4, /Seq 1 of ses_b comes after seq 1/],
     [
       "a member is there twice",
@@ -297,7 +389,7 @@ describe("agentsentinel verify, of what a gateway exports", () => {
 
   it("says of which chains the beginning is not there", async () => {
     const end = exported().slice(3);
-    expect((await check(end)).out).toMatch(/^✓ 4 lines in 3 chains[\s\S]*! 3 chains begin later than with seq 1/);
+    expect((await check(end)).out).toMatch(/^✓ 4 lines in 3 chains: nothing was changed\. Of what[\s\S]*! 3 chains begin later than with seq 1/);
     expect((await check(end, "--strict")).code).toBe(1);
   });
 
@@ -314,7 +406,7 @@ describe("agentsentinel verify, of what a gateway exports", () => {
     fc.assert(
       fc.property(fc.nat(lines.length - 1), fc.nat(), fc.constantFrom(...'x7,}:"\\ é'), (at, seed, character) => {
         const line = lines[at] ?? "";
-        // Where it stands in the tenant's tree is in no hash, and is proven by the tree.
+        // Where it stands in the tenant's tree is in no hash, and is proven by the tree. What else is found of it stands in the table.
         const place = seed % line.indexOf(',"index":');
         if (line[place] === character || /\s/.test(character)) return;
         const chains = new ExportedChains();
