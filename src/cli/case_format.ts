@@ -166,6 +166,7 @@ const suite = z
       .meta({ description: "The path of a policy, from this file's directory; or the policy itself.", type: ["string", "object"] }),
     agent: oneLine(255).optional().meta({ description: "Whose session it is.", default: "agent" }),
     now: instant
+      .refine((at) => at >= 0, { error: "is before 1970, when time begins here; wanted 1970-01-01T00:00:00Z or later" })
       .optional()
       .meta({ description: "When the requests are made, for rules that look at the time.", default: "2026-01-01T12:00:00.000Z" }),
     session: z.strictObject({ budget_usd: usd.optional() }).optional().meta({ description: "The session's own cap." }),
@@ -182,6 +183,18 @@ const suite = z
       const other = known.get(name);
       if (other !== undefined) ctx.addIssue({ code: "custom", path: ["cases", place, "name"], message: `is the name of case ${other + 1} already` });
       else known.set(name, place);
+    }
+    const { now } = value;
+    if (now === undefined || now < 0) return;
+    for (const [place, { history = [] }] of value.cases.entries()) {
+      for (const [call, { ago_seconds }] of history.entries()) {
+        if (ago_seconds !== undefined && ago_seconds * 1000 > now)
+          ctx.addIssue({
+            code: "custom",
+            path: ["cases", place, "history", call, "ago_seconds"],
+            message: "is before 1970, with the now of this file",
+          });
+      }
     }
   });
 

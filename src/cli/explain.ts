@@ -53,9 +53,11 @@ export function run(line: CommandLine, directory: string, terminal: Terminal): b
   const entities = optional(line.text("entities"), directory, readEntities, terminal, {});
   if (policy === null || asked === null || history === null || entities === null) return false;
   const timed = instants(history, now);
+  const openedAt = timed[0]?.at ?? now;
+  if (openedAt < 0) throw new Usage(`--now is so early that ${now < 0 ? "it" : "the history"} begins before 1970, when time begins here`, "explain");
   const session = new Session(policy, {
     agent: line.text("agent") ?? "agent",
-    openedAt: timed[0]?.at ?? now,
+    openedAt,
     budgetMicroUsd: budget === undefined ? null : amountOf(budget),
     entities,
     defaults: {},

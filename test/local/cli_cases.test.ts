@@ -104,6 +104,20 @@ describe("a case file is refused with every mistake at its place", () => {
       const text = `policy: p.yaml\nnow: "${now}"\ncases:\n  - { name: a, request: { action: b }, expect: allow }\n`;
       return [`the time ${now}`, text, 2, "/now", /RFC 3339/];
     }),
+    [
+      "a time before 1970",
+      "policy: p.yaml\nnow: 1969-12-31T23:59:59Z\ncases:\n  - { name: a, request: { action: b }, expect: allow }\n",
+      2,
+      "/now",
+      /is before 1970/,
+    ],
+    [
+      "a history before 1970",
+      "policy: p.yaml\nnow: 1970-01-01T00:00:00Z\ncases:\n  - name: a\n    history: [{ action: b, ago_seconds: 1 }]\n    request: { action: b }\n    expect: allow\n",
+      5,
+      "/cases/0/history/0/ago_seconds",
+      /is before 1970, with the now of this file/,
+    ],
     ["a time that is none", "policy: p.yaml\nnow: noon\ncases:\n  - { name: a, request: { action: b }, expect: allow }\n", 2, "/now", /RFC 3339/],
     [
       "a key twice",

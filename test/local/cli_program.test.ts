@@ -26,6 +26,7 @@ beforeAll(() => {
     "warned.yaml": `${GOOD}strict_mode: false\n`,
     "bad.yaml": "version: 1\nbudget: { session: 1 }\nbudgets:\n  session: -3\n",
     "history.yaml": "history:\n  - { action: search, cost_usd: 0.9 }\n",
+    "minute.yaml": "history:\n  - { action: search, ago_seconds: 60 }\n",
     "denied.yaml": "history:\n  - { action: rm }\n",
     "cases/one.test.yaml":
       'policy: ../good.yaml\ncases:\n  - name: it passes\n    request: { action: search }\n    expect: allow\n  - name: it fails\n    request: { action: rm }\n    expect: { verdict: allow, rule: "x" }\n',
@@ -112,6 +113,13 @@ describe("agentsentinel policy", { timeout: 30_000 }, () => {
     ["a file that is not there", ["policy", "check", "gone.yaml"], 1, /gone\.yaml cannot be read: there is no such file/],
     ["one file too few", ["policy", "diff", "good.yaml"], 2, /two files/],
     ["a bad --now", ["policy", "explain", "good.yaml", "a", "--now", "noon"], 2, /RFC 3339/],
+    ["a --now before 1970", ["policy", "explain", "good.yaml", "a", "--now", "0001-01-01T00:00:00Z"], 2, /so early that it begins before 1970/],
+    [
+      "a history before 1970",
+      ["policy", "explain", "good.yaml", "a", "--history", "minute.yaml", "--now", "1970-01-01T00:00:00Z"],
+      2,
+      /so early that the history begins before 1970/,
+    ],
     ["simulate without a beginning", ["policy", "simulate", "good.yaml"], 2, /wants --from/],
     ["simulate without a token", ["policy", "simulate", "good.yaml", "--from", "1d"], 2, /wants a token/],
   ])("%s: %j ends with %i and says so", async (_what, args, code, says) => {
