@@ -1,9 +1,10 @@
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { promisify } from "node:util";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import type { Simulation } from "../../sdk/src/wire.ts";
 import { main } from "../../src/cli/main.ts";
@@ -308,6 +309,19 @@ bad.yaml:4:12 mistake /budgets/session a USD amount is digits with up to six dec
     const environment = { npm_lifecycle_event: "agentsentinel", INIT_CWD: folder };
     expect(await agentsentinel(["policy", "check", "good.yaml"], { cwd: ROOT, environment })).toMatchObject({ code: 0 });
     expect(await agentsentinel(["policy", "check", "good.yaml"], { cwd: ROOT })).toMatchObject({ code: 1 });
+  });
+
+  it.each([
+    ["outside of the clone", () => folder],
+    ["where another package.json lies", () => path.join(ROOT, "test")],
+    ["in a workspace", () => path.join(ROOT, "sdk/src")],
+  ])("runs by the clone's path as its README says, and names files from there: %s", async (_what, where) => {
+    const named = path.relative(where(), path.join(folder, "good.yaml"));
+    const args = ["--prefix", ROOT, "run", "-s", "agentsentinel", "--", "policy", "check", named];
+    // Whoever runs the tests by npm has told it where that was typed.
+    const { INIT_CWD: _, ...environment } = process.env;
+    const { stdout } = await promisify(execFile)("npm", args, { cwd: where(), env: environment });
+    expect(stdout).toBe(`✓ ${named} "small" is good\n`);
   });
 });
 
