@@ -7,7 +7,8 @@ import { plain } from "./terminal.ts";
 export const gatewayOptions = { url: { type: "string" }, token: { type: "string" } } as const satisfies Command["options"];
 
 /**
- * One request to the gateway that was named, and its answer. Anything but a success is a {@link Stop}. `again`: it was asked before, or may be, with
+ * One request to the gateway that was named, and its answer. Anything but a success is a {@link Stop}; a request that it cannot read, as what was typed
+ * made it, is a mistake in the command ({@link Usage}). `again`: it was asked before, or may be, with
  * this as its `Idempotency-Key`, and is given up after so long.
  */
 export type AskGateway = (
@@ -106,6 +107,8 @@ function answerOf(url: string, { ok, status }: Response, text: string): { readon
       )
       .join("");
     const sentence = `the gateway refuses (${status} ${plain(String(code))}): ${plain(String(detail))}${told}`;
+    // What the gateway cannot read it was told by the command line: that is a mistake in it, though only the gateway sees it.
+    if (code === "body_invalid") throw new Usage(sentence);
     throw status === 503 ? new NoAnswer(sentence) : new Stop(sentence);
   }
   throw noGateway(url, `${status}`, text);

@@ -41,6 +41,7 @@ export async function run(line: CommandLine, directory: string, terminal: Termin
   if (file === undefined || others.length > 0) throw new Usage("policy simulate wants one FILE", "simulate");
   const from = instantOf("from", line.text("from"), "simulate");
   const to = instantOf("to", line.text("to"), "simulate");
+  if (from !== undefined && to !== undefined && from >= to) throw new Usage("--from is before --to", "simulate");
   if (from === undefined && !line.has("session")) throw new Usage("policy simulate wants --from, or --session", "simulate");
   const gateway = gatewayOf(line, "policy simulate", "simulate");
   const source = readSource(file, directory);

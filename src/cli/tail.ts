@@ -72,7 +72,9 @@ export async function run(line: CommandLine, _directory: string, terminal: Termi
     return true;
   } catch (fault) {
     if (fault === ended) return true;
-    throw fault instanceof AgentSentinelError ? new Stop(sentenceOf(fault, url)) : fault;
+    if (!(fault instanceof AgentSentinelError)) throw fault;
+    const sentence = sentenceOf(fault, url);
+    throw fault.code === "body_invalid" ? new Usage(sentence, "tail") : new Stop(sentence);
   } finally {
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.off(signal, end);
     process.stdout.off("close", end).off("error", end);

@@ -181,6 +181,8 @@ describe.skipIf(!CAN_SEE_PROCESSES)("agentsentinel approvals, with an agent on a
       const found = JSON.parse((await person(["list", "--json", "--session", session.id])).out);
       return found.items.length > 0 && found;
     });
+    const mistyped = await person(["approve", items[0].id, "--yes", "--estimate-usd", "abc"]);
+    expect([mistyped.code, mistyped.err]).toEqual([2, expect.stringMatching(/422 body_invalid[\s\S]*Usage: agentsentinel approvals approve/)]);
     const args = ["approve", items[0].id, "--yes", "--json", "--inputs", JSON.stringify(changed), "--estimate-usd", "0.2"];
     expect(JSON.parse((await person(args)).out)).toMatchObject({ status: "approved", edits: { inputs: changed, estimate_usd: "0.2" } });
     expect(await waiting).toBe("paid acct_1");

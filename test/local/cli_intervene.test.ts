@@ -215,5 +215,7 @@ describe.skipIf(!CAN_SEE_PROCESSES)("agentsentinel kill, pause, resume and reviv
     expect(agent.err).not.toContain("asking again");
     const nobody = await person(["kill", `session:${SES}`, "--reason", "x"]);
     expect([nobody.code, nobody.err]).toEqual([1, expect.stringContaining("404 not_found")]);
+    const mistyped = await person(["kill", "session:nope", "--reason", "x"]);
+    expect([mistyped.code, mistyped.err]).toEqual([2, expect.stringMatching(/422 body_invalid[\s\S]*Usage: agentsentinel kill TARGET/)]);
   });
 });

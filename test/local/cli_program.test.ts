@@ -122,6 +122,7 @@ describe("agentsentinel policy", { timeout: 30_000 }, () => {
       /so early that the history begins before 1970/,
     ],
     ["simulate without a beginning", ["policy", "simulate", "good.yaml"], 2, /wants --from/],
+    ["simulate that ends before it begins", ["policy", "simulate", "good.yaml", "--from", "1d", "--to", "2d"], 2, /--from is before --to/],
     ["simulate without a token", ["policy", "simulate", "good.yaml", "--from", "1d"], 2, /wants a token/],
   ])("%s: %j ends with %i and says so", async (_what, args, code, says) => {
     vi.stubEnv("AGENTSENTINEL_TOKEN", "");

@@ -159,12 +159,12 @@ describe.skipIf(!CAN_SEE_PROCESSES)("agentsentinel tail, on a real gateway", { t
     expect(new Set(ids).size).toBe(ids.length);
   });
 
-  it.each<[string, readonly string[], RegExp]>([
-    ["a token that is none", ["--token", "nonsense"], /refuses \(401 token_invalid\)/],
-    ["a type that there is not", ["--type", "odd"], /refuses \(422 body_invalid\).*\/types/],
-  ])("says why it cannot listen with %s", async (_what, args, says) => {
+  it.each<[string, readonly string[], number, RegExp]>([
+    ["a token that is none", ["--token", "nonsense"], 1, /refuses \(401 token_invalid\)/],
+    ["a type that there is not", ["--type", "odd"], 2, /refuses \(422 body_invalid\).*\/types/],
+  ])("says why it cannot listen with %s", async (_what, args, code, says) => {
     const ended = await tail(args).ended;
-    expect([ended.code, ended.out, ended.err]).toEqual([1, "", expect.stringMatching(says)]);
+    expect([ended.code, ended.out, ended.err]).toEqual([code, "", expect.stringMatching(says)]);
   });
 });
 
