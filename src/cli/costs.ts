@@ -7,7 +7,7 @@ import { gatewayOf, gatewayOptions, isMapping, noGateway } from "./gateway.ts";
 import { type Line, linesOf, shownName } from "./ledger_lines.ts";
 import { instantOf } from "./period.ts";
 import { pad, plain, type Terminal } from "./terminal.ts";
-import { filesOf } from "./verify.ts";
+import { filesOf, verifyFiles } from "./verify.ts";
 
 export const options = {
   "group-by": { type: "string" },
@@ -26,7 +26,8 @@ What was spent, the dearest first, exact to the micro-dollar: as a gateway has i
 
   --group-by WORD  ${GROUPS.join(", ")} (action). Days are those of UTC
   --from, --to     RFC 3339 (2026-11-01T00:00:00Z), or how long ago: 30d, 12h, 45m. From is included, to is not
-  --ledger FILE    a ledger of JSON Lines instead of a gateway; a directory: the ledger in it, with its rotated files; - is standard input
+  --ledger FILE    a ledger of JSON Lines instead of a gateway; a directory: the ledger in it, with its rotated files; - is standard input.
+                   Where verify calls a file broken, that is said on standard error; what its lines say is added up all the same
   --url URL        the gateway (AGENTSENTINEL_URL, else http://127.0.0.1:8787)
   --token TOKEN    a token that may read the ledger (AGENTSENTINEL_TOKEN, which other users of this machine cannot see)
   --json           {"items": [{"key", "posted_usd", "count", "reported_usd"}], "total_usd", "reported_usd"}; money as decimal strings
@@ -43,7 +44,8 @@ export async function run(line: CommandLine, directory: string, terminal: Termin
   const to = instantOf("to", line.text("to"), "costs");
   if (from !== undefined && to !== undefined && from >= to) throw new Usage("--from is before --to", "costs");
   const file = line.text("ledger");
-  const report = file === undefined ? await ofGateway(line, group, from, to) : ofLedger(file, directory, group, from, to);
+  const report =
+    file === undefined ? await ofGateway(line, group, from, to) : ofLedger(filesOf(file, directory), directory, group, from, to, terminal);
   terminal.out(line.has("json") ? `${JSON.stringify(report)}\n` : inWords(report, group, terminal));
   return true;
 }
@@ -74,10 +76,17 @@ interface Sum {
 }
 
 /**
- * Adds a local ledger up. Its chain is not looked at: `verify` does that. What a cost is cannot be guessed, so a line without one that is exact to the
+ * Adds a local ledger up. A chain that is broken is told of, and counts all the same: whether it was is for `verify` to say. What a cost is cannot be guessed, so a line without one that is exact to the
  * micro-dollar stops it; only the last line may be torn, and then it was never told to anybody.
  */
-function ofLedger(name: string, directory: string, group: Group, from: string | undefined, to: string | undefined): CostReport {
+function ofLedger(
+  files: readonly string[],
+  directory: string,
+  group: Group,
+  from: string | undefined,
+  to: string | undefined,
+  terminal: Terminal,
+): CostReport {
   const sums = new Map<string, Sum>();
   const [since, before] = [
     from === undefined ? Number.NEGATIVE_INFINITY : Date.parse(from),
@@ -93,11 +102,15 @@ function ofLedger(name: string, directory: string, group: Group, from: string | 
   // What a gateway was told stands beside what it posted itself, and not where both are of one decision: that is known when all is read.
   const posted = new Set<unknown>();
   const told: { readonly decision: unknown; readonly micro: bigint; readonly key: string | null }[] = [];
-  for (const { file, text, number, isEnded } of linesOfAll(filesOf(name, directory), directory)) {
+  let [read, isChained] = [0, false];
+  for (const { file, text, number, isEnded } of linesOfAll(files, directory)) {
     const place = `${shownName(file)}:${number}`;
     const entry = entryOf(text);
-    if (entry === null && !isEnded) break;
+    // An array has no line feed at its end either, and is more than half a line.
+    if (entry === null && !isEnded && !text?.startsWith("[")) break;
     if (entry === null) throw new Stop(`${place} is no entry of a ledger, so the sum would not be true; agentsentinel verify says more`);
+    read++;
+    isChained ||= "prev_hash" in entry;
     const at = parseInstant(String(entry.timestamp));
     if (at === null) throw new Stop(`${place} has no timestamp that can be read, found ${JSON.stringify(entry.timestamp)}`);
     if (at < since || at >= before) continue;
@@ -121,6 +134,9 @@ function ofLedger(name: string, directory: string, group: Group, from: string | 
     reported += micro;
     if (key !== null) sumOf(key).reported += micro;
   }
+  if (read === 0) terminal.err(`agentsentinel: ${files.map(shownName).join(", ")} has no line of a ledger, so nothing was added up\n`);
+  // What the Python SDK writes has no chain, and standard input was read.
+  else if (isChained && !files.includes("-")) tellBroken(files, directory, terminal);
   const items = [...sums].sort(([a, { micro: one }], [b, { micro: other }]) => (one === other ? (a < b ? -1 : 1) : one > other ? -1 : 1));
   return {
     items: items.map(
@@ -129,6 +145,12 @@ function ofLedger(name: string, directory: string, group: Group, from: string | 
     total_usd: usd(total),
     reported_usd: usd(reported),
   };
+}
+
+function tellBroken(files: readonly string[], directory: string, terminal: Terminal): void {
+  const { bad } = verifyFiles(files, directory, terminal, null);
+  if (bad !== null)
+    terminal.err(`agentsentinel: the ledger is broken, or was filtered, so the sum may not be true: ${bad.file}:${bad.line} ${plain(bad.why)}\n`);
 }
 
 function* linesOfAll(files: readonly string[], directory: string): Generator<Line & { readonly file: string }, void, void> {

@@ -4,6 +4,7 @@ import path from "node:path";
 import fc from "fast-check";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { createSentinel } from "../../sdk/src/index.ts";
+import { CHAIN_START, hashOf } from "../../sdk/src/local/ledger/chain.ts";
 import { inWords } from "../../src/cli/costs.ts";
 import { formatUsd, microUsdOf } from "../../src/core/money.ts";
 import { program, terminalFor, typed } from "./cli_typed.ts";
@@ -147,6 +148,35 @@ describe("agentsentinel costs", () => {
   ])("stops at a line with %s rather than telling a sum that is not true", async (_what, line) => {
     const ended = await costs("--ledger", ledger([{ cost_usd: 1 }, line]));
     expect([ended.code, ended.out, ended.err]).toEqual([1, "", expect.stringMatching(/ledger\.jsonl:2 has no/)]);
+  });
+
+  it("says of a ledger whose chain is broken that its sum may not be true, and of an empty one that nothing was added up", async () => {
+    const file = ledger([]);
+    const sealed = (cost_usd: number) => ({
+      ...CALLS[2],
+      cost_usd,
+      timestamp: "2026-01-01T00:00:00.000Z",
+      seq: 1,
+      prev_hash: CHAIN_START.hash,
+    });
+    const write = (body: object, hash: string) => writeFileSync(path.join(folder, file), `${JSON.stringify({ ...body, hash })}\n`);
+    write(sealed(0.2), hashOf(sealed(0.2)));
+    expect(await costs("--ledger", file)).toMatchObject({ code: 0, err: "", out: expect.stringContaining("0.20") });
+    write(sealed(0.1), hashOf(sealed(0.2)));
+    const broken = await costs("--ledger", file);
+    expect([broken.code, broken.out, broken.err]).toEqual([
+      0,
+      expect.stringContaining("0.10"),
+      expect.stringMatching(/^agentsentinel: the ledger is broken, .* ledger\.jsonl:1 Line 1 \(seq 1\) is not what its hash was made of/),
+    ]);
+    expect(await costs("--ledger", ledger([]))).toMatchObject({
+      code: 0,
+      err: "agentsentinel: ledger.jsonl has no line of a ledger, so nothing was added up\n",
+    });
+    expect(await costs("--ledger", ledger([], "[]"))).toMatchObject({
+      code: 1,
+      err: expect.stringContaining("ledger.jsonl:1 is no entry of a ledger"),
+    });
   });
 
   it("adds exactly, however many and however small", async () => {
