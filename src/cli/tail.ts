@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import {
   AgentSentinelError,
   createSentinel,
@@ -8,7 +9,7 @@ import {
 } from "../../sdk/src/index.ts";
 import { type LiveEvent, tail } from "../../sdk/src/live.ts";
 import { type Command, type CommandLine, Stop, Usage } from "./command_line.ts";
-import { gatewayOf, gatewayOptions } from "./gateway.ts";
+import { type Gateway, gatewayOf, gatewayOptions } from "./gateway.ts";
 import { pad, plain, shown, type Terminal } from "./terminal.ts";
 
 export const options = {
@@ -46,7 +47,8 @@ export async function run(line: CommandLine, _directory: string, terminal: Termi
     throw new Usage("tail takes options only; what is shown is chosen by --type, --agent, --session and --action", "tail");
   const limit = line.text("limit") === undefined ? Number.POSITIVE_INFINITY : Number(line.text("limit"));
   if (limit !== Number.POSITIVE_INFINITY && (!Number.isSafeInteger(limit) || limit < 1)) throw new Usage("--limit is a whole number from 1", "tail");
-  const { url, token } = gatewayOf(line, "tail", "tail");
+  const gateway = gatewayOf(line, "tail", "tail");
+  const { url, token } = gateway;
   const json = line.has("json");
 
   const stop = new AbortController();
@@ -60,6 +62,8 @@ export async function run(line: CommandLine, _directory: string, terminal: Termi
   process.stdout.once("close", end).once("error", end);
   listening.begin();
   try {
+    if (await isBeyond(line.text("after"), gateway))
+      terminal.err(`agentsentinel: nothing later than event ${line.text("after")} is on record yet; waiting for what comes\n`);
     const wanted = { types: types.length === 0 ? undefined : types, ...only(line), signal: stop.signal };
     await using events = tail(sentinel, wanted);
     let told = 0;
@@ -79,6 +83,24 @@ export async function run(line: CommandLine, _directory: string, terminal: Termi
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.off(signal, end);
     process.stdout.off("close", end).off("error", end);
     terminal.progress("");
+  }
+}
+
+/** Nobody waits longer to be told that they will wait. */
+const BEYOND_PATIENCE_MS = 2_000;
+
+/** Whether the newest entry on record, as far as this token may read it, is before the event after which to go on. Who may not read it is not told. */
+async function isBeyond(after: string | undefined, { ask }: Gateway): Promise<boolean> {
+  const [index] = /^\d{1,15}(?=$|\.)/.exec(after ?? "") ?? [];
+  if (index === undefined) return false;
+  try {
+    const { items } = await ask("GET", "/v1/ledger?limit=1", undefined, { key: randomUUID(), patienceMs: BEYOND_PATIENCE_MS });
+    const newest: unknown = Array.isArray(items) ? items[0] : undefined;
+    return isRecord(newest) && typeof newest.index === "number" && newest.index < Number(index);
+  } catch (fault) {
+    // Listening itself tells what is wrong.
+    if (fault instanceof Stop || fault instanceof Usage) return false;
+    throw fault;
   }
 }
 

@@ -130,6 +130,16 @@ describe.skipIf(!CAN_SEE_PROCESSES)("agentsentinel tail, on a real gateway", { t
     expect(JSON.parse(second.out)).toMatchObject({ action: "fs.rm_more" });
   });
 
+  it("says that it waits, where nothing is on record after the event that is named", async () => {
+    const { child, heard, ended } = tail(["--json", "--after", "999999"]);
+    await untilHeard(heard, "delete_database");
+    child.kill("SIGINT");
+    expect(await ended).toMatchObject({
+      code: 0,
+      err: "agentsentinel: nothing later than event 999999 is on record yet; waiting for what comes\n",
+    });
+  });
+
   it("ends when the pipe that it writes into is closed", async () => {
     const { child, heard, ended } = tail(["--json"]);
     await untilHeard(heard, "delete_database");
