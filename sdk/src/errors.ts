@@ -59,21 +59,19 @@ export const knownReason = (code: string): KnownReason =>
 
 /** The error a decision stands for, or `null` when its action may run. */
 export function errorFor(decision: DecisionAnswer): AnyAgentSentinelError | null {
-  if (decision.superseded !== null) return killed(decision, "superseded");
+  if (decision.superseded !== null) return new AgentKilledError(sentence(decision), "superseded", decision);
   if (decision.verdict === "allow") return null;
   if (decision.verdict === "hold") return new ApprovalRequiredError(decision);
   const name = ERROR_OF[decision.reason.code] ?? "PolicyViolationError";
   if (name === "GatewayUnavailableError") return new GatewayUnavailableError(sentence(decision), { code: "authority_stale", decision });
   // The table says so of these reasons.
-  if (name === "AgentKilledError") return killed(decision, decision.reason.code as AgentKilledError["code"]);
+  if (name === "AgentKilledError") return new AgentKilledError(sentence(decision), decision.reason.code as AgentKilledError["code"], decision);
   return new CLASSES[name](decision);
 }
 
-const killed = (decision: DecisionAnswer, code: AgentKilledError["code"]): AgentKilledError =>
-  new AgentKilledError(sentence(decision), code, decision);
-
+/** The members of an error. `recoverable` and `remediation` are what the decision says of them, unless they are said here. */
 interface ErrorFacts {
-  readonly recoverable: boolean;
+  readonly recoverable?: boolean;
   readonly decision?: DecisionAnswer | null | undefined;
   readonly remediation?: Remediation;
   readonly cause?: unknown;
@@ -90,9 +88,14 @@ export abstract class AgentSentinelError extends Error {
   /** What can be done about it. */
   declare readonly remediation: Remediation;
 
-  constructor(message: string, { recoverable, decision = null, remediation, cause }: ErrorFacts) {
+  constructor(message: string, { cause, decision = null, ...facts }: ErrorFacts & { readonly [member: string]: unknown }) {
     super(message, cause === undefined ? undefined : { cause });
-    Object.assign(this, { recoverable, decision, remediation: remediation ?? decision?.reason.remediation ?? { retryAfterMs: null, hint: null } });
+    Object.assign(this, {
+      recoverable: decision !== null && mayGoOn(decision),
+      decision,
+      remediation: decision?.reason.remediation ?? { retryAfterMs: null, hint: null },
+      ...facts,
+    });
   }
 
   /** Everything but the stack. What JSON makes of it is still told by `isAgentSentinelError`, and taken up by `resume`. */
@@ -105,10 +108,9 @@ abstract class VerdictError<Name extends AgentSentinelErrorName> extends AgentSe
   declare readonly code: ReasonOf<Name>;
   declare readonly decision: DecisionAnswer;
 
-  constructor(decision: DecisionAnswer) {
-    super(sentence(decision), { recoverable: mayGoOn(decision), decision });
-    // `errorFor` picks the class by this very reason.
-    this.code = decision.reason.code as ReasonOf<Name>;
+  // `errorFor` picks the class by this very reason.
+  constructor(decision: DecisionAnswer, members?: object) {
+    super(sentence(decision), { decision, code: decision.reason.code, ...members });
   }
 }
 
@@ -129,8 +131,7 @@ export class RateLimitError extends VerdictError<"RateLimitError"> {
   declare readonly retryAfterMs: number | null;
 
   constructor(decision: DecisionAnswer) {
-    super(decision);
-    this.retryAfterMs = decision.reason.remediation.retryAfterMs;
+    super(decision, { retryAfterMs: decision.reason.remediation.retryAfterMs });
   }
 }
 
@@ -149,11 +150,10 @@ export class ApprovalRequiredError extends VerdictError<"ApprovalRequiredError">
   declare readonly expiresAt: string;
 
   constructor(decision: DecisionAnswer) {
-    super(decision);
     const { session, run, id: decisionId, approval } = decision;
     // A hold without its approval does not get past the mapping.
     const { id: approvalId = "", url = "", expiresAt = "" } = approval ?? {};
-    Object.assign(this, { session, run, decisionId, approvalId, url, expiresAt });
+    super(decision, { session, run, decisionId, approvalId, url, expiresAt });
   }
 }
 
@@ -170,8 +170,7 @@ export class AgentKilledError extends AgentSentinelError {
 
   /** `decision`: none where a kill was not told by a decision, but by the session's state or the live stream. */
   constructor(message: string, code: AgentKilledError["code"], decision?: DecisionAnswer) {
-    super(message, { recoverable: decision !== undefined && mayGoOn(decision), decision });
-    this.code = code;
+    super(message, { decision, code });
   }
 }
 
@@ -182,8 +181,7 @@ export class GatewayUnavailableError extends AgentSentinelError {
   declare readonly code: "gateway_unavailable" | "authority_stale";
 
   constructor(message: string, facts: Omit<ErrorFacts, "recoverable"> & { readonly code?: "authority_stale" } = {}) {
-    super(message, { ...facts, recoverable: true });
-    this.code = facts.code ?? "gateway_unavailable";
+    super(message, { code: "gateway_unavailable", ...facts, recoverable: true });
   }
 }
 
@@ -226,8 +224,12 @@ export class GatewayRefusedError extends AgentSentinelError {
       recoverable: status === 429,
       remediation: { retryAfterMs, hint: null },
       cause,
+      status,
+      code,
+      detail,
+      issues,
+      requestId,
     });
-    Object.assign(this, { status, code, detail, issues, requestId });
   }
 }
 
@@ -264,8 +266,9 @@ export function isAgentSentinelError<Name extends AgentSentinelErrorName = Agent
   name?: Name,
 ): error is Extract<AnyAgentSentinelError, { readonly name: Name }> {
   // What is no object has none of these members.
-  const found: { readonly name?: unknown } = Object(error);
-  return "code" in found && "recoverable" in found && (name === undefined ? Object.hasOwn(CLASSES, String(found.name)) : found.name === name);
+  const { name: found, recoverable }: { readonly name?: unknown; readonly recoverable?: unknown } = Object(error);
+  // Whatever a name is, `hasOwn` makes a key of it.
+  return typeof recoverable === "boolean" && (name === undefined ? Object.hasOwn(CLASSES, found as PropertyKey) : found === name);
 }
 
 /** `Cannot run "send_email": the policy denies the action by name`. */

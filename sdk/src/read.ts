@@ -40,23 +40,17 @@ export const nullable =
   (value, at) =>
     value === null || value === undefined ? null : of(value, at);
 
+const items = read("an array", (value): value is readonly unknown[] => Array.isArray(value));
+
 export const list =
   <T>(of: Read<T>): Read<readonly T[]> =>
-  (value, at) => {
-    if (!Array.isArray(value)) throw new ShapeFault(at, "an array");
-    return value.map((item, place) => of(item, `${at}/${place}`));
-  };
+  (value, at) =>
+    items(value, at).map((item, place) => of(item, `${at}/${place}`));
 
-const members = (value: unknown, at: string): Record<string, unknown> => {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new ShapeFault(at, "an object");
-  // A JSON object that is no array is a record.
-  return value as Record<string, unknown>;
-};
+const members = read("an object", (value): value is Record<string, unknown> => typeof value === "object" && value !== null && !Array.isArray(value));
 
-export const texts: Read<{ readonly [key: string]: string }> = (value, at) => {
-  const found = members(value, at);
-  return Object.fromEntries(Object.entries(found).map(([key, member]) => [key, text(member, `${at}/${key}`)]));
-};
+export const texts: Read<{ readonly [key: string]: string }> = (value, at) =>
+  Object.fromEntries(Object.entries(members(value, at)).map(([key, member]) => [key, text(member, `${at}/${key}`)]));
 
 /** An object of these members, each looked up under its wire name. Members it does not name are a newer gateway's, and left out. */
 export const object = <T>(shape: { readonly [K in keyof T]-?: Read<T[K]> }): Read<T> => {
@@ -64,12 +58,8 @@ export const object = <T>(shape: { readonly [K in keyof T]-?: Read<T[K]> }): Rea
   const named = Object.entries(shape).map(([key, of]) => [key as keyof T, snake(key), of as Read<T[keyof T]>] as const);
   return (value, at) => {
     const found = members(value, at);
-    const made: Partial<T> = {};
-    for (const [key, name, of] of named) {
-      // An inherited member (`constructor`) is none of the answer's.
-      made[key] = of(Object.hasOwn(found, name) ? found[name] : undefined, `${at}/${name}`);
-    }
-    // Every member of the shape was read.
-    return made as T;
+    // An inherited member (`constructor`) is none of the answer's.
+    const made = named.map(([key, name, of]) => [key, of(Object.hasOwn(found, name) ? found[name] : undefined, `${at}/${name}`)]);
+    return Object.fromEntries(made) as T;
   };
 };

@@ -85,15 +85,15 @@ const scheduleTimeout = (callback: () => void, ms: number): (() => void) => {
 
 function baseOf(url: string): string {
   try {
-    const { protocol, username, password, search, hash, href } = new URL(url);
-    if (/^https?:$/.test(protocol) && !(username || password || search || hash)) return href.replace(/\/+$/, "");
+    const { href } = new URL(url);
+    if (/^https?:\/\/[^/@]+\/[^?#]*$/.test(href)) return href.replace(/\/+$/, "");
   } catch {
     // It is said below, without quoting what may hold a secret.
   }
-  throw new TypeError(`Cannot use the option "url": wanted an address like "https://gate.example.com", without credentials, query or fragment`);
+  throw new TypeError(`Cannot use the option "url": wanted an address like "https://host/path", without credentials, query or fragment`);
 }
 
 function wholeNumber(value: number, what: string, least: number, most: number): number {
-  if (Number.isSafeInteger(value) && value >= least && value <= most) return value;
-  throw new RangeError(`Cannot use ${value} as the option "${what}": wanted a whole number from ${least} to ${most}`);
+  if (Number.isInteger(value) && value >= least && value <= most) return value;
+  throw new RangeError(`Cannot use the option "${what}": wanted a whole number from ${least} to ${most}, found ${value}`);
 }
