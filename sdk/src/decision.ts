@@ -4,7 +4,10 @@ import { type Ambience, pause } from "./transport.ts";
 
 /** How long to wait, and what ends it early. */
 export interface WaitOptions extends CallOptions {
-  /** Default: as long as it takes. */
+  /**
+   * Once it is over the answer is the decision as it then stands; only a reply that was lost on its way is asked for again first. Default: as long as
+   * it takes.
+   */
   readonly timeoutMs?: number | undefined;
 }
 
@@ -28,17 +31,14 @@ const WAIT_MS = 25_000;
 const PACE_MS = 1_000;
 
 /** Looks until somebody has answered, or `timeoutMs` is over. */
-export async function answered(
-  look: Look,
-  ambience: Ambience,
-  { signal, timeoutMs = Number.POSITIVE_INFINITY }: WaitOptions = {},
-): Promise<DecisionNow> {
+export async function answered(look: Look, ambience: Ambience, { signal, timeoutMs = Infinity }: WaitOptions = {}): Promise<DecisionNow> {
   const end = ambience.now() + timeoutMs;
   for (;;) {
-    const left = Math.max(0, end - ambience.now());
-    const found = await look({ signal }, Math.round(Math.min(WAIT_MS, left)));
-    if (found.state !== "held" || (found.approval?.status ?? "pending") !== "pending" || left < PACE_MS) return found;
-    await pause(ambience, PACE_MS, signal);
+    const left = (most: number): number => Math.max(0, Math.min(most, end - ambience.now()));
+    const found = await look({ signal }, Math.round(left(WAIT_MS)));
+    const pauseMs = left(PACE_MS);
+    if (found.state !== "held" || (found.approval?.status ?? "pending") !== "pending" || !pauseMs) return found;
+    await pause(ambience, pauseMs, signal);
   }
 }
 
@@ -46,7 +46,7 @@ export const decisionOf = (answer: DecisionAnswer, ambience: Ambience, look: Loo
   ...answer,
   assertAllowed() {
     const error = errorFor(answer);
-    if (error !== null) throw error;
+    if (error) throw error;
   },
   wait: (options) => answered(look, ambience, options),
 });

@@ -42,7 +42,10 @@ export interface Call<T> {
   readonly read: Read<T>;
   /** Asks for a stream of events: `read` is given the `Response`, and who aborts this lets go of it. */
   readonly stream?: AbortController;
-  /** How long the gateway was asked to hold its answer back; added to the time it has. */
+  /**
+   * How long the gateway was asked to hold its answer back. Each try has so long, and its share of `timeoutMs`: none is cut off while the gateway waits.
+   * A reply that is lost is asked for again, and may be held back again: the whole takes `timeoutMs` and as often `waitMs` as there are tries, at most.
+   */
   readonly waitMs?: number | undefined;
   readonly tries?: number;
 }
@@ -59,21 +62,21 @@ const LONGEST_PAUSE_MS = 2_000;
 export function createTransport(settings: TransportSettings): Ask {
   return async <T>(call: Call<T>, signal?: AbortSignal): Promise<T> => {
     signal?.throwIfAborted();
-    // Once, before the first try: each try sends the same bytes.
-    const body = call.body === undefined ? null : JSON.stringify(call.body);
-    const deadline = settings.now() + settings.timeoutMs + (call.waitMs ?? 0);
+    // Once, before the first try: each try sends the same bytes. Of no body there is no JSON.
+    const body = JSON.stringify(call.body) ?? null;
     const tries = call.tries ?? settings.tries;
+    const deadline = settings.now() + settings.timeoutMs + tries * (call.waitMs ?? 0);
     for (let tried = 0; ; ) {
       // A try that hangs may use up its share only, so that a lost reply is asked for again.
       const share = (deadline - settings.now()) / (tries - tried);
       try {
-        return await attempt(settings, call, body, Math.max(1, share), signal);
+        return await attempt(settings, call, body, share, signal);
       } catch (error) {
         tried++;
-        // A signal's reason may be any error, one of ours included.
-        const again = signal?.aborted ? null : repeatAfter(error);
+        const again = repeatAfter(error);
         const pauseMs = Math.max(again ?? 0, settings.random() * Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** tried));
-        if (again === null || tried >= tries || settings.now() + pauseMs >= deadline) throw error;
+        // A signal's reason may be any error, one of ours included.
+        if (signal?.aborted || again === null || tried >= tries || settings.now() + pauseMs >= deadline) throw error;
         await pause(settings, pauseMs, signal);
       }
     }
@@ -118,7 +121,7 @@ async function attempt<T>(
 ): Promise<T> {
   const controller = call.stream ?? new AbortController();
   let token: string | undefined;
-  let late: Error | undefined;
+  let why = "could not be reached";
   try {
     // A fetch or a token source that ignores its signal must not hold the caller.
     return await abortable(signal, (resolve, reject) => {
@@ -129,8 +132,8 @@ async function attempt<T>(
       };
       exchanged().then(resolve, reject);
       return settings.schedule(() => {
-        late = new Error("Timed out");
-        reject(late);
+        why = "did not answer in time";
+        reject(new Error("Timed out"));
       }, patienceMs);
     });
   } catch (error) {
@@ -138,7 +141,7 @@ async function attempt<T>(
     controller.abort(error);
     if (signal?.aborted) throw signal.reason;
     // Without a token the gateway was never asked: that says nothing about whether it can be reached.
-    if (token === undefined) {
+    if (!token) {
       throw new GatewayRefusedError(call.what, {
         status: null,
         code: "token_unavailable",
@@ -147,7 +150,7 @@ async function attempt<T>(
       });
     }
     if (error instanceof AgentSentinelError) throw error;
-    throw unavailable(call, late === undefined ? "could not be reached" : "did not answer in time", { cause: error });
+    throw new GatewayUnavailableError(`Cannot ${call.what}: the gateway ${why}`, { cause: error });
   }
 }
 
@@ -173,11 +176,11 @@ async function exchange<T>(
   signal: AbortSignal,
 ): Promise<T> {
   const headers: Record<string, string> = { accept: call.stream ? "text/event-stream" : "application/json", authorization: `Bearer ${token}` };
-  if (body !== null) headers["content-type"] = "application/json";
-  if (call.idempotencyKey !== undefined) headers["idempotency-key"] = call.idempotencyKey;
+  if (body) headers["content-type"] = "application/json";
+  if (call.idempotencyKey) headers["idempotency-key"] = call.idempotencyKey;
   // "manual" and not "error", which Workers do not know. A browser hides the status of a redirect: 0.
   const response = await fetch(base + call.path, {
-    method: body === null ? "GET" : "POST",
+    method: body ? "POST" : "GET",
     headers,
     body,
     redirect: "manual",
@@ -189,7 +192,8 @@ async function exchange<T>(
   }
   const streams = call.stream && status === 200;
   const text = streams ? "" : await response.text();
-  if (status === 200 || status === 201) {
+  // 200 or 201: what is below them was turned away.
+  if (status < 202) {
     try {
       return call.read(streams ? response : JSON.parse(text), "");
     } catch (error) {
@@ -197,17 +201,14 @@ async function exchange<T>(
       throw new GatewayRefusedError(call.what, { status, code: "answer_malformed", detail });
     }
   }
-  const retryAfterMs = status === 429 || status === 503 ? retryAfter(response.headers.get("retry-after"), now()) : null;
+  const retryAfterMs = status === 429 || status === 503 ? retryAfter(response.headers.get("retry-after") ?? "", now()) : null;
   // 500 is an answer, if a poor one: an agent that can provoke it must not get past `onUnavailable` with it. Nor past 429.
-  if (status > 501) throw unavailable(call, `is unavailable (status ${status})`, { remediation: { retryAfterMs, hint: null } });
+  if (status > 501)
+    throw new GatewayUnavailableError(`Cannot ${call.what}: the gateway is unavailable (status ${status})`, {
+      remediation: { retryAfterMs, hint: null },
+    });
   throw new GatewayRefusedError(call.what, { status, retryAfterMs, ...problem(text, token) });
 }
-
-const unavailable = (
-  { what }: Call<unknown>,
-  why: string,
-  facts: Pick<AgentSentinelError, "cause"> | Pick<AgentSentinelError, "remediation">,
-): GatewayUnavailableError => new GatewayUnavailableError(`Cannot ${what}: the gateway ${why}`, facts);
 
 /** Reads a problem document (RFC 9457) as far as it is one. Who quotes the token back at us does not get it into a message or a log. */
 function problem(text: string, token: string): Pick<Refusal, "code" | "detail" | "issues" | "requestId"> {
@@ -217,27 +218,24 @@ function problem(text: string, token: string): Pick<Refusal, "code" | "detail" |
   } catch {
     // It is none, and says nothing.
   }
-  const { code, detail, issues, request_id } = members(found);
-  const safe = (quoted: string): string => quoted.replaceAll(token, "[token]").slice(0, 500);
+  // Anything is an object that can be asked for any member by name: what is none has none of them.
+  const { code, detail, issues, request_id }: Record<string, unknown> = Object(found);
+  const said = (quoted: unknown): string | null => (typeof quoted === "string" ? quoted.replaceAll(token, "[token]").slice(0, 500) : null);
   return {
-    code: typeof code === "string" && /^\w{1,64}$/.test(code) ? safe(code) : "problem_malformed",
-    detail: typeof detail === "string" ? safe(detail).replace(/\.$/, "") : "no detail was given",
-    issues: Array.isArray(issues) ? issues.flatMap((each) => issue(each, safe)) : [],
-    requestId: typeof request_id === "string" ? safe(request_id) : null,
+    code: typeof code === "string" && /^\w{1,64}$/.test(code) ? (said(code) ?? code) : "problem_malformed",
+    detail: said(detail)?.replace(/\.$/, "") ?? "no detail was given",
+    issues: Array.isArray(issues)
+      ? issues.map((each) => ({ pointer: said(Object(each).pointer), message: said(Object(each).message) })).filter(isIssue)
+      : [],
+    requestId: said(request_id),
   };
 }
 
-function issue(found: unknown, safe: (quoted: string) => string): RefusalIssue[] {
-  const { pointer, message } = members(found);
-  return typeof pointer === "string" && typeof message === "string" ? [{ pointer: safe(pointer), message: safe(message) }] : [];
-}
+const isIssue = (found: { readonly [Member in keyof RefusalIssue]: string | null }): found is RefusalIssue =>
+  found.pointer !== null && found.message !== null;
 
-/** Anything as an object, which can be asked for any member by name: what is none has none of them. */
-const members = (value: unknown): Record<string, unknown> => Object(value);
-
-/** `Retry-After` (RFC 9110 section 10.2.3), seconds or a date, as milliseconds from now. `null`: absent or unreadable. */
-function retryAfter(value: string | null, now: number): number | null {
-  if (value === null) return null;
+/** `Retry-After` (RFC 9110 section 10.2.3), seconds or a date, as milliseconds from now. `null`: unreadable, as one that is absent. */
+function retryAfter(value: string, now: number): number | null {
   const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - now;
   return Number.isFinite(ms) ? Math.max(0, ms) : null;
 }

@@ -265,11 +265,86 @@ describe("a decision", () => {
     const decision = await session.decide({ action: "send" });
     expect(await decision.wait({ timeoutMs: 2500 })).toMatchObject({ state: "held", approval: { status: "pending" } });
     const asked = gateway.seen.slice(1).map((each) => new URL(each.path, gateway.url).searchParams.get("wait_ms"));
-    expect([asked, time.live()]).toEqual([["2500", "1500", "500"], 0]);
+    expect([asked, time.live()]).toEqual([["2500", "1500", "500", "0"], 0]);
     const stop = new AbortController();
     gateway.meanwhile.push(() => stop.abort("enough"));
     await expect(decision.wait({ signal: stop.signal })).rejects.toBe("enough");
     expect(time.live()).toBe(0);
+  });
+
+  const HELD = "dec_01890000-0000-7000-8000-0000000000aa";
+  type Holding = { readonly tells: "pending" | "approved"; readonly afterMs: number } | { readonly dies: number } | "hangs";
+  /** A gateway that holds its answer back as it is asked to, or for so long as `fates` say, one for each try. */
+  const holding = (fates: readonly Holding[], options: Partial<SentinelOptions> = {}) => {
+    const asked: number[] = [];
+    const client = clientOf((url, init) => {
+      const pending = { ...allowed(HELD, { action: "send" }), ...held(), state: "held", posted_usd: "0", overrun_usd: "0" };
+      if (init.method === "POST") return Promise.resolve(json(200, { ...pending, id: idOf(init) }));
+      const waitMs = Number(new URL(url).searchParams.get("wait_ms"));
+      const fate = fates[asked.length] ?? { tells: "pending", afterMs: waitMs };
+      asked.push(waitMs);
+      const id = /dec_[\w-]+/.exec(url)?.[0] ?? "";
+      return new Promise((resolve, reject) => {
+        if (fate === "hangs") return;
+        const end = (): void =>
+          "dies" in fate
+            ? reject(new TypeError("lost"))
+            : resolve(json(200, { ...pending, id, approval: { ...pending.approval, status: fate.tells } }));
+        client.time.schedule(end, "dies" in fate ? fate.dies : fate.afterMs);
+      });
+    }, options);
+    return { asked, ...client };
+  };
+
+  // Ten seconds in three tries are 3,333 ms each beside what the gateway holds its answer back for; a lost connection is followed by a pause of 100 ms.
+  test.each<[string, number | undefined, readonly Holding[], string, number, readonly number[]]>([
+    ["for 8 s ends then, as it stands", 8_000, [], "pending", 8_000, [8_000]],
+    ["for 25 s ends then, as it stands", 25_000, [], "pending", 25_000, [25_000]],
+    ["for 1.5 s ends then, and adds no pause", 1_500, [], "pending", 1_500, [1_500]],
+    [
+      "for 1.5 s that is answered at once pauses no longer than that",
+      1_500,
+      [
+        { tells: "pending", afterMs: 0 },
+        { tells: "pending", afterMs: 0 },
+      ],
+      "pending",
+      1_500,
+      [1_500, 500, 0],
+    ],
+    [
+      "for ever is no error while a person thinks",
+      undefined,
+      [
+        { tells: "pending", afterMs: 25_000 },
+        { tells: "pending", afterMs: 25_000 },
+        { tells: "approved", afterMs: 20_000 },
+      ],
+      "approved",
+      72_000,
+      [25_000, 25_000, 25_000],
+    ],
+    ["whose connection dies is asked for again", 8_000, [{ dies: 5_000 }], "pending", 13_100, [8_000, 8_000]],
+    ["whose answer is lost is asked for again", 8_000, [{ dies: 8_000 }], "pending", 16_100, [8_000, 8_000]],
+    ["whose answer never comes is cut off past its end, and asked for again", 8_000, ["hangs"], "pending", 19_433, [8_000, 8_000]],
+  ])("that is held is waited for; a wait %s", async (_, timeoutMs, fates, status, took, waits) => {
+    const { open, time, asked } = holding(fates);
+    const decision = await (await open()).decide({ action: "send" });
+    const began = time.now();
+    expect((await decision.wait({ timeoutMs })).approval?.status).toBe(status);
+    expect([Math.round(time.now() - began), asked, time.live()]).toEqual([took, waits, 0]);
+  });
+
+  test("that is held is read with a wait of up to 30 s, whole, and without any answer is given up after three waits and the time of one call", async () => {
+    const patient = holding([]);
+    const before = patient.time.now();
+    expect((await (await patient.open()).readDecision(HELD, { waitMs: 30_000 })).approval?.status).toBe("pending");
+    expect(patient.time.now() - before).toBe(30_000);
+    const { open, time, asked } = holding(["hangs", "hangs", "hangs"], { timeoutMs: 9_000 });
+    const session = await open();
+    const began = time.now();
+    await expect(session.readDecision(HELD, { waitMs: 30_000 })).rejects.toThrow(`Cannot read ${HELD}: the gateway did not answer in time`);
+    expect([time.now() - began, asked, time.live()]).toEqual([99_000, [30_000, 30_000, 30_000], 0]);
   });
 
   test("can be committed, released, extended, topped up and read; a session can be read, taken up and closed", async () => {
@@ -316,9 +391,11 @@ test.each<[string, Partial<SentinelOptions>]>([
   ["another protocol", { url: "ftp://gate.test" }],
   ["credentials in the address", { url: "https://me:secret@gate.test" }],
   ["a query in the address", { url: "https://gate.test?x=1" }],
+  ["a fragment in the address", { url: "https://gate.test/#x" }],
   ["no time at all", { timeoutMs: 0 }],
   ["endless tries", { retries: Number.POSITIVE_INFINITY }],
 ])("A client with %s is not made, and says which option it is without quoting a secret.", (_, options) => {
   expect(() => createSentinel({ url: "https://gate.test", token: TOKEN, ...options })).toThrow(new RegExp(`option "${Object.keys(options)[0]}"`));
   expect(() => createSentinel({ url: "https://me:secret@gate.test", token: TOKEN })).not.toThrow(/secret/);
+  expect(() => createSentinel({ url: "http://[::1]:8787/of/@acme/", token: TOKEN })).not.toThrow();
 });

@@ -34,6 +34,15 @@ export const holding: Cases = {
     return undefined;
   },
 
+  async "a wait for which nobody answers ends with the question still open, however little time a single call has"(stage) {
+    const { session } = await stage.open({ timeoutMs: 6_000, retries: 9 });
+    const decision = await session.decide({ action: paying.action, estimateUsd: paying.costUsd });
+    const startedAt = Date.now();
+    const { state, approval } = await decision.wait({ timeoutMs: 1_500 });
+    same([state, approval?.status, Date.now() - startedAt >= 1_490], ["held", "pending", true]);
+    return undefined;
+  },
+
   async "a guard that waits runs as soon as a person says yes"(stage) {
     const opened = await stage.open();
     const pay = stage.approvals.guard(opened.session, { ...paying, onHold: "wait" }, send);
