@@ -210,6 +210,9 @@ async function exchange<T>(
   throw new GatewayRefusedError(call.what, { status, retryAfterMs, ...problem(text, token) });
 }
 
+/** A token that is shorter is nobody's secret, and may well be part of a word. */
+const SHORTEST_SECRET = 16;
+
 /** Reads a problem document (RFC 9457) as far as it is one. Who quotes the token back at us does not get it into a message or a log. */
 function problem(text: string, token: string): Pick<Refusal, "code" | "detail" | "issues" | "requestId"> {
   let found: unknown;
@@ -220,9 +223,10 @@ function problem(text: string, token: string): Pick<Refusal, "code" | "detail" |
   }
   // Anything is an object that can be asked for any member by name: what is none has none of them.
   const { code, detail, issues, request_id }: Record<string, unknown> = Object(found);
-  const said = (quoted: unknown): string | null => (typeof quoted === "string" ? quoted.replaceAll(token, "[token]").slice(0, 500) : null);
+  const said = (quoted: unknown): string | null =>
+    typeof quoted === "string" ? (token.length < SHORTEST_SECRET ? quoted : quoted.replaceAll(token, "[token]")).slice(0, 500) : null;
   return {
-    code: typeof code === "string" && /^\w{1,64}$/.test(code) ? (said(code) ?? code) : "problem_malformed",
+    code: typeof code === "string" && /^\w{1,64}$/.test(code) ? code : "problem_malformed",
     detail: said(detail)?.replace(/\.$/, "") ?? "no detail was given",
     issues: Array.isArray(issues)
       ? issues.map((each) => ({ pointer: said(Object(each).pointer), message: said(Object(each).message) })).filter(isIssue)

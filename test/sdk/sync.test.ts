@@ -254,6 +254,22 @@ describe("a report", () => {
     expect(readFileSync(`${store.path}.refused.jsonl`, "utf8")).not.toContain(TOKEN);
   });
 
+  it.each([
+    ["t", "token_expired", "The token is expired"],
+    ["expired", "token_expired", "The token is expired"],
+  ])("that is refused to the token %s has its own code and words", async (apiToken, code, detail) => {
+    await using collector = await newCollector();
+    const store = createMemoryStore();
+    append(store, 1);
+    collector.goodTokens.add(apiToken);
+    collector.fates.push({ status: 401, body: { code, detail } });
+    expect(await syncTo(collector, store, { apiToken }).flushNow()).toMatchObject({ error: { code, detail } });
+    collector.fates.push({ status: 202, body: { accepted: 0, duplicates: 0, rejected: [{ index: 0, code, message: detail }] } });
+    const sync = syncTo(collector, store, { apiToken });
+    await sync.flushNow();
+    expect(sync.refused).toMatchObject([{ code, message: detail }]);
+  });
+
   it("ends in time where so much time is granted and no more", async () => {
     await using collector = await newCollector();
     const store = createMemoryStore();

@@ -199,6 +199,22 @@ describe("an answer", () => {
   });
 });
 
+/** A refusal as it came, and what is told of it where the token was this. */
+test.each<[string, object, object]>([
+  ["t", { code: "token_expired", detail: "The token is expired." }, { code: "token_expired", detail: "The token is expired" }],
+  ["token", { code: "token_expired", detail: "The token is expired." }, { code: "token_expired", detail: "The token is expired" }],
+  [
+    "idempotency_mismatch",
+    { code: "idempotency_mismatch", detail: "No idempotency_mismatch." },
+    { code: "idempotency_mismatch", detail: "No [token]" },
+  ],
+  ["a".repeat(15), { code: "body_invalid", detail: "a".repeat(15) }, { code: "body_invalid", detail: "a".repeat(15) }],
+  ["a".repeat(16), { code: `no ${"a".repeat(16)}`, detail: "a".repeat(16) }, { code: "problem_malformed", detail: "[token]" }],
+])("A refusal of the token %s has its own code, and the token in its texts only where that is no secret.", async (token, said, told) => {
+  const sentinel = createSentinel({ url: "https://gate.test", token, ...fakeTime(), fetch: async () => json(401, problem(401, "", said).body) });
+  await expect(sentinel.openSession()).rejects.toMatchObject({ name: "GatewayRefusedError", ...told });
+});
+
 describe("the token", () => {
   test("is asked for before each try and sent in one header to one place, which redirects do not change", async () => {
     let minted = 0;

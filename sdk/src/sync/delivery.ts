@@ -150,7 +150,8 @@ function takenFrom(found: unknown, lines: number, token: string): Delivered | nu
   const places = new Map<number, Rejected>();
   for (const one of rejected) {
     const { index, code, message } = Object(one);
-    if (isCount(index) && index < lines) places.set(index, { index, code: quoted(String(code), token), message: quoted(String(message), token) });
+    if (!isCount(index) || index >= lines) continue;
+    places.set(index, { index, code: isCode(code) ? code : quoted(String(code), token), message: quoted(String(message), token) });
   }
   const isWhole = places.size === rejected.length && accepted + duplicates + places.size === lines;
   return isWhole ? { kind: "taken", accepted, duplicates, rejected: [...places.values()] } : null;
@@ -158,14 +159,20 @@ function takenFrom(found: unknown, lines: number, token: string): Delivered | nu
 
 const isCount = (value: unknown): value is number => typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
 
+/** A token that is shorter is nobody's secret, and may well be part of a word. */
+const SHORTEST_SECRET = 16;
+
 /** What a gateway says, without the token and not at any length: who quotes it back at us does not get it into a message or a file. */
-const quoted = (said: string, token: string): string => said.replaceAll(token, "[token]").slice(0, 500);
+const quoted = (said: string, token: string): string => (token.length < SHORTEST_SECRET ? said : said.replaceAll(token, "[token]")).slice(0, 500);
+
+/** What has the shape of a code is one, whatever else it is. */
+const isCode = (said: unknown): said is string => typeof said === "string" && /^\w{1,64}$/.test(said);
 
 /** A problem document (RFC 9457) as far as it is one. */
 function problemIn(found: unknown, token: string): { readonly code: string; readonly detail: string } {
   const { code, detail }: { readonly code?: unknown; readonly detail?: unknown } = Object(found);
   return {
-    code: typeof code === "string" && /^\w{1,64}$/.test(code) ? quoted(code, token) : "problem_malformed",
+    code: isCode(code) ? code : "problem_malformed",
     detail: typeof detail === "string" ? quoted(detail, token).replace(/\.$/, "") : "no detail was given",
   };
 }
