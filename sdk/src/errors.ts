@@ -242,11 +242,15 @@ const CLASSES = {
   AgentKilledError,
   GatewayUnavailableError,
   GatewayRefusedError,
+  // Only `./local` throws these, and has their classes: they are told by their names alone.
+  LedgerError: null,
+  LocalRefusedError: null,
+  ReplayDivergenceError: null,
 } as const;
 
 export type AgentSentinelErrorName = keyof typeof CLASSES;
 
-/** Every error by its name; `switch (error.name)` narrows. */
+/** Every error of the core by its name; `switch (error.name)` narrows. */
 export type AnyAgentSentinelError =
   | BudgetExceededError
   | PolicyViolationError
@@ -257,14 +261,19 @@ export type AnyAgentSentinelError =
   | GatewayUnavailableError
   | GatewayRefusedError;
 
+/** The errors that only `@agentsentinel/sdk/local` throws, as far as they are like all others. Its classes tell more. */
+type LocalSentinelError = {
+  [Name in Exclude<AgentSentinelErrorName, AnyAgentSentinelError["name"]>]: AgentSentinelError & { readonly name: Name };
+}[Exclude<AgentSentinelErrorName, AnyAgentSentinelError["name"]>];
+
 /**
- * Whether `error` is one of this SDK's, or the one of that name. Goes by name, so that it also holds for an error of another realm
- * or of another copy of this package, where `instanceof` does not.
+ * Whether `error` is one of this SDK's, those of every entry, or the one of that name. Goes by name, so that it also holds for an error of
+ * another realm or of another copy of this package, where `instanceof` does not.
  */
 export function isAgentSentinelError<Name extends AgentSentinelErrorName = AgentSentinelErrorName>(
   error: unknown,
   name?: Name,
-): error is Extract<AnyAgentSentinelError, { readonly name: Name }> {
+): error is Extract<AnyAgentSentinelError | LocalSentinelError, { readonly name: Name }> {
   // What is no object has none of these members.
   const { name: found, recoverable }: { readonly name?: unknown; readonly recoverable?: unknown } = Object(error);
   // Whatever a name is, `hasOwn` makes a key of it.

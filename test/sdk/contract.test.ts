@@ -1,10 +1,22 @@
 import fc from "fast-check";
 import { describe, expect, expectTypeOf, test } from "vitest";
-import { errorFor, isAgentSentinelError, knownReason } from "../../sdk/src/errors.ts";
+import {
+  AgentSentinelError,
+  type AgentSentinelErrorName,
+  type AnyAgentSentinelError,
+  errorFor,
+  isAgentSentinelError,
+  knownReason,
+} from "../../sdk/src/errors.ts";
 import { uuidv7 } from "../../sdk/src/ids.ts";
 import type * as surface from "../../sdk/src/index.ts";
+import * as core from "../../sdk/src/index.ts";
 import type { Granted } from "../../sdk/src/leases/answers.ts";
 import type * as live from "../../sdk/src/live.ts";
+import { LedgerError } from "../../sdk/src/local/ledger/ledger_error.ts";
+import { LocalRefusedError } from "../../sdk/src/local/refused_error.ts";
+import { ReplayDivergenceError } from "../../sdk/src/local/replay_error.ts";
+import * as local from "../../sdk/src/local.ts";
 import { decisionAnswer, wireNames } from "../../sdk/src/mapping.ts";
 import { shownArguments } from "../../sdk/src/plain.ts";
 import { usdText } from "../../sdk/src/usd.ts";
@@ -51,6 +63,35 @@ describe("each reason", () => {
       false,
     ]);
   });
+});
+
+/** Every class that any entry throws. */
+const FAMILY = Object.entries({ ...core, ...local }).flatMap(([name, made]) => {
+  const isClass = typeof made === "function" && made.prototype instanceof AgentSentinelError;
+  return isClass ? [name] : [];
+});
+
+test("Each error of any entry is told by its name, of this realm or another, and nothing else is.", () => {
+  expectTypeOf<AgentSentinelErrorName>().toEqualTypeOf<
+    AnyAgentSentinelError["name"] | LedgerError["name"] | LocalRefusedError["name"] | ReplayDivergenceError["name"]
+  >();
+  expect(FAMILY).toHaveLength(11);
+  for (const name of FAMILY) expect([name, isAgentSentinelError({ name, code: "x", recoverable: false })]).toEqual([name, true]);
+  const errors = [
+    new LedgerError("busy", "It is busy."),
+    new LocalRefusedError("decide", { code: "body_invalid", detail: "it is" }),
+    new ReplayDivergenceError("lossy", "roll", "It is lossy."),
+  ];
+  for (const error of errors) {
+    expect([isAgentSentinelError(error), isAgentSentinelError(error, error.name), isAgentSentinelError(error, "RateLimitError")]).toEqual([
+      true,
+      true,
+      false,
+    ]);
+    expect(isAgentSentinelError(JSON.parse(JSON.stringify(error)), error.name)).toBe(true);
+  }
+  const others = [undefined, 1, { name: "LedgerError" }, { name: "Error", recoverable: true }, { name: Symbol("x"), recoverable: true }];
+  expect(others.map((other) => isAgentSentinelError(other))).toEqual(others.map(() => false));
 });
 
 /** The wire's names as the SDK spells them, at every level but in what is the caller's own JSON. */

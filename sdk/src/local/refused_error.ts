@@ -1,12 +1,11 @@
-import type { RefusalIssue } from "../errors.ts";
-import { LocalError } from "./ledger/ledger_error.ts";
+import { AgentSentinelError, type RefusalIssue } from "../errors.ts";
 
 /**
  * What this process was asked cannot be done as it was asked, and nothing was: a mistake of whoever wrote the program or the policy, never a verdict.
  * `code` is what a gateway would say to the same: `body_invalid`, `policy_invalid`, `not_found`, `decision_settled`, `idempotency_mismatch`; and
  * `policy_unreadable` for a file that cannot be read.
  */
-export class LocalRefusedError extends LocalError {
+export class LocalRefusedError extends AgentSentinelError {
   override readonly name = "LocalRefusedError";
   declare readonly code: string;
   declare readonly detail: string;

@@ -151,7 +151,7 @@ export const thrown = (promise: Promise<unknown>): Promise<unknown> =>
   );
 
 /** The SDK's error of that name with which a promise rejects. `code`: which, where it matters. */
-export async function refused<Name extends core.AgentSentinelErrorName>(
+export async function refused<Name extends core.AnyAgentSentinelError["name"]>(
   { core }: Stage,
   promise: Promise<unknown>,
   name: Name,

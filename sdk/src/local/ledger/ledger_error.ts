@@ -1,24 +1,11 @@
 import { AgentSentinelError } from "../../errors.ts";
 
-type Facts = ConstructorParameters<typeof AgentSentinelError>[1];
-
-/**
- * The base of errors that only the local entry throws. The core's list of names is closed, and its entry has no room for more: these are told by
- * `instanceof AgentSentinelError` and by their own names.
- */
-export const LocalError =
-  // The class as it is, but for the type of `name`.
-  AgentSentinelError as unknown as abstract new (
-    message: string,
-    facts: Facts,
-  ) => Omit<AgentSentinelError, "name"> & Error;
-
 /**
  * The ledger could not keep a line, and nothing of it was kept. What was to be recorded has no record: a guard does not run its action then.
  * `disk_full`: there is no room, or a limit on the size of files; `busy`: another process held the ledger's lock for longer than anybody waits;
  * `unwritable`: it cannot be opened or written; `closed`: the store was closed; `malformed`: its last line is none, and where the chain goes on from is unknown.
  */
-export class LedgerError extends LocalError {
+export class LedgerError extends AgentSentinelError {
   override readonly name = "LedgerError";
   declare readonly code: "disk_full" | "busy" | "unwritable" | "closed" | "malformed";
 
