@@ -53,6 +53,27 @@ describe("A whole chain", () => {
     expect(verifyLines([...lines, ""])).toMatchObject({ ok: true, lines: 5 });
   });
 
+  it("is good as one text too, whole as a file has it, and what is wrong with it is told by its line", () => {
+    const lines = chain(5);
+    const whole = `${lines.join("\n")}\n`;
+    expect(verifyLines(whole, { after: CHAIN_START })).toEqual(verifyLines(lines, { after: CHAIN_START }));
+    expect([verifyLines(lines.join("\n")), verifyLines(lines[0] ?? ""), verifyLines("")].map(({ ok, lines: good }) => [ok, good])).toEqual([
+      [true, 5],
+      [true, 1],
+      [true, 0],
+    ]);
+    expect(verifyLines(whole.replace('"seq":3', '"seq":4'))).toMatchObject({ ok: false, lines: 2, fault: { line: 3 } });
+    expect(verifyLines(whole.slice(0, -20))).toMatchObject({ ok: false, lines: 4, fault: { line: 5, kind: "torn" } });
+  });
+
+  it.each<[string, object]>([
+    ["a file's bytes", new TextEncoder().encode(chain(2).join("\n"))],
+    ["lines that were read already", chain(2).map(parsed)],
+  ])("is not looked for in %s", (_, given) => {
+    // What TypeScript refuses, JavaScript can give.
+    expect(() => verifyLines(given as string[])).toThrow(/^Cannot verify line 1: wanted its text, found (?:number|object)$/);
+  });
+
   it("has the hash of each line's RFC 8785 form without the hash, as anybody can compute it", () => {
     for (const text of chain(3)) {
       const { hash, ...rest } = parsed(text);
@@ -82,7 +103,8 @@ describe("The first bad line is named:", () => {
         // A line feed makes two lines of one, as it would in the file.
         const broken = bytes.toString().split("\n");
         const report = verifyLines([...lines.slice(0, at), ...broken, ...lines.slice(at + 1)], { after: CHAIN_START, end: parsed(lines.at(-1)) });
-        expect(report).toMatchObject({ ok: false, lines: at, fault: { line: at + 1 } });
+        // At its first character, the first of the two is an empty one.
+        expect(report).toMatchObject({ ok: false, lines: at, fault: { line: at + (broken[0] === "" ? 2 : 1) } });
         // Cut at its last character by a line feed, the last line is but half a line.
         expect(report.fault?.kind).toMatch(at === length - 1 ? /^(?:changed|torn)$/ : /^changed$/);
       }),

@@ -41,11 +41,13 @@ export interface VerifyOptions {
 const LOOKED_THROUGH = 1_000;
 
 /**
- * Verifies a ledger by its text, line by line (without their line feeds; an empty last line is none). Names the first bad line and what is wrong with
- * it; reads each line once and holds one. What one chain cannot tell: that its last lines were cut off or written anew, unless `end` is known.
+ * Verifies a ledger by its text, whole or line by line (without their line feeds; an empty last line is none). Names the first bad line and what is wrong
+ * with it; reads each line once and holds one. What one chain cannot tell: that its last lines were cut off or written anew, unless `end` is known.
+ * Throws a `TypeError` for lines that are no texts, such as a file's bytes or lines that were read already: those are for `verifyChain`.
  */
-export function verifyLines(lines: Iterable<string>, options: VerifyOptions = {}): ChainReport {
-  return verified(read(lines), options);
+export function verifyLines(lines: string | Iterable<string>, options: VerifyOptions = {}): ChainReport {
+  // A string is an iterable of its characters, and no ledger has a line of one.
+  return verified(read(typeof lines === "string" ? lines.split("\n") : lines), options);
 }
 
 /** The same of lines that were read already. */
@@ -64,6 +66,7 @@ function* read(lines: Iterable<string>): Generator<Found> {
   let number = 0;
   for (const text of lines) {
     number++;
+    if (typeof text !== "string") throw new TypeError(`Cannot verify line ${number}: wanted its text, found ${typeof text}`);
     if (text !== "") yield { number, text, line: parsedLine(text) };
   }
 }
