@@ -133,6 +133,37 @@ describe("The package as it is published", () => {
     expect(tsc("--ignoreConfig", ...options, ...how, path.join(project, "user.ts"))).toEqual(["", 0]);
   });
 
+  test("compiles without the browser's types, where Node's are there, and takes the global fetch and what is like a browser's storage", () => {
+    writeFileSync(
+      path.join(project, "node.ts"),
+      `${USER}
+import { guardFetch, type WebFetch } from "@agentsentinel/sdk/fetch";
+import { createStorageCursor, verifyLines } from "@agentsentinel/sdk/local";
+export const asked: [WebFetch, typeof fetch] = [fetch, guardFetch({} as Session, { fetch })];
+const kept = new Map<string, string>();
+export const cursor = createStorageCursor({ getItem: (key) => kept.get(key) ?? null, setItem: (key, value) => void kept.set(key, value) });
+export const good: boolean[] = [verifyLines("").ok, verifyLines([""]).ok];
+// @ts-expect-error A file's bytes are no text.
+verifyLines(new Uint8Array());
+`,
+    );
+    const types = ["--types", "node", "--typeRoots", path.join(root, "node_modules/@types")];
+    const options = ["--strict", "--noEmit", "--target", "es2022", "--lib", "es2022", "--skipLibCheck", "false", "--module", "nodenext"];
+    expect(tsc("--ignoreConfig", ...options, ...types, path.join(project, "node.ts"))).toEqual(["", 0]);
+    writeFileSync(
+      path.join(project, "browser.ts"),
+      `import { guardFetch } from "@agentsentinel/sdk/fetch";
+import { createStorageCursor } from "@agentsentinel/sdk/local";
+export const cursor = createStorageCursor(localStorage);
+export const asked: typeof fetch = guardFetch({} as never, { fetch: window.fetch });
+`,
+    );
+    const dom = ["--types", "", "--lib", "es2022,dom,esnext.disposable"];
+    expect(
+      tsc("--ignoreConfig", "--strict", "--noEmit", "--target", "es2022", "--module", "nodenext", ...dom, path.join(project, "browser.ts")),
+    ).toEqual(["", 0]);
+  }, 60_000);
+
   test("runs: every entry can be imported, and an error's class is one class in all of them", () => {
     const run = `
 import * as core from "@agentsentinel/sdk";

@@ -3,7 +3,7 @@ import type { ModelCall } from "./call.ts";
 import type { TokenUsage } from "./usage.ts";
 
 /** The web's `fetch`, without what single runtimes add to it. */
-export type WebFetch = (input: RequestInfo | URL, init?: RequestInit) => Promise<Response>;
+export type WebFetch = (input: string | URL | Request, init?: RequestInit) => Promise<Response>;
 
 /** What `price` is asked. */
 export interface Priced {

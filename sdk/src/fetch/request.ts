@@ -10,7 +10,7 @@ export interface Asked {
 }
 
 /** `null`: its address is none; `fetch` says so better. */
-export function askedOf(input: RequestInfo | URL, init: RequestInit | undefined): Asked | null {
+export function askedOf(input: string | URL | Request, init: RequestInit | undefined): Asked | null {
   const request = typeof input === "object" && "url" in input ? input : undefined;
   let url: URL;
   try {

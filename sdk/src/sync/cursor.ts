@@ -21,8 +21,14 @@ export function createMemoryCursor(): CursorStore {
   return { load, save: (url, { seq }) => void places.set(url, seq) };
 }
 
+/** The part of the web's `Storage` that is used. */
+export interface KeptTexts {
+  getItem(key: string): string | null;
+  setItem(key: string, value: string): void;
+}
+
 /** What a browser keeps for a page's origin: for a ledger in the browser's database. */
-export function createStorageCursor(storage: Pick<Storage, "getItem" | "setItem"> = localStorage): CursorStore {
+export function createStorageCursor(storage: KeptTexts = localStorage): CursorStore {
   const key = (url: string): string => `agentsentinel.cursor ${url}`;
   return {
     load: (url) => cursorOf(storage.getItem(key(url))),
