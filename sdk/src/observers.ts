@@ -41,12 +41,15 @@ export interface Unguarded {
   readonly error: AgentSentinelError;
 }
 
-/** Tells an observer, whatever it does. */
-export function observe<Event>(observer: ((event: Event) => void) | undefined, event: Event): void {
+/** Tells an observer, whatever it does: it may not change what an action does, and its rejection is its own affair. */
+export const observe = <Event>(observer: ((event: Event) => void) | undefined, event: Event): void => void attempt(() => observer?.(event));
+
+/** What this gives, begun at once; `undefined` where it throws or rejects, which is told. */
+export async function attempt<T>(make: () => T, tell?: (error: unknown) => void): Promise<Awaited<T> | undefined> {
   try {
-    // An async observer's rejection is its own affair too.
-    void Promise.resolve(observer?.(event)).catch(() => undefined);
-  } catch {
-    // An observer may not change what an action does.
+    return await make();
+  } catch (error) {
+    tell?.(error);
+    return undefined;
   }
 }

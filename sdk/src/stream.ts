@@ -1,3 +1,6 @@
+import { attempt } from "./observers.ts";
+import { isObject } from "./plain.ts";
+
 /**
  * Results that go on after they were returned. The action is not done until they are: watched streams say so when they were consumed,
  * cancelled or have failed. What cannot be watched whole is not let through.
@@ -5,9 +8,9 @@
 
 /** Of what is said the first counts: a stream that ended may be cancelled after it. */
 export interface StreamEnd {
-  readonly ended: () => Promise<void>;
-  readonly cancelled: () => Promise<void>;
-  readonly failed: (error: unknown) => Promise<void>;
+  readonly ended: () => unknown;
+  readonly cancelled: () => unknown;
+  readonly failed: (error: unknown) => unknown;
 }
 
 /** Whether a result is read piece by piece later: a `ReadableStream`, an async iterable, or an iterator. Arrays, maps and texts are whole. */
@@ -17,13 +20,17 @@ export const isStream = (result: unknown): boolean =>
 /** The same stream, watched. `null`: it is of a kind that cannot be; it has been stopped as far as it lets itself be. */
 export function watched<Stream>(stream: Stream, end: StreamEnd): Stream | null {
   const found: unknown = stream;
-  if (has(found, "getReader") && has(found, "cancel")) {
-    // Both methods are those of a ReadableStream, and so is what is made of it.
-    return watchedReadable(found as unknown as ReadableStream<unknown>, end) as Stream | null;
-  }
-  if (has(found, Symbol.asyncIterator) && has(found, "next") && has(found, "return") && has(found, "throw")) {
-    // These four are the interface of an async generator, and so is what is made of it.
-    return watchedGenerator(found as unknown as AsyncGenerator<unknown, unknown, unknown>, end) as Stream;
+  try {
+    if (has(found, "getReader") && has(found, "cancel")) {
+      // Both methods are those of a ReadableStream, and so is what is made of it.
+      const readable = watchedReadable(found as unknown as ReadableStream<unknown>, end) as Stream | null;
+      if (readable !== null) return readable;
+    } else if (has(found, Symbol.asyncIterator) && has(found, "next") && has(found, "return") && has(found, "throw")) {
+      // These four are the interface of an async generator, and so is what is made of it.
+      return watchedGenerator(found as unknown as AsyncGenerator<unknown, unknown, unknown>, end) as Stream;
+    }
+  } catch {
+    // It only looks like one.
   }
   stop(found);
   return null;
@@ -34,7 +41,7 @@ export const unsupportedStream = (action: string): TypeError =>
   new TypeError(`Cannot guard the stream of "${action}": wanted an async generator or an unlocked ReadableStream`);
 
 function watchedGenerator<T, Return, Next>(source: AsyncGenerator<T, Return, Next>, end: StreamEnd): AsyncGenerator<T, Return, Next> {
-  const watching = async (step: () => Promise<IteratorResult<T, Return>>, over: () => Promise<void>): Promise<IteratorResult<T, Return>> => {
+  const watching = async (step: () => Promise<IteratorResult<T, Return>>, over: () => unknown): Promise<IteratorResult<T, Return>> => {
     let result: IteratorResult<T, Return>;
     try {
       result = await step();
@@ -57,7 +64,7 @@ function watchedGenerator<T, Return, Next>(source: AsyncGenerator<T, Return, Nex
 
 function watchedReadable(source: ReadableStream<unknown>, end: StreamEnd): ReadableStream<unknown> | null {
   if (source.locked) return null;
-  const bytes = isByteStream(source);
+  const type = isByteStream(source) ? "bytes" : undefined;
   const reader = source.getReader();
   const body = {
     async pull(controller: ReadableStreamDefaultController<unknown> | ReadableByteStreamController): Promise<void> {
@@ -89,7 +96,8 @@ function watchedReadable(source: ReadableStream<unknown>, end: StreamEnd): Reada
     },
   };
   // Reads nothing ahead: what nobody asked for is not pulled.
-  return bytes ? new ReadableStream({ ...body, type: "bytes" }) : new ReadableStream(body, { highWaterMark: 0 });
+  // Which of the two kinds it is, its type says; the types of the constructor want to know it beforehand.
+  return new ReadableStream({ ...body, type } as UnderlyingSource, { highWaterMark: 0 });
 }
 
 /** Only a byte stream lends a reader for own buffers. */
@@ -104,19 +112,18 @@ function isByteStream(source: ReadableStream<unknown>): boolean {
 
 /** Stops a stream that cannot be let through, by whatever it understands. */
 function stop(stream: unknown): void {
-  for (const [target, member] of [
-    [stream, "return"],
-    [stream, "destroy"],
-    [stream, "cancel"],
-    [Reflect.get(Object(stream), "controller"), "abort"],
-  ] as const) {
-    try {
-      if (has(target, member)) void Promise.resolve(target[member]()).catch(() => undefined);
-    } catch {
-      // It does not let itself be stopped this way.
-    }
-  }
+  for (const member of ["return", "destroy", "cancel", "abort"] as const)
+    void attempt(() => {
+      const target: unknown = member === "abort" ? Reflect.get(Object(stream), "controller") : stream;
+      return has(target, member) && target[member]();
+    });
 }
 
-const has = <Member extends PropertyKey>(value: unknown, member: Member): value is Record<Member, () => unknown> =>
-  typeof value === "object" && value !== null && typeof Reflect.get(value, member) === "function";
+/** Whether a value has such a method. What cannot be looked at has none. */
+function has<Member extends PropertyKey>(value: unknown, member: Member): value is Record<Member, () => unknown> {
+  try {
+    return isObject(value) && typeof Reflect.get(value, member) === "function";
+  } catch {
+    return false;
+  }
+}

@@ -122,6 +122,16 @@ test.each<[string, () => unknown]>([
   ["an async iterable that is no generator", () => ({ [Symbol.asyncIterator]: letters })],
   ["an iterator", () => [1, 2][Symbol.iterator]()],
   [
+    "what only looks like a ReadableStream",
+    () => ({
+      getReader: throwing,
+      cancel: throwing,
+      get controller() {
+        return throwing();
+      },
+    }),
+  ],
+  [
     "a locked ReadableStream",
     () => {
       const stream = readable();
@@ -137,6 +147,24 @@ test.each<[string, () => unknown]>([
 });
 
 test.each([[[1, 2]], ["text"], [new Map([[1, 2]])], [null], [new Response("x")]])("%o is a whole result.", async (value) => {
+  const { before, used } = await streamed(
+    () => value,
+    async (result) => result === value,
+  );
+  expect([before, used]).toEqual([[["success", "0.2"]], true]);
+});
+
+const throwing = (): never => {
+  throw new Error("a look at it");
+};
+
+test.each<[string, () => object]>([
+  ["a getter that throws", () => Object.defineProperty({}, "getReader", { get: throwing })],
+  ["an iterator that cannot be looked at", () => Object.defineProperty({}, Symbol.asyncIterator, { get: throwing })],
+  // What is no promise says so by having no `then`.
+  ["a proxy whose traps throw", () => new Proxy({}, { get: (_, member) => (member === "then" ? undefined : throwing()), getPrototypeOf: throwing })],
+])("A result with %s is a whole result.", async (_, make) => {
+  const value = make();
   const { before, used } = await streamed(
     () => value,
     async (result) => result === value,
