@@ -26,8 +26,8 @@ export interface HoldOptions<Args extends readonly unknown[]> {
 export interface ApprovalOptions<Args extends readonly unknown[]> extends HoldOptions<Args> {
   /**
    * Names the call within its run and action, as a model's tool-call id does. Made again under it, in any process, it is the same call: it gets the
-   * same answer, waits for the same approval, and a use whose answer was lost is taken up again. Do not repeat a call while it runs. Default:
-   * every call is another.
+   * same answer, waits for the same approval, and a use whose answer was lost is taken up again. Once its end is on record it does not run again. Do
+   * not repeat it in another process while it runs. Default: every call is another.
    */
   readonly callId?: CallId<Args> | undefined;
 }

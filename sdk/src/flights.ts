@@ -1,10 +1,11 @@
+import { insideOf } from "./inside.ts";
 import type { Running, Session } from "./session.ts";
 
 /** The calls of a session that are in flight here, so that a kill stops them as it stops guarded functions. */
 const flights = new WeakMap<Session, Set<Running>>();
 
 /**
- * Puts a call among those that a kill stops; what it returns takes it out again. A session tells its own calls through its methods `stop` and `check`, at a
+ * Puts a call among those that a kill stops, or stops it at once where that has come; what it returns takes it out again. A session tells its own calls through its methods `stop` and `check`, at a
  * kill and after a cut of the live stream; those of a session that guards fetches tell these too.
  */
 export function takeOff(session: Session, call: Running): () => void {
@@ -23,5 +24,7 @@ export function takeOff(session: Session, call: Running): () => void {
     };
   }
   all.add(call);
+  const { ended } = insideOf(session);
+  if (ended) call.stop.abort(ended);
   return () => void all.delete(call);
 }

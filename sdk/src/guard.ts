@@ -1,6 +1,6 @@
 import { errorFor, GatewayRefusedError, GatewayUnavailableError } from "./errors.ts";
-import { observe } from "./observers.ts";
-import { assertNoClass, shown, shownArguments } from "./plain.ts";
+import { attempt, observe } from "./observers.ts";
+import { assertNoClass, shown, shownArguments, UNSHOWN } from "./plain.ts";
 import type { Running, Session, SessionContext } from "./session.ts";
 import { isStream, unsupportedStream, watched } from "./stream.ts";
 import type { ActionFacts, ActionRequest, CallOptions, CommitReport, DecisionAnswer, Json, Resource, UsdInput } from "./surface.ts";
@@ -23,21 +23,23 @@ export interface GuardOptions<Args extends readonly unknown[], Result> extends A
   readonly actualUsd?: ((result: Awaited<Result>) => UsdInput) | undefined;
   readonly resource?: Resource | OfArguments<Args, Resource> | undefined;
   /**
-   * What the gateway is shown of the call; `undefined`: nothing. Default: the arguments when they are plain JSON data of moderate size
-   * (a single plain object as itself, anything else as the list), otherwise nothing, and rules that need them deny.
+   * What the gateway is shown of the call: plain JSON data of at most 64,000 characters. Default: the arguments (a single plain object as itself,
+   * anything else as the list). What is no such data, or `undefined`, is not shown, and the gateway is told so: what a rule or a person must see of it
+   * is denied with `inputs_required`, and all else is decided without it.
    */
   readonly inputs?: OfArguments<Args, Json | undefined> | undefined;
   /** What the record keeps of the result: plain JSON data of moderate size, otherwise nothing. Default: nothing. */
   readonly outputs?: ((result: Awaited<Result>) => unknown) | undefined;
   /**
    * What happens when the gateway cannot be reached. Default `deny`: the error is thrown and nothing runs. `allow`: it runs without a
-   * decision and `onUnguarded` is told. A refusal or a malformed answer never counts as unreachable, and nothing runs once its run is known to
-   * be over.
+   * decision and `onUnguarded` is told; what it cost is told the gateway all the same, once and without waiting, in case that has decided. A refusal or
+   * a malformed answer never counts as unreachable, and nothing runs once its run is known to be over.
    */
   readonly onUnavailable?: "deny" | "allow" | undefined;
   /**
    * For a call that is made once: under which decision id, `dec_` and a UUID. Made again under it, it gets the same answer, and what may have been
-   * reserved is kept for that where no answer comes. Default: a new one for each call.
+   * reserved is kept for that where no answer comes. It runs once with one sentinel, and not where the gateway knows it as settled, or cannot say:
+   * `GatewayRefusedError`, `decision_settled`. Default: a new one for each call.
    */
   readonly id?: string | undefined;
   /** Default: the session's current one when it is called. */
@@ -58,21 +60,28 @@ export interface CallContext {
 /** The guarded function: same parameters and `this`; a promise of the same result. */
 export type Guarded<This, Args extends unknown[], Result> = (this: This, ...args: Args) => Promise<Awaited<Result>>;
 
-type Options<Args extends readonly unknown[], Result> = GuardOptions<Args, Result> & { readonly context?: boolean | undefined };
+type Options<Args extends readonly unknown[], Result> = GuardOptions<Args, Result> & {
+  readonly context?: boolean | undefined;
+  /** Its `id` was made for this very call, as the default is: nobody has asked under it. */
+  readonly isNew?: boolean | undefined;
+};
 
 /** Whom a guard asks, and tells what came of it. What a lease decides is there without being waited for. */
-export interface Desk extends Pick<Session, "id" | "run" | "signal"> {
-  decide(request: ActionRequest & { readonly id: string; readonly run: string }, call: CallOptions): DecisionAnswer | Promise<DecisionAnswer>;
+export interface Desk extends Pick<Session, "id" | "run" | "signal" | "readDecision"> {
+  /** Without `call` it is asked again about what it has been asked. */
+  decide(request: ActionRequest & { readonly id: string; readonly run: string }, call?: CallOptions): DecisionAnswer | Promise<DecisionAnswer>;
   commit(decisionId: string, report: CommitReport): unknown;
+  release(decisionId: string, call: { readonly reason: string }): unknown;
 }
+
+/** How a call ends. What it did not cost for certain costs the estimate. */
+type End = { readonly costUsd?: () => UsdInput | undefined; readonly outputs?: () => unknown } | { readonly error: unknown };
 
 /** What a guard needs of its session. */
 export interface Post extends SessionContext {
   readonly session: Desk;
   /** What a kill stops; a call is in it while it is in flight. */
   readonly running: Set<Running>;
-  /** Says, once and without waiting, that what may have been reserved will not run. Its expiry covers for a loss. */
-  readonly abandon: (decisionId: string) => void;
 }
 
 export function guard<This, Args extends unknown[], Result>(
@@ -85,68 +94,91 @@ export function guard<This, Args extends unknown[], Result>(
   if (Reflect.get(fn, Symbol.toStringTag) === "GeneratorFunction") throw unsupportedStream(options.action);
 
   async function guarded(this: This, ...args: Args): Promise<Awaited<Result>> {
-    const { session, running } = post;
-    const { now } = post.ambience;
-    const { id = `dec_${post.newId()}`, run = session.run, action } = options;
+    const { session, running, used } = post;
+    const { id = `dec_${post.newId()}`, run = session.run, action, signal } = options;
     const request = { ...requestOf(options, args), id, run };
+    signal?.throwIfAborted();
+    if (post.ended) throw post.ended;
+    /** Somebody else, or an earlier life of the call, may have asked under its id. */
+    const isNamed = options.id && !options.isNew;
+    if (isNamed) {
+      if (used.has(id)) throw settled(action);
+      used.add(id);
+    }
     // In flight from before it is asked: a kill that is told while the answer travels stops it too.
     const call: Running = { run, action, stop: new AbortController() };
+    const killed = call.stop.signal;
     running.add(call);
-    let allowed: boolean;
+    let decision: DecisionAnswer | undefined;
     try {
-      allowed = await permitted(post, options, request, call);
+      decision = await session.decide(request, { signal });
+      if (isNamed && decision.verdict === "allow") {
+        const found = await session.readDecision(id, { signal });
+        if (found.state !== "pending") throw settled(action);
+        decision = found;
+      }
+      signal?.throwIfAborted();
+      const error = errorFor(decision);
+      if (error) throw error;
+      // A yes under obligations is a yes only to who keeps them, and this version knows none.
+      if (decision.obligations.length > 0) throw refused(action, "obligation_unknown", "its obligations cannot be kept");
+      killed.throwIfAborted();
+      call.decision = id;
     } catch (error) {
-      running.delete(call);
-      throw error;
+      // A signal's reason may be any error, one of ours included.
+      const isUnreachable = error instanceof GatewayUnavailableError;
+      if (decision || !isUnreachable || options.onUnavailable !== "allow" || signal?.aborted || killed.aborted || session.signal.aborted) {
+        running.delete(call);
+        used.delete(id);
+        // Under an id of its own an earlier life of the call may have run.
+        if (!options.id && (decision || mayHaveReserved(error, signal))) void abandon(session, request, decision);
+        throw error;
+      }
+      observe(post.observers.onUnguarded, { session: session.id, decisionId: id, action, error });
     }
-    const startedAt = now();
-    const estimateUsd = request.estimateUsd ?? 0;
+    const startedAt = post.ambience.now();
+    const { estimateUsd = 0 } = request;
     /**
      * Ends the call: the first end is the end. Never rejects: the action has run, and nothing said about it afterwards may replace what it gave or
-     * threw.
+     * threw. What ran undecided is told without waiting, and without a word where it is not taken: it may be that nobody knows of it.
      */
-    const settle = async (
-      outcome: { readonly costUsd: () => UsdInput; readonly outputs?: () => unknown } | { readonly error: unknown },
-    ): Promise<void> => {
-      if (!running.delete(call) || !allowed) return;
-      let report: CommitReport | null = null;
-      const failed = (error: unknown): void => observe(post.observers.onCommitFailed, { session: session.id, decisionId: id, action, report, error });
-      try {
-        report = { outcome: "success", costUsd: estimateUsd, durationMs: Math.max(0, Math.round(now() - startedAt)) };
-        if ("error" in outcome) report = { ...report, outcome: "error", error: described(outcome.error) };
-        else {
-          report = { ...report, costUsd: attempt(() => usdText(outcome.costUsd(), "actualUsd"), estimateUsd, failed) };
-          report = { ...report, outputs: attempt(() => shown(outcome.outputs?.()), undefined, failed) };
-        }
-        await session.commit(id, report);
-      } catch (error) {
-        failed(error);
+    const settle = async (end: End): Promise<void> => {
+      if (!running.delete(call)) return;
+      const isError = "error" in end;
+      const report: { -readonly [Member in keyof CommitReport]: CommitReport[Member] } = {
+        outcome: isError ? "error" : "success",
+        costUsd: estimateUsd,
+        durationMs: Math.max(0, Math.round(post.ambience.now() - startedAt)),
+        error: isError ? described(end.error) : undefined,
+      };
+      const failed = (error: unknown): void => {
+        if (decision) observe(post.observers.onCommitFailed, { session: session.id, decisionId: id, action, report, error });
+      };
+      if (!isError) {
+        report.costUsd = (await attempt(() => usdText(end.costUsd?.() ?? estimateUsd, "actualUsd"), failed)) ?? estimateUsd;
+        report.outputs = await attempt(() => shown(end.outputs?.()), failed);
       }
+      const told = attempt(() => session.commit(id, report), failed);
+      if (decision) await told;
     };
 
     let result: Awaited<Result>;
+    const done: End = { costUsd: () => options.actualUsd?.(result), outputs: () => options.outputs?.(result) };
     try {
-      const given = options.context ? [{ signal: call.stop.signal } satisfies CallContext, ...args] : args;
+      const given = options.context ? [{ signal: killed } satisfies CallContext, ...args] : args;
       // `fn` takes what the overloads of `Session.guard` say it takes with this option.
       result = await fn.apply(this, given as never);
+      if (isStream(result)) {
+        const stream = watched(result, { ended: () => settle(done), cancelled: () => settle({}), failed: (error) => settle({ error }) });
+        if (stream !== null) return stream;
+        throw unsupportedStream(action);
+      }
     } catch (error) {
       await settle({ error });
       throw error;
     }
-    const done = { costUsd: () => options.actualUsd?.(result) ?? estimateUsd, outputs: () => options.outputs?.(result) };
-    if (!isStream(result)) {
-      await settle(done);
-      return result;
-    }
-    const stream = watched(result, {
-      ended: () => settle(done),
-      cancelled: () => settle({ costUsd: () => estimateUsd }),
-      failed: (error) => settle({ error }),
-    });
-    if (stream !== null) return stream;
-    const unsupported = unsupportedStream(action);
-    await settle({ error: unsupported });
-    throw unsupported;
+    await settle(done);
+    return result;
   }
 
   return Object.defineProperties(guarded, {
@@ -155,78 +187,48 @@ export function guard<This, Args extends unknown[], Result>(
   });
 }
 
-function requestOf<Args extends unknown[], Result>(options: Options<Args, Result>, args: Args): ActionRequest {
-  const { action, costUsd, actualUsd: _, outputs: __, resource, inputs, onUnavailable: ___, signal: ____, context: _____, ...facts } = options;
+/** What is asked about a call. */
+export function requestOf<Args extends unknown[], Result>(options: Options<Args, Result>, args: Args): ActionRequest {
+  const { costUsd, actualUsd: _, outputs: __, resource, inputs, onUnavailable: ___, signal: ____, context: _____, isNew: ______, ...facts } = options;
   const estimate = typeof costUsd === "function" ? costUsd(...args) : costUsd;
+  const seen = inputs === undefined ? shownArguments(args) : shown(inputs(...args));
   return {
     ...facts,
-    action,
     // Written out before anything is asked, so that what is reserved and what an error is charged are the same text.
     estimateUsd: estimate === undefined ? undefined : usdText(estimate, "costUsd"),
     resource: typeof resource === "function" ? resource(...args) : resource,
-    inputs: inputs === undefined ? shownArguments(args) : inputs(...args),
+    inputs: seen,
+    inputsDigest: seen === undefined ? UNSHOWN : undefined,
   };
 }
 
-/** `true`: allowed. `false`: not decided, and the guard says to run it all the same. Throws otherwise. */
-async function permitted<Args extends readonly unknown[], Result>(
-  { session, observers, abandon }: Post,
-  { signal, onUnavailable, id }: GuardOptions<Args, Result>,
-  request: ActionRequest & { readonly id: string; readonly run: string },
-  call: Running,
-): Promise<boolean> {
-  signal?.throwIfAborted();
-  const killed = call.stop.signal;
-  let decision: DecisionAnswer;
-  try {
-    decision = await session.decide(request, { signal });
-    signal?.throwIfAborted();
-  } catch (error) {
-    // A signal's reason may be any error, one of ours included.
-    const isOver = signal?.aborted || killed.aborted || session.signal.aborted;
-    if (error instanceof GatewayUnavailableError && !isOver && onUnavailable === "allow") {
-      observe(observers.onUnguarded, { session: session.id, decisionId: request.id, action: request.action, error });
-      return false;
-    }
-    if (!id && mayHaveReserved(error, signal)) abandon(request.id);
-    throw error;
-  }
-  const error = errorFor(decision) ?? unkept(decision);
-  if (error === null && !killed.aborted) {
-    call.decision = request.id;
-    return true;
-  }
-  // Under an id of its own an earlier life of the call may have run.
-  if (!id && decision.verdict === "allow") abandon(request.id);
-  throw error ?? killed.reason;
-}
+const refused = (action: string, code: string, detail: string): GatewayRefusedError =>
+  new GatewayRefusedError(`run "${action}"`, { status: null, code, detail });
 
-/** A yes under obligations is a yes only to who keeps them, and this version knows none. */
-function unkept({ action, obligations }: DecisionAnswer): GatewayRefusedError | null {
-  if (obligations.length === 0) return null;
-  const detail = "it is allowed under obligations that this version cannot keep";
-  return new GatewayRefusedError(`run "${action}"`, { status: 200, code: "obligation_unknown", detail });
+/** Nothing runs twice under an id. */
+export const settled = (action: string): GatewayRefusedError => refused(action, "decision_settled", "its id was used");
+
+/**
+ * Gives back, without anybody waiting for it, what was reserved for a call that does not run. `heard`: the yes to it. Without one the same question tells,
+ * and what cannot be asked is given back unasked. Its expiry covers for a loss.
+ */
+export async function abandon(
+  session: Pick<Desk, "decide" | "release">,
+  request: ActionRequest & { readonly id: string; readonly run: string },
+  heard?: DecisionAnswer,
+): Promise<void> {
+  const answer = heard ?? (await attempt(() => session.decide(request)));
+  if (!answer || answer.verdict === "allow") await attempt(() => session.release(request.id, { reason: "not run" }));
 }
 
 /** Whether the gateway may have said yes although this side heard none: also to an earlier try than the one that failed in the end. */
 export const mayHaveReserved = (error: unknown, signal: AbortSignal | undefined): boolean =>
   signal?.aborted || repeatAfter(error) !== null || (error instanceof GatewayRefusedError && error.code === "answer_malformed");
 
-/** What the caller's function gives, or what stands in for it when it throws or gives no such thing, which is told too. */
-function attempt<T>(make: () => T, otherwise: T, tell: (error: unknown) => void): T {
-  try {
-    return make();
-  } catch (error) {
-    tell(error);
-    return otherwise;
-  }
-}
-
 /** An exception's name and message, or what it is. An exception can be anything, getters that throw included. */
 function described(error: unknown): string {
   try {
-    const text = error instanceof Error ? `${error.name}: ${error.message}` : typeof error === "string" ? error : `thrown: ${typeof error}`;
-    return text.slice(0, 500);
+    return (error instanceof Error || typeof error === "string" ? String(error) : `thrown: ${typeof error}`).slice(0, 500);
   } catch {
     return "thrown: unreadable";
   }

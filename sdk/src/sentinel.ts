@@ -52,7 +52,7 @@ export function createSentinel(options: SentinelOptions): Sentinel {
     timeoutMs: wholeNumber(options.timeoutMs ?? 10_000, "timeoutMs", 1, 600_000),
     tries: 1 + wholeNumber(options.retries ?? 2, "retries", 0, 10),
   });
-  const context = { ask, ambience, newId, observers: options };
+  const context = { ask, ambience, newId, observers: options, used: new Set<string>() };
 
   const sentinel: Sentinel = {
     async openSession(session = {}, { signal } = {}) {

@@ -1,10 +1,10 @@
 import type { Decision } from "./decision.ts";
 import { decisionOf } from "./decision.ts";
 import { AgentKilledError, errorFor } from "./errors.ts";
-import { type CallContext, type Guarded, type GuardOptions, guard } from "./guard.ts";
+import { type CallContext, type Guarded, type GuardOptions, guard, type Post } from "./guard.ts";
 import { insides } from "./inside.ts";
 import { anything, decisionAnswer, decisionAnswers, decisionNow, openedRun, sessionDetail, settlement, wireNames } from "./mapping.ts";
-import { type Observers, observe } from "./observers.ts";
+import { attempt, type Observers, observe } from "./observers.ts";
 import { type Read, ShapeFault } from "./read.ts";
 import type {
   ActionRequest,
@@ -16,6 +16,7 @@ import type {
   OpenedSession,
   PolicyRef,
   SessionDetail,
+  SessionState,
   Settlement,
   UsdInput,
 } from "./surface.ts";
@@ -41,6 +42,10 @@ export interface SessionContext {
   readonly ambience: Ambience;
   readonly newId: () => string;
   readonly observers: Observers;
+  /** The decision ids that callers have given their calls, which are in flight here or have run. */
+  readonly used: Set<string>;
+  /** Why a session was stopped for good: nothing of it may begin any more. */
+  ended?: Error | undefined;
 }
 
 /** One agent's session: what it asks for, spends and records. Made by `openSession` or `session`. */
@@ -50,19 +55,21 @@ export class Session {
   /** The policy in force when it was opened or taken up. `null`: none, and everything is denied. */
   declare readonly policy: PolicyRef | null;
   declare readonly expiresAt: string;
-  readonly #context: SessionContext;
+  readonly #context: Post;
   /** The runs that were not closed here, and the guarded calls in flight. */
   readonly #running = new Set<Running>();
   #current: Running;
-  /** Why the whole session stopped; a new run does not undo it. */
-  #stopped: Error | null = null;
+  /** Why the whole session is over; a new run does not undo it. */
+  #over?: Error;
 
-  constructor(opened: OpenedSession, context: SessionContext) {
+  /** `opened`: with its state where it was not opened just now. */
+  constructor(opened: OpenedSession & { readonly state?: SessionState }, context: SessionContext) {
     const { id, agent, policy, expiresAt } = opened;
     Object.assign(this, { id, agent, policy, expiresAt });
     this.#current = this.#begun(opened.run);
-    this.#context = context;
-    insides.set(this, context);
+    this.#context = { ...context, session: this, running: this.#running };
+    insides.set(this, this.#context);
+    this.#seen(opened.state);
   }
 
   /** The current run: what is asked for without naming a run belongs to it. */
@@ -81,8 +88,7 @@ export class Session {
   /** Asks whether an action may run, and reserves its estimate if so. A no is an answer, not an error. */
   async decide(request: ActionRequest, call?: CallOptions): Promise<Decision> {
     const body = this.#body(request);
-    const read = answerTo({ ...body, session: this.id }, decisionAnswer);
-    return this.#received(await this.#ask(`decide "${request.action}"`, "/decisions", read, call, { body }));
+    return this.#answered(`decide "${request.action}"`, "/decisions", body, body, call);
   }
 
   /**
@@ -100,8 +106,8 @@ export class Session {
       (value, at) => {
         const { decisions: found } = decisionAnswers(value, at);
         const ended = semantics === "stop_on_deny" && found.length < decisions.length && found.at(-1)?.verdict !== "allow";
-        if (found.length !== decisions.length && !ended) throw new ShapeFault(`${at}/decisions`, "one answer for each request");
-        return found.map((answer, place) => matched({ ...decisions[place], session: this.id }, answer, `${at}/decisions/${place}`));
+        if (found.length !== decisions.length && !ended) throw new ShapeFault(`${at}/decisions`, "an answer for each");
+        return found.map((answer, place) => answerTo({ ...decisions[place], session: this.id }, () => answer)(null, `${at}/decisions/${place}`));
       },
       { signal },
       { body: { decisions, semantics } },
@@ -111,36 +117,35 @@ export class Session {
 
   /** Says what an action cost, after it ran. Repeating it is harmless. */
   commit(decisionId: string, report: CommitReport, call?: CallOptions): Promise<Settlement> {
-    return this.#settle("commit", decisionId, call, { body: wireNames(report) satisfies wire.CommitRequest });
+    return this.#settle("commit", decisionId, call, wireNames(report) satisfies wire.CommitRequest);
   }
 
   /** Gives a reservation back whole, because the action did not run. */
-  release(decisionId: string, { signal, reason }: CallOptions & { readonly reason?: string | undefined } = {}): Promise<Settlement> {
-    return this.#settle("release", decisionId, { signal }, { body: { reason } });
+  release(decisionId: string, call: CallOptions & { readonly reason?: string | undefined } = {}): Promise<Settlement> {
+    return this.#settle("release", decisionId, call, { reason: call.reason });
   }
 
   /** Keeps a reservation standing for `ttlMs` from now. */
   extend(decisionId: string, ttlMs: number, call?: CallOptions): Promise<Settlement> {
-    return this.#settle("extend", decisionId, call, { body: wireNames({ ttlMs }) satisfies wire.ExtendRequest });
+    return this.#settle("extend", decisionId, call, wireNames({ ttlMs }) satisfies wire.ExtendRequest);
   }
 
   /** Asks for more while an action runs. `estimateUsd` is the new sum, not the difference; the answer may be a no, and then the old sum stands. */
   async topup(decisionId: string, estimateUsd: UsdInput, call?: CallOptions): Promise<Decision> {
-    const read = answerTo({ id: decisionId, session: this.id }, decisionAnswer);
     const body = wireNames({ estimateUsd }) satisfies wire.TopupRequest;
-    return this.#received(await this.#ask(`top up ${decisionId}`, `${decisionPath(decisionId)}/topup`, read, call, { body }));
+    return this.#answered(`top up ${decisionId}`, `${decisionPath(decisionId)}/topup`, { id: decisionId }, body, call);
   }
 
   /** Where a decision and its money are now. With `waitMs`, at most 30 s, the answer is held back so long while a person is waited for. */
-  readDecision(decisionId: string, { waitMs, ...call }: CallOptions & { readonly waitMs?: number | undefined } = {}): Promise<DecisionNow> {
-    return this.#look(`read ${decisionId}`, { id: decisionId, session: this.id }, call, waitMs);
+  readDecision(decisionId: string, call: CallOptions & { readonly waitMs?: number | undefined } = {}): Promise<DecisionNow> {
+    return this.#look(`read ${decisionId}`, { id: decisionId, session: this.id }, call, call.waitMs);
   }
 
   /** Opens the next run of this session and makes it the current one. */
   async startRun(call?: CallOptions): Promise<string> {
     const { id } = await this.#ask("start a run", "/runs", openedRun, call, { body: {}, idempotencyKey: this.#context.newId() });
     this.#current = this.#begun(id);
-    if (this.#stopped !== null) this.#current.stop.abort(this.#stopped);
+    if (this.#over) this.#current.stop.abort(this.#over);
     return id;
   }
 
@@ -149,17 +154,19 @@ export class Session {
     const closing = this.#current;
     await this.#ask("close the run", `/runs/${closing.run}/close`, anything, call, { body: {} });
     this.#running.delete(closing);
+    closing.stop.abort(overBy("run_closed"));
   }
 
   /** Closes the session: what is asked for in it from now on is denied. */
-  close(call?: CallOptions): Promise<void> {
-    return this.#ask("close the session", "/close", anything, call, { body: {} });
+  async close(call?: CallOptions): Promise<void> {
+    await this.#ask("close the session", "/close", anything, call, { body: {} });
+    this.#seen("closed");
   }
 
-  /** State, balances and totals. A session that is found killed stops. */
+  /** State, balances and totals. A session that is found killed stops; one that is found closed is over. */
   async read(call?: CallOptions): Promise<SessionDetail> {
     const found = await this.#ask("read the session", "", sessionDetail, call);
-    if (found.state === "killed") this.stop(new AgentKilledError("Cannot go on: the session was killed", "session_killed"));
+    this.#seen(found.state);
     return found;
   }
 
@@ -170,11 +177,14 @@ export class Session {
   }
 
   /**
-   * Aborts, here, the signals of what `which` picks of the session's runs and guarded calls; without it those of all, for good. Tells the
-   * gateway nothing.
+   * Aborts, here, the signals of what `which` picks of the session's runs and guarded calls; without it those of all, for good: nothing that is
+   * guarded begins any more. Tells the gateway nothing.
    */
   stop(reason: Error, which?: (work: Work) => boolean): void {
-    if (which === undefined) this.#stopped ??= reason;
+    if (which === undefined) {
+      this.#over ??= reason;
+      this.#context.ended ??= reason;
+    }
     for (const work of new Set(this.#running).add(this.#current)) if (which?.(work) ?? true) work.stop.abort(reason);
   }
 
@@ -195,17 +205,7 @@ export class Session {
     options: GuardOptions<Args, Result> & { readonly context?: boolean | undefined },
     fn: (this: This, ...args: never) => Result,
   ): Guarded<This, Args, Result> {
-    return guard(
-      {
-        ...this.#context,
-        session: this,
-        running: this.#running,
-        abandon: (decisionId) =>
-          void this.#settle("release", decisionId, undefined, { body: { reason: "not run" }, tries: 1 }).catch(() => undefined),
-      },
-      options,
-      fn,
-    );
+    return guard(this.#context, options, fn);
   }
 
   #begun(run: string): Running {
@@ -222,8 +222,13 @@ export class Session {
     return this.#context.ask({ what, path: `/v1/sessions/${this.id}${path}`, read, ...more }, signal);
   }
 
-  async #settle(verb: string, id: string, call: CallOptions | undefined, more: Partial<Call<Settlement>>): Promise<Settlement> {
-    return this.#ask(`${verb} ${id}`, `${decisionPath(id)}/${verb}`, answerTo({ id }, settlement), call, more);
+  async #settle(verb: string, id: string, call: CallOptions | undefined, body: object): Promise<Settlement> {
+    return this.#ask(`${verb} ${id}`, `${decisionPath(id)}/${verb}`, answerTo({ id }, settlement), call, { body });
+  }
+
+  async #answered(what: string, path: string, asked: Asked, body: object, call: CallOptions | undefined): Promise<Decision> {
+    const read = answerTo({ ...asked, session: this.id }, decisionAnswer);
+    return this.#received(await this.#ask(what, path, read, call, { body }));
   }
 
   #received(answer: DecisionAnswer): Decision {
@@ -247,31 +252,45 @@ export class Session {
     if (error === null) return;
     const isSuperseded = superseded?.kind === "kill";
     const isKill = isSuperseded || reason.code.endsWith("_killed");
-    if (stops === "session") this.#stopped ??= error;
-    this.stop(error, (work) => {
-      const isMeant = stops === "session" || ((stops === "action" || work.run === run) && (stops === "run" || work.action === action));
-      return isMeant && (isKill || work.action === null);
-    });
+    if (stops === "session") this.#ends(error, isKill);
+    else
+      this.stop(
+        error,
+        (work) => (stops === "action" || work.run === run) && (stops === "run" || work.action === action) && (isKill || work.action === null),
+      );
     // It does not say how far the kill reaches.
-    if (isSuperseded) void this.read().catch(() => undefined);
+    if (isSuperseded) void attempt(() => this.read());
+  }
+
+  /** What is paused goes on. */
+  #seen(state?: SessionState): void {
+    const isKill = state === "killed";
+    if (isKill || state === "closed" || state === "expired") this.#ends(overBy(isKill ? "session_killed" : "session_closed"), isKill);
+  }
+
+  /** It is over. Unless it was killed, what was allowed may finish. */
+  #ends(error: Error, isKill: boolean): void {
+    this.#over ??= error;
+    this.stop(error, isKill ? undefined : ({ action }) => action === null);
   }
 }
+
+const overBy = (code: "session_killed" | "session_closed" | "run_closed"): AgentKilledError =>
+  new AgentKilledError(`Cannot go on: ${code.replace("_", " ")}`, code);
 
 /** What an answer is held against. */
 type Asked = { readonly id?: string | undefined; readonly session?: string; readonly run?: string | undefined; readonly action?: string | undefined };
 
+/** An answer to another question than the one asked is none: a yes to something else must not let this run. */
 const answerTo =
   <T extends Asked>(asked: Asked, read: Read<T>): Read<T> =>
-  (value, at) =>
-    matched(asked, read(value, at), at);
-
-/** An answer to another question than the one asked is none: a yes to something else must not let this run. */
-function matched<T extends Asked>(asked: Asked, answer: T, at: string): T {
-  for (const member of ["id", "session", "run", "action"] as const) {
-    if (asked[member] !== undefined && asked[member] !== answer[member]) throw new ShapeFault(`${at}/${member}`, "the one that was asked for");
-  }
-  return answer;
-}
+  (value, at) => {
+    const answer = read(value, at);
+    for (const member of ["id", "session", "run", "action"] as const) {
+      if (asked[member] !== undefined && asked[member] !== answer[member]) throw new ShapeFault(`${at}/${member}`, "what was asked for");
+    }
+    return answer;
+  };
 
 function decisionPath(id: string): string {
   assertId(id);
@@ -280,5 +299,5 @@ function decisionPath(id: string): string {
 
 /** Ids go into paths: one that a path would read differently (`..`) is a `TypeError`. */
 export function assertId(id: string): void {
-  if (!/^[\w-]{1,128}$/.test(id)) throw new TypeError(`Cannot use ${JSON.stringify(id)} as an id: wanted letters, digits, "_" and "-"`);
+  if (!/^[\w-]{1,128}$/.test(id)) throw new TypeError(`Cannot use ${JSON.stringify(id)} as an id: wanted letters, digits, _ or -`);
 }

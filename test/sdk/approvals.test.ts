@@ -439,6 +439,28 @@ describe("a call with a name", () => {
     expect([paid, uses.size]).toEqual([[CALL], 4]);
   });
 
+  test("that nobody had to approve runs once, whoever repeats it, unless its process fell before it could say so", async () => {
+    await using gateway = await fakeGateway();
+    const { session } = await openFake(gateway);
+    let runs = 0;
+    const work = async () => {
+      runs++;
+      await session.read();
+    };
+    const options = { action: "work", callId };
+    const here = guard(session, options, work);
+    const settled = { name: "GatewayRefusedError", code: "decision_settled" };
+    const [first, second] = await Promise.all([thrown(here()), thrown(here())]);
+    expect([first, second, await thrown(here())]).toMatchObject([null, settled, settled]);
+    expect([runs, decisionsAsked(gateway).length]).toEqual([1, 1]);
+    expect(await thrown(guard(await elsewhere(gateway).session(SESSION), options, work)())).toMatchObject(settled);
+    expect([runs, gateway.count(/commit/)]).toEqual([1, 1]);
+    // As if nobody had told.
+    for (const decision of gateway.decisions.values()) decision.state = "pending";
+    expect(await thrown(guard(await elsewhere(gateway).session(SESSION), options, work)())).toBeNull();
+    expect([runs, gateway.count(/commit/)]).toEqual([2, 2]);
+  });
+
   test("that gets none is refused, and nothing is asked", async () => {
     await using gateway = await fakeGateway();
     const { paid, pay, options, session } = await openPayer(gateway);
@@ -451,7 +473,8 @@ describe("a call with a name", () => {
   test("is another in another run, of another action or by another name", async () => {
     await using gateway = await fakeGateway();
     const { session } = await openFake(gateway);
-    const ask = (action: string, name: string) => guard(session, { action, callId: () => name }, () => undefined)();
+    const ask = async (action: string, name: string) =>
+      thrown(guard(await elsewhere(gateway).session(SESSION), { action, run: session.run, callId: () => name }, () => undefined)());
     for (const [action, name] of [
       ["a", "1"],
       ["a", "1"],

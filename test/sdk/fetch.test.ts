@@ -832,6 +832,14 @@ describe("guardFetch", () => {
       expect(all.reports()).toMatchObject([{ outcome: "error", cost_usd: all.gateway.seen[0]?.body.estimate_usd }]);
     });
 
+    test("of the session that came before: nothing is asked and nothing is sent", async () => {
+      await using all = await room({ onUnavailable: "allow" });
+      all.session.stop(new Error("stopped by hand"));
+      const response = await all.chat();
+      expect([response.status, await codeOf(response)]).toEqual([403, "stopped"]);
+      expect([all.gateway.count(/decisions/), all.provider.seen]).toEqual([0, []]);
+    });
+
     test("of another action leaves a stream alone; a check finds the kill of its own", async () => {
       await using all = await room();
       all.provider.replies.push({ pieces: chatEvents(false).slice(0, 1), ending: "hang" });

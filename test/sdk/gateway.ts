@@ -45,8 +45,9 @@ export interface FakeGateway extends AsyncDisposable {
   readonly meanwhile: (() => void)[];
   /** What whoever reads an approval, responds or cancels is refused with. */
   readonly unread: Map<string, { readonly status: number; readonly body: unknown }>;
-  /** Sessions that read as killed. */
+  /** Sessions that read as killed, and those that read as closed. */
   readonly killed: Set<string>;
+  readonly closed: Set<string>;
   /** What it leases, and what it is told of that. */
   readonly desk: LeaseDesk;
   /** Who listens to its events. */
@@ -87,6 +88,7 @@ export async function fakeGateway(): Promise<FakeGateway> {
   const unread: FakeGateway["unread"] = new Map();
   const bodies = new Map<string, string>();
   const killed: FakeGateway["killed"] = new Set();
+  const closed: FakeGateway["closed"] = new Set();
   const desk = newDesk();
   const listeners: FakeGateway["listeners"] = new Set();
   const record: wire.LedgerEvent[] = [];
@@ -127,7 +129,10 @@ export async function fakeGateway(): Promise<FakeGateway> {
     }
     const [, session = "", rest = ""] = /^\/v1\/sessions\/([^/?]+)(.*)$/.exec(path) ?? [];
     if (rest === "" && method === "GET") {
-      return { status: 200, body: { ...SESSION_DETAIL, id: session, state: killed.has(session) ? "killed" : "active" } };
+      return {
+        status: 200,
+        body: { ...SESSION_DETAIL, id: session, state: killed.has(session) ? "killed" : closed.has(session) ? "closed" : "active" },
+      };
     }
     if (rest === "/runs") return { status: 201, body: { id: `run_01890000-0000-7000-8000-00000000000${++runs}` } };
     if (rest === "/close" || /^\/runs\/[^/]+\/close$/.test(rest)) return { status: 200, body: {} };
@@ -151,6 +156,7 @@ export async function fakeGateway(): Promise<FakeGateway> {
       return { status: 200, body: { ...found, reservation: { amount_usd: String(body.estimate_usd), expires_at: LATER } } };
     }
     if (verb === "commit") {
+      if (found.verdict !== "allow") return problem(409, "decision_settled");
       found.state = "posted";
       found.posted_usd = String(body.cost_usd);
       found.commits++;
@@ -235,6 +241,7 @@ export async function fakeGateway(): Promise<FakeGateway> {
     meanwhile,
     unread,
     killed,
+    closed,
     desk,
     listeners,
     tell(event) {

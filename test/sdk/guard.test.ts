@@ -1,7 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, expectTypeOf, test } from "vitest";
-import { AgentKilledError, type CommitFailed, type Session, type Unguarded } from "../../sdk/src/index.ts";
-import { clientOf, denied, fakeGateway, held, json, openFake, problem, RUN, SESSION } from "./gateway.ts";
+import { guard as guardHeld, resume } from "../../sdk/src/approvals.ts";
+import { AgentKilledError, type CommitFailed, type GuardOptions, isAgentSentinelError, type Session, type Unguarded } from "../../sdk/src/index.ts";
+import { createTestSentinel } from "../../sdk/src/testing.ts";
+import type * as wire from "../../sdk/src/wire.ts";
+import { clientOf, denied, type Fate, fakeGateway, held, json, openFake, problem, RUN, SESSION } from "./gateway.ts";
 
 const DENY = denied("action_denied", "The policy denies the action by name.");
 
@@ -196,6 +199,181 @@ describe("a guarded function", () => {
   });
 });
 
+describe("what a call does not show", () => {
+  const throwing = (): never => {
+    throw new Error("a look at it");
+  };
+  class Order {
+    to = "alice";
+  }
+  const ring: { in?: object } = {};
+  ring.in = ring;
+  // As a program without types writes it.
+  const gives = (value: unknown) => ({ inputs: () => value as null });
+
+  test.each<[string, Pick<GuardOptions<[unknown], unknown>, "inputs">, unknown]>([
+    ["an instance of a class", {}, new Order()],
+    ["what is too long", {}, "x".repeat(65_000)],
+    ["a function", {}, throwing],
+    ["what cannot be looked at", {}, new Proxy({}, { getPrototypeOf: throwing, ownKeys: throwing })],
+    ["what cannot be looked at any more", {}, revoked()],
+    ["what its option keeps back", gives(undefined), { to: "alice" }],
+    ["what its option makes a BigInt", gives(1n), { to: "alice" }],
+    ["what its option makes a ring", gives(ring), { to: "alice" }],
+    ["what its option makes a getter that throws", gives({ in: Object.defineProperty({}, "to", { enumerable: true, get: throwing }) }), null],
+    ["what its option makes a proxy that throws", gives(new Proxy({}, { getPrototypeOf: throwing })), null],
+    ["what its option makes too long", gives("x".repeat(3_000_000)), { to: "alice" }],
+  ])("%s is told to be there and not to be shown; where nobody must see it, it runs", async (_, options, argument) => {
+    await using gateway = await fakeGateway();
+    const { session } = await openFake(gateway);
+    const got: unknown[] = [];
+    await session.guard({ action: "send", ...options }, (given: unknown) => void got.push(given))(argument);
+    expect(got[0] === argument && got.length === 1).toBe(true);
+    expect(gateway.seen[0]?.body).toEqual({ id: expect.any(String), run: RUN, action: "send", inputs_digest: `sha-256:${"0".repeat(64)}` });
+  });
+
+  test.each<[string, readonly unknown[], unknown]>([
+    ["no arguments", [], []],
+    ["none that say anything", [undefined, undefined], []],
+    ["a plain object", [{ to: "alice" }], { to: "alice" }],
+    ["a list", [["alice"]], [["alice"]]],
+  ])("is not there where there are %s: all is shown", async (_, args, shown) => {
+    await using gateway = await fakeGateway();
+    const { session } = await openFake(gateway);
+    await session.guard({ action: "send" }, (..._given: unknown[]) => undefined)(...args);
+    expect(gateway.seen[0]?.body).toEqual({ id: expect.any(String), run: RUN, action: "send", inputs: shown });
+  });
+
+  test("nobody can approve, and so nothing else runs in its place", async () => {
+    const { sentinel } = createTestSentinel({ policy: "version: 1\napprovals: { actions: [pay] }" });
+    const session = await sentinel.openSession();
+    let runs = 0;
+    const pay = (_: Order) => runs++;
+    const denied = { name: "PolicyViolationError", code: "inputs_required" };
+    await expect(session.guard({ action: "pay" }, pay)(new Order())).rejects.toMatchObject(denied);
+    await expect(guardHeld(session, { action: "pay", onHold: "wait" }, pay)(new Order())).rejects.toMatchObject(denied);
+    await expect(session.guard({ action: "pay", inputs: () => undefined }, pay)({ to: "alice" })).rejects.toMatchObject(denied);
+    // What was approved as plain data lets no other run.
+    const error = await session
+      .guard(
+        { action: "pay" },
+        pay,
+      )({ to: "alice" })
+      .catch((held: unknown) => held);
+    if (!isAgentSentinelError(error, "ApprovalRequiredError")) throw error;
+    await expect((await resume(sentinel, error)).guard({ action: "pay" }, pay)(new Order())).rejects.toMatchObject({ name: "ApprovalRequiredError" });
+    expect(runs).toBe(0);
+  });
+
+  function revoked(): object {
+    const { proxy, revoke } = Proxy.revocable({}, {});
+    revoke();
+    return proxy;
+  }
+});
+
+describe("a call that does not run gives back what was reserved", () => {
+  test("although neither its answer nor the first word about it came through", async () => {
+    await using gateway = await fakeGateway();
+    const { session } = await openFake(gateway);
+    gateway.fates.push("did it", "did it", "did it", "did nothing", "did nothing", { status: 503 });
+    let runs = 0;
+    await expect(session.guard({ action: "send" }, () => runs++)()).rejects.toMatchObject({ name: "GatewayUnavailableError" });
+    await expect.poll(() => [...gateway.decisions.values()].map((each) => each.state)).toEqual(["released"]);
+    const asked = gateway.seen.filter(({ path }) => /decisions$/.test(path)).map(({ body }) => JSON.stringify(body));
+    expect([runs, new Set(asked).size, gateway.count(/release/)]).toEqual([0, 1, 1]);
+  });
+
+  test("although it is decided only once it was given up", async () => {
+    await using gateway = await fakeGateway();
+    const stop = new AbortController();
+    const { time } = await openFake(gateway);
+    let late: Promise<Response> | undefined;
+    const { session } = await openFake(gateway, {
+      ...time,
+      fetch: async (url, init) => {
+        if (!/decisions$/.test(url) || late !== undefined) return time.fetch(url, init);
+        // It is on its way, and arrives after whatever is said next.
+        late = new Promise((resolve) => setTimeout(resolve, 30)).then(() => time.fetch(url, { ...init, signal: new AbortController().signal }));
+        stop.abort(new Error("the user left"));
+        return late;
+      },
+    });
+    await expect(session.guard({ action: "send", signal: stop.signal }, () => 1)()).rejects.toThrow("the user left");
+    await late;
+    await expect.poll(() => [...gateway.decisions.values()].map((each) => each.state)).toEqual(["released"]);
+  });
+
+  test("and asks once more about nothing that was denied or was never asked", async () => {
+    await using gateway = await fakeGateway();
+    gateway.answers.set("send", DENY);
+    const { session } = await openFake(gateway);
+    await expect(session.guard({ action: "send" }, () => 1)()).rejects.toMatchObject({ code: "action_denied" });
+    await expect(session.guard({ action: "send", signal: AbortSignal.abort(new Error("left")) }, () => 1)()).rejects.toThrow("left");
+    await session.read();
+    expect(gateway.seen.map(({ path }) => path.replace(/.*\//, ""))).toEqual(["decisions", SESSION]);
+  });
+});
+
+describe("a call with an id of its own", () => {
+  const id = "dec_01890000-0000-7000-8000-000000000009";
+  const SETTLED = { name: "GatewayRefusedError", code: "decision_settled" };
+  const thrown = (call: Promise<unknown>) =>
+    call.then(
+      () => null,
+      (error: unknown) => error,
+    );
+
+  test("runs once, however often it is made at once or afterwards, and nothing is asked for the others", async () => {
+    await using gateway = await fakeGateway();
+    const { session } = await openFake(gateway);
+    let runs = 0;
+    const send = session.guard({ action: "send", id }, () => runs++);
+    const [first, ...others] = await Promise.all([thrown(send()), thrown(send()), thrown(send())]);
+    expect([first, ...others, await thrown(send())]).toMatchObject([null, SETTLED, SETTLED, SETTLED]);
+    expect([runs, gateway.count(/decisions$/), gateway.count(/commit/)]).toEqual([1, 1, 1]);
+  });
+
+  test.each<[string, wire.DecisionState, number]>([
+    ["has not ended", "pending", 1],
+    ["was reported", "posted", 0],
+    ["was given back", "released", 0],
+    ["has expired", "expired", 0],
+  ])("that was made elsewhere runs only where it %s, by the record", async (_, state, times) => {
+    await using gateway = await fakeGateway();
+    const { session } = await openFake(gateway);
+    await session.decide({ action: "send", id, inputs: [] });
+    for (const decision of gateway.decisions.values()) decision.state = state;
+    let runs = 0;
+    const error = await thrown(session.guard({ action: "send", id }, () => runs++)());
+    if (times === 0) expect(error).toMatchObject(SETTLED);
+    expect([runs, gateway.count(/release/)]).toEqual([times, 0]);
+  });
+
+  test("does not run where nobody can say whether it has, whatever its options say", async () => {
+    await using gateway = await fakeGateway();
+    const { time } = await openFake(gateway);
+    const { session } = await openFake(gateway, {
+      ...time,
+      fetch: (url, init) => (init.method === "GET" ? Promise.reject(new TypeError("fetch failed")) : time.fetch(url, init)),
+    });
+    let runs = 0;
+    const send = session.guard({ action: "send", id, onUnavailable: "allow" }, () => runs++);
+    expect(await thrown(send())).toMatchObject({ name: "GatewayUnavailableError" });
+    expect([runs, gateway.count(/release/)]).toEqual([0, 0]);
+  });
+
+  test("can be made again as long as it has not run", async () => {
+    await using gateway = await fakeGateway();
+    const { session } = await openFake(gateway);
+    gateway.fates.push("did it", "did it", "did it");
+    let runs = 0;
+    const send = session.guard({ action: "send", id }, () => runs++);
+    expect(await thrown(send())).toMatchObject({ name: "GatewayUnavailableError" });
+    expect([await thrown(send()), runs]).toEqual([null, 1]);
+  });
+});
+
 describe("a commit that fails", () => {
   test.each([
     ["is never answered", ["did nothing", "did nothing", "did nothing"] as const, "GatewayUnavailableError", 3],
@@ -270,7 +448,34 @@ describe("an unreachable gateway", () => {
     expect(runs).toBe(0);
   });
 
-  test("lets run what says so in writing, uncommitted and reported", async () => {
+  test.each<[string, Fate, string | undefined]>([
+    ["had decided all the same is told what it did cost", "did it", "0.1"],
+    ["had not is told in vain, and nobody hears of that", "did nothing", undefined],
+  ])("that %s", async (_, fate, posted) => {
+    await using gateway = await fakeGateway();
+    const told: string[] = [];
+    const { session } = await openFake(gateway, { onUnguarded: () => void told.push("unguarded"), onCommitFailed: () => void told.push("failed") });
+    gateway.fates.push(fate, fate, fate);
+    const log = session.guard({ action: "log", costUsd: "0.5", actualUsd: () => "0.1", onUnavailable: "allow" }, () => "logged");
+    expect(await log()).toBe("logged");
+    await expect.poll(() => gateway.count(/commit/)).toBe(1);
+    await session.read();
+    expect([[...gateway.decisions.values()].map(({ posted_usd }) => posted_usd)[0], told]).toEqual([posted, ["unguarded"]]);
+  });
+
+  test("is told of what was denied meanwhile, and nobody hears of that either", async () => {
+    await using gateway = await fakeGateway();
+    gateway.answers.set("log", DENY);
+    const told: string[] = [];
+    const { session } = await openFake(gateway, { onCommitFailed: () => void told.push("failed") });
+    gateway.fates.push("did it", "did it", "did it");
+    expect(await session.guard({ action: "log", onUnavailable: "allow" }, () => "logged")()).toBe("logged");
+    await expect.poll(() => gateway.count(/commit/)).toBe(1);
+    await session.read();
+    expect(told).toEqual([]);
+  });
+
+  test("lets run what says so in writing, and reports it", async () => {
     const told: Unguarded[] = [];
     const session = await clientOf(dead, { onUnguarded: (event) => void told.push(event) }).open();
     expect(await session.guard({ action: "log", onUnavailable: "allow" }, () => "logged")()).toBe("logged");

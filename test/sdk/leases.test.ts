@@ -248,14 +248,12 @@ describe("what a lease does not cover is asked of the gateway:", () => {
     ["what has an approval", { approval: "apr_1" }],
     ["what the gateway is to price", { costUsd: undefined, usage: { max_output_tokens: 5 } }],
     ["what a model does for nobody knows how much", { costUsd: undefined, model: "nobody/knows" }],
-    ["what may have been asked before", { id: "dec_01890000-0000-7000-8000-000000000009" }],
     ["what says more of itself than a settling holds", { rationale: "x".repeat(80_000) }],
     ["anything once it is closed", {}, ({ lease }) => lease.close()],
     ["anything once it is settled for good", {}, ({ lease }) => lease.settle({ final: true })],
     ["anything once its time is up", {}, ({ time }) => time.advance(29_000)],
     ["anything once its run is closed here", {}, ({ session }) => session.closeRun()],
     ["anything once the session is closed here", {}, ({ session }) => session.close()],
-    ["anything once the session is stopped", {}, ({ session }) => session.stop(other)],
     ["anything once its run is stopped", {}, ({ session }) => session.stop(other, ({ run, action }) => run === RUN && action === null)],
     ["what is stopped by name", {}, ({ session }) => session.stop(other, ({ action }) => action === "search")],
     [
@@ -277,6 +275,40 @@ describe("what a lease does not cover is asked of the gateway:", () => {
     ]);
     await leased.lease.close();
     expect(entriesOf(gateway, leased.lease)).toEqual([]);
+  });
+
+  test("what may have been asked before, and whether it has ended; then it runs once", async () => {
+    await using gateway = await fakeGateway();
+    const { lease } = await openLeased(gateway);
+    let runs = 0;
+    const search = lease.guard({ action: "search", id: "dec_01890000-0000-7000-8000-000000000009" }, () => runs++);
+    await search();
+    expect(gateway.seen.map(({ method, path }) => `${method} ${path.replace(/.*\//, "").slice(0, 4)}`)).toEqual([
+      "POST deci",
+      "GET dec_",
+      "POST comm",
+    ]);
+    expect(await thrown(search())).toMatchObject({ name: "GatewayRefusedError", code: "decision_settled" });
+    expect([runs, gateway.seen.length]).toEqual([1, 3]);
+    await lease.close();
+  });
+
+  test("nothing once the session is stopped: then nothing runs", async () => {
+    await using gateway = await fakeGateway();
+    const { lease, session } = await openLeased(gateway);
+    let runs = 0;
+    const search = lease.guard({ action: "search" }, () => runs++);
+    session.stop(other);
+    expect([await thrown(search()), runs, gateway.count(/decisions/)]).toEqual([other, 0, 0]);
+    await lease.close();
+  });
+
+  test("but what is not shown is told so, by a lease too", async () => {
+    await using gateway = await fakeGateway();
+    const { lease } = await openLeased(gateway);
+    await lease.guard({ action: "search" }, (_: Map<string, string>) => 1)(new Map());
+    await lease.close();
+    expect(entriesOf(gateway, lease)).toMatchObject([{ inputs_digest: `sha-256:${"0".repeat(64)}` }]);
   });
 
   test.each<[string, (leased: Leased) => unknown]>([
@@ -367,10 +399,10 @@ describe("a kill", () => {
     });
     await lease.close();
     await search(() => undefined);
-    await expect(search(() => session.stop(other))).rejects.toBe(other);
     gateway.seen.length = 0;
     await search(() => session.check());
     expect(gateway.seen.map(({ path }) => path.replace(/.*\//, "").slice(0, 4))).toEqual(["deci", "ses_", "dec_", "comm"]);
+    await expect(search(() => session.stop(other))).rejects.toBe(other);
   });
 
   test("that comes between the yes and the start lets nothing run, and gives back what was reserved", async () => {

@@ -1,6 +1,6 @@
 import { describe, expect, expectTypeOf, test } from "vitest";
 import { AgentKilledError, type CallContext, type Session, type Work } from "../../sdk/src/index.ts";
-import { clientOf, denied, fakeGateway, openFake, RUN, SESSION } from "./gateway.ts";
+import { clientOf, denied, type FakeGateway, fakeGateway, openFake, RUN, SESSION } from "./gateway.ts";
 
 /** A guarded call that is in flight until it is aborted or told to end. */
 async function longCall(session: Session, action: string) {
@@ -184,9 +184,10 @@ describe("a call", () => {
   });
 
   test.each([
-    ["its run is known to be over", denied("run_killed", "Killed.", { stops: "run" })],
-    ["its session is known to be over", denied("tenant_killed", "Killed.", { stops: "session" })],
-  ])("that may run without an answer does not when %s", async (_, answer) => {
+    ["its run is known to be over", denied("run_killed", "Killed.", { stops: "run" }), "GatewayUnavailableError"],
+    ["its session is known to be over", denied("session_budget_exceeded", "Gone.", { stops: "session" }), "GatewayUnavailableError"],
+    ["its session is known to be killed", denied("tenant_killed", "Killed.", { stops: "session" }), "AgentKilledError"],
+  ])("that may run without an answer does not when %s", async (_, answer, name) => {
     await using gateway = await fakeGateway();
     gateway.answers.set("log", answer);
     const { session } = await openFake(gateway);
@@ -196,7 +197,7 @@ describe("a call", () => {
     await log();
     await session.decide({ action: "log" });
     gateway.fates.push("did nothing", "did nothing", "did nothing");
-    await expect(log()).rejects.toMatchObject({ name: "GatewayUnavailableError" });
+    await expect(log()).rejects.toMatchObject({ name });
     expect(runs).toBe(1);
   });
 
@@ -274,7 +275,7 @@ describe("a call", () => {
 });
 
 describe("a session", () => {
-  test("that is stopped on this side stays so, and asks and commits as before", async () => {
+  test("that is stopped on this side stays so: nothing that is guarded begins, and what is asked by hand only the gateway denies", async () => {
     await using gateway = await fakeGateway();
     const { session } = await openFake(gateway);
     const call = await longCall(session, "work");
@@ -284,13 +285,62 @@ describe("a session", () => {
     expect([session.signal.reason, call.signal.reason, await call.ended]).toEqual([reason, reason, reason]);
     await session.startRun();
     expect(session.signal.reason).toBe(reason);
-    // Only the gateway says no.
+    let runs = 0;
+    await expect(session.guard({ action: "work", onUnavailable: "allow" }, () => runs++)()).rejects.toBe(reason);
+    expect([runs, gateway.count(/decisions$/)]).toEqual([0, 1]);
     expect((await session.decide({ action: "work" })).verdict).toBe("allow");
-    const next = await longCall(session, "work");
-    expect(next.signal.aborted).toBe(false);
-    next.end();
-    expect(await next.ended).toBe("done");
-    expect(gateway.count(/commit/)).toBe(2);
+    expect(gateway.count(/commit/)).toBe(1);
+  });
+
+  test("that was killed stays so after a revival, and what was revived is taken up anew", async () => {
+    await using gateway = await fakeGateway();
+    gateway.answers.set("work", denied("session_killed", "Killed.", { stops: "session" }));
+    const { session, sentinel } = await openFake(gateway);
+    let runs = 0;
+    const work = session.guard({ action: "work" }, () => runs++);
+    const killed = { name: "AgentKilledError", code: "session_killed" };
+    await expect(work()).rejects.toMatchObject(killed);
+    gateway.answers.clear();
+    await session.startRun();
+    await expect(work()).rejects.toMatchObject(killed);
+    expect([runs, gateway.count(/decisions$/)]).toEqual([0, 1]);
+    await (await sentinel.session(SESSION)).guard({ action: "work" }, () => runs++)();
+    expect(runs).toBe(1);
+  });
+
+  test("whose run or budget is over is asked about all the same", async () => {
+    await using gateway = await fakeGateway();
+    gateway.answers.set("dear", denied("session_budget_exceeded", "Gone.", { stops: "session" }));
+    const { session } = await openFake(gateway);
+    await session.decide({ action: "dear" });
+    expect(session.signal.aborted).toBe(true);
+    expect(await session.guard({ action: "free" }, () => "done")()).toBe("done");
+  });
+
+  test.each<[string, (session: Session, gateway: FakeGateway) => Promise<unknown>, string, boolean]>([
+    ["closed here", (session) => session.close(), "session_closed", true],
+    ["found closed", (session, { closed }) => session.read(closed.add(SESSION) && {}), "session_closed", true],
+    ["found killed", (session, { killed }) => session.read(killed.add(SESSION) && {}), "session_killed", true],
+    ["closed in its run", (session) => session.closeRun(), "run_closed", false],
+  ])("that is %s aborts its signal; what was allowed finishes unless it was killed", async (_, over, code, isForGood) => {
+    await using gateway = await fakeGateway();
+    const { session } = await openFake(gateway);
+    const { signal } = session;
+    const call = await longCall(session, "work");
+    await over(session, gateway);
+    expect(signal.reason).toMatchObject({ name: "AgentKilledError", code });
+    expect(call.signal.aborted).toBe(code === "session_killed");
+    call.end();
+    await call.ended;
+    await session.startRun();
+    expect(session.signal.aborted).toBe(isForGood);
+  });
+
+  test.each(["killed", "closed"] as const)("that is taken up %s says so by its signal", async (state) => {
+    await using gateway = await fakeGateway();
+    const { sentinel } = await openFake(gateway);
+    gateway[state].add(SESSION);
+    expect((await sentinel.session(SESSION)).signal.reason).toMatchObject({ name: "AgentKilledError", code: `session_${state}` });
   });
 
   test("forgets a run that was closed, but not that the session goes on in it", async () => {

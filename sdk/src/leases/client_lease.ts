@@ -128,9 +128,13 @@ export class ClientLease implements AsyncDisposable {
     fn: (this: This, ...args: never) => Result,
   ): Guarded<This, Args, Result> {
     const { session } = this;
+    const context = this.#context;
     const mayDecide = options.id === undefined;
     const post: Post = {
-      ...this.#context,
+      ...context,
+      get ended() {
+        return context.ended;
+      },
       session: {
         id: session.id,
         get run() {
@@ -139,14 +143,13 @@ export class ClientLease implements AsyncDisposable {
         get signal() {
           return session.signal;
         },
-        decide: (request, call) => (mayDecide && this.#permitted(request)) || session.decide(request, call),
+        // What was asked before, the gateway was asked.
+        decide: (request, call) => (mayDecide && call && this.#permitted(request)) || session.decide(request, call),
+        readDecision: (id, call) => session.readDecision(id, call),
         commit: (id, report) => this.#committed(id, report) || session.commit(id, report),
+        release: (id, call) => this.#released(id) || session.release(id, call),
       },
       running: this.#calls,
-      abandon: (id) => {
-        // Its expiry covers for a loss.
-        if (!this.#released(id)) session.release(id, { reason: "not run" }).catch(() => undefined);
-      },
     };
     return guard(post, options, fn);
   }

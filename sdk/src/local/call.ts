@@ -160,7 +160,7 @@ export class Call {
       costMicroUsd,
       outcome,
       durationMs,
-      outputs: authority.policy?.looksBack === true && outcome === "success" ? (plain(result) as JsonValue | undefined) : undefined,
+      outputs: authority.policy?.looksBack === true && outcome === "success" ? (shown(result) as JsonValue | undefined) : undefined,
       error: null,
       usage: null,
     };
@@ -263,7 +263,7 @@ export function asked(
 ): CallRequest {
   const { resource, costUsd, inputs: inputsOf } = options;
   // Plain JSON data, by the check.
-  const made = looks && inputsOf !== undefined ? (plain(inputsOf(...args)) as JsonValue | undefined) : undefined;
+  const made = looks && inputsOf !== undefined ? (shown(inputsOf(...args)) as JsonValue | undefined) : undefined;
   const estimateMicroUsd = fixedMicroUsd ?? (typeof costUsd === "function" ? microUsd(costUsd(...args), "costUsd") : null);
   const about = resource === undefined ? null : resourceOf(typeof resource === "function" ? resource(...args) : resource, facts.action);
   // After all that is called with them: it could have changed them, and what runs is what must be judged.
@@ -300,13 +300,4 @@ export function recordedInputs(
 ): RecordedValue {
   if (inputs !== undefined) return recorder.inputs(request.inputs ?? inputs(...args));
   return copies === undefined ? recorder.inputs(argumentsOf(args)) : recorder.copiedInputs(argumentsOf(copies));
-}
-
-/** A value as rules see it. A proxy's trap may throw: then it is no plain data. */
-function plain(value: unknown): Json | undefined {
-  try {
-    return shown(value);
-  } catch {
-    return undefined;
-  }
 }
