@@ -19,9 +19,10 @@ type Fate = "arrives" | "is lost" | "is answered, and the answer is lost";
 
 /** A way to the gateway that can be cut, and counts what is sent. */
 function line() {
-  const way = { fate: "arrives" as Fate, decisions: 0, policies: [] as number[] };
+  const way = { fate: "arrives" as Fate, decisions: 0, reads: 0, policies: [] as number[] };
   const send: Fetch = async (url, init) => {
     if (url.endsWith("/decisions")) way.decisions++;
+    if (/\/dec_[\w-]+$/.test(url)) way.reads++;
     if (way.fate === "is lost") throw new TypeError("no route to host");
     const response = await fetch(url, init);
     if (url.includes("/policies/effective")) way.policies.push(response.status);
@@ -164,6 +165,34 @@ describe.skipIf(!CAN_SEE_PROCESSES)("a hybrid sentinel on a real gateway", { tim
     const { guarded, way, ran, ledger } = await opened();
     await expect(guarded("wire")("x")).rejects.toMatchObject({ name: "ApprovalRequiredError", approvalId: expect.stringMatching(/^apr_/) });
     expect([way.decisions, ran, lines(ledger)]).toEqual([1, [], []]);
+  });
+
+  it("says so where it shows nothing, and then nobody may allow what a person must see", async () => {
+    const { hybrid, way } = await opened();
+    const given: unknown[] = [];
+    const take = (what: object) => given.push(what);
+    const order = new Map([["to", "alice"]]);
+    const no = { name: "PolicyViolationError", code: "inputs_required" };
+    await expect(hybrid.guard({ action: "wire" }, take)(order)).rejects.toMatchObject(no);
+    await expect(hybrid.guard({ action: "wire", inputs: () => undefined }, take)({ to: "alice" })).rejects.toMatchObject(no);
+    await hybrid.guard({ action: "pay" }, take)(order);
+    // What it has made an id for has not been asked about before.
+    expect([given, way.reads]).toEqual([[order], 0]);
+  });
+
+  it("runs once under an id of its own, with the gateway or without", async () => {
+    const { hybrid, way } = await opened();
+    let runs = 0;
+    const pay = (fate: Fate) => {
+      way.fate = fate;
+      return hybrid.guard({ action: "pay", costUsd: "0.1", id: `dec_${randomUUID()}`, onUnavailable: "allow" }, () => runs++);
+    };
+    for (const fate of ["arrives", "is lost"] as const) {
+      const once = pay(fate);
+      await once();
+      await expect(once()).rejects.toMatchObject({ name: "GatewayRefusedError", code: "decision_settled" });
+    }
+    expect(runs).toBe(2);
   });
 
   describe("without a gateway", () => {

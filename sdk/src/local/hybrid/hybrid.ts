@@ -6,7 +6,8 @@ import type { ReasonCode } from "../../../../src/core/reasons.ts";
 import type { ActionRequest } from "../../../../src/core/request.ts";
 import { GatewayRefusedError, GatewayUnavailableError } from "../../errors.ts";
 import { takeOff } from "../../flights.ts";
-import { type CallContext, type Guarded, type GuardOptions, mayHaveReserved } from "../../guard.ts";
+import { abandon, type CallContext, type Guarded, type GuardOptions, mayHaveReserved, requestOf, settled } from "../../guard.ts";
+import { insideOf } from "../../inside.ts";
 import { observe } from "../../observers.ts";
 import { createSentinel, type SentinelOptions } from "../../sentinel.ts";
 import type { Running, Session } from "../../session.ts";
@@ -234,9 +235,10 @@ class Hybrid implements HybridSession {
     // In flight from before it is asked, as far as it may run without an answer: a kill stops that too.
     const flight: Running = { run: here.floor.run, action: request.action, stop: new AbortController() };
     const land = options.onUnavailable === "allow" ? takeOff(this.session, flight) : () => undefined;
+    const remote = remoteOptions(options, request, here);
     let hasRun = false;
     try {
-      const result = await this.session.guard(remoteOptions(options, request, here), (...given: unknown[]) => {
+      const result = await this.session.guard(remote, (...given: unknown[]) => {
         hasRun = true;
         return this.#within(request, () => Reflect.apply(run, self, given));
       })(...args);
@@ -258,8 +260,11 @@ class Hybrid implements HybridSession {
       land();
       // The gateway may have said yes although nobody heard it. Under an id of the caller's own that yes is kept for the caller, there and here.
       const mayStand = mayHaveReserved(error, options.signal);
-      here.giveBack(mayStand && options.id !== undefined);
-      if (mayStand && options.id === undefined) void this.session.release(request.id, { reason: "not run" }).catch(() => undefined);
+      const isUsed = error instanceof GatewayRefusedError && error.code === "decision_settled";
+      here.giveBack((mayStand || isUsed) && options.id !== undefined);
+      // Asked in the same words as before.
+      if (mayStand && options.id === undefined)
+        void abandon(this.session, { ...requestOf<unknown[], unknown>(remote, args), id: request.id, run: here.floor.run });
       throw error;
     }
   }
@@ -271,6 +276,12 @@ class Hybrid implements HybridSession {
     self: This,
     args: Args,
   ): Promise<Awaited<Result>> {
+    const { used } = insideOf(this.session);
+    if (used.has(request.id)) {
+      land();
+      here.giveBack(true);
+      throw settled(request.action);
+    }
     // The policy may have moved while the gateway was asked.
     if (here.under !== this.#policies.synced) here.judge(this.#policies.synced, () => this.#seen(request));
     if (here.policy !== null && here.policy.verdict !== "allow") {
@@ -292,6 +303,7 @@ class Hybrid implements HybridSession {
       here.giveBack();
       throw fault;
     }
+    if (options.id !== undefined) used.add(options.id);
     observe(this.#onUnguarded, { session: this.session.id, decisionId: request.id, action: request.action, error });
     here.settleMirror(request.estimateMicroUsd);
     let result: Result;
@@ -410,11 +422,12 @@ function remoteOptions<Args extends unknown[], Result>(
   options: HybridGuardOptions<Args, Result>,
   request: ActionRequest,
   here: Books,
-): GuardOptions<unknown[], unknown> {
+): GuardOptions<unknown[], unknown> & { readonly isNew: boolean } {
   const { costUsd, actualUsd } = options;
   return {
     ...options,
     id: request.id,
+    isNew: options.id === undefined,
     run: request.run ?? undefined,
     parents: request.parents,
     costUsd: costUsd === undefined ? undefined : formatUsd(request.estimateMicroUsd),
