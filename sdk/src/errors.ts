@@ -205,12 +205,13 @@ export interface Refusal {
 /** The gateway did not answer the question: a bad token, a bad body, or an answer that cannot be trusted. Never a verdict. Nothing was run. */
 export class GatewayRefusedError extends AgentSentinelError {
   override readonly name = "GatewayRefusedError";
-  /** `null`: it never came to an HTTP answer. */
+  /** `null`: it is no HTTP answer that refused. */
   declare readonly status: number | null;
   /**
    * The gateway's own code (`scope_insufficient`, `body_invalid`, ...), or what only this side can see: `redirected` (a token is never
    * sent elsewhere), `answer_malformed` (no answer to what was asked), `token_unavailable` (`token` gave none), `obligation_unknown`
-   * (it may run only under a condition that a guard cannot keep), `problem_malformed` (a refusal without a code).
+   * (it may run only under a condition that a guard cannot keep), `decision_settled` (a call under this id runs, ran or is over, here or by
+   * the record), `problem_malformed` (a refusal without a code).
    */
   declare readonly code: string;
   declare readonly detail: string;
