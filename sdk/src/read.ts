@@ -58,8 +58,12 @@ export const object = <T>(shape: { readonly [K in keyof T]-?: Read<T[K]> }): Rea
   const named = Object.entries(shape).map(([key, of]) => [key as keyof T, snake(key), of as Read<T[keyof T]>] as const);
   return (value, at) => {
     const found = members(value, at);
-    // An inherited member (`constructor`) is none of the answer's.
-    const made = named.map(([key, name, of]) => [key, of(Object.hasOwn(found, name) ? found[name] : undefined, `${at}/${name}`)]);
-    return Object.fromEntries(made) as T;
+    const made: Partial<T> = {};
+    for (const [key, name, of] of named) {
+      // An inherited member (`constructor`) is none of the answer's.
+      made[key] = of(Object.hasOwn(found, name) ? found[name] : undefined, `${at}/${name}`);
+    }
+    // Every member of the shape was read.
+    return made as T;
   };
 };
