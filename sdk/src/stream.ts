@@ -97,7 +97,7 @@ function watchedReadable(source: ReadableStream<unknown>, end: StreamEnd): Reada
   };
   // Reads nothing ahead: what nobody asked for is not pulled.
   // Which of the two kinds it is, its type says; the types of the constructor want to know it beforehand.
-  return new ReadableStream({ ...body, type } as UnderlyingSource, { highWaterMark: 0 });
+  return new ReadableStream({ ...body, type } as ConstructorParameters<typeof ReadableStream>[0], { highWaterMark: 0 });
 }
 
 /** Only a byte stream lends a reader for own buffers. */

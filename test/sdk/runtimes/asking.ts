@@ -334,7 +334,8 @@ export const asking: Cases = {
     const early = session.guard({ action: "act", signal: AbortSignal.abort(reason) }, () => 1);
     identical(await thrown(early()), reason);
 
-    const { session: waiting } = await openOn("silent");
+    // What may have been reserved is given back behind the caller's back, as long as a call may take: so long the program lives on.
+    const { session: waiting } = await openOn("silent", { timeoutMs: 3_000 });
     const controller = new AbortController();
     const late = waiting.guard({ action: "act", signal: controller.signal }, () => 1);
     const asked = thrown(late());
