@@ -4,7 +4,7 @@ import { assertNoClass, shown, shownArguments, UNSHOWN } from "./plain.ts";
 import type { Running, Session, SessionContext } from "./session.ts";
 import { isStream, unsupportedStream, watched } from "./stream.ts";
 import type { ActionFacts, ActionRequest, CallOptions, CommitReport, DecisionAnswer, Json, Resource, UsdInput } from "./surface.ts";
-import { repeatAfter } from "./transport.ts";
+import { pause, repeatAfter } from "./transport.ts";
 import { usdText } from "./usd.ts";
 
 /** A function of the guarded function's arguments, or of the first of them. Through `infer`, what an option is given says nothing of what they are. */
@@ -114,24 +114,25 @@ export function guard<This, Args extends unknown[], Result>(
       decision = await session.decide(request, { signal });
       if (isNamed && decision.verdict === "allow") {
         const found = await session.readDecision(id, { signal });
-        if (found.state !== "pending") throw settled(action);
+        // What has expired was not told of: it has not run, as far as anybody knows, and its cost is posted late.
+        if (found.state !== "pending" && found.state !== "expired") throw settled(action);
         decision = found;
       }
       signal?.throwIfAborted();
       const error = errorFor(decision);
       if (error) throw error;
       // A yes under obligations is a yes only to who keeps them, and this version knows none.
-      if (decision.obligations.length > 0) throw refused(action, "obligation_unknown", "its obligations cannot be kept");
+      if (decision.obligations.length > 0) throw refused(action, "obligation_unknown", "its obligations");
       killed.throwIfAborted();
       call.decision = id;
     } catch (error) {
       // A signal's reason may be any error, one of ours included.
-      const isUnreachable = error instanceof GatewayUnavailableError;
-      if (decision || !isUnreachable || options.onUnavailable !== "allow" || signal?.aborted || killed.aborted || session.signal.aborted) {
+      const isOver = signal?.aborted || killed.aborted || session.signal.aborted;
+      if (decision || isOver || options.onUnavailable !== "allow" || !(error instanceof GatewayUnavailableError)) {
         running.delete(call);
         used.delete(id);
         // Under an id of its own an earlier life of the call may have run.
-        if (!options.id && (decision || mayHaveReserved(error, signal))) void abandon(session, request, decision);
+        if (!options.id && (decision ? decision.decision : mayHaveReserved(error, signal))) void abandon(post, session, id);
         throw error;
       }
       observe(post.observers.onUnguarded, { session: session.id, decisionId: id, action, error });
@@ -208,18 +209,22 @@ const refused = (action: string, code: string, detail: string): GatewayRefusedEr
 /** Nothing runs twice under an id. */
 export const settled = (action: string): GatewayRefusedError => refused(action, "decision_settled", "its id was used");
 
+/** A question that was let go has arrived after so long, or never will. */
+const AGAIN_MS = 3_000;
+
 /**
- * Gives back, without anybody waiting for it, what was reserved for a call that does not run. `heard`: the yes to it. Without one the same question tells,
- * and what cannot be asked is given back unasked. Its expiry covers for a loss.
+ * Gives back, without anybody waiting for it, what may have been reserved for a call that does not run. A question that was let go may arrive after this:
+ * what is not known yet is given back once more. It is not asked again, which could take what others need, or ask a person. Its expiry
+ * covers for a loss.
  */
-export async function abandon(
-  session: Pick<Desk, "decide" | "release">,
-  request: ActionRequest & { readonly id: string; readonly run: string },
-  heard?: DecisionAnswer,
-): Promise<void> {
-  const answer = heard ?? (await attempt(() => session.decide(request)));
-  if (!answer || answer.verdict === "allow") await attempt(() => session.release(request.id, { reason: "not run" }));
-}
+export const abandon = (post: Pick<Post, "ambience">, session: Pick<Desk, "release">, id: string, isAgain?: boolean): Promise<unknown> =>
+  attempt(
+    () => session.release(id, { reason: "not run" }),
+    (error) => {
+      if (!isAgain && error instanceof GatewayRefusedError && error.status === 404)
+        void pause(post.ambience, AGAIN_MS).then(() => abandon(post, session, id, true));
+    },
+  );
 
 /** Whether the gateway may have said yes although this side heard none: also to an earlier try than the one that failed in the end. */
 export const mayHaveReserved = (error: unknown, signal: AbortSignal | undefined): boolean =>
@@ -230,6 +235,6 @@ function described(error: unknown): string {
   try {
     return (error instanceof Error || typeof error === "string" ? String(error) : `thrown: ${typeof error}`).slice(0, 500);
   } catch {
-    return "thrown: unreadable";
+    return "thrown";
   }
 }

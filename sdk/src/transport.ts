@@ -90,7 +90,7 @@ export function repeatAfter(error: unknown): number | null {
 }
 
 /** Resolves after `ms`, or rejects with the signal's reason. */
-export const pause = ({ schedule }: Pick<Ambience, "schedule">, ms: number, signal: AbortSignal | undefined): Promise<void> =>
+export const pause = ({ schedule }: Pick<Ambience, "schedule">, ms: number, signal?: AbortSignal): Promise<void> =>
   abortable(signal, (resolve) => schedule(resolve, ms));
 
 /** A promise that rejects with the signal's reason when that aborts first. What `begin` returns is called at the end, whichever comes. */

@@ -1,3 +1,5 @@
+import { statSync } from "node:fs";
+import path from "node:path";
 import type { CostItem, CostReport } from "../../sdk/src/wire.ts";
 import { parseUsd } from "../core/money.ts";
 import { parseInstant } from "../core/time.ts";
@@ -136,7 +138,7 @@ function ofLedger(
   }
   if (read === 0) terminal.err(`agentsentinel: ${files.map(shownName).join(", ")} has no line of a ledger, so nothing was added up\n`);
   // What the Python SDK writes has no chain, and standard input was read.
-  else if (isChained && !files.includes("-")) tellBroken(files, directory, terminal);
+  else if (isChained && files.every((file) => canBeReadAgain(file, directory))) tellBroken(files, directory, terminal);
   const items = [...sums].sort(([a, { micro: one }], [b, { micro: other }]) => (one === other ? (a < b ? -1 : 1) : one > other ? -1 : 1));
   return {
     items: items.map(
@@ -146,6 +148,10 @@ function ofLedger(
     reported_usd: usd(reported),
   };
 }
+
+/** A pipe gives its lines once, and waits for ever to be asked again. */
+const canBeReadAgain = (file: string, directory: string): boolean =>
+  file !== "-" && statSync(path.resolve(directory, file), { throwIfNoEntry: false })?.isFile() === true;
 
 function tellBroken(files: readonly string[], directory: string, terminal: Terminal): void {
   const { bad } = verifyFiles(files, directory, terminal, null);

@@ -276,31 +276,42 @@ describe("a call that does not run gives back what was reserved", () => {
   test("although neither its answer nor the first word about it came through", async () => {
     await using gateway = await fakeGateway();
     const { session } = await openFake(gateway);
-    gateway.fates.push("did it", "did it", "did it", "did nothing", "did nothing", { status: 503 });
+    gateway.fates.push("did it", "did it", "did it", "did nothing", { status: 503 });
     let runs = 0;
     await expect(session.guard({ action: "send" }, () => runs++)()).rejects.toMatchObject({ name: "GatewayUnavailableError" });
     await expect.poll(() => [...gateway.decisions.values()].map((each) => each.state)).toEqual(["released"]);
-    const asked = gateway.seen.filter(({ path }) => /decisions$/.test(path)).map(({ body }) => JSON.stringify(body));
-    expect([runs, new Set(asked).size, gateway.count(/release/)]).toEqual([0, 1, 1]);
+    expect([runs, gateway.count(/decisions$/)]).toEqual([0, 3]);
+  });
+
+  test("and asks nothing again: what never arrived takes no money, no place in a rate and nobody's time", async () => {
+    await using gateway = await fakeGateway();
+    const { session } = await openFake(gateway);
+    gateway.fates.push("did nothing", "did nothing", "did nothing");
+    await expect(session.guard({ action: "send" }, () => 1)()).rejects.toMatchObject({ name: "GatewayUnavailableError" });
+    await expect.poll(() => gateway.count(/release/)).toBe(2);
+    expect([gateway.decisions.size, gateway.count(/decisions$/)]).toEqual([0, 3]);
   });
 
   test("although it is decided only once it was given up", async () => {
     await using gateway = await fakeGateway();
     const stop = new AbortController();
     const { time } = await openFake(gateway);
-    let late: Promise<Response> | undefined;
+    let late: (() => Promise<Response>) | undefined;
     const { session } = await openFake(gateway, {
       ...time,
       fetch: async (url, init) => {
-        if (!/decisions$/.test(url) || late !== undefined) return time.fetch(url, init);
-        // It is on its way, and arrives after whatever is said next.
-        late = new Promise((resolve) => setTimeout(resolve, 30)).then(() => time.fetch(url, { ...init, signal: new AbortController().signal }));
-        stop.abort(new Error("the user left"));
-        return late;
+        if (/decisions$/.test(url)) {
+          late = () => time.fetch(url, { ...init, signal: new AbortController().signal });
+          stop.abort(new Error("the user left"));
+          return new Promise(() => undefined);
+        }
+        const answer = await time.fetch(url, init);
+        // It was on its way, and arrives after the first word about it.
+        await late?.();
+        return answer;
       },
     });
     await expect(session.guard({ action: "send", signal: stop.signal }, () => 1)()).rejects.toThrow("the user left");
-    await late;
     await expect.poll(() => [...gateway.decisions.values()].map((each) => each.state)).toEqual(["released"]);
   });
 
@@ -338,7 +349,7 @@ describe("a call with an id of its own", () => {
     ["has not ended", "pending", 1],
     ["was reported", "posted", 0],
     ["was given back", "released", 0],
-    ["has expired", "expired", 0],
+    ["has expired", "expired", 1],
   ])("that was made elsewhere runs only where it %s, by the record", async (_, state, times) => {
     await using gateway = await fakeGateway();
     const { session } = await openFake(gateway);

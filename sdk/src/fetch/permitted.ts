@@ -28,7 +28,7 @@ export async function permitted(
       observe(insideOf(session).observers.onUnguarded, { session: session.id, decisionId: request.id, action: request.action, error });
       return null;
     }
-    if (decision || mayHaveReserved(error, caller)) void abandon(session, asked, decision);
+    if (decision?.decision ?? mayHaveReserved(error, caller)) void abandon(insideOf(session), session, asked.id);
     throw error;
   }
   const error = errorFor(decision) ?? (decision.obligations.length > 0 ? unkept(request) : null);
@@ -36,7 +36,7 @@ export async function permitted(
     flight.decision = request.id;
     return decision;
   }
-  void abandon(session, asked, decision);
+  if (decision.decision) void abandon(insideOf(session), session, asked.id);
   throw error ?? killed.reason;
 }
 

@@ -276,7 +276,7 @@ export function asked(
     resource: about,
     inputs,
     // Known by a digest alone: a rule that needs the inputs denies, and the same call again is the same.
-    inputsDigest: looks && inputs === undefined && inputsOf === undefined && args.length > 0 ? lossyDigest(args) : null,
+    inputsDigest: looks && inputs === undefined && (inputsOf !== undefined || args.length > 0) ? lossyDigest(args) : null,
     parents,
   });
   return { request, copies };

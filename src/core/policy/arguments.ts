@@ -43,7 +43,11 @@ export function compileArguments(schema: JsonValue): ArgumentsSchema {
   if (!meansObject) return compiled;
   const wanted = `${named("object")}, since the schema speaks of its members`;
   return {
-    faultOf: (inputs) => (isOf("object", inputs) ? compiled.faultOf(inputs) : sentenceOf({ at: null, found: kindOf(inputs), wanted })),
+    faultOf(inputs) {
+      // A call without arguments is shown as an empty list: nothing was sent.
+      if (Array.isArray(inputs) && inputs.length === 0) return compiled.faultOf({});
+      return isOf("object", inputs) ? compiled.faultOf(inputs) : sentenceOf({ at: null, found: kindOf(inputs), wanted });
+    },
   };
 }
 

@@ -6,7 +6,7 @@ import type { ReasonCode } from "../../../../src/core/reasons.ts";
 import type { ActionRequest } from "../../../../src/core/request.ts";
 import { GatewayRefusedError, GatewayUnavailableError } from "../../errors.ts";
 import { takeOff } from "../../flights.ts";
-import { abandon, type CallContext, type Guarded, type GuardOptions, mayHaveReserved, requestOf, settled } from "../../guard.ts";
+import { abandon, type CallContext, type Guarded, type GuardOptions, mayHaveReserved, settled } from "../../guard.ts";
 import { insideOf } from "../../inside.ts";
 import { observe } from "../../observers.ts";
 import { createSentinel, type SentinelOptions } from "../../sentinel.ts";
@@ -262,9 +262,7 @@ class Hybrid implements HybridSession {
       const mayStand = mayHaveReserved(error, options.signal);
       const isUsed = error instanceof GatewayRefusedError && error.code === "decision_settled";
       here.giveBack((mayStand || isUsed) && options.id !== undefined);
-      // Asked in the same words as before.
-      if (mayStand && options.id === undefined)
-        void abandon(this.session, { ...requestOf<unknown[], unknown>(remote, args), id: request.id, run: here.floor.run });
+      if (mayStand && options.id === undefined) void abandon(insideOf(this.session), this.session, request.id);
       throw error;
     }
   }
