@@ -68,8 +68,7 @@ type Options<Args extends readonly unknown[], Result> = GuardOptions<Args, Resul
 
 /** Whom a guard asks, and tells what came of it. What a lease decides is there without being waited for. */
 export interface Desk extends Pick<Session, "id" | "run" | "signal" | "readDecision"> {
-  /** Without `call` it is asked again about what it has been asked. */
-  decide(request: ActionRequest & { readonly id: string; readonly run: string }, call?: CallOptions): DecisionAnswer | Promise<DecisionAnswer>;
+  decide(request: ActionRequest & { readonly id: string; readonly run: string }, call: CallOptions): DecisionAnswer | Promise<DecisionAnswer>;
   commit(decisionId: string, report: CommitReport): unknown;
   release(decisionId: string, call: { readonly reason: string }): unknown;
 }
@@ -122,7 +121,7 @@ export function guard<This, Args extends unknown[], Result>(
       const error = errorFor(decision);
       if (error) throw error;
       // A yes under obligations is a yes only to who keeps them, and this version knows none.
-      if (decision.obligations.length > 0) throw refused(action, "obligation_unknown", "its obligations");
+      if (decision.obligations.length > 0) throw refused(action, "obligation_unknown", "unknown obligations");
       killed.throwIfAborted();
       call.decision = id;
     } catch (error) {
@@ -189,7 +188,7 @@ export function guard<This, Args extends unknown[], Result>(
 }
 
 /** What is asked about a call. */
-export function requestOf<Args extends unknown[], Result>(options: Options<Args, Result>, args: Args): ActionRequest {
+function requestOf<Args extends unknown[], Result>(options: Options<Args, Result>, args: Args): ActionRequest {
   const { costUsd, actualUsd: _, outputs: __, resource, inputs, onUnavailable: ___, signal: ____, context: _____, isNew: ______, ...facts } = options;
   const estimate = typeof costUsd === "function" ? costUsd(...args) : costUsd;
   const seen = inputs === undefined ? shownArguments(args) : shown(inputs(...args));
@@ -207,7 +206,7 @@ const refused = (action: string, code: string, detail: string): GatewayRefusedEr
   new GatewayRefusedError(`run "${action}"`, { status: null, code, detail });
 
 /** Nothing runs twice under an id. */
-export const settled = (action: string): GatewayRefusedError => refused(action, "decision_settled", "its id was used");
+export const settled = (action: string): GatewayRefusedError => refused(action, "decision_settled", "id was used");
 
 /** A question that was let go has arrived after so long, or never will. */
 const AGAIN_MS = 3_000;

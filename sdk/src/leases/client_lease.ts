@@ -143,8 +143,7 @@ export class ClientLease implements AsyncDisposable {
         get signal() {
           return session.signal;
         },
-        // What was asked before, the gateway was asked.
-        decide: (request, call) => (mayDecide && call && this.#permitted(request)) || session.decide(request, call),
+        decide: (request, call) => (mayDecide && this.#permitted(request)) || session.decide(request, call),
         readDecision: (id, call) => session.readDecision(id, call),
         commit: (id, report) => this.#committed(id, report) || session.commit(id, report),
         release: (id, call) => this.#released(id) || session.release(id, call),
