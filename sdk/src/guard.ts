@@ -32,14 +32,14 @@ export interface GuardOptions<Args extends readonly unknown[], Result> extends A
   readonly outputs?: ((result: Awaited<Result>) => unknown) | undefined;
   /**
    * What happens when the gateway cannot be reached. Default `deny`: the error is thrown and nothing runs. `allow`: it runs without a
-   * decision and `onUnguarded` is told; what it cost is told the gateway all the same, once and without waiting, in case that has decided. A refusal or
+   * decision and `onUnguarded` is told; what it cost is told the gateway all the same, without waiting, in case that has decided. A refusal or
    * a malformed answer never counts as unreachable, and nothing runs once its run is known to be over.
    */
   readonly onUnavailable?: "deny" | "allow" | undefined;
   /**
    * For a call that is made once: under which decision id, `dec_` and a UUID. Made again under it, it gets the same answer, and what may have been
-   * reserved is kept for that where no answer comes. It runs once with one sentinel, and not where the gateway knows it as settled, or cannot say:
-   * `GatewayRefusedError`, `decision_settled`. Default: a new one for each call.
+   * reserved is kept for that where no answer comes. It runs once with one sentinel, and not where the gateway knows it as settled
+   * (`GatewayRefusedError`, `decision_settled`) or said yes and cannot say more. Default: a new one for each call.
    */
   readonly id?: string | undefined;
   /** Default: the session's current one when it is called. */
