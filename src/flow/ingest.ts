@@ -3,7 +3,8 @@ import { type Refusal, refusal } from "../core/refusals.ts";
 import type { Principal } from "../core/request.ts";
 import { err, ok, type Result } from "../core/result.ts";
 import { type Line, type Testimony, testimonyOf } from "../core/testimony.ts";
-import type { Ports, Reply, Taken } from "./ports.ts";
+import { fingerprintOf, type IdempotencyKey } from "./idempotency.ts";
+import type { Answered, Ports, Reply, Report, Taken } from "./ports.ts";
 
 /** Lines of so many different agents may be told at once: what the policy hides is asked for each. */
 export const MOST_AGENTS_AT_ONCE = 100;
@@ -19,28 +20,42 @@ export interface Ingested {
 
 /**
  * Puts what an engine elsewhere recorded on record here. Testimony: nothing is decided, no budget and no window moves. A line that cannot be taken is
- * refused alone. The same lines may be told again, also when no answer came.
+ * refused alone. The same lines may be told again, also when no answer came; with the same key they get the same answer.
  */
-export async function ingest(ports: Ports, reporter: Principal, lines: readonly Result<Line, Refusal>[]): Reply<Ingested> {
+export async function ingest(
+  ports: Ports,
+  reporter: Principal,
+  lines: readonly Result<Line, Refusal>[],
+  idempotencyKey: IdempotencyKey,
+): Reply<Answered<Ingested>> {
   const own = lines.map((line) => (line.ok ? ofReporter(reporter, line.value) : line));
   const sound = own.flatMap((line, index) => (line.ok ? [{ index, line: line.value }] : []));
   const hidden = await redactionsFor(ports, reporter.tenant, new Set(sound.map(({ line }) => line.agent)));
   if (!hidden.ok) return hidden;
   const told = sound.map(({ line }): Testimony => testimonyOf(ports.sha256, reporter, line, hidden.value.get(line.agent)));
-  const taken = told.length === 0 ? ok([]) : await ports.ledger.ingest(reporter.tenant, told);
+  const key: Report["key"] =
+    idempotencyKey === null ? null : { key: `${reporter.kind} ${reporter.subject} ${idempotencyKey}`, fingerprint: fingerprintOf(ports, lines) };
+  // Of a report of which nothing can be taken only its key is worth knowing.
+  const taken = told.length === 0 && key === null ? NOTHING_TAKEN : await ports.ledger.ingest(reporter.tenant, { lines: told, key });
   if (!taken.ok) return taken;
-  const count = (wanted: Taken): number => taken.value.filter((one) => one === wanted).length;
+  const { answer, replayed } = taken.value;
+  const count = (wanted: Taken): number => answer.filter((one) => one === wanted).length;
   const untaken = sound.flatMap(({ index }, place) => {
-    const refused = refusalOf(taken.value[place]);
+    const refused = refusalOf(answer[place]);
     return refused === null ? [] : [{ index, refusal: refused }];
   });
   const faulty = own.flatMap((line, index) => (line.ok ? [] : [{ index, refusal: line.error }]));
   return ok({
-    accepted: count("recorded"),
-    duplicates: count("known"),
-    rejected: [...faulty, ...untaken].sort((a, b) => a.index - b.index),
+    answer: {
+      accepted: count("recorded"),
+      duplicates: count("known"),
+      rejected: [...faulty, ...untaken].sort((a, b) => a.index - b.index),
+    },
+    replayed,
   });
 }
+
+const NOTHING_TAKEN = ok<Answered<readonly Taken[]>>({ answer: [], replayed: false });
 
 /** An agent reports what it did itself. Whoever keeps the record of several says whose each line is. */
 function ofReporter(reporter: Principal, line: Line): Result<Line, Refusal> {

@@ -661,9 +661,16 @@ export interface Ledger {
   costs(tenant: string, query: CostQuery): Reply<CostReport>;
   /**
    * Puts what was reported on record, each line once, however often and by however many it is told: what became of each, in order. Point of no return:
-   * what it has answered for is on record. Refuses with `ledger_unavailable`, and then some of it or all may be there; tell it again.
+   * what it has answered for is on record. Refuses with `ledger_unavailable`, and then some of it or all may be there; tell it again. A report with a
+   * key gets the answer that was given under that key, and `idempotency_mismatch` where it was another report.
    */
-  ingest(tenant: string, lines: readonly Testimony[]): Reply<readonly Taken[]>;
+  ingest(tenant: string, report: Report): Reply<Answered<readonly Taken[]>>;
+}
+
+/** What is told at once. `key`: who tells it calls it so, with the digest of all that was sent; `null`: it has no name. */
+export interface Report {
+  readonly lines: readonly Testimony[];
+  readonly key: { readonly key: string; readonly fingerprint: string } | null;
 }
 
 /** `recorded` now, or `known` since earlier; `other`: its id is that of another line. `too_large`: the record has no room for an entry of that size. */

@@ -1,7 +1,8 @@
 import { assert } from "../core/assert.ts";
 import { CHAIN_START, type ChainHead } from "../core/entry.ts";
 import { insertsOf } from "../core/insert.ts";
-import type { ShippedEntry } from "../flow/ports.ts";
+import type { Instant } from "../core/time.ts";
+import type { Report, ShippedEntry, Taken } from "../flow/ports.ts";
 
 /** An entry with its place, waiting for D1. */
 export interface Waiting extends ShippedEntry {
@@ -19,6 +20,8 @@ export interface Progress {
 
 /** Of so many chains it is remembered where they stand. */
 const MOST_HEADS = 4_096;
+/** So long the answer to a report is known by its key. Its lines are known by their own ids for good: told later they are duplicates. */
+const ANSWERS_MS = 24 * 60 * 60 * 1000;
 
 /**
  * The ledger object's own tables: where each chain stands, and the entries that D1 has not confirmed yet. Every method is synchronous, so that a
@@ -32,6 +35,7 @@ export class Journal {
   #hasTables = false;
   #hasWatch = false;
   #hasReported = false;
+  #hasAnswered = false;
   #progress: Progress | null = null;
   #isWatched: boolean | null = null;
   readonly #heads = new Map<string, ChainHead>();
@@ -50,6 +54,7 @@ export class Journal {
       this.#hasTables = false;
       this.#hasWatch = false;
       this.#hasReported = false;
+      this.#hasAnswered = false;
       this.#progress = null;
       this.#isWatched = null;
       this.#heads.clear();
@@ -185,6 +190,21 @@ export class Journal {
     for (const { text, values } of insertsOf("reported", ["entry", "fingerprint"], rows)) this.#sql.exec(text, ...values);
   }
 
+  /** What became of the lines of a report with this key, and its fingerprint; `null`: none is known. */
+  answered(key: string): { readonly fingerprint: string; readonly taken: readonly Taken[] } | null {
+    if (!this.#answeredExists()) return null;
+    const row = this.#sql.exec<{ fingerprint: string; taken: string }>("SELECT fingerprint, taken FROM answered WHERE key = ?", key).toArray()[0];
+    // Our own text, written by `noteAnswered`.
+    return row === undefined ? null : { fingerprint: row.fingerprint, taken: JSON.parse(row.taken) as readonly Taken[] };
+  }
+
+  /** Remembers that for a day, in the transaction that takes the report. */
+  noteAnswered({ key, fingerprint }: NonNullable<Report["key"]>, taken: readonly Taken[], at: Instant): void {
+    this.#makeTables();
+    this.#sql.exec("DELETE FROM answered WHERE at_ms <= ?", at - ANSWERS_MS);
+    this.#sql.exec("INSERT INTO answered (key, fingerprint, taken, at_ms) VALUES (?, ?, ?, ?)", key, fingerprint, JSON.stringify(taken), at);
+  }
+
   #tablesExist(): boolean {
     this.#hasTables ||= this.#has("schema_version");
     return this.#hasTables;
@@ -200,6 +220,11 @@ export class Journal {
     return this.#hasReported;
   }
 
+  #answeredExists(): boolean {
+    this.#hasAnswered ||= this.#has("answered");
+    return this.#hasAnswered;
+  }
+
   #has(table: string): boolean {
     return this.#sql.exec("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?", table).toArray().length > 0;
   }
@@ -209,6 +234,7 @@ export class Journal {
     if (!this.#tablesExist()) this.#sql.exec(TABLES);
     if (!this.#watchExists()) this.#sql.exec(WATCH_TABLE);
     if (!this.#reportedExists()) this.#sql.exec(REPORTED_TABLE);
+    if (!this.#answeredExists()) this.#sql.exec(ANSWERED_TABLE);
   }
 }
 
@@ -243,7 +269,19 @@ CREATE TABLE waiting (
 ) STRICT;
 `;
 
-/** Version 3. A later one is added in the same way. */
+/** Version 4. A later one is added in the same way. */
+const ANSWERED_TABLE = `
+CREATE TABLE answered (
+  key TEXT PRIMARY KEY,
+  fingerprint TEXT NOT NULL CHECK (length(fingerprint) = 64),
+  taken TEXT NOT NULL CHECK (json_valid(taken)),
+  at_ms INTEGER NOT NULL CHECK (at_ms >= 0)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX answered_at ON answered (at_ms);
+INSERT INTO schema_version (version) VALUES (4);
+`;
+
+/** Version 3. */
 const REPORTED_TABLE = `
 CREATE TABLE reported (
   entry TEXT PRIMARY KEY,

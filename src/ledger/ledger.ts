@@ -1,5 +1,5 @@
 import { refusal } from "../core/refusals.ts";
-import { err, ok } from "../core/result.ts";
+import { err } from "../core/result.ts";
 import { ANSWER_MS, inTime } from "../flow/patience.ts";
 import type { Ledger } from "../flow/ports.ts";
 import { exportEntries, listEntries, readEntry, reportCosts } from "./queries.ts";
@@ -25,10 +25,10 @@ export function openLedger(
     list: (tenant, filter, page) => listEntries(env.DB, tenant, filter, page),
     read: (tenant, id) => readEntry(env.DB, tenant, id),
     export: (tenant, filter) => exportEntries(env.DB, tenant, filter),
-    ingest: async (tenant, lines) => {
+    ingest: async (tenant, report) => {
       try {
-        const told = await inTime(answerMs, env.LEDGERS.getByName(tenant).ingest(JSON.stringify(lines)));
-        if (told.ok && told.value !== null) return ok(told.value);
+        const told = await inTime(answerMs, env.LEDGERS.getByName(tenant).ingest(JSON.stringify(report)));
+        if (told.ok && told.value !== null) return told.value;
       } catch (error) {
         console.error(JSON.stringify({ event: "ledger_not_told", tenant, why: error instanceof Error ? error.message.slice(0, 200) : "unknown" }));
       }

@@ -7,7 +7,7 @@ import { err, ok, type Result } from "../core/result.ts";
 import { draftOf, TESTIMONY_CHAIN, type Testimony } from "../core/testimony.ts";
 import type { Instant } from "../core/time.ts";
 import { ANSWER_MS, inTime } from "../flow/patience.ts";
-import type { EntryBatch, ShippedEntry, Taken } from "../flow/ports.ts";
+import type { Answered, EntryBatch, Report, ShippedEntry, Taken } from "../flow/ports.ts";
 import { Journal } from "./journal.ts";
 import { entriesFrom, hashAt } from "./queries.ts";
 import { payloadRowOf, rowOf } from "./row.ts";
@@ -101,19 +101,23 @@ export class TenantLedger extends DurableObject<LedgerEnv> {
   }
 
   /**
-   * Takes lines that were reported, a JSON array of {@link Testimony}, and answers what became of each, in order. Each is an entry once: what was
-   * taken, its place in the chain and that it was taken are one transaction. `null`: so much waits for D1 that more is not taken; its reporter has it.
+   * Takes what was reported, the JSON of a {@link Report}, and answers what became of each line, in order. Each is an entry once: what was taken, its
+   * place in the chain, that it was taken and what is answered under the report's key are one transaction. `null`: so much waits for D1 that more is
+   * not taken; its reporter has it.
    */
-  async ingest(text: string): Promise<readonly Taken[] | null> {
-    // Printed from values of this very type by the other side of the port: a text crosses faster than what it says.
-    const lines = JSON.parse(text) as readonly Testimony[];
+  async ingest(text: string): Promise<Result<Answered<readonly Taken[]>, Refusal> | null> {
+    // Printed from a value of this very type by the other side of the port: a text crosses faster than what it says.
+    const { lines, key } = JSON.parse(text) as Report;
+    if (this.#alarmAt === undefined) this.#alarmAt = await this.ctx.storage.getAlarm();
+
+    // From here to the end of the transaction nothing waits: whoever tells the same report meanwhile finds its answer.
+    const earlier = this.#answered(key);
+    if (earlier !== null) return earlier;
     const { accepted, shipped } = this.#journal.progress();
     if (accepted - shipped >= MOST_WAITING) return null;
-    if (this.#alarmAt === undefined) this.#alarmAt = await this.ctx.storage.getAlarm();
     const salts = crypto.getRandomValues(Buffer.alloc(lines.length * SALT_BYTES)).toString("hex");
-
-    // Point of no return: from here to the end of the transaction nothing waits.
     const at = Date.now();
+    // Point of no return.
     const { taken, added } = this.#journal.transact(() => {
       const news: (ShippedEntry & Pick<Testimony, "entry" | "fingerprint">)[] = [];
       const known = new Map<string, string>();
@@ -138,10 +142,20 @@ export class TenantLedger extends DurableObject<LedgerEnv> {
         this.#journal.append(TESTIMONY_CHAIN, news);
         this.#journal.noteReported(news);
       }
+      if (key !== null) this.#journal.noteAnswered(key, taken, at);
       return { taken, added: news.length };
     });
     if (added > 0) this.#spread();
-    return taken;
+    return ok({ answer: taken, replayed: false });
+  }
+
+  /** What was answered under a report's key; `null`: nothing was, or the report has none. */
+  #answered(key: Report["key"]): Result<Answered<readonly Taken[]>, Refusal> | null {
+    const known = key === null ? null : this.#journal.answered(key.key);
+    if (known === null) return null;
+    return known.fingerprint === key?.fingerprint
+      ? ok({ answer: known.taken, replayed: true })
+      : err(refusal("idempotency_mismatch", "The Idempotency-Key was used before with another body."));
   }
 
   /** What is new goes to D1 and to those who wait for news. */

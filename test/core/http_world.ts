@@ -363,7 +363,7 @@ export function portsOf(overrides: Overrides = {}): Ports {
           reportedMicroUsd: ZERO_USD,
         });
       },
-      ingest: async (_tenant, lines) => ok(lines.map(() => "recorded")),
+      ingest: async (_tenant, { lines }) => ok({ answer: lines.map(() => "recorded"), replayed: false }),
     },
     events: { listen: async () => err(refusal("ledger_unavailable", "not listened to here")) },
     directory: { issuersOf: async () => [], isOriginKnown: async () => false },

@@ -21,6 +21,8 @@ import { newTenant, ports } from "./world.ts";
 const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
 const uuid = (): string => crypto.randomUUID();
 
+const DAY_MS = 24 * 60 * 60 * 1000;
+
 const REDACTS = `redact:
   keys: [password]
   detect: [email]
@@ -60,8 +62,8 @@ const original = (more: Partial<wire.IngestEntry> = {}): wire.IngestEntry => ({
 });
 const many = (count: number): wire.IngestEntry[] => Array.from({ length: count }, (_, n) => original({ action: `step_${n}` }));
 
-const report = (sender: Sender, body: unknown, status = 202): Promise<wire.Ingested> =>
-  told(status, sender, { method: "POST", path: "/v1/ledger/entries", body });
+const report = (sender: Sender, body: unknown, status = 202, headers: Readonly<Record<string, string>> = {}): Promise<wire.Ingested> =>
+  told(status, sender, { method: "POST", path: "/v1/ledger/entries", body, headers });
 
 async function exported(sender: Sender, query = ""): Promise<wire.LedgerEntry[]> {
   const { status, text } = await ask(sender, { method: "GET", path: `/v1/ledger/export${query}` });
@@ -429,6 +431,71 @@ describe("what is hidden", () => {
   });
 });
 
+describe("a report with an Idempotency-Key", () => {
+  const post = async (sender: Sender, key: string, body: unknown) => {
+    const { status, headers, text } = await ask(sender, { method: "POST", path: "/v1/ledger/entries", body, headers: { "Idempotency-Key": key } });
+    return { status, replayed: /^idempotency-replayed: true$/im.test(headers), told: JSON.parse(text) };
+  };
+  const taken = (accepted: number, duplicates: number) => ({ accepted, duplicates, rejected: [] });
+
+  it("gets the same answer again, also after its keeper slept", async () => {
+    const { service, tenant } = await newPlace();
+    const body = { entries: many(3) };
+    expect(await post(service, "k", body)).toEqual({ status: 202, replayed: false, told: taken(3, 0) });
+    expect(await post(service, "k", body)).toEqual({ status: 202, replayed: true, told: taken(3, 0) });
+    await evictDurableObject(ledgerOf(tenant));
+    expect(await post(service, "k", body)).toEqual({ status: 202, replayed: true, told: taken(3, 0) });
+    expect(await post(service, "another", body)).toEqual({ status: 202, replayed: false, told: taken(0, 3) });
+    expect(await reported(service)).toHaveLength(3);
+  });
+
+  it("gets it with what was refused in its place, whatever the record has become since", async () => {
+    const { service } = await newPlace();
+    const [first, second] = [original(), original()];
+    await report(service, { entries: [{ ...second, action: "another" }] });
+    const body = { entries: [first, { ...first, cost_usd: -1 }, second, first] };
+    const once = await post(service, "k", body);
+    expect(once).toMatchObject({
+      status: 202,
+      told: { accepted: 1, duplicates: 1, rejected: [{ index: 1 }, { index: 2, code: "idempotency_mismatch" }] },
+    });
+    expect(await post(service, "k", body)).toEqual({ ...once, replayed: true });
+  });
+
+  it.each<[what: string, entries: unknown[]]>([
+    ["of which something was taken", many(1)],
+    ["of which nothing could be", [{ id: "no id" }]],
+  ])("%s has it for itself: another body under it is refused whole, and another's key is another", async (_, entries) => {
+    const { service, agent } = await newPlace();
+    const once = await post(service, "k", { entries });
+    expect(await post(service, "k", { entries: many(2) })).toMatchObject({ status: 409, told: { code: "idempotency_mismatch" } });
+    expect(await post(service, "k", { entries })).toEqual({ ...once, replayed: true });
+    expect(await post(agent, "k", { entries: many(2) })).toEqual({ status: 202, replayed: false, told: taken(2, 0) });
+  });
+
+  it("is taken once when many tell it at once, and all of them hear the same", async () => {
+    const { service } = await newPlace();
+    const body = { entries: many(4) };
+    const answers = await Promise.all(Array.from({ length: 8 }, () => post(service, "k", body)));
+    expect(answers.map(({ told }) => told)).toEqual(answers.map(() => taken(4, 0)));
+    expect(answers.filter(({ replayed }) => !replayed)).toHaveLength(1);
+  });
+
+  it("is known by its key for a day, and by its lines afterwards", async () => {
+    const { service, tenant } = await newPlace();
+    const body = { entries: many(2) };
+    await post(service, "k", body);
+    const later = (ms: number) =>
+      runInDurableObject(ledgerOf(tenant), (_, { storage }) => void storage.sql.exec("UPDATE answered SET at_ms = at_ms - ?", ms));
+    await later(DAY_MS - 60_000);
+    expect(await post(service, "another", { entries: many(1) })).toMatchObject({ status: 202 });
+    expect(await post(service, "k", body)).toMatchObject({ replayed: true });
+    await later(60_000);
+    expect(await post(service, "third", { entries: many(1) })).toMatchObject({ status: 202 });
+    expect(await post(service, "k", body)).toEqual({ status: 202, replayed: false, told: taken(0, 2) });
+  });
+});
+
 describe("when something fails", () => {
   const reporter = (tenant: string) => ({ tokenId: ports.newId("tok"), tenant, subject: "collector", kind: "service" as const });
   const parsed = (lines: readonly wire.IngestEntry[]) => lines.map((line) => ingestEntry.parse(line) as never);
@@ -446,7 +513,7 @@ describe("when something fails", () => {
       },
     };
     const lines = many(10);
-    expect(await ingest(lost, reporter(tenant), parsed(lines))).toMatchObject({ ok: false, error: { code: "ledger_unavailable" } });
+    expect(await ingest(lost, reporter(tenant), parsed(lines), null)).toMatchObject({ ok: false, error: { code: "ledger_unavailable" } });
     expect(await report(service, { entries: [...lines, original()] })).toMatchObject({ accepted: 1, duplicates: 10 });
     expect(await reported(service)).toHaveLength(11);
   });
@@ -456,18 +523,20 @@ describe("when something fails", () => {
     ["before it has its place", "waiting"],
     ["before its chain goes on", "chains"],
     ["before it is known as reported", "reported"],
+    ["before its answer is known by its key", "answered"],
   ])("%s nothing of the report is there, and the next try takes all of it", async (_, table) => {
     const { service, tenant } = await newPlace();
-    await report(service, { entries: many(3) });
+    const keyed = (key: string) => ({ "Idempotency-Key": key });
+    await report(service, { entries: many(3) }, 202, keyed("first"));
     const lines = many(5);
     const sql = (text: string) => runInDurableObject(ledgerOf(tenant), (_instance, { storage }) => void storage.sql.exec(text));
     for (const event of ["INSERT", "UPDATE"]) {
       await sql(`CREATE TRIGGER crash_${event} BEFORE ${event} ON ${table} BEGIN SELECT RAISE(ABORT, 'crash'); END`);
     }
-    expect(await report(service, { entries: lines }, 503)).toMatchObject({ code: "ledger_unavailable" });
+    expect(await report(service, { entries: lines }, 503, keyed("second"))).toMatchObject({ code: "ledger_unavailable" });
     for (const event of ["INSERT", "UPDATE"]) await sql(`DROP TRIGGER crash_${event}`);
     await evictDurableObject(ledgerOf(tenant));
-    expect(await report(service, { entries: lines })).toEqual({ accepted: 5, duplicates: 0, rejected: [] });
+    expect(await report(service, { entries: lines }, 202, keyed("second"))).toEqual({ accepted: 5, duplicates: 0, rejected: [] });
     const entries = await reported(service);
     expect(entries).toHaveLength(8);
     expectChain(entries);

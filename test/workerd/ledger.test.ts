@@ -270,11 +270,14 @@ it("where the very first transaction of a ledger fails its tables are gone with 
     runInDurableObject<TenantLedger, T>(env.LEDGERS.getByName(tenant), (instance, { storage }) => act(instance, storage));
   // All tables but this one are made before the statement that fails.
   await onLedger((_, { sql }) => void sql.exec("CREATE TABLE reported (entry TEXT, fingerprint TEXT CHECK (fingerprint = ''))"));
-  const failed = await onLedger((instance) => instance.ingest(JSON.stringify([line])).catch(String));
+  const failed = await onLedger((instance) => instance.ingest(JSON.stringify({ lines: [line], key: null })).catch(String));
   expect(failed).toMatch(/CHECK constraint failed/);
   await onLedger((_, { sql }) => void sql.exec("DROP TABLE reported"));
   expect(await onLedger((instance) => [instance.watch(true), instance.watch(false), instance.listen(0)])).toEqual([0, 0, 0]);
-  expect(await env.LEDGERS.getByName(tenant).ingest(JSON.stringify([line]))).toEqual(["recorded"]);
+  expect(await env.LEDGERS.getByName(tenant).ingest(JSON.stringify({ lines: [line], key: null }))).toEqual({
+    ok: true,
+    value: { answer: ["recorded"], replayed: false },
+  });
   expect(await ledger.settle(tenant)).toEqual({ ok: true, value: null });
   expect((await everything(tenant)).map(({ index }) => index)).toEqual([0]);
 });

@@ -177,7 +177,7 @@ describe("a record whose keeper says nothing", () => {
     const LEDGERS = { getByName: () => object } as unknown as typeof env.LEDGERS;
     const ask = (answerMs?: number) => {
       const ledger = openLedger({ LEDGERS, DB: env.DB }, answerMs);
-      return what === "settle" ? ledger.settle(tenant) : ledger.ingest(tenant, []);
+      return what === "settle" ? ledger.settle(tenant) : ledger.ingest(tenant, { lines: [], key: null });
     };
     expect(await ask(SOON_MS)).toMatchObject({ ok: false, error: { code: "ledger_unavailable" } });
     expect(await ask()).toMatchObject({ ok: true });

@@ -9,7 +9,7 @@ import * as examples from "../examples.ts";
 import { agentToRead } from "../own.ts";
 import * as present from "../present.ts";
 import * as requests from "../requests.ts";
-import { answered, jsonAnswer, jsonBody, pageQuery, reply, route } from "../route.ts";
+import { answered, jsonAnswer, jsonBody, pageQuery, replay, reply, route } from "../route.ts";
 
 const READS = { caller: "bearer", scopes: ["ledger:read"], body: null } as const;
 
@@ -73,18 +73,19 @@ export const ledgerRoutes = [
     tag: "Ledger",
     summary: "Report what was recorded elsewhere, up to 1000 entries at once",
     description:
-      "Testimony: it is recorded as kind `ingest`, with who reported it, and moves no budget. Each entry is on record once, by its `id` and agent, however often it is told: after an answer that was lost, tell it again. One that cannot be taken is named in `rejected` and stands in no other's way.",
+      "Testimony: it is recorded as kind `ingest`, with who reported it, and moves no budget. Each entry is on record once, by its `id` and agent, however often it is told: after an answer that was lost, tell it again. An `Idempotency-Key` is known for a day: with it the same report gets the same answer. One that cannot be taken is named in `rejected` and stands in no other's way.",
     query: requests.noQuery,
     body: {
       ...jsonBody(requests.ingest, { entries: [examples.ingestEntry] }),
       apart: "entries",
       mostBytes: requests.MOST_INGEST_BYTES,
     },
+    creates: true,
     answers: [jsonAnswer(202, "What became of the entries.", answers.ingested, { accepted: 1, duplicates: 0, rejected: [] })],
     refuses: ["authority_unavailable", "ledger_unavailable"],
-    answer: async ({ ports, principal, body }) => {
+    answer: async ({ ports, principal, body, key }) => {
       const lines = body.entries.map((line) => (line.ok ? ok({ ...line.value, run: line.value.run ?? body.run ?? null }) : line));
-      return reply(await ingest(ports, principal, lines), (ingested) => answered(202, present.ingested(ingested)));
+      return reply(await ingest(ports, principal, lines, key), ({ answer, replayed }) => answered(202, present.ingested(answer), replay(replayed)));
     },
   }),
   route({
