@@ -1,5 +1,6 @@
 import { and, asc, count, desc, eq, gt, gte, isNotNull, isNull, lt, lte, ne, or, type SQL, sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/d1";
+import { unionAll } from "drizzle-orm/sqlite-core";
 import type { Payload } from "../core/entry.ts";
 import { type MicroUsd, microUsdOf } from "../core/money.ts";
 import { type Refusal, refusal } from "../core/refusals.ts";
@@ -17,7 +18,7 @@ export async function listEntries(db: D1Database, tenant: string, filter: Ledger
     const message = "a cursor is the next_cursor of an earlier page, unchanged";
     return err(refusal("body_invalid", `The cursor cannot be read: ${message}.`, [{ pointer: "/cursor", message }]));
   }
-  const wanted = and(matches(tenant, filter), below === null ? undefined : lt(entries.index, below));
+  const wanted = shelvesOf(tenant, filter, below === null ? undefined : lt(entries.index, below));
   const slice = await asked(() => readSlice(db, tenant, wanted, "newest first", page.limit));
   if (!slice.ok) return slice;
   const last = slice.value.rows.at(-1);
@@ -26,7 +27,9 @@ export async function listEntries(db: D1Database, tenant: string, filter: Ledger
 
 /** One entry of the tenant. Another tenant's entry is `not_found`, like one that never was. */
 export async function readEntry(db: D1Database, tenant: string, id: string): Reply<LedgerRow> {
-  const slice = await asked(() => readSlice(db, tenant, and(eq(entries.tenant, tenant), eq(entries.id, id)), "newest first", 1));
+  const slice = await asked(() =>
+    readSlice(db, tenant, [{ from: ALL, where: and(eq(entries.tenant, tenant), eq(entries.id, id)) }], "newest first", 1),
+  );
   if (!slice.ok) return slice;
   const row = slice.value.rows[0];
   return row === undefined ? err(refusal("not_found", "There is no such entry.")) : ok(row);
@@ -40,9 +43,9 @@ export async function* exportEntries(db: D1Database, tenant: string, filter: Led
   let above = filter.after ?? -1;
   // What comes while it is read is in the next one.
   const last = await lastIndex(db, tenant);
-  const wanted = and(matches(tenant, filter), lte(entries.index, last));
   for (;;) {
-    const { rows, more } = await readSlice(db, tenant, and(wanted, gt(entries.index, above)), "oldest first", EXPORT_PAGE);
+    const wanted = shelvesOf(tenant, filter, lte(entries.index, last), gt(entries.index, above));
+    const { rows, more } = await readSlice(db, tenant, wanted, "oldest first", EXPORT_PAGE);
     const newest = rows.at(-1);
     if (newest === undefined) return;
     yield rows;
@@ -169,11 +172,38 @@ const COST_KEYS = {
   day: sql`date(${entries.atMs} / 1000, 'unixepoch')`,
 } satisfies { readonly [G in CostQuery["groupBy"]]: SQL };
 
+/** Where entries are looked for, in the order of the ledger, and which of them. What is on one shelf is on no other. */
+interface Shelf {
+  readonly from: SQL;
+  readonly where: SQL | undefined;
+}
+
+type Shelves = readonly [Shelf, Shelf?];
+
+const ALL = sql`${entries}`;
+
+/**
+ * A session's own chain, and what was aimed at the session, are two shelves, by an index each, which is named: asked for with an `or` SQLite would walk
+ * all that the tenant ever recorded.
+ */
+function shelvesOf(tenant: string, filter: LedgerFilter, ...within: readonly (SQL | undefined)[]): Shelves {
+  const { session, ...others } = filter;
+  if (session === undefined || filter.aims !== true) return [{ from: ALL, where: and(matches(tenant, filter), ...within) }];
+  const where = and(matches(tenant, others), ...within);
+  return [
+    { from: sql`${entries} indexed by entries_by_session`, where: and(where, eq(entries.session, session)) },
+    {
+      from: sql`${entries} indexed by entries_that_intervene`,
+      where: and(where, isAimedAt("session", session), sql`${entries.session} is not ${session}`),
+    },
+  ];
+}
+
 function matches(tenant: string, filter: LedgerFilter): SQL | undefined {
   const { session, run, agent, action, kind, verdict, outcome, tag } = filter;
   return and(
     eq(entries.tenant, tenant),
-    session === undefined ? undefined : filter.aims === true ? ofSession(tenant, session) : eq(entries.session, session),
+    session === undefined ? undefined : eq(entries.session, session),
     run === undefined ? undefined : eq(entries.run, run),
     agent === undefined ? undefined : filter.aims === true ? or(eq(entries.agent, agent), isAimedAt("agent", agent)) : eq(entries.agent, agent),
     action === undefined
@@ -190,19 +220,9 @@ function matches(tenant: string, filter: LedgerFilter): SQL | undefined {
   );
 }
 
+/** The kind is written out, in the words of the index. */
 const isAimedAt = (type: "agent" | "session" | "action", id: string): SQL | undefined =>
-  and(eq(entries.kind, "intervention"), eq(detail("target.type"), type), eq(detail("target.id"), id));
-
-/**
- * Of a session's own chain, or aimed at the session. By index both, which are named: an `or` of the two would make SQLite walk all that the tenant ever
- * recorded.
- */
-const ofSession = (tenant: string, session: string): SQL => sql`${entries.index} in (
-  select idx from entries indexed by entries_by_session where tenant = ${tenant} and session = ${session}
-  union all
-  select idx from entries indexed by entries_that_intervene where tenant = ${tenant} and kind = 'intervention'
-    and json_extract(canonical, '$.details.target.type') = 'session' and json_extract(canonical, '$.details.target.id') = ${session}
-)`;
+  and(sql`${entries.kind} = 'intervention'`, eq(detail("target.type"), type), eq(detail("target.id"), id));
 
 const detail = (path: string): SQL<string | null> => sql<string | null>`json_extract(${entries.canonical}, ${`$.details.${path}`})`;
 
@@ -235,23 +255,21 @@ interface Slice {
 }
 
 /** At most `limit` entries from one end, fewer when they are large, never none when there is one. */
-async function readSlice(
-  db: D1Database,
-  tenant: string,
-  wanted: SQL | undefined,
-  order: "newest first" | "oldest first",
-  limit: number,
-): Promise<Slice> {
+async function readSlice(db: D1Database, tenant: string, wanted: Shelves, order: "newest first" | "oldest first", limit: number): Promise<Slice> {
   const orm = drizzle(db);
   const ordered = order === "newest first" ? desc : asc;
   const beside = and(eq(payloads.tenant, entries.tenant), eq(payloads.entry, entries.id));
   // Three steps in one statement: which entries (one more than asked for, to know whether there are more), how large they are up to each, and their texts.
-  const found = orm
-    .select({ at: sql<number>`${entries.index}`.as("at"), octets: OCTETS.as("octets") })
-    .from(entries)
-    .leftJoin(payloads, beside)
-    .where(wanted)
-    .orderBy(ordered(entries.index))
+  const picked = ({ from, where }: Shelf) =>
+    orm
+      .select({ at: sql<number>`${entries.index}`.as("at"), octets: OCTETS.as("octets") })
+      .from(from)
+      .leftJoin(payloads, beside)
+      .where(where);
+  const [one, another] = wanted;
+  // Either is read in order, and only as far as the page goes.
+  const found = (another === undefined ? picked(one) : unionAll(picked(one), picked(another)))
+    .orderBy(ordered(sql`at`))
     .limit(limit + 1)
     .as("found");
   const measured = orm
@@ -273,9 +291,10 @@ async function readSlice(
       available: measured.available,
     })
     .from(measured)
-    .innerJoin(entries, and(eq(entries.tenant, tenant), eq(entries.index, measured.at)))
+    // SQLite keeps to the order of a cross join: the other way round it would walk all that the tenant ever recorded.
+    .crossJoin(entries)
     .leftJoin(payloads, beside)
-    .where(lt(measured.before, PAGE_OCTETS))
+    .where(and(eq(entries.tenant, tenant), eq(entries.index, measured.at), lt(measured.before, PAGE_OCTETS)))
     .orderBy(ordered(measured.at))
     .limit(limit);
   return {

@@ -457,5 +457,18 @@ describe("the list of noes", () => {
     expect(await shown({ action: "rm", aims: true })).toEqual([`deny ${session}`, `deny ${theirs}`, "pause"].sort());
     expect(await shown({ action: "look", aims: true })).toEqual([`deny ${session}`]);
     expect(await shown({ session })).toEqual(met);
+    // In the order of the record, wherever they are from, and page by page the same.
+    const aimed = { session, aims: true, noes: NO_KINDS } as const;
+    const whole = got(await listEntries(ports, tenant, aimed, { limit: 100, cursor: null }));
+    const places = whole.items.map(({ index }) => index);
+    expect(places).toEqual(places.toSorted((a, b) => b - a));
+    expect(places).toHaveLength(3);
+    const turned: unknown[] = [];
+    for (let cursor: string | null | undefined; cursor !== null; ) {
+      const page = got(await listEntries(ports, tenant, aimed, { limit: 1, cursor: cursor ?? null }));
+      turned.push(...page.items);
+      cursor = page.nextCursor;
+    }
+    expect(turned).toEqual(whole.items);
   });
 });

@@ -823,7 +823,9 @@ describe("reading", () => {
     const noes = await plan(() => listEntries(watched, "t", { noes: ["kill", "deny"], session: "s", aims: true }, page));
     expect(noes).toContain("entries_by_session (tenant=? AND session=?)");
     expect(noes).toContain("entries_that_intervene (tenant=?)");
-    expect(noes).toContain("(tenant=? AND idx=?)");
+    expect(noes).toContain("MERGE (UNION ALL)");
+    expect(noes).toContain("SEARCH entries USING INDEX sqlite_autoindex_entries_1 (tenant=? AND idx=?)");
+    expect(noes.split("SCAN")[0]).not.toContain("TEMP B-TREE");
     expect(await plan(() => listEntries(watched, "t", { run: "r" }, page))).toContain("entries_by_run (tenant=? AND run=?)");
     expect(await plan(() => readEntry(watched, "t", "ent_1"))).toContain("entries_by_id (tenant=? AND id=?)");
     const newest = await plan(() => listEntries(watched, "t", { agent: "a" }, page));
