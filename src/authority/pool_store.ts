@@ -5,7 +5,7 @@ import { type CallHolding, type CallPool, EMPTY_HOLDING, EMPTY_POOL, type Holdin
 import type { Permits } from "../core/shares.ts";
 import type { Instant } from "../core/time.ts";
 
-/** The tables of what a tenant's sessions share. */
+/** The tables of what a tenant's sessions share, and what its table of sessions needs for that. */
 export const POOL_TABLES = `
   ALTER TABLE sessions ADD COLUMN ask INTEGER NOT NULL DEFAULT 0 CHECK (ask >= 0);
   CREATE INDEX sessions_by_lease ON sessions (lease_ends_at);
@@ -64,6 +64,9 @@ export const POOL_TABLES = `
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX call_holdings_unused ON call_holdings (per, target, pattern) WHERE unused > 0;
 `;
+
+/** A step later: spans that are over are found among all that sessions ever held. */
+export const POOLS_BY_SPAN = "CREATE INDEX holdings_by_span ON holdings (span, starts_at);";
 
 /** Whose calls are counted together. */
 export interface CallKey extends Pick<Permits, "per" | "pattern"> {

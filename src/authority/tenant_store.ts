@@ -20,11 +20,11 @@ import type {
   TokenRow,
 } from "../flow/ports.ts";
 import { CURSORS, parseCursor } from "./cursor.ts";
-import { DESK_TABLES } from "./desk_store.ts";
+import { DESK_COUNTED, DESK_TABLES } from "./desk_store.ts";
 import { ISSUER_TABLES } from "./issuer_store.ts";
 import { ORDER_TABLES } from "./order_store.ts";
 import { OUTBOX_TABLE, type Outbox } from "./outbox.ts";
-import { POOL_TABLES } from "./pool_store.ts";
+import { POOL_TABLES, POOLS_BY_SPAN } from "./pool_store.ts";
 import { SETTINGS_LEASES, SETTINGS_LINKS, SETTINGS_TABLES } from "./settings_store.ts";
 import { bringTables, type SchemaStep } from "./tables.ts";
 
@@ -119,6 +119,14 @@ const STEPS: readonly SchemaStep[] = [
   ${SETTINGS_LEASES}
   ALTER TABLE sessions ADD COLUMN client_leases_until INTEGER NOT NULL DEFAULT 0 CHECK (client_leases_until >= 0);
   CREATE INDEX sessions_by_client_leases ON sessions (client_leases_until) WHERE client_leases_until > 0;
+  `,
+  // What ended stays: whatever is asked for again and again must not pass all of it by.
+  `
+  CREATE INDEX sessions_of_agent ON sessions (agent, opened_at, id);
+  CREATE INDEX tokens_by_issue ON tokens (issued_at, id);
+  CREATE INDEX tokens_revoked ON tokens (expires_at) WHERE revoked_at IS NOT NULL AND approval IS NULL;
+  ${DESK_COUNTED}
+  ${POOLS_BY_SPAN}
   `,
 ];
 
@@ -242,8 +250,10 @@ export class TenantStore {
     // Ids were parsed at the door before they were written; the same holds for the casts below.
     return this.#sql
       .exec<{ id: string; agent: string; lease_ends_at: number; client_leases_until: number }>(
+        // SQLite begins where the first of two bounds says; the plus keeps it from looking up all leases that have ended.
         `SELECT id, agent, lease_ends_at, client_leases_until FROM sessions WHERE lease_ends_at > ?1
-         UNION SELECT id, agent, lease_ends_at, client_leases_until FROM sessions WHERE client_leases_until > 0 AND client_leases_until > ?2`,
+         UNION ALL SELECT id, agent, lease_ends_at, client_leases_until FROM sessions
+           WHERE client_leases_until > ?2 AND client_leases_until > 0 AND +lease_ends_at <= ?1`,
         now,
         clientLeasesAt,
       )
@@ -273,11 +283,11 @@ export class TenantStore {
     const rows = this.#sql
       .exec<{ id: string; agent: string; labels: string; opened_at: number; expires_at: number; closed: number }>(
         `SELECT id, agent, labels, opened_at, expires_at, closed FROM sessions
-         WHERE (opened_at, id) < (?1, ?2) AND (?3 IS NULL OR agent = ?3) ORDER BY opened_at DESC, id DESC LIMIT ?4`,
+         WHERE (opened_at, id) < (?1, ?2) ${agent === null ? "" : "AND agent = ?4"} ORDER BY opened_at DESC, id DESC LIMIT ?3`,
         Number(at),
         id,
-        agent,
         page.limit + 1,
+        ...(agent === null ? [] : [agent]),
       )
       .toArray();
     const listed = pageOf(

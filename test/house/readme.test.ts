@@ -308,6 +308,7 @@ const LIMITS: { readonly [what: string]: () => string } = {
     takes(requests.ingest, report(1000), report(1001));
     return `1000 of ${MOST_AGENTS_AT_ONCE} agents, ${requests.MOST_INGEST_BYTES / 1024 ** 2} MiB, each ${MOST_ENTRY_BYTES / 1024} KiB`;
   },
+  "the `Idempotency-Key` of a report (`POST /v1/ledger/entries`) is known": () => `${own("src/ledger/journal.ts", "ANSWERS_MS") / 3_600_000} hours`,
   "entries that wait for D1 while reports are taken": () => String(own(LEDGER, "MOST_WAITING")),
   "entries shipped to D1 in one statement": () => String(own(LEDGER, "MOST_ENTRIES")),
   "from an answer to D1": () => {

@@ -537,6 +537,7 @@ describe("entities", () => {
         DROP TABLE interventions; DROP TABLE orders; DROP TABLE pools; DROP TABLE holdings; DROP TABLE call_pools; DROP TABLE calls; DROP TABLE call_holdings;
         DROP TABLE issuers; DROP TABLE revoked_foreign; DROP TABLE settings; DROP TABLE approvals; DROP TABLE approval_answers; DROP TABLE webhook_notes;
         DROP INDEX sessions_by_lease; DROP INDEX sessions_by_opening; ALTER TABLE sessions DROP COLUMN ask;
+        DROP INDEX sessions_of_agent; DROP INDEX tokens_by_issue; DROP INDEX tokens_revoked;
         DROP INDEX sessions_by_client_leases; ALTER TABLE sessions DROP COLUMN client_leases_until;
         ALTER TABLE tokens DROP COLUMN approval;
         UPDATE schema_version SET version = 1`);
