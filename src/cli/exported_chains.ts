@@ -1,5 +1,6 @@
 import { CHAIN_START } from "../core/entry.ts";
 import { canonicalJson } from "../core/json.ts";
+import { TESTIMONY_CHAIN } from "../core/testimony.ts";
 import { isMapping } from "./gateway.ts";
 import { sha256 } from "./policy_file.ts";
 
@@ -19,11 +20,12 @@ export interface Places {
 const GAPS_NAMED = 5;
 
 /**
- * Follows the chains of a gateway's export, entry by entry as it comes: every session has one, and the tenant one of its own. Keeps nothing but where
- * each chain stands, and the tenant's ledger as a whole.
+ * Follows the chains of a gateway's export, entry by entry as it comes: every session has one, the tenant one of its own, and all that was reported is one.
+ * Keeps nothing but where each chain stands, and the tenant's ledger as a whole.
  */
 export class ExportedChains {
-  readonly #heads = new Map<string, Head>();
+  /** Where each chain stands, and how many places were missing by then. */
+  readonly #heads = new Map<string, Head & { readonly missing: number }>();
   readonly #indices = new Map<string, number>();
   readonly #gaps: Places[] = [];
   #missing = 0;
@@ -49,7 +51,7 @@ export class ExportedChains {
   }
 
   #follow(entry: { readonly [member: string]: unknown }, text: string): string | null {
-    const { seq, prev_hash, hash, index, tenant_id, session_id, payload, payload_digest } = entry;
+    const { kind, seq, prev_hash, hash, index, tenant_id, session_id, payload, payload_digest } = entry;
     if (typeof seq !== "number" || !Number.isSafeInteger(seq) || seq < 1 || typeof prev_hash !== "string" || typeof hash !== "string")
       return "it has no seq, prev_hash and hash, so it belongs to no chain";
     if (hasTwice(entry, text)) return `seq ${seq} has a member twice, so that readers may read it differently`;
@@ -61,15 +63,25 @@ export class ExportedChains {
     if (isHere && payload_digest !== `sha-256:${sha256(canonicalJson(payload))}`)
       return `the inputs and outputs of seq ${seq} are not what its payload_digest was made of: they were changed`;
 
-    const name = JSON.stringify([tenant_id, session_id]);
-    const whose = session_id === null ? `of the chain of the tenant ${JSON.stringify(tenant_id)}` : `of ${String(session_id)}`;
+    // What was reported may name a session, and is no part of that one's chain.
+    const chain = kind === "ingest" ? TESTIMONY_CHAIN : session_id;
+    const name = JSON.stringify([tenant_id, chain]);
+    const whose =
+      chain === null
+        ? `of the chain of the tenant ${JSON.stringify(tenant_id)}`
+        : kind === "ingest"
+          ? `of what was reported to the tenant ${JSON.stringify(tenant_id)}`
+          : `of ${String(chain)}`;
     const before = this.#heads.get(name);
-    const wrong = before === undefined ? wrongBeginning(seq, prev_hash) : wrongNext(before, seq, prev_hash);
-    const astray = wrong ?? this.#place(String(tenant_id), index);
+    const misplaced = this.#place(String(tenant_id), index);
+    // An export of one session has what was reported of it, and not what was reported of others: that is among the places that are missing since.
+    const isThinned = kind === "ingest" && before !== undefined && seq > before.seq + 1 && this.#missing - before.missing >= seq - before.seq - 1;
+    const wrong = before === undefined ? wrongBeginning(seq, prev_hash) : isThinned ? null : wrongNext(before, seq, prev_hash);
+    const astray = wrong ?? misplaced;
     if (astray !== null) return `seq ${seq} ${whose} ${astray}`;
     if (!isHere && payload_digest !== null) this.#erased++;
     if (before === undefined && seq > 1) this.#begunLater++;
-    this.#heads.set(name, { seq, hash });
+    this.#heads.set(name, { seq, hash, missing: this.#missing });
     return null;
   }
 
@@ -109,7 +121,7 @@ export class ExportedChains {
   /** Where the chain ends, if there is one only. */
   get head(): Head | null {
     const [only] = this.#heads.values();
-    return this.#heads.size === 1 && only !== undefined ? only : null;
+    return this.#heads.size === 1 && only !== undefined ? { seq: only.seq, hash: only.hash } : null;
   }
 
   /** Whether some chain ends with this. */

@@ -255,7 +255,7 @@ function* textsOf(file: string, lines: Generator<Line, void, void>, before: numb
   }
 }
 
-/** An export has as many chains as sessions, and one of the tenant. */
+/** An export has as many chains as sessions, one of the tenant, and one of what was reported. */
 function ofExport(sources: readonly Source[], terminal: Terminal, head: Head | null): Found {
   const chains = new ExportedChains();
   let good = 0;

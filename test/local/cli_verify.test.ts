@@ -212,13 +212,13 @@ describe("agentsentinel verify", () => {
 
 const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
 
-/** What a gateway exports: the tenant's own chain and those of two sessions, one among the other. */
-function exported(searched = "search"): string[] {
+/** Makes the lines of a gateway's export, one after another. */
+function writer() {
   const heads = new Map<string | null, ChainHead>();
   let index = 0;
-  const one = (
+  return (
     session: string | null,
-    say: object,
+    say: { readonly kind?: "ingest"; readonly [member: string]: unknown },
     payload: { readonly salt: string; readonly inputs: { readonly [name: string]: string } } | null = null,
   ): string => {
     const draft = {
@@ -229,16 +229,17 @@ function exported(searched = "search"): string[] {
       session_id: null,
       ...say,
     };
+    const chain = say.kind === "ingest" ? "~ingest" : session;
     // Of a session's id only the text counts here.
-    const sealed: SealedEntry = seal(
-      sha256,
-      heads.get(session) ?? CHAIN_START,
-      { ...draft, session_id: session as typeof draft.session_id },
-      payload,
-    );
-    heads.set(session, { seq: sealed.entry.seq, hash: sealed.hash });
+    const sealed: SealedEntry = seal(sha256, heads.get(chain) ?? CHAIN_START, { ...draft, session_id: session as typeof draft.session_id }, payload);
+    heads.set(chain, { seq: sealed.entry.seq, hash: sealed.hash });
     return ledgerEntryText({ canonical: sealed.canonical, hash: sealed.hash, index: index++, payload: sealed.payload });
   };
+}
+
+/** The tenant's own chain and those of two sessions, one among the other. */
+function exported(searched = "search"): string[] {
+  const one = writer();
   return [
     one(null, { details: { event: "tenant_created", "10": "b", "-": "a" } }),
     one("ses_a", { action: "send_email" }, { salt: "s1", inputs: { to: "a@b.c" } }),
@@ -246,6 +247,20 @@ function exported(searched = "search"): string[] {
     one("ses_a", { action: "send_email", cost_usd: "0.05" }),
     one(null, { details: { event: "issued" } }),
     one("ses_b", { action: "search" }, { salt: "s2", inputs: { q: "x" } }),
+    one("ses_a", { action: "send_email" }),
+  ];
+}
+
+/** Two sessions, and what was reported of them. */
+function reported(): string[] {
+  const one = writer();
+  return [
+    one("ses_a", { kind: "ingest", action: "look" }),
+    one("ses_a", { action: "send_email" }),
+    one("ses_b", { kind: "ingest", action: "look" }),
+    one("ses_b", { action: "search" }),
+    one("ses_b", { kind: "ingest", action: "look" }),
+    one("ses_a", { kind: "ingest", action: "look" }),
     one("ses_a", { action: "send_email" }),
   ];
 }
@@ -270,6 +285,36 @@ describe("agentsentinel verify, of what a gateway exports", () => {
       expect.stringMatching(/nothing was changed\. Of what is not here[^\n]*\n! Payloads that are not here: 2 /),
     ]);
     expect((await check(erased, "--strict")).code).toBe(1);
+  });
+
+  it("follows what was reported in a chain of its own, whichever sessions that names", async () => {
+    expect(await check(reported(), "--strict")).toMatchObject({ code: 0, out: "✓ 7 lines in 3 chains: nothing was changed or left out.\n" });
+    // What was reported of the other session stands between: it is among the places that are missing.
+    const ofOne = await check(reported().filter((line) => line.includes('"ses_a"')));
+    expect([ofOne.code, ofOne.out]).toEqual([
+      0,
+      expect.stringMatching(/^✓ 4 lines in 2 chains: nothing was changed\. .*\n! 3 places .* index 2 to 4\.\n/),
+    ]);
+  });
+
+  it.each<[string, (lines: string[]) => string[], RegExp]>([
+    [
+      "is gone, and the places behind it were moved up",
+      (lines) => lines.toSpliced(2, 1).map((line, index) => moved(line, index)),
+      /Seq 3 of what was reported to the tenant "acme" comes after seq 1: seq 2 is missing/,
+    ],
+    [
+      "was written anew",
+      (lines) => {
+        const one = writer();
+        one("ses_b", { kind: "ingest", action: "pay" });
+        return lines.with(2, moved(one("ses_b", { kind: "ingest", action: "pay" }), 2));
+      },
+      /Seq 2 of what was reported to the tenant "acme" was not chained to the seq 1/,
+    ],
+  ])("finds that a report %s", async (_what, change, says) => {
+    const found = await check(change(reported()));
+    expect([found.code, found.out]).toEqual([1, expect.stringMatching(says)]);
   });
 
   it.each<[string, (lines: string[]) => string[], number, { from: number; to: number }[], RegExp]>([
