@@ -76,7 +76,8 @@ export async function reportCosts(db: D1Database, tenant: string, query: CostQue
   const cost = sql<number>`coalesce(sum(${entries.costMicroUsd}) filter (where not ${IS_TOLD}), 0)`;
   const corrected = sql<number>`sum(${entries.correctedMicroUsd})`;
   const posted = sql<number>`${cost} - ${corrected}`;
-  const count = sql<number>`count(distinct ${entries.decisionId}) filter (where not ${IS_TOLD})`;
+  // A decision's id is made by its client, and is one of its session.
+  const count = sql<number>`count(distinct coalesce(${entries.session}, '') || ' ' || ${entries.decisionId}) filter (where not ${IS_TOLD})`;
   const reported = sql<number>`coalesce(sum(${entries.costMicroUsd}) filter (where ${IS_TOLD} and not ${IS_POSTED}), 0)`;
   const reply = await asked(() =>
     // One transaction: the total is of the same instant as the lines.
@@ -155,13 +156,15 @@ const FEED_OCTETS = 1_000_000;
 const IS_TOLD = sql`${entries.kind} = 'ingest'`;
 
 /**
- * Whether the gateway itself has posted something of the decision that a reported line names: then that is what it cost. Written out, in the words of the
- * index that serves it, which is named: left to itself SQLite walks all that was ever posted.
+ * Whether the gateway itself has posted something of the decision that a reported line names: then that is what it cost. A decision of the agent that the
+ * line is of, and of the session that it names: another's does not hide what was reported. Written out, in the words of the index that serves it, which is
+ * named: left to itself SQLite walks all that was ever posted.
  */
 const IS_POSTED = sql`exists (
   select 1 from entries as own indexed by entries_that_post_by_decision
   where own.tenant = ${entries.tenant} and own.decision_id = ${entries.decisionId} and own.decision_id is not null and own.kind <> 'ingest'
     and (own.kind = 'commit' or own.cost_micro_usd > 0 or own.corrected_micro_usd > 0)
+    and own.agent is ${entries.agent} and (${entries.session} is null or own.session = ${entries.session})
 )`;
 
 const COST_KEYS = {

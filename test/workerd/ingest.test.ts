@@ -664,6 +664,22 @@ describe("beside what the gateway decided", () => {
     expectChain(entries.filter(({ kind }) => kind === "ingest"));
   });
 
+  it.each<[whose: string, told: (spent: { session: string; decision: string }) => Partial<wire.IngestEntry>, counts: boolean]>([
+    ["the agent's own", ({ session, decision }) => ({ agent_id: "ada", session_id: session, decision_id: decision }), false],
+    ["the agent's own, of no session", ({ decision }) => ({ agent_id: "ada", decision_id: decision }), false],
+    ["another agent's", ({ session, decision }) => ({ agent_id: "eve", session_id: session, decision_id: decision }), true],
+    ["nobody's", ({ session, decision }) => ({ agent_id: null, session_id: session, decision_id: decision }), true],
+    ["another session's", ({ decision }) => ({ agent_id: "ada", session_id: `ses_${uuid()}`, decision_id: decision }), true],
+  ])("what was reported counts beside a decision of %s, or is that decision", async (_, tell, counts) => {
+    const place = await newPlace("budgets:\n  session: 1\n");
+    const { session, decision } = await spent(place);
+    await report(place.service, { entries: [original({ ...tell({ session: session.id, decision: decision.id }), cost_usd: 7 })] });
+    expect(await told<wire.CostReport>(200, place.service, { method: "GET", path: "/v1/costs?group_by=action" })).toMatchObject({
+      total_usd: "0.04",
+      reported_usd: counts ? "7" : "0",
+    });
+  });
+
   it("a session whose batch comes late is compared with its own chain, whatever was reported of it", async () => {
     const place = await newPlace();
     const { session } = await spent(place);

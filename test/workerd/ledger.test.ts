@@ -903,6 +903,20 @@ describe("costs", () => {
     });
   });
 
+  it("count a decision of each session, also where their ids are one", async () => {
+    const tenant = newTenant();
+    for (const session of ["one", "another"]) {
+      await record(tenant, sessionOf(`${tenant} ${session}`), [
+        { kind: "commit", action: "read", decision_id: "dec_1", cost_usd: "1" },
+        { kind: "commit", action: "read", decision_id: "dec_1", cost_usd: "0" },
+      ]);
+    }
+    expect(await reportCosts(env.DB, tenant, { groupBy: "action" })).toMatchObject({
+      ok: true,
+      value: { items: [{ key: "read", postedMicroUsd: 2_000_000, count: 2 }] },
+    });
+  });
+
   it("refuses a sum that no number can tell exactly", async () => {
     const tenant = newTenant();
     await record(tenant, sessionOf(tenant), many(2, { kind: "commit", action: "buy", cost_usd: "9007199254" }));
