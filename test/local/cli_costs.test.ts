@@ -1,8 +1,10 @@
+import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import fc from "fast-check";
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { createSentinel } from "../../sdk/src/index.ts";
 import { CHAIN_START, hashOf } from "../../sdk/src/local/ledger/chain.ts";
 import { inWords } from "../../src/cli/costs.ts";
@@ -177,6 +179,17 @@ describe("agentsentinel costs", () => {
       code: 1,
       err: expect.stringContaining("ledger.jsonl:1 is no entry of a ledger"),
     });
+  });
+
+  it.skipIf(process.platform === "win32")("reads a pipe once: it gives its lines to nobody twice", { timeout: 20_000 }, async () => {
+    const pipe = path.join(folder, "pipe");
+    execFileSync("mkfifo", [pipe]);
+    const line = { ...CALLS[1], id: "id-1", timestamp: "2026-01-01T00:00:00.000Z", seq: 1, prev_hash: CHAIN_START.hash };
+    const { child, ended } = program(["costs", "--ledger", pipe, "--json"]);
+    // Who would read it again waits for ever.
+    onTestFinished(() => void child.kill());
+    await writeFile(pipe, `${JSON.stringify({ ...line, hash: hashOf(line) })}\n`);
+    expect(await ended).toMatchObject({ code: 0, err: "", out: expect.stringContaining('"total_usd":"0.1"') });
   });
 
   it("adds exactly, however many and however small", async () => {

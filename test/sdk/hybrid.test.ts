@@ -180,6 +180,18 @@ describe.skipIf(!CAN_SEE_PROCESSES)("a hybrid sentinel on a real gateway", { tim
     expect([given, way.reads]).toEqual([[order], 0]);
   });
 
+  it("judges by what was not shown at home, too: by its floor, and without a gateway", async () => {
+    const { hybrid, way, ledger } = await opened(POLICY, { floor: "version: 1\napprovals: { actions: [fax] }\n" });
+    let ran = 0;
+    const called = (action: string) => hybrid.guard({ action, inputs: () => undefined, onUnavailable: "allow" }, () => ++ran)();
+    const no = { name: "PolicyViolationError", code: "inputs_required" };
+    await expect(called("fax")).rejects.toMatchObject(no);
+    expect(way.decisions).toBe(0);
+    way.fate = "is lost";
+    await expect(called("wire")).rejects.toMatchObject(no);
+    expect([ran, lines(ledger).map(({ action, reason }) => `${action} ${reason}`)]).toEqual([0, ["fax inputs_required", "wire inputs_required"]]);
+  });
+
   it("runs once under an id of its own, with the gateway or without", async () => {
     const { hybrid, way } = await opened();
     let runs = 0;

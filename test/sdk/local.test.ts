@@ -126,6 +126,30 @@ describe("A guarded function", () => {
     expect(ran).toBe(false);
   });
 
+  it.each<[what: string, inputs: () => unknown]>([
+    ["undefined", () => undefined],
+    ["what is no plain data", () => new Map([["to", "eve"]])],
+    ["more than can be shown", () => "x".repeat(64_001)],
+  ])("does not run where what it is called with must be seen and its option gives %s, though it is called with nothing", (_, give) => {
+    const { sentinel } = world({ approvals: { actions: ["ask"] }, rules: [{ effect: "forbid", actions: ["act"], when: "inputs.to == 'eve'" }] });
+    let ran = 0;
+    // Whatever a program without types may give.
+    const called = (action: string) => sentinel.guard({ action, inputs: give as () => null }, () => ++ran);
+    for (const action of ["ask", "act"]) expect(thrown(called(action))).toMatchObject({ name: "PolicyViolationError", code: "inputs_required" });
+    expect([ran, called("other")()]).toEqual([0, 1]);
+  });
+
+  it("does not run where the option that says what it is called with throws, and nothing is on record of it", () => {
+    const { sentinel, lines } = world({ approvals: { actions: ["ask"] } });
+    const oops = new Error("Oops!");
+    const inputs = (): null => {
+      throw oops;
+    };
+    let ran = 0;
+    for (const action of ["ask", "act"]) expect(thrown(sentinel.guard({ action, inputs }, () => ++ran))).toBe(oops);
+    expect([ran, lines()]).toEqual([0, []]);
+  });
+
   it("says without a policy what to write", () => {
     const { sentinel } = world(null);
     expect(thrown(sentinel.guard({ action: "a" }, () => 1))).toMatchObject({
