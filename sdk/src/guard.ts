@@ -39,7 +39,8 @@ export interface GuardOptions<Args extends readonly unknown[], Result> extends A
   /**
    * For a call that is made once: under which decision id, `dec_` and a UUID. Made again under it, it gets the same answer, and what may have been
    * reserved is kept for that where no answer comes. It runs once with one sentinel, and not where the gateway knows it as settled
-   * (`GatewayRefusedError`, `decision_settled`) or said yes and cannot say more. Default: a new one for each call.
+   * (`GatewayRefusedError`, `decision_settled`) or said yes and cannot say more; nor undecided once that sentinel was told an answer. Default: a new
+   * one for each call.
    */
   readonly id?: string | undefined;
   /** Default: the session's current one when it is called. */
@@ -111,6 +112,7 @@ export function guard<This, Args extends unknown[], Result>(
     let decision: DecisionAnswer | undefined;
     try {
       decision = await session.decide(request, { signal });
+      if (isNamed) used.add(id + id);
       if (isNamed && decision.verdict === "allow") {
         const found = await session.readDecision(id, { signal });
         // What has expired was not told of: it has not run, as far as anybody knows, and its cost is posted late.
@@ -125,9 +127,16 @@ export function guard<This, Args extends unknown[], Result>(
       killed.throwIfAborted();
       call.decision = id;
     } catch (error) {
-      // A signal's reason may be any error, one of ours included.
-      const isOver = signal?.aborted || killed.aborted || session.signal.aborted;
-      if (decision || isOver || options.onUnavailable !== "allow" || !(error instanceof GatewayUnavailableError)) {
+      // What was answered before is not undecided, and a signal's reason may be any error, one of ours included.
+      if (
+        used.has(id + id) ||
+        options.onUnavailable !== "allow" ||
+        decision ||
+        signal?.aborted ||
+        killed.aborted ||
+        session.signal.aborted ||
+        !(error instanceof GatewayUnavailableError)
+      ) {
         running.delete(call);
         used.delete(id);
         // Under an id of its own an earlier life of the call may have run.

@@ -42,7 +42,7 @@ export interface SessionContext {
   readonly ambience: Ambience;
   readonly newId: () => string;
   readonly observers: Observers;
-  /** The decision ids that callers have given their calls, which are in flight here or have run. */
+  /** The decision ids that callers have given their calls, which are in flight here or have run; and, written twice, those that were answered. */
   readonly used: Set<string>;
   /** Why a session was stopped for good: nothing of it may begin any more. */
   ended?: Error | undefined;

@@ -133,7 +133,7 @@ async function attempt<T>(
       exchanged().then(resolve, reject);
       return settings.schedule(() => {
         why = "did not answer in time";
-        reject(new Error("Timed out"));
+        reject(Error("Timed out"));
       }, patienceMs);
     });
   } catch (error) {

@@ -374,6 +374,25 @@ describe("a call with an id of its own", () => {
     expect([runs, gateway.count(/release/)]).toEqual([0, 0]);
   });
 
+  test.each<[string, Partial<wire.Decision>]>([
+    ["denied", DENY],
+    ["held", held()],
+  ])("that was %s once does not run undecided, whatever its options say", async (_, says) => {
+    await using gateway = await fakeGateway();
+    const { session } = await openFake(gateway);
+    gateway.answers.set("send", says);
+    let runs = 0;
+    const send = (own: string) => session.guard({ action: "send", id: own, onUnavailable: "allow" }, () => runs++)();
+    expect(isAgentSentinelError(await thrown(send(id)))).toBe(true);
+    const lost = ["did nothing", "did nothing", "did nothing"] as const;
+    gateway.fates.push(...lost);
+    expect(await thrown(send(id))).toMatchObject({ name: "GatewayUnavailableError" });
+    expect(runs).toBe(0);
+    // A first question that nobody answers is what the option is for.
+    gateway.fates.push(...lost);
+    expect([await thrown(send(id.replace(/9$/, "8"))), runs]).toEqual([null, 1]);
+  });
+
   test("can be made again as long as it has not run", async () => {
     await using gateway = await fakeGateway();
     const { session } = await openFake(gateway);
