@@ -244,6 +244,7 @@ export async function live(wish: EpisodeWish): Promise<EpisodeResult> {
       lives: programs.reduce((all, { lives }) => all + lives, 0),
       calls: calls.reduce((all, { made }) => all + made, 0),
       ran: calls.reduce((all, { ran }) => all + ran, 0),
+      kept_to_once: calls.reduce((all, { keptToOnce }) => all + keptToOnce, 0),
       leases: sum(oracle, ({ leases }) => leases.size),
       ran_leased: calls.reduce((all, { ranLeased }) => all + ranLeased, 0),
       ran_approved: calls.reduce((all, { usedApprovals }) => all + usedApprovals, 0),

@@ -19,9 +19,10 @@ const DOES = {
   several: 8,
   nested: 4,
   stream: 5,
-  hold: 14,
-  resume: 14,
-  again: 10,
+  hold: 18,
+  resume: 24,
+  once: 8,
+  again: 14,
   decide: 8,
   lease: 30,
   startRun: 1.5,
@@ -51,9 +52,12 @@ interface Kept {
   readonly key: string | null;
 }
 
-/** What it writes down before a named call, and strikes out after it. */
+/** What it writes down before a named call, and strikes out some time after it. */
 interface Named {
   readonly key: string;
+  /** Under which decision id it is made; `null`: `callId` says it. */
+  readonly id: string | null;
+  readonly session: string;
   readonly run: string;
   readonly work: Work;
 }
@@ -114,7 +118,6 @@ export class Program extends Actor {
       // A session that is over is left for another.
       if (session.signal.aborted && random.chance(0.2)) {
         this.#sessionId = null;
-        this.#named.length = 0;
       }
     }
   }
@@ -165,8 +168,8 @@ export class Program extends Actor {
 
   /** What is asked of a lease at this very moment: it answers at once, or asks the gateway. */
   #deciding: { readonly call: Call; readonly leased: Leased; readonly inputs: unknown } | null = null;
-  /** Names of calls under way: one that runs is not repeated. */
-  readonly #busy = new Set<string>();
+  /** Names of calls under way, and with which sentinel: while one runs it is repeated with that alone. */
+  readonly #busy = new Map<string, { readonly line: Line; readonly calls: number }>();
   /** The calls of this life that have not ended. */
   readonly #asking = new Set<Call>();
 
@@ -194,7 +197,7 @@ export class Program extends Actor {
 
   async #act(connection: Connection): Promise<void> {
     const { random } = this.world;
-    const { session } = connection;
+    const { line, session } = connection;
     switch (random.weighted(DOES)) {
       case "guard":
         return this.#guarded(connection, this.#work());
@@ -217,10 +220,12 @@ export class Program extends Actor {
         return;
       }
       case "again": {
-        const named = this.#named.find(({ key }) => !this.#busy.has(key));
-        if (named === undefined) return this.#guarded(connection, this.#work());
-        return this.#holding(connection, named.work, named);
+        const free = this.#named.filter(({ key, session: of }) => of === session.id && this.#isFree(key, line));
+        if (free.length === 0) return this.#once(connection);
+        return this.#repeated(connection, random.pick(free));
       }
+      case "once":
+        return this.#once(connection);
       case "decide":
         return this.#decided(connection, this.#work());
       case "lease":
@@ -248,7 +253,7 @@ export class Program extends Actor {
     return {
       action: random.pick(ACTIONS),
       estimateMicroUsd,
-      n: random.chance(0.5) ? random.between(0, 9) : null,
+      n: random.chance(0.85) ? random.between(0, 9) : null,
       fails: random.chance(0.2),
       costMicroUsd: random.chance(0.3) ? null : random.between(0, random.chance(0.8) ? estimateMicroUsd : estimateMicroUsd + 20_000),
       takesMs: random.chance(0.7) ? 0 : random.between(1, random.pick([50, 500, 40_000])),
@@ -276,9 +281,9 @@ export class Program extends Actor {
   }
 
   /** The function that is guarded. It sees at once whether it may start. */
-  #function({ line, session }: Connection, call: Call, work: Work, inner: () => Promise<unknown>): (n: number | null) => Promise<object> {
+  #function({ session }: Connection, call: Call, work: Work, inner: () => Promise<unknown>): (n: number | null) => Promise<object> {
     return async (n) => {
-      this.#start(line, session, call, n);
+      this.#start(session, call, n);
       if (work.takesMs > 0) await this.pause(work.takesMs);
       await inner();
       if (work.fails) {
@@ -295,18 +300,18 @@ export class Program extends Actor {
     };
   }
 
-  #start(line: Line, { run, signal }: Session, call: Call, n: number | null): void {
-    this.oracle.check(() => this.#calls.started(call, line, signal.aborted && run === call.run, n));
+  #start({ run, signal }: Session, call: Call, n: number | null): void {
+    this.oracle.check(() => this.#calls.started(call, signal.aborted && run === call.run, n));
   }
 
   /** Makes a guarded call, and sees how it ends. */
   async #call(
-    { session }: Connection,
+    { line, session }: Connection,
     wish: Pick<Call, "key" | "action" | "run" | "mayRunUndecided">,
     make: (call: Call, signal: AbortSignal | undefined) => Promise<unknown>,
   ): Promise<Outcome> {
     const { random } = this.world;
-    const call = this.#calls.begin(wish);
+    const call = this.#calls.begin(line, wish);
     this.#asking.add(call);
     const abort = new AbortController();
     const isImpatient = random.chance(0.05);
@@ -336,7 +341,7 @@ export class Program extends Actor {
   /** A function that gives piece after piece, which are read to their end or not. */
   async #streamed(connection: Connection, work: Work): Promise<void> {
     const { random } = this.world;
-    const { line, session } = connection;
+    const { session } = connection;
     const most = random.chance(0.4) ? random.between(1, 3) : Number.POSITIVE_INFINITY;
     await this.#call(connection, { key: null, action: work.action, run: session.run, mayRunUndecided: false }, async (call, signal) => {
       const given: object[] = [];
@@ -355,7 +360,7 @@ export class Program extends Actor {
         }
       };
       const stream = await session.guard(this.#options(call, work, "deny", signal), (n: number | null) => {
-        this.#start(line, session, call, n);
+        this.#start(session, call, n);
         return pieces(this);
       })(work.n);
       // Only what was read to its end has a cost that is known.
@@ -376,40 +381,105 @@ export class Program extends Actor {
     });
   }
 
-  /** A call that people may have to approve. A named one is written down before it is made, and struck out once it has come to its end. */
-  async #holding(connection: Connection, work: Work, named: Named | null = null): Promise<void> {
+  /** A call with a name, written down before it is made: by one, or by several at once, with one sentinel. */
+  async #once(connection: Connection, by: Pick<Session, "guard"> = connection.session): Promise<void> {
+    const { random } = this.world;
+    await this.#repeated(connection, this.#name(connection, this.#work(), random.chance(0.5) ? `dec_${this.#uuid()}` : null), by);
+  }
+
+  /** Makes a named call, perhaps not for the first time. */
+  async #repeated(connection: Connection, named: Named, by: Pick<Session, "guard"> = connection.session): Promise<void> {
+    const { random } = this.world;
+    const make = async (): Promise<void> => {
+      if (random.chance(0.3)) await this.pause(random.between(0, random.pick([20, 2_000])));
+      if (!this.#isFree(named.key, connection.line)) return;
+      if (named.id === null) await this.#holding(connection, named.work, named);
+      else await this.#guardedOnce(connection, named, named.id, by);
+      // It may have been struck out meanwhile, and is the same call all the same.
+      if (random.chance(0.2)) await make();
+    };
+    await Promise.all(Array.from({ length: random.pick([1, 1, 2, 3]) }, make));
+  }
+
+  #name({ session }: Connection, work: Work, id: string | null): Named {
+    const named = { key: `key ${this.#keys++}`, id, session: session.id, run: session.run, work };
+    this.#named.push(named);
+    if (this.#named.length > 20) this.#named.shift();
+    return named;
+  }
+
+  async #guardedOnce(connection: Connection, { key, run, work }: Named, id: string, by: Pick<Session, "guard">): Promise<void> {
+    const { random } = this.world;
+    const mayRunUndecided = random.chance(0.2);
+    await this.#busyWith(key, connection.line, () =>
+      this.#call(connection, { key, action: work.action, run, mayRunUndecided }, (call, signal) => {
+        const options = { ...this.#options(call, work, mayRunUndecided ? "allow" : "deny", signal), id };
+        return by.guard(
+          options,
+          this.#function(connection, call, work, async () => undefined),
+        )(work.n);
+      }),
+    );
+    if (random.chance(0.2)) this.#strike(key);
+  }
+
+  #isFree(key: string, line: Line): boolean {
+    const busy = this.#busy.get(key);
+    return busy === undefined || busy.line === line;
+  }
+
+  /** Does something with a sentinel, during which nobody else of this program makes the call of that name with another. */
+  async #busyWith<T>(key: string | null, line: Line, act: () => Promise<T>): Promise<T> {
+    if (key === null) return act();
+    const count = (change: number): void => {
+      const calls = (this.#busy.get(key)?.calls ?? 0) + change;
+      // After a fall nothing is under way.
+      if (calls <= 0) this.#busy.delete(key);
+      else this.#busy.set(key, { line, calls });
+    };
+    count(1);
+    const done = await act();
+    count(-1);
+    return done;
+  }
+
+  #strike(key: string): void {
+    const place = this.#named.findIndex((one) => one.key === key);
+    if (place >= 0) this.#named.splice(place, 1);
+  }
+
+  /** A call that people may have to approve. A named one is written down before it is made, and struck out some time after it has come to its end. */
+  async #holding(connection: Connection, work: Work, again: Named | null = null): Promise<void> {
     const { random } = this.world;
     const { session } = connection;
-    const { run, key } = named ?? { run: session.run, key: random.chance(0.5) ? `key ${this.#keys++}` : null };
-    if (named === null && key !== null) this.#named.push({ key, run, work });
-    if (key !== null) this.#busy.add(key);
+    const named = again ?? (random.chance(0.5) ? this.#name(connection, work, null) : null);
+    const { run, key } = named ?? { run: session.run, key: null };
     const mayRunUndecided = random.chance(0.1);
-    const outcome = await this.#call(connection, { key, action: work.action, run, mayRunUndecided }, (call, signal) =>
-      guardHeld(
-        session,
-        {
-          ...this.#options(call, work, mayRunUndecided ? "allow" : "deny", signal),
-          ...this.#patience(),
-          callId: key === null ? undefined : () => key,
-        },
-        this.#function(connection, call, work, async () => undefined),
-      )(work.n),
+    const outcome = await this.#busyWith(key, connection.line, () =>
+      this.#call(connection, { key, action: work.action, run, mayRunUndecided }, (call, signal) =>
+        guardHeld(
+          session,
+          {
+            ...this.#options(call, work, mayRunUndecided ? "allow" : "deny", signal),
+            ...this.#patience(),
+            callId: key === null ? undefined : () => key,
+          },
+          this.#function(connection, call, work, async () => undefined),
+        )(work.n),
+      ),
     );
-    if (key !== null) this.#busy.delete(key);
     const error = "threw" in outcome ? outcome.threw : null;
     const isHeld = isAgentSentinelError(error, "ApprovalRequiredError");
     if (isHeld && !this.#held.some(({ hold }) => hold.decisionId === error.decisionId))
       // As it is kept, in a file or a database.
       this.#held.push({ hold: JSON.parse(JSON.stringify(error)), work, key });
-    if (key === null || (isHeld && random.chance(0.7))) return;
-    const place = this.#named.findIndex((one) => one.key === key);
-    if (place >= 0) this.#named.splice(place, 1);
+    if (key !== null && random.chance(isHeld ? 0.3 : 0.5)) this.#strike(key);
   }
 
   #patience() {
     const { random } = this.world;
     return {
-      onHold: random.chance(0.5) ? ("wait" as const) : ("throw" as const),
+      onHold: random.chance(0.7) ? ("wait" as const) : ("throw" as const),
       timeoutMs: random.chance(0.5) ? random.between(100, 20_000) : undefined,
       toArguments: (inputs: Json): readonly [number | null] => [numberIn(inputs)],
     };
@@ -417,16 +487,13 @@ export class Program extends Actor {
 
   /** Takes up what waits for a person: by one, or by two at once. */
   async #resumed(kept: Kept): Promise<void> {
-    const { key } = kept;
-    if (key !== null) this.#busy.add(key);
-    await this.#resume(kept);
-    if (key !== null) this.#busy.delete(key);
+    const line = new Line();
+    await this.#busyWith(kept.key, line, () => this.#resume(kept, line));
   }
 
-  async #resume(kept: Kept): Promise<void> {
+  async #resume(kept: Kept, line: Line): Promise<void> {
     const { random } = this.world;
     const { work, key, hold } = kept;
-    const line = new Line();
     const held = await this.#typed(() => resume(this.#sentinel(line), hold, { callId: key ?? undefined }));
     if (held === null) {
       if (random.chance(0.3)) this.#forget(kept);
@@ -444,8 +511,8 @@ export class Program extends Actor {
           this.#function(connection, call, work, async () => undefined),
         )(work.n),
       );
-    // Without a name all who resume it are others, and one of them runs.
-    const outcomes = await Promise.all(key === null && random.chance(0.3) ? [go(), go()] : [go()]);
+    // Without a name all who resume it are others, and one of them runs; with one they are the same.
+    const outcomes = await Promise.all(random.chance(0.3) ? [go(), go()] : [go()]);
     const isOpen = outcomes.every(
       (one) => "threw" in one && isAgentSentinelError(one.threw) && one.threw.recoverable && one.threw.name !== "ApprovalRejectedError",
     );
@@ -522,7 +589,7 @@ export class Program extends Actor {
       estimateMicroUsd: random.between(0, Math.ceil(leased.amountMicroUsd / random.pick([1, 3, 10]))),
     });
     const guarded = (inner?: () => Promise<unknown>): Promise<void> => this.#guardedBy(connection, lease, leased, work(), inner);
-    switch (random.weighted({ guard: 6, several: 4, nested: 1, byHand: 4, beside: 2, settle: 1 })) {
+    switch (random.weighted({ guard: 6, several: 4, nested: 1, byHand: 4, beside: 2, once: 1, settle: 1 })) {
       case "guard":
         return guarded();
       case "several":
@@ -534,6 +601,9 @@ export class Program extends Actor {
         return this.#decidedBy(connection, lease, leased, work());
       case "beside":
         return this.#guarded(connection, work());
+      // Whether it was asked before the gateway alone knows, which is asked.
+      case "once":
+        return this.#once(connection, lease);
       case "settle":
         await this.#typed(() => lease.settle());
         return;
@@ -554,7 +624,7 @@ export class Program extends Actor {
   /** Decides, spends and reports with a lease and without a guard. */
   async #decidedBy({ line, session }: Connection, lease: ClientLease, leased: Leased, work: Work): Promise<void> {
     const { random } = this.world;
-    const call = this.#calls.begin({ key: null, action: work.action, run: session.run, mayRunUndecided: false });
+    const call = this.#calls.begin(line, { key: null, action: work.action, run: session.run, mayRunUndecided: false });
     const inputs = work.n === null ? undefined : { n: work.n };
     const request = { action: work.action, estimateUsd: usdOf(work.estimateMicroUsd), inputs };
     const decision = await this.#typed(() => this.#decide(call, leased, work, () => lease.decide(request)));
@@ -571,7 +641,7 @@ export class Program extends Actor {
       await this.#typed(() => lease.release(id));
       return end();
     }
-    if (isLeased) this.#start(line, session, call, work.n);
+    if (isLeased) this.#start(session, call, work.n);
     if (work.takesMs > 0) await this.pause(work.takesMs);
     call.costMicroUsd = work.costMicroUsd ?? work.estimateMicroUsd;
     if (isLeased) this.#calls.did(call);

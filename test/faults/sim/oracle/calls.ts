@@ -61,9 +61,12 @@ export class Call {
   readonly action: string;
   readonly run: string;
   readonly mayRunUndecided: boolean;
-  readonly questions = new Map<string, Question>();
+  /** On the wire, calls of one key that are under way together are one call. */
+  readonly questions: Map<string, Question>;
   /** Under which ids it has heard which answer. */
-  readonly heard = new Map<string, "allow" | "superseded" | "no">();
+  readonly heard: Map<string, "allow" | "superseded" | "no">;
+  /** What the sentinel that makes it has heard. */
+  readonly line: Line;
   /** Under which id it runs or ran; `undefined`: it did not; `null`: it was not decided, because the gateway could not be reached. */
   under: string | null | undefined = undefined;
   /** How its function ended: what it is to say then. */
@@ -78,11 +81,16 @@ export class Call {
   hasEnded = false;
   /** Its process fell before it ended. */
   hasFallen = false;
-  /** Under which ids earlier calls of its key had come to an end, by the record, when it was made. */
+  /** Under which ids earlier calls of its key had come to an end, by the record, when it was made; which of them were reported or given back. */
   readonly over = new Set<string>();
+  readonly settled = new Set<string>();
 
-  constructor(name: string, wish: Pick<Call, "key" | "action" | "run" | "mayRunUndecided">) {
+  /** `mate`: one of its key that is under way. */
+  constructor(name: string, line: Line, wish: Pick<Call, "key" | "action" | "run" | "mayRunUndecided">, mate: Call | undefined) {
     this.name = name;
+    this.line = line;
+    this.questions = mate?.questions ?? new Map();
+    this.heard = mate?.heard ?? new Map();
     this.key = wish.key;
     this.action = wish.action;
     this.run = wish.run;
@@ -98,6 +106,7 @@ export class Calls {
   readonly #tenant: TenantModel;
   readonly #all: Call[] = [];
   readonly #byName = new Map<string, Call>();
+  readonly #byKey = new Map<string, Call[]>();
   /** Who runs or ran under which decision, and with which approval. */
   readonly #under = new Map<string, { readonly question: Question; readonly calls: Call[] }>();
   readonly #with = new Map<string, Call>();
@@ -120,6 +129,9 @@ export class Calls {
     return this.#all.filter(({ under }) => under !== undefined).length;
   }
 
+  /** How many named calls did not run because one of their key ran or had run with the same process. */
+  keptToOnce = 0;
+
   get usedApprovals(): number {
     return this.#with.size;
   }
@@ -137,15 +149,32 @@ export class Calls {
   #isTold = ({ under }: Call): boolean => under === undefined || under === null || this.#settled.has(under);
 
   /** A guarded function is about to be called. */
-  begin(wish: Pick<Call, "key" | "action" | "run" | "mayRunUndecided">): Call {
+  begin(line: Line, wish: Pick<Call, "key" | "action" | "run" | "mayRunUndecided">): Call {
     // Who makes a named call again asks for just the same.
-    const call = new Call(wish.key ?? `call ${this.#all.length}`, wish);
-    for (const { key, questions } of this.#all)
-      if (key !== null && key === call.key)
-        for (const [id, { session }] of questions) if (this.#seen(session, id)?.state !== "pending") call.over.add(id);
+    const before = this.#ofKey(wish);
+    const mate = before.find(({ hasEnded, hasFallen }) => !hasEnded && !hasFallen);
+    const call = new Call(wish.key ?? `call ${this.#all.length}`, line, wish, mate);
+    for (const { questions } of before)
+      for (const [id, { session }] of questions) {
+        const state = this.#seen(session, id)?.state;
+        if (state !== "pending") call.over.add(id);
+        if (state === "posted" || state === "released") call.settled.add(id);
+      }
     this.#all.push(call);
+    if (call.key !== null) this.#byKey.set(call.key, [...before, call]);
     this.#byName.set(call.name, call);
     return call;
+  }
+
+  /** All calls of the same key, which may have been made in parallel, one after another, or in an earlier life. */
+  #ofKey({ key }: Pick<Call, "key">): readonly Call[] {
+    return this.#byKey.get(key ?? "") ?? [];
+  }
+
+  /** Those of them that ran undecided, having asked under that id. */
+  #undecided(call: Call, id: string): readonly Call[] {
+    const all = call.key === null ? [call] : this.#ofKey(call);
+    return all.filter(({ under, questions }) => under === null && questions.has(id));
   }
 
   /** The process fell: its calls go on no more. */
@@ -231,8 +260,9 @@ export class Calls {
       const texts = this.#reports.get(id) ?? new Set();
       this.#reports.set(id, texts.add(body));
       const run = this.#under.get(id);
+      const undecided = run?.calls.map((call) => this.#undecided(call, id).length) ?? [];
       if (run !== undefined)
-        demand(texts.size <= run.calls.length, "what a call has cost is reported once", () => ({
+        demand(texts.size <= run.calls.length + Math.max(...undecided), "what a call has cost is reported once", () => ({
           id,
           texts: [...texts],
           calls: run.calls.map(shown),
@@ -265,9 +295,11 @@ export class Calls {
     demand(isTrue, "no decision without its record", details);
     if (answer.stops != null && answer.reason.code.endsWith("_killed"))
       line.kills.push({ stops: answer.stops, run: answer.run, action: answer.action, seq: answer.entry.seq });
-    if (id !== undefined || method !== "POST") return;
+    // What is read of an answer that was heard is the newer one: a pause may be over.
+    const isRead = method === "GET";
+    if (id !== undefined && !isRead) return;
     for (const call of this.#all)
-      if (call.questions.has(answer.id) && !call.hasFallen && !call.hasEnded)
+      if (call.questions.has(answer.id) && !call.hasFallen && !call.hasEnded && (!isRead || call.heard.has(answer.id)))
         call.heard.set(answer.id, answer.superseded != null ? "superseded" : answer.verdict === "allow" ? "allow" : "no");
   }
 
@@ -291,18 +323,23 @@ export class Calls {
   }
 
   /** A call's function starts, with this for its argument. `isOver`: its run's signal says that nothing of it may go on. */
-  started(call: Call, line: Line, isOver: boolean, n: number | null): void {
-    const details = (): object => ({ call: shown(call), line, isOver, n });
+  started(call: Call, isOver: boolean, n: number | null): void {
+    const { line } = call;
+    const details = (): object => ({ call: shown(call), isOver, n });
     demand(call.under === undefined, "a guarded function runs at most once for each call", details);
+    const ranHere = this.#ofKey(call).filter((before) => before.under !== undefined && before.line === line);
+    demand(ranHere.length === 0, "a named call runs at most once with one sentinel", () => ({ ...details(), ranHere: ranHere.map(shown) }));
     const [id, ...others] = [...call.heard].filter(([, answer]) => answer === "allow").map(([one]) => one);
     const question = call.questions.get(id ?? "");
     if (id === undefined || question === undefined) {
-      demand(call.mayRunUndecided && call.wasToldUndecided && call.heard.size === 0, "nothing runs without a yes that was heard", details);
+      const hasHeard = [call, ...this.#ofKey(call)].some((each) => each.line === line && each.heard.size > 0);
+      demand(call.mayRunUndecided && call.wasToldUndecided && !hasHeard, "nothing runs without a yes that was heard", details);
       demand(!isOver, "nothing runs undecided once its run is known to be over", details);
       call.under = null;
       return;
     }
     demand(others.length === 0, "a call is allowed once", details);
+    demand(!call.settled.has(id), "a named call does not run once its end is on record", details);
     const seen = this.#seen(question.session, id);
     const { leased } = call;
     if (leased !== null) this.#tenant.startedLeased(question.session, call.run, call.action, leased.expiresAt);
@@ -320,8 +357,10 @@ export class Calls {
     // Shown where the policy no longer asks anybody, an approval is not used.
     const approval = this.#tenant.sessions.get(question.session)?.approvals.asked.get(question.approval ?? "");
     const usesApproval = approval?.usedBy === id;
+    // Another sentinel does not know of it, nor does the gateway.
+    const isUnknown = (before: Call): boolean => before.hasFallen || before.wasToldUnreported;
     const mayRepeat = (before: Call): boolean =>
-      before.hasFallen && before.key !== null && before.key === call.key && !(usesApproval && call.over.has(id));
+      isUnknown(before) && before.key !== null && before.key === call.key && !(usesApproval && call.over.has(id));
     demand(calls.every(mayRepeat), "one decision lets run one call", () => ({ ...details(), calls }));
     this.#under.set(id, { question, calls: [...calls, call] });
     if (usesApproval) {
@@ -343,6 +382,7 @@ export class Calls {
     });
     if (under === undefined) {
       this.#paid(call, 0);
+      if (this.#ofKey(call).some((other) => other.under !== undefined && !other.hasFallen)) this.keptToOnce++;
       demand("threw" in outcome && isTyped, "a call that does not run says why", details);
       return;
     }
@@ -373,13 +413,16 @@ export class Calls {
         if (seen === undefined || this.#under.has(id)) continue;
         demand(call.leased === null, "what did not run is not reported", () => ({ ...details(), id, state: seen.state }));
         // What ran undecided is told, in case that it was decided all the same.
-        const isReported = call.under === null && seen.posted === (call.costMicroUsd ?? call.questions.get(id)?.estimateMicroUsd);
+        const isReported = this.#undecided(call, id).some(
+          ({ costMicroUsd, questions }) => seen.posted === (costMicroUsd ?? questions.get(id)?.estimateMicroUsd),
+        );
         demand(seen.state !== "posted" || isReported, "what did not run is not reported", () => ({ ...details(), id, state: seen.state }));
       }
     }
     for (const [id, { question, calls }] of this.#under) {
       const seen = this.#seen(question.session, id);
-      const costs = calls.map(({ costMicroUsd }) => costMicroUsd ?? question.estimateMicroUsd);
+      const all = calls.flatMap((call) => [call, ...this.#undecided(call, id)]);
+      const costs = all.map(({ costMicroUsd }) => costMicroUsd ?? question.estimateMicroUsd);
       const isReported = seen?.state === "posted" && costs.includes(seen.posted);
       const mayExpire = calls.every(({ hasFallen, wasToldUnreported }) => hasFallen || wasToldUnreported);
       const isLeased = calls.every(({ leased }) => leased !== null);
@@ -413,6 +456,7 @@ const shown = (call: Call): object => ({
   questions: [...call.questions],
   heard: [...call.heard],
   over: [...call.over],
+  settled: [...call.settled],
 });
 const plain = (seen: object | undefined): object => ({ ...seen, limits: null, first: null });
 
