@@ -583,7 +583,8 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     // Before the claim: a name that is refused leaves nothing in what tenants share.
     if (before === null && this.#issuers.count() >= MOST_ISSUERS) return err(TOO_MANY_ISSUERS);
     // First, so that a token finds its way here as soon as it is believed here.
-    await this.env.DIRECTORY.getByName(issuerKey(wish.issuer)).claim({ tenant, name });
+    const refused = await this.env.DIRECTORY.getByName(issuerKey(wish.issuer)).claim({ tenant, name, audience: wish.audience });
+    if (refused !== null) return err(refused);
     const done = this.#known((now): Outcome<{ readonly issuer: IssuerRow; readonly created: boolean; readonly isSame: boolean }> => {
       const known = this.#issuers.find(name);
       if (known === null && this.#issuers.count() >= MOST_ISSUERS) return err(TOO_MANY_ISSUERS);
@@ -601,12 +602,13 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     });
     if (!done.ok) {
       // Somebody else took the last place while the claim was made.
-      if (this.#issuers.find(name)?.issuer !== wish.issuer) await this.env.DIRECTORY.getByName(issuerKey(wish.issuer)).release({ tenant, name });
+      await this.#settleClaim(wish.issuer, name);
       return done;
     }
     const { isSame, ...answer } = done.value;
     if (!isSame) await this.#push();
-    if (before !== null && before.issuer !== wish.issuer) await this.env.DIRECTORY.getByName(issuerKey(before.issuer)).release({ tenant, name });
+    await this.#settleClaim(wish.issuer, name);
+    if (before !== null && before.issuer !== wish.issuer) await this.#settleClaim(before.issuer, name);
     return ok(answer);
   }
 
@@ -621,8 +623,17 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     });
     if (!done.ok) return done;
     await this.#push();
-    await this.env.DIRECTORY.getByName(issuerKey(done.value)).release({ tenant: this.#store.readTenant().id, name });
+    await this.#settleClaim(done.value, name);
     return ok(null);
+  }
+
+  /** Tells what tenants share of an issuer what this one has on record under a name by now, whoever changed that meanwhile. */
+  async #settleClaim(issuer: string, name: string): Promise<void> {
+    const { id: tenant } = this.#store.readTenant();
+    const known = this.#issuers.find(name);
+    const directory = this.env.DIRECTORY.getByName(issuerKey(issuer));
+    if (known?.issuer === issuer) await directory.settle({ tenant, name, audience: known.audience });
+    else await directory.release({ tenant, name });
   }
 
   readIssuer(name: string): Outcome<IssuerRow> {

@@ -537,8 +537,8 @@ export interface IssuerRow extends IssuerWish {
 
 /** What the whole deployment shares, so that a request can be led to its tenant before anybody has vouched for it. */
 export interface Directory {
-  /** Which registrations name this `iss`, the oldest first. */
-  issuersOf(issuer: string): Promise<readonly { readonly tenant: string; readonly name: string }[]>;
+  /** Which registrations name this `iss`, the oldest first, and for which audience; `null`: that is not known. */
+  issuersOf(issuer: string): Promise<readonly { readonly tenant: string; readonly name: string; readonly audience: string | null }[]>;
   /** Whether any tenant lets pages of this origin read its answers. */
   isOriginKnown(origin: string): Promise<boolean>;
 }

@@ -6,7 +6,7 @@ import type { Principal } from "../core/request.ts";
 import { err, ok, type Result } from "../core/result.ts";
 import { SCOPES, SCOPES_NO_AGENT_HOLDS, type Scope } from "../core/scopes.ts";
 import type { Instant } from "../core/time.ts";
-import type { Caller, IssuerRow } from "../flow/ports.ts";
+import type { Caller, Directory, IssuerRow } from "../flow/ports.ts";
 import { instantOf, isSubject } from "./claims.ts";
 import { type Fetch, type KeyFinder, parsePublicKeys, RemoteKeys } from "./remote_keys.ts";
 
@@ -16,8 +16,7 @@ import { type Fetch, type KeyFinder, parsePublicKeys, RemoteKeys } from "./remot
  */
 
 /** What must be asked to know who registered what. */
-export interface Registrations {
-  issuersOf(issuer: string): Promise<readonly { readonly tenant: string; readonly name: string }[]>;
+export interface Registrations extends Pick<Directory, "issuersOf"> {
   /** What a tenant has registered under a name now; `null`: nothing any more. Throws where the tenant cannot be reached. */
   readIssuer(tenant: string, name: string): Promise<IssuerRow | null>;
 }
@@ -38,6 +37,8 @@ const REMEMBERED_MS = 30_000;
 const MOST_REMEMBERED = 2_000;
 /** So soon after a look at who registered an issuer there is no other, whatever becomes of its tokens. */
 const LOOK_PAUSE_MS = 1_000;
+/** Most tenants that one token asks at once for what they registered. */
+const MOST_ASKED_AT_ONCE = 16;
 
 type Bearer = Extract<Caller, { kind: "bearer" }>;
 
@@ -46,18 +47,26 @@ interface Candidate {
   readonly row: IssuerRow;
 }
 
-/** Who registered an issuer, when that was looked up, and until when it may be relied on. */
+type Claim = Awaited<ReturnType<Registrations["issuersOf"]>>[number];
+
+/**
+ * Who registered an issuer, when that was looked up, and until when it may be relied on. `rows`: what those tenants have on record that a token had
+ * to be held against; `null`: not what the directory says.
+ */
 interface Looked {
   readonly at: Instant;
   readonly until: Instant;
-  readonly list: readonly Candidate[];
+  readonly claims: readonly Claim[];
+  readonly rows: Map<Claim, IssuerRow | null>;
 }
+
+const NOBODY: Looked = { at: 0, until: 0, claims: [], rows: new Map() };
 
 /** Who bears foreign tokens, as one isolate knows it. Values only. */
 export class ForeignTokens {
   readonly #registrations: Registrations;
   readonly #remote: RemoteKeys;
-  readonly #candidates = new Map<string, Looked>();
+  readonly #looked = new Map<string, Looked>();
   /** Until when it is believed that nobody registered an issuer. Apart, so that made-up names do not push out those that somebody did register. */
   readonly #nobodys = new Map<string, Instant>();
   readonly #verified = new Map<string, { readonly until: Instant; readonly caller: Bearer }>();
@@ -73,13 +82,15 @@ export class ForeignTokens {
   async authenticate(token: string, issuer: string, now: Instant): Promise<Result<Bearer, Refusal>> {
     const known = this.#verified.get(token);
     if (known !== undefined && now < known.until) return now >= known.caller.expiresAt ? err(EXPIRED) : ok(known.caller);
-    const candidates = await this.#candidatesOf(issuer, now);
-    if (!candidates.ok) return candidates;
+    const looked = await this.#lookUp(issuer, now);
+    if (!looked.ok) return looked;
     const claimed = claimsOf(token);
     if (claimed === null) return err(NOT_GOOD);
+    // Whom a token is for costs nothing to read: of a registration for another audience neither the tenant is asked nor the keys are fetched.
+    const found = await this.#candidatesFor(new Set([claimed.aud].flat()), issuer, looked.value);
+    if (!found.ok) return found;
+    const fitting = found.value;
     let refused: Refusal = NOT_GOOD;
-    // Whom a token is for costs nothing to read: the keys of a registration for another audience are neither fetched nor waited for.
-    const fitting = candidates.value.filter(({ row }) => [claimed.aud].flat().includes(row.audience));
     const named = fitting.filter(({ tenant }) => tenant === claimed.tid);
     const meant = named.length > 0 ? named : fitting.filter(isNamedByAudience);
     // Whoever registers another's issuer and audience, before or after them, must not come by their tokens: then one that names nobody is nobody's.
@@ -116,36 +127,54 @@ export class ForeignTokens {
 
   /** The next token of an issuer makes somebody look again. What was known of it is old then, and not unknown: such looks are not rationed. */
   #doubt(issuer: string, looked: Partial<Looked>): void {
-    const known = this.#candidates.get(issuer);
-    if (known !== undefined) this.#candidates.set(issuer, { ...known, ...looked, until: 0 });
+    const known = this.#looked.get(issuer);
+    if (known !== undefined) {
+      // Where it said nothing it may say something by now, and is asked again by the next token that concerns it.
+      const rows = new Map([...known.rows].filter(([, row]) => row !== null));
+      this.#looked.set(issuer, { ...known, rows, ...looked, until: 0 });
+    }
     this.#nobodys.delete(issuer);
   }
 
-  async #candidatesOf(issuer: string, now: Instant): Promise<Result<readonly Candidate[], Refusal>> {
-    const known = this.#candidates.get(issuer);
-    if (known !== undefined && (now < known.until || now - known.at < LOOK_PAUSE_MS)) return ok(known.list);
-    if (now < (this.#nobodys.get(issuer) ?? 0)) return ok([]);
+  async #lookUp(issuer: string, now: Instant): Promise<Result<Looked, Refusal>> {
+    const known = this.#looked.get(issuer);
+    if (known !== undefined && (now < known.until || now - known.at < LOOK_PAUSE_MS)) return ok(known);
+    if (now < (this.#nobodys.get(issuer) ?? 0)) return ok(NOBODY);
     // An issuer that somebody registered is asked after once a lease term, however many names are made up meanwhile.
     if (known === undefined && !this.#lookups.take(now))
       return err(refusal("throttled", "Too many tokens of issuers that are not known here were sent at once."));
-    const list: Candidate[] = [];
+    const claims = await this.#registrations.issuersOf(issuer).catch(() => null);
+    if (claims === null) return err(UNASKED);
+    if (claims.length === 0) {
+      this.#looked.delete(issuer);
+      remember(this.#nobodys, issuer, now + REMEMBERED_MS);
+      return ok(NOBODY);
+    }
+    const looked: Looked = { at: now, until: now + REMEMBERED_MS, claims, rows: new Map() };
+    this.#nobodys.delete(issuer);
+    remember(this.#looked, issuer, looked);
+    return ok(looked);
+  }
+
+  /** The registrations that a token for these audiences has to be held against. */
+  async #candidatesFor(audiences: ReadonlySet<unknown>, issuer: string, looked: Looked): Promise<Result<readonly Candidate[], Refusal>> {
+    const concerned = looked.claims.filter(({ audience }) => audience === null || audiences.has(audience));
+    const unread = concerned.filter((claim) => !looked.rows.has(claim));
     try {
-      for (const { tenant, name } of await this.#registrations.issuersOf(issuer)) {
-        const row = await this.#registrations.readIssuer(tenant, name);
-        // The directory only says where to ask: what the tenant has on record is the truth.
-        if (row !== null && row.issuer === issuer) list.push({ tenant, row });
+      for (let next = 0; next < unread.length; next += MOST_ASKED_AT_ONCE) {
+        const asked = unread.slice(next, next + MOST_ASKED_AT_ONCE);
+        await Promise.all(asked.map(async (claim) => looked.rows.set(claim, await this.#registrations.readIssuer(claim.tenant, claim.name))));
       }
     } catch {
-      return err(refusal("authority_unavailable", "Who registered the token's issuer could not be asked."));
+      return err(UNASKED);
     }
-    if (list.length > 0) {
-      this.#nobodys.delete(issuer);
-      remember(this.#candidates, issuer, { at: now, until: now + REMEMBERED_MS, list });
-    } else {
-      this.#candidates.delete(issuer);
-      remember(this.#nobodys, issuer, now + REMEMBERED_MS);
-    }
-    return ok(list);
+    // The directory only says where to ask: what the tenant has on record is the truth.
+    return ok(
+      concerned.flatMap((claim) => {
+        const row = looked.rows.get(claim) ?? null;
+        return row !== null && row.issuer === issuer && audiences.has(row.audience) ? [{ tenant: claim.tenant, row }] : [];
+      }),
+    );
   }
 
   async #verify(token: string, { tenant, row }: Candidate, now: Instant): Promise<Result<Bearer, Refusal>> {
@@ -204,6 +233,7 @@ const AMBIGUOUS = refusal(
   "token_invalid",
   "Several tenants registered the token's issuer and audience, and it does not say which it means: it needs a `tid`, or an audience that ends with the tenant's id.",
 );
+const UNASKED = refusal("authority_unavailable", "Who registered the token's issuer could not be asked.");
 const EXPIRED = refusal("token_expired", "The token has expired; ask for a new one.");
 
 /** The `iss` that a token states, unproven; `null` where it is none that could be verified at all. */

@@ -44,11 +44,16 @@ class Address {
   };
 }
 
-const registered = (...rows: readonly (IssuerRow & { readonly tenant?: string })[]): Registrations & { readonly asked: string[] } => ({
+/** `claimed`: the audience that the directory knows of a registration, where that is not the one on record. */
+type Registered = IssuerRow & { readonly tenant?: string; readonly claimed?: string | null };
+
+const registered = (...rows: readonly Registered[]): Registrations & { readonly asked: string[] } => ({
   asked: [],
   async issuersOf(issuer) {
     this.asked.push(issuer);
-    return rows.map(({ tenant = "acme", name }) => ({ tenant, name }));
+    return rows
+      .filter((one) => one.issuer === issuer)
+      .map(({ tenant = "acme", name, audience, claimed = audience }) => ({ tenant, name, audience: claimed }));
   },
   readIssuer: async (tenant, name) => rows.find((one) => (one.tenant ?? "acme") === tenant && one.name === name) ?? null,
 });
@@ -160,6 +165,7 @@ describe("who registered an issuer", () => {
 
   it("is asked of the tenant: a directory that is behind lets nobody in", async () => {
     const registrations = registered({ ...row(inline(first)), issuer: "https://other.example" });
+    registrations.issuersOf = () => registered(row()).issuersOf(ISSUER);
     expect(await codeOf(new ForeignTokens(registrations, new Address().fetch, false), await sign(first), NOW)).toBe("token_invalid");
   });
 
@@ -245,6 +251,88 @@ describe("who registered an issuer", () => {
     const registrations = registered({ ...row({ audience: "other" }), tenant: "slow" }, { ...row(inline(first)), tenant: "acme" });
     expect(await codeOf(new ForeignTokens(registrations, address.fetch, false), await sign(first), NOW)).toBe("bot");
     expect(address.asked).toBe(0);
+  });
+});
+
+describe("an issuer that many tenants registered", () => {
+  const inline = { keys: { set: { keys: [first.jwk] } } };
+  /** What tenants were asked, and how many of them at once. */
+  class Tenants {
+    readonly asked: string[] = [];
+    mostAtOnce = 0;
+    #open = 0;
+    readonly registrations: Registrations;
+
+    constructor(rows: readonly Registered[], silent: ReadonlySet<string> = new Set()) {
+      const real = registered(...rows);
+      this.registrations = {
+        issuersOf: (issuer) => real.issuersOf(issuer),
+        readIssuer: async (tenant, name) => {
+          this.asked.push(tenant);
+          this.mostAtOnce = Math.max(this.mostAtOnce, ++this.#open);
+          // One turn of the event loop: whoever is asked at the same time is asked by then.
+          await new Promise(setImmediate);
+          this.#open--;
+          if (silent.has(tenant)) throw new Error("away");
+          return real.readIssuer(tenant, name);
+        },
+      };
+    }
+  }
+
+  const many = (count: number, of: (n: number) => Partial<Registered>): readonly Registered[] =>
+    Array.from({ length: count }, (_, n) => ({ ...row(inline), tenant: `t${n}`, ...of(n) }));
+  const tenantOf = async (tokens: ForeignTokens, more: object, now = NOW): Promise<string> => {
+    const answer = await tokens.authenticate(await sign(first, more), ISSUER, now);
+    return answer.ok ? answer.value.principal.tenant : answer.error.code;
+  };
+
+  it.each<[string, (n: number) => Partial<Registered>, more: object, asked: number, atOnce: number]>([
+    ["each for its own audience asks one", (n) => ({ audience: `for t${n}` }), { aud: "for t99" }, 1, 1],
+    ["a token for two audiences asks both", (n) => ({ audience: `for t${n}` }), { aud: ["for t99", "for t7", "other"], tid: "t99" }, 2, 2],
+    ["all for one audience asks them sixteen at a time", () => ({}), { tid: "t99" }, 100, 16],
+    [
+      "before audiences were kept asks them as before, sixteen at a time",
+      (n) => ({ audience: `for t${n}`, claimed: null }),
+      { aud: "for t99" },
+      100,
+      16,
+    ],
+  ])("%s", async (_, of, more, asked, atOnce) => {
+    const tenants = new Tenants(many(100, of));
+    const tokens = new ForeignTokens(tenants.registrations, new Address().fetch, false);
+    expect(await tenantOf(tokens, { jti: "1", ...more })).toBe("t99");
+    expect([tenants.asked.length, tenants.mostAtOnce]).toEqual([asked, atOnce]);
+    // Nobody is asked again within a lease term, and everybody concerned after it.
+    expect(await tenantOf(tokens, { jti: "2", ...more }, NOW + 29_999)).toBe("t99");
+    expect(tenants.asked.length).toBe(asked);
+    expect(await tenantOf(tokens, { jti: "3", ...more }, NOW + 30_000)).toBe("t99");
+    expect(tenants.asked.length).toBe(2 * asked);
+  });
+
+  it("costs nobody anything by tokens for audiences that nobody registered", async () => {
+    const tenants = new Tenants(many(3, (n) => ({ audience: `for t${n}` })));
+    const tokens = new ForeignTokens(tenants.registrations, new Address().fetch, false);
+    for (let n = 0; n < 20; n++) expect(await tenantOf(tokens, { aud: `made up ${n}` })).toBe("token_invalid");
+    expect(tenants.asked).toEqual([]);
+    expect(await tenantOf(tokens, { aud: "for t1" })).toBe("t1");
+  });
+
+  it("stands still for a tenant that cannot be reached only where a token may be that tenant's", async () => {
+    const tenants = new Tenants(
+      many(3, (n) => ({ audience: `for t${n}` })),
+      new Set(["t0"]),
+    );
+    const tokens = new ForeignTokens(tenants.registrations, new Address().fetch, false);
+    expect(await tenantOf(tokens, { aud: "for t0" })).toBe("authority_unavailable");
+    expect(await tenantOf(tokens, { aud: "for t1" })).toBe("t1");
+    expect(await tenantOf(tokens, { aud: ["for t0", "for t1"] })).toBe("authority_unavailable");
+  });
+
+  it("is believed as the tenant has it on record, whatever audience the directory knows", async () => {
+    const tokens = new ForeignTokens(registered({ ...row(inline), claimed: "another" }), new Address().fetch, false);
+    expect(await tenantOf(tokens, { aud: "another" })).toBe("token_invalid");
+    expect(await tenantOf(tokens, { aud: ["another", "a"] })).toBe("acme");
   });
 });
 

@@ -241,6 +241,7 @@ const LIMITS: { readonly [what: string]: () => string } = {
   "requests of one token": () =>
     `${throttle.DEFAULT_LIMIT.requests} within ${seconds(throttle.DEFAULT_LIMIT.windowMs)}, unless the tenant's settings say otherwise`,
   "issuers of one tenant": () => String(own(TENANT, "MOST_ISSUERS")),
+  "registrations of one issuer, by all tenants together": () => String(own("src/authority/directory.ts", "MOST_REGISTRATIONS")),
   "webhooks of one tenant": () => {
     const hook = (events: number) => ({ url: "https://hooks.example.com/", events: many(events, "decision.deny") });
     takes(createWebhook, hook(32), hook(33));

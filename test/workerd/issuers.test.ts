@@ -1,4 +1,4 @@
-import { runInDurableObject } from "cloudflare:test";
+import { evictDurableObject, runInDurableObject } from "cloudflare:test";
 import { env, exports } from "cloudflare:workers";
 import { exportJWK, generateKeyPair, type JWTHeaderParameters, SignJWT } from "jose";
 import { beforeAll, describe, expect, it } from "vitest";
@@ -76,6 +76,8 @@ async function newWorld(more: { readonly keys?: Keys; readonly issuer?: string; 
   return { tenant, operator, keys, issuer, audience, put, sign, claims, now };
 }
 
+const directoryOf = (issuer: string) => env.DIRECTORY.getByName(issuerKey(issuer));
+const holdersOf = (issuer: string) => runInDurableObject(directoryOf(issuer), (object) => object.holders());
 const open = (token: string) => send("POST", "/v1/sessions", token, {});
 const b64 = (value: unknown): string => Buffer.from(typeof value === "string" ? value : JSON.stringify(value)).toString("base64url");
 
@@ -260,7 +262,7 @@ describe("a registration", () => {
       200,
     );
     expect(items.filter(({ details }) => details.event === "issuer_put").map(({ details }) => details.version)).toEqual([2, 1]);
-    expect(await runInDurableObject(env.DIRECTORY.getByName(issuerKey(issuer)), (object) => object.holders())).toEqual([{ tenant, name: "corp" }]);
+    expect(await holdersOf(issuer)).toEqual([{ tenant, name: "corp", audience: "other" }]);
   });
 
   it("that is deleted or replaced is believed no more, in sessions too, at once", async () => {
@@ -295,10 +297,62 @@ describe("a registration", () => {
       const body = { issuer, audience: "mine", jwks: { keys: [keys.publicJwk] } };
       statuses.push((await send("PUT", `/v1/issuers/n${n}`, operator, body)).status);
     }
-    const accepted = statuses.flatMap((status, n) => (status === 201 ? [{ tenant, name: `n${n}` }] : []));
+    const accepted = statuses.flatMap((status, n) => (status === 201 ? [{ tenant, name: `n${n}`, audience: "mine" }] : []));
     expect(accepted.length).toBeLessThan(40);
     expect(new Set(statuses)).toEqual(new Set([201, 422]));
-    expect(await runInDurableObject(env.DIRECTORY.getByName(issuerKey(issuer)), (object) => object.holders())).toEqual(accepted);
+    expect(await holdersOf(issuer)).toEqual(accepted);
+  });
+
+  it("for another audience than before is believed for that one, at once, and the directory knows for which", async () => {
+    const { put, sign, issuer, audience, tenant } = await newWorld();
+    expect((await open(await sign({ jti: "before" }))).status).toBe(201);
+    await jsonOf(await put({ audience: "new" }), 200);
+    expect((await open(await sign({ aud: "new", jti: "after" }))).status).toBe(201);
+    expect(await codeOf(await open(await sign({ aud: audience, jti: "late" })))).toBe("401 token_invalid");
+    expect(await holdersOf(issuer)).toEqual([{ tenant, name: "corp", audience: "new" }]);
+  });
+
+  it("that came to grief while its audience was changed is asked for any, and its tokens of before are let in", async () => {
+    const { put, sign, issuer, audience, tenant } = await newWorld();
+    // So far it had come: the claim was made, and nothing was written after it.
+    await runInDurableObject(directoryOf(issuer), (object) => object.claim({ tenant, name: "corp", audience: "new" }));
+    expect(await holdersOf(issuer)).toEqual([{ tenant, name: "corp", audience: null }]);
+    expect((await open(await sign())).status).toBe(201);
+    expect((await put()).status).toBe(200);
+    expect(await holdersOf(issuer)).toEqual([{ tenant, name: "corp", audience }]);
+  });
+
+  it("that was claimed before audiences were kept is asked as before, and the same again says for which it is", async () => {
+    const { put, sign, issuer, audience, tenant } = await newWorld();
+    await runInDurableObject(directoryOf(issuer), (_, { storage }) => {
+      storage.sql.exec("DROP TABLE schema_version; ALTER TABLE claims DROP COLUMN audience");
+    });
+    await evictDurableObject(directoryOf(issuer));
+    expect((await open(await sign())).status).toBe(201);
+    expect(await holdersOf(issuer)).toEqual([{ tenant, name: "corp", audience: null }]);
+    expect((await put()).status).toBe(200);
+    expect(await holdersOf(issuer)).toEqual([{ tenant, name: "corp", audience }]);
+  });
+
+  it("of an issuer that 1000 registrations name already is refused with what was found and is wanted, and leaves nothing", async () => {
+    const { operator, put, sign, issuer, audience, keys } = await newWorld();
+    await runInDurableObject(directoryOf(issuer), (object) => {
+      for (let n = 1; n < 1000; n++) expect(object.claim({ tenant: `crowd-${n}`, name: "corp", audience: `agents/crowd-${n}` })).toBeNull();
+    });
+    const before = await holdersOf(issuer);
+    const more = () => send("PUT", "/v1/issuers/more", operator, { issuer, audience: "more", jwks: { keys: [keys.publicJwk] } });
+    expect(await jsonOf(await more(), 422)).toMatchObject({
+      code: "body_invalid",
+      issues: [{ pointer: "/issuer", message: "found 1000 registrations of it; wanted fewer" }],
+    });
+    expect(await codeOf(await send("GET", "/v1/issuers/more", operator))).toBe("404 not_found");
+    expect(await holdersOf(issuer)).toEqual(before);
+    // One that has its place keeps it, whatever becomes of it, and the place of one that goes is free.
+    expect((await put({ audience: "new" })).status).toBe(200);
+    expect((await open(await sign({ aud: "new" }))).status).toBe(201);
+    expect((await put({ audience })).status).toBe(200);
+    expect((await send("DELETE", "/v1/issuers/corp", operator)).status).toBe(204);
+    expect((await more()).status).toBe(201);
   });
 
   /** Opens a session with a token, and has a person revoke that by the id it is recorded under. */

@@ -46,7 +46,10 @@ const row: IssuerRow = {
 
 const identity = openIdentity(
   { ROOT_KEY, SIGNING_KEYS: JSON.stringify({ keys: [secret(keys.ours, "k1"), jwk(keys.retired, { kid: "k0" })] }), TOKEN_ISSUER: ISSUER },
-  { issuersOf: async (issuer) => (issuer === FOREIGN ? [{ tenant: "acme", name: "corp" }] : []), readIssuer: async () => row },
+  {
+    issuersOf: async (issuer) => (issuer === FOREIGN ? [{ tenant: "acme", name: "corp", audience: row.audience }] : []),
+    readIssuer: async () => row,
+  },
   async () => {
     throw new Error("nobody is asked over the network");
   },
