@@ -1,8 +1,8 @@
 import type { TokenId } from "../core/ids.ts";
-import type { Refusal } from "../core/refusals.ts";
-import { ok, type Result } from "../core/result.ts";
+import { type Refusal, refusal } from "../core/refusals.ts";
+import { err, ok, type Result } from "../core/result.ts";
 import type { Instant } from "../core/time.ts";
-import type { IssuerRow, PageOf, PageQuery } from "../flow/ports.ts";
+import { type IssuerRow, MOST_FOREIGN_LIFE_MS, type PageOf, type PageQuery } from "../flow/ports.ts";
 import { CURSORS, parseCursor } from "./cursor.ts";
 
 /** The tables of a tenant's own issuers. A version is never given twice under one name: what was deleted keeps its number. */
@@ -78,6 +78,16 @@ export class IssuerStore {
     return this.#sql.exec<{ count: number }>("SELECT COUNT(*) AS count FROM issuers WHERE wish IS NOT NULL").one().count;
   }
 
+  /**
+   * Whether one more can be revoked: refuses the one too many with `body_invalid`. What was revoked so long ago that no token of then can still be good
+   * is forgotten first.
+   */
+  roomToRevoke(id: TokenId, now: Instant): Result<null, Refusal> {
+    this.#sql.exec("DELETE FROM revoked_foreign WHERE revoked_at <= ?", now - KEPT_MS);
+    const { others } = this.#sql.exec<{ others: number }>("SELECT COUNT(*) AS others FROM revoked_foreign WHERE id <> ?", id).one();
+    return others < MOST_REVOKED ? ok(null) : err(TOO_MANY_REVOKED);
+  }
+
   /** Answers whether it was not revoked before. */
   revoke(id: TokenId, now: Instant): boolean {
     return (
@@ -89,14 +99,26 @@ export class IssuerStore {
     return this.#sql.exec("SELECT 1 FROM revoked_foreign WHERE id = ?", id).toArray().length > 0;
   }
 
-  /** Of tokens that this gateway did not make nobody here knows when they end: those that were revoked lately, the latest first, go into leases. */
-  revoked(most: number): readonly TokenId[] {
+  /** What leases name. Of tokens that this gateway did not make nobody here knows when they end, only how long they may live. */
+  revoked(now: Instant): readonly TokenId[] {
     return this.#sql
-      .exec<{ id: string }>("SELECT id FROM revoked_foreign ORDER BY revoked_at DESC LIMIT ?", most)
+      .exec<{ id: string }>("SELECT id FROM revoked_foreign WHERE revoked_at > ?", now - KEPT_MS)
       .toArray()
       .map(({ id }) => id as TokenId);
   }
 }
+
+/** A token counts as revoked a little beyond its longest life: who lets it in looks at another clock. */
+const KEPT_MS = MOST_FOREIGN_LIFE_MS + 60_000;
+
+/** Most tokens that are revoked at one time: every lease names them all. */
+const MOST_REVOKED = 1_000;
+
+const TOO_MANY_REVOKED = refusal(
+  "body_invalid",
+  `At most ${MOST_REVOKED} tokens of the tenant's own issuers are revoked one by one, each for ${MOST_FOREIGN_LIFE_MS / 86_400_000} days. Let the issuer sign with other keys and register it with those alone: then none of its tokens of before is good.`,
+  [{ pointer: "/token", message: `found ${MOST_REVOKED} that are revoked; wanted fewer` }],
+);
 
 type IssuerStored = { name: string; version: number; wish: string; updated_at: number; updated_by: string };
 

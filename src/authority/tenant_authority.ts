@@ -78,8 +78,6 @@ const MOST_RECALLED = 32;
 const MOST_ASKED = 100;
 const STANDING_PATIENCE_MS = 500;
 const MOST_ISSUERS = 16;
-/** Revoked tokens of the tenant's own issuers that a lease names. Older ones have long expired wherever tokens live for hours. */
-const MOST_FOREIGN_REVOKED = 1_000;
 /** So many sessions are named in an entry. */
 const MOST_NAMED = 100;
 /** How long accounts of stretches that have ended are kept: longer than any clock of a session that draws of them is behind. */
@@ -696,14 +694,8 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
       concernsSessions = known?.approval === undefined;
       // Tokens of the tenant's own issuers are known by nothing but the ids under which they were used.
       if (known === null && this.#issuers.count() === 0) return err(refusal("not_found", `There is no token "${id}".`));
-      // A lease names so many. One more would make the oldest good again in sessions, and nobody would be told.
-      if (known === null && !this.#issuers.isRevoked(id) && this.#issuers.revoked(MOST_FOREIGN_REVOKED).length >= MOST_FOREIGN_REVOKED)
-        return err(
-          refusal(
-            "body_invalid",
-            `At most ${MOST_FOREIGN_REVOKED} tokens of the tenant's own issuers are revoked one by one. Delete the issuer, or register it with other keys.`,
-          ),
-        );
+      const room = known === null ? this.#issuers.roomToRevoke(id, now) : ok(null);
+      if (!room.ok) return room;
       if (known === null ? !this.#issuers.revoke(id, now) : known.revokedAt !== null) return ok(null);
       if (known !== null) this.#store.revokeToken(id, now);
       this.#record("token", principal, { event: "revoked", id });
@@ -776,7 +768,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     const common = {
       epoch,
       entities,
-      revokedTokens: [...this.#store.revokedTokens(now), ...this.#issuers.revoked(MOST_FOREIGN_REVOKED)],
+      revokedTokens: [...this.#store.revokedTokens(now), ...this.#issuers.revoked(now)],
       issuers: this.#issuers.inForce(),
       endsAt: now + LEASE_TERM_MS,
     };

@@ -528,6 +528,12 @@ export interface IssuerWish {
   readonly claims: { readonly subject: string; readonly scopes: string; readonly kind: string };
 }
 
+/**
+ * How long a token of such an issuer may live: what nobody would remember to revoke is not believed, and what was revoked is forgotten once no token of
+ * then can still be good.
+ */
+export const MOST_FOREIGN_LIFE_MS = 366 * 86_400_000;
+
 export interface IssuerRow extends IssuerWish {
   /** Grows with every change under the name: tokens verified under an older one are refused. */
   readonly version: number;

@@ -5,8 +5,8 @@ import { type Refusal, refusal } from "../core/refusals.ts";
 import type { Principal } from "../core/request.ts";
 import { err, ok, type Result } from "../core/result.ts";
 import { SCOPES, SCOPES_NO_AGENT_HOLDS, type Scope } from "../core/scopes.ts";
-import type { Instant } from "../core/time.ts";
-import type { Caller, Directory, IssuerRow } from "../flow/ports.ts";
+import { formatInstant, type Instant } from "../core/time.ts";
+import { type Caller, type Directory, type IssuerRow, MOST_FOREIGN_LIFE_MS } from "../flow/ports.ts";
 import { instantOf, isSubject } from "./claims.ts";
 import { type Fetch, type KeyFinder, parsePublicKeys, RemoteKeys } from "./remote_keys.ts";
 
@@ -185,9 +185,9 @@ export class ForeignTokens {
       // The issuer may have taken a new key into use.
       const newer = await this.#remote.again(row.keys.uri, now);
       const second = newer === null ? first : await this.#check(token, row, newer, now);
-      return second.kind === "verified" ? principalOf(second.payload, token, tenant, row) : err(second.kind === "expired" ? EXPIRED : NOT_GOOD);
+      return second.kind === "verified" ? principalOf(second.payload, token, tenant, row, now) : err(second.kind === "expired" ? EXPIRED : NOT_GOOD);
     }
-    return first.kind === "verified" ? principalOf(first.payload, token, tenant, row) : err(first.kind === "expired" ? EXPIRED : NOT_GOOD);
+    return first.kind === "verified" ? principalOf(first.payload, token, tenant, row, now) : err(first.kind === "expired" ? EXPIRED : NOT_GOOD);
   }
 
   async #check(
@@ -236,6 +236,12 @@ const AMBIGUOUS = refusal(
 const UNASKED = refusal("authority_unavailable", "Who registered the token's issuer could not be asked.");
 const EXPIRED = refusal("token_expired", "The token has expired; ask for a new one.");
 
+const tooLong = (expiresAt: Instant): Refusal =>
+  refusal(
+    "token_invalid",
+    `The token lives too long: found an end at ${formatInstant(expiresAt)}; wanted one at most ${MOST_FOREIGN_LIFE_MS / 86_400_000} days after it was made.`,
+  );
+
 /** The `iss` that a token states, unproven; `null` where it is none that could be verified at all. */
 export function issuerOf(token: string): string | null {
   const claimed = claimsOf(token);
@@ -257,7 +263,7 @@ function claimsOf(token: string): JWTPayload | null {
 }
 
 /** Who a verified token speaks for, as the registration says to read it. */
-async function principalOf(payload: JWTPayload, token: string, tenant: string, row: IssuerRow): Promise<Result<Bearer, Refusal>> {
+async function principalOf(payload: JWTPayload, token: string, tenant: string, row: IssuerRow, now: Instant): Promise<Result<Bearer, Refusal>> {
   const { claims } = row;
   const subject = claimAt(payload, claims.subject);
   if (typeof subject !== "string" || !isSubject(subject))
@@ -266,6 +272,8 @@ async function principalOf(payload: JWTPayload, token: string, tenant: string, r
   if (kind === undefined) return err(refusal("token_invalid", `The token's claim "${claims.kind}" is none of agent, human, service.`));
   const expiresAt = instantOf(payload.exp);
   if (expiresAt === null) return err(NOT_GOOD);
+  // From when it was made, where it says so: what lives too long is not believed near its end either, when its revocation may have been forgotten.
+  if (expiresAt - (instantOf(payload.iat) ?? now) > MOST_FOREIGN_LIFE_MS) return err(tooLong(expiresAt));
   const principal: Principal = {
     tokenId: await tokenIdOf(payload, token, row.issuer),
     tenant,

@@ -336,6 +336,32 @@ describe("an issuer that many tenants registered", () => {
   });
 });
 
+describe("how long a token may live", () => {
+  const DAYS = 86_400;
+  const at = NOW / 1000;
+
+  it.each<[string, { readonly iat?: number; readonly exp: number }, string]>([
+    ["366 days since it was made is let in", { iat: at - 10 * DAYS, exp: at + 356 * DAYS }, "bot"],
+    ["a second longer is refused", { iat: at - 10 * DAYS, exp: at + 356 * DAYS + 1 }, "token_invalid"],
+    ["ten years is refused near its end too", { iat: at - 3_640 * DAYS, exp: at + 10 * DAYS }, "token_invalid"],
+    ["366 days from now, and does not say since when, is let in", { exp: at + 366 * DAYS }, "bot"],
+    ["a second longer, and does not say since when, is refused", { exp: at + 366 * DAYS + 1 }, "token_invalid"],
+  ])("one of %s", async (_, claims, expected) => {
+    expect(await codeOf(new ForeignTokens(registered(row()), new Address().fetch, false), await sign(first, claims), NOW)).toBe(expected);
+  });
+
+  it("is told to whoever sends one that lives too long", async () => {
+    const answer = await new ForeignTokens(registered(row()), new Address().fetch, false).authenticate(
+      await sign(first, { exp: at + 400 * DAYS }),
+      ISSUER,
+      NOW,
+    );
+    expect(answer.ok ? "" : answer.error.detail).toBe(
+      "The token lives too long: found an end at 2027-12-28T12:00:00.000Z; wanted one at most 366 days after it was made.",
+    );
+  });
+});
+
 describe("the id of a token that has none of its own", () => {
   const DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
   /** The order of the group of P-256 (SEC 2, section 2.4.2). */

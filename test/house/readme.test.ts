@@ -14,6 +14,7 @@ import { parsePolicy } from "../../src/core/policy/parse.ts";
 import { MOST_ISSUES, MOST_POLICY_BYTES } from "../../src/core/policy/text.ts";
 import { MOST_ATTEMPTS, OLD_SECRET_SIGNS_MS, RETRY_DELAYS_MS } from "../../src/core/webhooks.ts";
 import { MOST_AGENTS_AT_ONCE } from "../../src/flow/ingest.ts";
+import { MOST_FOREIGN_LIFE_MS } from "../../src/flow/ports.ts";
 import { SESSIONS_ASKED_BEFORE_A_READ } from "../../src/flow/read_ledger.ts";
 import { MOST_BODY_BYTES } from "../../src/http/body.ts";
 import { EXAMPLE_DIGEST, EXAMPLE_IDS } from "../../src/http/fields.ts";
@@ -242,6 +243,9 @@ const LIMITS: { readonly [what: string]: () => string } = {
     `${throttle.DEFAULT_LIMIT.requests} within ${seconds(throttle.DEFAULT_LIMIT.windowMs)}, unless the tenant's settings say otherwise`,
   "issuers of one tenant": () => String(own(TENANT, "MOST_ISSUERS")),
   "registrations of one issuer, by all tenants together": () => String(own("src/authority/directory.ts", "MOST_REGISTRATIONS")),
+  "token of a tenant's own issuer": () => `${MOST_FOREIGN_LIFE_MS / DAY_MS} days from its \`iat\` to its \`exp\`; without \`iat\`, from now`,
+  "revoked tokens of one tenant's own issuers": () =>
+    `${own("src/authority/issuer_store.ts", "MOST_REVOKED")}, each for ${MOST_FOREIGN_LIFE_MS / DAY_MS} days`,
   "webhooks of one tenant": () => {
     const hook = (events: number) => ({ url: "https://hooks.example.com/", events: many(events, "decision.deny") });
     takes(createWebhook, hook(32), hook(33));

@@ -3,6 +3,8 @@ import { env, exports } from "cloudflare:workers";
 import { exportJWK, generateKeyPair, type JWTHeaderParameters, SignJWT } from "jose";
 import { beforeAll, describe, expect, it } from "vitest";
 import { issuerKey } from "../../src/authority/directory.ts";
+import { sessionObjectName } from "../../src/authority/env.ts";
+import type { SessionId } from "../../src/core/ids.ts";
 import { newTenant, ports } from "./world.ts";
 
 /** Tokens of tenants' own issuers, as a client meets them: over HTTP, with the real objects behind it. */
@@ -395,8 +397,37 @@ describe("a registration", () => {
       for (let n = 0; n < 999; n++)
         storage.sql.exec("INSERT INTO revoked_foreign (id, revoked_at) VALUES (?, ?)", ports.newId("tok"), Date.now() + 1);
     });
-    expect(await codeOf(await send("DELETE", `/v1/tokens/${ports.newId("tok")}`, world.operator))).toBe("422 body_invalid");
+    expect(await jsonOf(await send("DELETE", `/v1/tokens/${ports.newId("tok")}`, world.operator), 422)).toMatchObject({
+      code: "body_invalid",
+      issues: [{ pointer: "/token", message: "found 1000 that are revoked; wanted fewer" }],
+    });
     expect(await codeOf(await send("POST", `/v1/sessions/${session}/decisions`, token, { action: "look" }))).toBe("401 token_revoked");
+  });
+
+  it("has tokens whose revocation is forgotten once none of then can still be good: there is room again, and leases name it no more", async () => {
+    const world = await newWorld();
+    const tenant = env.TENANTS.getByName(world.tenant);
+    const young = ports.newId("tok");
+    await runInDurableObject(tenant, (_, { storage }) => {
+      const write = (id: string, daysAgo: number) =>
+        storage.sql.exec("INSERT INTO revoked_foreign (id, revoked_at) VALUES (?, ?)", id, Date.now() - daysAgo * 86_400_000);
+      write(young, 366);
+      for (let n = 0; n < 999; n++) write(ports.newId("tok"), 367);
+    });
+    const revoked = ports.newId("tok");
+    const session = await jsonOf<{ id: SessionId }>(await open(await world.sign()), 201);
+    const named = () =>
+      runInDurableObject(env.SESSIONS.getByName(sessionObjectName(world.tenant, session.id)), (_, { storage }): readonly string[] => {
+        const [row] = storage.sql.exec<{ lease: string }>("SELECT lease FROM lease").toArray();
+        return JSON.parse(row?.lease ?? "{}").revokedTokens;
+      });
+    expect(await named()).toEqual([young]);
+    expect((await send("DELETE", `/v1/tokens/${revoked}`, world.operator)).status).toBe(204);
+    expect(new Set(await named())).toEqual(new Set([young, revoked]));
+    const kept = await runInDurableObject(tenant, (_, { storage }) => storage.sql.exec<{ id: string }>("SELECT id FROM revoked_foreign").toArray());
+    expect(new Set(kept.map(({ id }) => id))).toEqual(new Set([young, revoked]));
+    // The same again is no other one.
+    expect((await send("DELETE", `/v1/tokens/${revoked}`, world.operator)).status).toBe(204);
   });
 
   it("has subjects no longer than the names of agents that a person can stop", async () => {

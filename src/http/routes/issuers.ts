@@ -33,7 +33,7 @@ export const issuerRoutes = [
     id: "putIssuer",
     summary: "Register an issuer whose tokens work for this tenant only",
     description:
-      "Its tokens are believed by its keys alone: asymmetric algorithms, `aud` must contain the audience, `exp` is needed; ID tokens are refused. Choose an audience that ends with `/` and your tenant's id: where several tenants registered one issuer for one audience, a token counts for the tenant that its `tid` or the end of its audience names, and one that names none is refused. A change is in force at once in sessions that hear of it, and everywhere within one lease term (30 s). Keys at a URL are read again after 10 minutes, or when a token names one that is not known, at most every 30 seconds; while their URL is down they are used for an hour. All tenants together register one issuer at most 1000 times.",
+      "Its tokens are believed by its keys alone: asymmetric algorithms, `aud` must contain the audience, `exp` is needed and at most 366 days after `iat` (without one, after now); ID tokens are refused. Choose an audience that ends with `/` and your tenant's id: where several tenants registered one issuer for one audience, a token counts for the tenant that its `tid` or the end of its audience names, and one that names none is refused. A change is in force at once in sessions that hear of it, and everywhere within one lease term (30 s). Keys at a URL are read again after 10 minutes, or when a token names one that is not known, at most every 30 seconds; while their URL is down they are used for an hour. All tenants together register one issuer at most 1000 times.",
     query: requests.noQuery,
     body: jsonBody(requests.putIssuer, examples.putIssuer),
     answers: [

@@ -82,11 +82,12 @@ export const tenantRoutes = [
     id: "revokeToken",
     tag: "Tenants and tokens",
     summary: "Revoke a token",
-    description: "Refused at once where a session's lease is fresh, and never later than one lease term.",
+    description:
+      "Refused at once where a session's lease is fresh, and never later than one lease term. Of the tenant's own issuers 1000 tokens are revoked one by one, each for 366 days, which is as long as one may live.",
     query: requests.tenantQuery,
     body: null,
     answers: [noContent("The token is revoked.")],
-    refuses: ["not_found", "authority_unavailable"],
+    refuses: ["body_invalid", "not_found", "authority_unavailable"],
     answer: async ({ ports, caller, parameters, query }) => {
       const tenant = tenantMeant(caller, query.tenant, "query");
       if (!tenant.ok) return tenant;
