@@ -1,25 +1,24 @@
 import { DurableObject } from "cloudflare:workers";
-import { type Answering, type Approval, type ApprovalStatus, answer, cancel, cancelAll, noteSeen, respond } from "../core/approvals.ts";
+import { type Answering, type Approval, answer, cancel, cancelAll, noteSeen, respond } from "../core/approvals.ts";
 import { decideAll, type Member } from "../core/batch.ts";
 import type { Book } from "../core/book.ts";
-import { type ClientLease, LEASE_TTL_MS } from "../core/client_lease.ts";
+import { LEASE_TTL_MS } from "../core/client_lease.ts";
 import type { Ask } from "../core/conclude.ts";
-import type { DecisionState, Settlement } from "../core/decision.ts";
-import type { Digest } from "../core/digest.ts";
+import type { Settlement } from "../core/decision.ts";
 import type { PresentedApproval, TenantWord } from "../core/gates.ts";
-import { globsMeet } from "../core/glob.ts";
-import { type Granting, grantLease, type LeaseEvaluation } from "../core/grant_lease.ts";
+import { type Granting, grantLease } from "../core/grant_lease.ts";
 import type { ApprovalId, DecisionId, LeaseId, RunId } from "../core/ids.ts";
 import { formatUsd } from "../core/money.ts";
-import { type Order, orderAgainst } from "../core/orders.ts";
+import { orderAgainst } from "../core/orders.ts";
 import { ExpressionMemory } from "../core/policy/expressions.ts";
-import { type Evaluation, type PolicyRef, workBudget } from "../core/policy/findings.ts";
+import { workBudget } from "../core/policy/findings.ts";
 import { type Refusal, refusal } from "../core/refusals.ts";
 import type { CommitReport, Principal } from "../core/request.ts";
 import { err, ok, type Result } from "../core/result.ts";
 import { commit, type DecisionRecord, extend, reconsidered, release, type Told, topup } from "../core/settle.ts";
 import { type LeasedAction, settleLease } from "../core/settle_lease.ts";
 import { beganAt, type Draw, draw, hear, holdsAnything, holdsTooMuch, rollSpans, type Short } from "../core/shares.ts";
+import { heldState, isNewer, isStopped, moved, type OrderNews, ordersNews, type Standing, stateOf, underLease } from "../core/standing.ts";
 import type { Instant } from "../core/time.ts";
 import { happen, openTurn, record, signature, type Turn } from "../core/turn.ts";
 import { inTime } from "../flow/patience.ts";
@@ -42,7 +41,6 @@ import type {
   Reply,
   SessionOpened,
   SessionRead,
-  SessionState,
   SettleLeaseCall,
   SettleLeaseReply,
   Superseded,
@@ -264,7 +262,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
         return ok({ kind: "policy_moved", agent: book.agent, policy: lease.policy, entities: lease.entities });
       // The tenant knows of no lease that ends later.
       if (turn.now + LEASE_TTL_MS.least > request.endsBy) return err(CROWDED);
-      const granting = grantLease(turn, { request, principal, lease, evaluation: leaseUnder(evaluation, under, lease), allowed, tenant });
+      const granting = grantLease(turn, { request, principal, lease, evaluation: underLease(evaluation, under, lease), allowed, tenant });
       if (granting.kind === "short") return { shorts: granting.shorts };
       const answer: LeaseAnswer = granting.kind === "refused" ? granting : { kind: "granted", lease: grantedOf(book, granting) };
       this.#store.keepLeaseAnswer(request.id, fingerprint, answer);
@@ -1107,34 +1105,11 @@ type Worked<T> = Result<T, Refusal> | { readonly shorts: readonly Short[] };
  */
 type Consulted = "full" | "short" | "overtaken" | "lost";
 
-interface OrderNews {
-  readonly order: Order;
-  readonly event: "obeyed" | "lifted";
-}
-
-/** What a lease orders that the one before it did not, and what it orders no more, as far as it is about this session. */
-function ordersNews(before: readonly Order[], after: readonly Order[], book: Book): readonly OrderNews[] {
-  const runs: ReadonlySet<string> = new Set(book.runs.keys());
-  const isHere = ({ target, id }: Order): boolean => target !== "run" || runs.has(id);
-  const byIntervention = ({ intervention, state }: Order): string => `${intervention} ${state}`;
-  const byTarget = ({ target, id, state }: Order): string => `${target} ${state} ${id}`;
-  const known = new Set(before.map(byIntervention));
-  // What was killed twice is still killed: the second order takes the first one's place, and nothing was lifted.
-  const standing = new Set(after.map(byTarget));
-  return [
-    ...after.filter((order) => !known.has(byIntervention(order)) && isHere(order)).map((order) => ({ order, event: "obeyed" as const })),
-    ...before.filter((order) => !standing.has(byTarget(order)) && isHere(order)).map((order) => ({ order, event: "lifted" as const })),
-  ];
-}
-
 /** Throws where a duty of an alarm failed, or was not done in time. */
 function demandDone(duty: PromiseSettledResult<Result<unknown, "late">>): void {
   if (duty.status === "rejected") throw duty.reason;
   if (!duty.value.ok) throw new Error(`a duty was not done within ${SHIP_ALARM_MS} ms`);
 }
-
-/** Whether what a tenant told is newer than what it told before. */
-const isNewer = (lease: Lease, than: Lease): boolean => lease.epoch > than.epoch || (lease.epoch === than.epoch && lease.entities > than.entities);
 
 /** A fixed order, whatever order memory or the store has them in. */
 const byName = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
@@ -1143,57 +1118,6 @@ const TOOLS = { sha256, fresh: freshForEntry };
 
 /** Compiled conditions are values, known by their text: sessions of one isolate share them. */
 const conditions = new ExpressionMemory();
-
-function stateOf(book: Book, now: Instant, orders: readonly Order[]): SessionState {
-  if (book.closed) return "closed";
-  if (now >= book.expiresAt) return "expired";
-  const whole = orders.filter(({ target }) => target !== "run" && target !== "action");
-  if (whole.some(({ state }) => state === "killed")) return "killed";
-  return whole.length > 0 ? "paused" : "active";
-}
-
-/**
- * Whether a request must be evaluated again, under the policy that the lease names. Not under a lapsed lease: that denies whatever the policy says,
- * and must not depend on a tenant that cannot be reached.
- */
-const moved = (lease: Standing, call: Pick<DecideCall, "under" | "entities" | "entitiesFloor">): lease is Standing & { readonly policy: PolicyRef } =>
-  lease.fresh && lease.policy !== null && (lease.policy.digest !== call.under || isTooOld(lease, call));
-
-/** Whether the attributes that were looked at are older than they may be. */
-const isTooOld = (lease: Standing, { entities, entitiesFloor }: Pick<DecideCall, "entities" | "entitiesFloor">): boolean =>
-  entities !== null && entities < Math.min(lease.entities, entitiesFloor ?? Number.POSITIVE_INFINITY);
-
-/** What a session's lease says now. */
-type Standing = Ask["lease"] & { readonly entities: number };
-
-/**
- * An evaluation under the lease's own name for the policy: the same digest may have got a new version since the worker last looked.
- * `null`: it was not made under the policy that the lease names.
- */
-function underLease(evaluation: Evaluation | null, under: Digest | null, { policy }: Ask["lease"]): Evaluation | null {
-  if (policy === null || policy.digest !== under) return null;
-  return evaluation?.kind === "findings" ? { kind: "findings", findings: { ...evaluation.findings, policy } } : evaluation;
-}
-
-/** The same of a lease. */
-function leaseUnder(evaluation: LeaseEvaluation | null, under: Digest | null, { policy }: Ask["lease"]): LeaseEvaluation | null {
-  if (policy === null || policy.digest !== under) return null;
-  return evaluation?.kind === "findings" ? { kind: "findings", findings: { ...evaluation.findings, policy } } : evaluation;
-}
-
-/** Whether an intervention stops what the holder of a client lease may do with it. */
-function isStopped({ run, actions }: ClientLease, { target }: Because): boolean {
-  switch (target.type) {
-    case "tenant":
-    case "agent":
-    case "session":
-      return true;
-    case "run":
-      return run === target.id;
-    case "action":
-      return actions.some((glob) => globsMeet(target.id, glob));
-  }
-}
 
 const grantedOf = ({ session, agent }: Book, { lease, budgets }: Extract<Granting, { kind: "granted" }>): LeaseGranted => {
   const { id, run, actions, amountMicroUsd, grantedAt, expiresAt, entry, terms } = lease;
@@ -1212,22 +1136,6 @@ const UNSURE = refusal(
 );
 
 const UNTOLD = refusal("authority_unavailable", "The session could not ask its tenant what is in force now; nothing was done. Ask again.");
-
-/** What a held decision has come to, by what became of its approval. */
-function heldState(status: ApprovalStatus): DecisionState {
-  switch (status) {
-    case "pending":
-    case "info_requested":
-    case "approved":
-    case "consumed":
-      return "held";
-    case "rejected":
-    case "cancelled":
-      return "denied";
-    case "expired":
-      return "expired";
-  }
-}
 
 const noSuchApproval = (id: ApprovalId): Refusal => refusal("not_found", `There is no approval "${id}" in this session.`);
 

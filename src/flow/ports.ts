@@ -19,6 +19,7 @@ import type { Result } from "../core/result.ts";
 import type { Scope } from "../core/scopes.ts";
 import type { Reconsidered } from "../core/settle.ts";
 import type { LeasedAction } from "../core/settle_lease.ts";
+import type { SessionState } from "../core/standing.ts";
 import type { Testimony } from "../core/testimony.ts";
 import type { Instant } from "../core/time.ts";
 
@@ -328,8 +329,6 @@ export interface AccountRead {
   readonly leasedMicroUsd: MicroUsd;
   readonly overrunMicroUsd: MicroUsd;
 }
-
-export type SessionState = "active" | "paused" | "killed" | "closed" | "expired";
 
 export interface SessionRead {
   readonly id: SessionId;
