@@ -1,6 +1,6 @@
 import { errorFor, knownReason } from "../errors.ts";
+import { type Revived, revived } from "../revive.ts";
 import type { Json } from "../surface.ts";
-import { type Revived, revived } from "../values.ts";
 import type { RecordedCall } from "./replay_source.ts";
 
 /** How a recorded call ends again; `lost`: it cannot, and why, as the end of a sentence. */
