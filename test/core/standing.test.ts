@@ -82,6 +82,7 @@ describe("what a lease newly orders", () => {
   const here = order("run", RUN, "killed", 4);
   const elsewhere = order("run", SECOND_RUN, "killed", 5);
   const action = order("action", "pay*", "paused", 6);
+  const web = order("action", "web*", "paused", 7);
 
   it.each<readonly [string, readonly Order[], readonly Order[], readonly (readonly [Order, "obeyed" | "lifted"])[]]>([
     ["nothing, where all is as it was", [agent, here], [here, agent], []],
@@ -112,6 +113,7 @@ describe("what a lease newly orders", () => {
         [agent, "lifted"],
       ],
     ],
+    ["what is ordered no more where the like of another stays", [action, web], [web], [[action, "lifted"]]],
     ["nothing of runs of other sessions", [elsewhere], [order("run", "run_x")], []],
     ["a second kill of the same, which lifts nothing", [agent], [again], [[again, "obeyed"]]],
     [
