@@ -58,8 +58,13 @@ import type { Because, Heard } from "./tenant_authority.ts";
 
 /** Entries wait this long for company before they are shipped; a read of the ledger does not wait for it. */
 const SHIP_DELAY_MS = 1_000;
-/** The safety net under the delay above: should the object lose its memory, its alarm ships what is left. */
-const SHIP_ALARM_MS = 5_000;
+/**
+ * The safety net under the delay above and under all that the tenant must be told: should the object lose its memory or nobody be reached, its alarm
+ * does what is left. After alarms that failed in a row it is doubled each time, up to `MOST_BACKOFF_MS`.
+ */
+const RETRY_ALARM_MS = 5_000;
+/** How long an alarm waits for each of its duties: no other alarm rings meanwhile, so no longer than until it would ring again. */
+const DUTY_PATIENCE_MS = RETRY_ALARM_MS;
 /** An alarm never rings sooner than this from now, whatever is due: what is due is done at every call anyway. */
 const LEAST_ALARM_MS = 1_000;
 const MOST_BACKOFF_MS = 60_000;
@@ -376,7 +381,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   async #deskHears(): Promise<void> {
     await inTime(
       DESK_PATIENCE_MS,
-      this.#tellDesk().catch(() => this.#wakeBy(Date.now() + SHIP_ALARM_MS)),
+      this.#tellDesk().catch(() => this.#wakeBy(Date.now() + RETRY_ALARM_MS)),
     );
   }
 
@@ -411,7 +416,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   /** Wakes who waits for news of these, after whoever read in this very turn has begun to wait. */
   #wakeWatchers(changed: ReadonlySet<ApprovalId>): void {
     if (changed.size === 0) return;
-    this.#wakeBy(Date.now() + SHIP_ALARM_MS);
+    this.#wakeBy(Date.now() + RETRY_ALARM_MS);
     setTimeout(() => {
       for (const id of changed) for (const wake of this.#watchers.get(id) ?? []) wake();
     });
@@ -452,7 +457,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     if (closed.ok)
       await inTime(
         TENANT_PATIENCE_MS,
-        this.#tellTenant().catch(() => this.#wakeBy(Date.now() + SHIP_ALARM_MS)),
+        this.#tellTenant().catch(() => this.#wakeBy(Date.now() + RETRY_ALARM_MS)),
       );
     return closed;
   }
@@ -514,18 +519,18 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       if (Math.min(this.#dueAt(), this.#store.forgetAt) <= this.#now()) await this.#enqueue(() => ok(null), false);
       // Each by itself: a ledger that cannot be reached keeps no money from others, and a tenant that cannot be told keeps nothing off the record. No other
       // alarm rings while this one waits, so it waits for none of them longer than until it would ring again.
-      const duties = [this.ship(), this.#tellOfShares(), this.#tellDesk()].map((duty) => inTime(SHIP_ALARM_MS, duty));
+      const duties = [this.ship(), this.#tellOfShares(), this.#tellDesk()].map((duty) => inTime(DUTY_PATIENCE_MS, duty));
       const [shipped, ...told] = await Promise.allSettled(duties);
       this.#outbox.erase();
       for (const one of told) demandDone(one);
       this.#wakeForDue();
       if (shipped !== undefined) demandDone(shipped);
       this.#alarmFailures = 0;
-      if (!this.#outbox.isEmpty()) this.#wakeBy(Date.now() + SHIP_ALARM_MS);
+      if (!this.#outbox.isEmpty()) this.#wakeBy(Date.now() + RETRY_ALARM_MS);
     } catch (fault) {
       this.#alarmFailures++;
       console.error(`session ${this.ctx.id.toString()}: alarm failed and will ring again: ${String(fault)}`);
-      this.#wakeBy(Date.now() + Math.min(MOST_BACKOFF_MS, SHIP_ALARM_MS * 2 ** Math.min(this.#alarmFailures, 16)));
+      this.#wakeBy(Date.now() + Math.min(MOST_BACKOFF_MS, RETRY_ALARM_MS * 2 ** Math.min(this.#alarmFailures, 16)));
     }
   }
 
@@ -776,7 +781,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     if (!this.#hasLapsed() && holdsTooMuch(this.#readBook().shares)) this.#giveBack();
     if (this.#outbox.isEmpty()) return;
     // Also where a shipment is near: the alarm that stood behind it may have rung since.
-    this.#wakeBy(Date.now() + SHIP_ALARM_MS);
+    this.#wakeBy(Date.now() + RETRY_ALARM_MS);
     if (this.#shipSoon !== null) return;
     this.#shipSoon = scheduler
       .wait(SHIP_DELAY_MS)
@@ -806,7 +811,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   #dueAt(): Instant {
     const { pending, closed, nextApprovalExpiry, nextLeaseEnd } = this.#readBook();
     // Its tenant may not have heard that it is closed.
-    const close = closed && !this.#store.readOpening().tenantTold ? Date.now() + SHIP_ALARM_MS : Number.POSITIVE_INFINITY;
+    const close = closed && !this.#store.readOpening().tenantTold ? Date.now() + RETRY_ALARM_MS : Number.POSITIVE_INFINITY;
     const forget = this.#store.forgetAt + FORGET_LATE_MS;
     return Math.min(pending.nextExpiry, nextApprovalExpiry, nextLeaseEnd, forget, close);
   }
@@ -818,7 +823,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   #goesBackAt(): Instant {
     const { endsAt } = this.#readLease() ?? { endsAt: 0 };
     if (!holdsAnything(this.#readBook().shares)) return Number.POSITIVE_INFINITY;
-    return endsAt > Date.now() ? endsAt : Date.now() + SHIP_ALARM_MS;
+    return endsAt > Date.now() ? endsAt : Date.now() + RETRY_ALARM_MS;
   }
 
   #wakeForDue(): void {
@@ -945,12 +950,12 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       throw fault;
     }
     // Before it is tried: whoever is killed until then ships it in its next life, though nobody asks there.
-    this.#wakeBy(Date.now() + SHIP_ALARM_MS);
+    this.#wakeBy(Date.now() + RETRY_ALARM_MS);
     this.ctx.waitUntil(
       scheduler
         .wait(OBEYED_DELAY_MS)
         .then(() => this.ship())
-        .catch(() => this.#wakeBy(Date.now() + SHIP_ALARM_MS)),
+        .catch(() => this.#wakeBy(Date.now() + RETRY_ALARM_MS)),
     );
   }
 
@@ -1108,7 +1113,7 @@ type Consulted = "full" | "short" | "overtaken" | "lost";
 /** Throws where a duty of an alarm failed, or was not done in time. */
 function demandDone(duty: PromiseSettledResult<Result<unknown, "late">>): void {
   if (duty.status === "rejected") throw duty.reason;
-  if (!duty.value.ok) throw new Error(`a duty was not done within ${SHIP_ALARM_MS} ms`);
+  if (!duty.value.ok) throw new Error(`a duty was not done within ${DUTY_PATIENCE_MS} ms`);
 }
 
 /** A fixed order, whatever order memory or the store has them in. */
