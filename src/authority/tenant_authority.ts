@@ -751,7 +751,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
 
   /** Does something in one transaction, for a tenant that exists. */
   #known<T>(act: (now: Instant) => Outcome<T>): Outcome<T> {
-    if (!this.#exists()) return err(refusal("not_found", "There is no such tenant."));
+    if (!this.#exists()) return err(noSuchTenant());
     const before = this.#store.readTenant().head.seq;
     const outcome = this.ctx.storage.transactionSync(() => act(Date.now()));
     if (this.#store.readTenant().head.seq !== before) this.#shipLater();
@@ -814,12 +814,8 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
           given = give(pool, holding, span, { ...wanted, needsMicroUsd: ZERO_USD, leastMicroUsd: ZERO_USD });
         }
         if (isMoved(pool, given.pool) || isMoved(holding, given.holding)) this.#writePool(session, key, pool, given, now);
-        if (asked !== null) {
-          slices.push(sliceWord(asked, span.startsAt, given));
-          this.#alert(key, given.pool, asked);
-        } else {
-          this.#alert(key, given.pool, null);
-        }
+        if (asked !== null) slices.push(sliceWord(asked, span.startsAt, given));
+        this.#alert(key, given.pool, asked);
       }
     }
     const permits = draw.permits.map((asked): PermitWord => {
