@@ -120,7 +120,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   /** What is no longer needed of what is scarce, on its way back to the tenant. */
   #goingBack: Promise<unknown> | null = null;
   /** Who waits for what the tenant must give first. */
-  #thirsty: Thirsty[] = [];
+  #short: Lacking[] = [];
   #asking = false;
   /** Who waits for news of an approval. */
   readonly #watchers = new Map<ApprovalId, Set<() => void>>();
@@ -309,7 +309,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       work,
       call.actions.map(({ request }) => request.id),
     );
-    if (settled.ok) await this.#letGo();
+    if (settled.ok) await this.#awaitReturn();
     return settled;
   }
 
@@ -621,12 +621,12 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       return told.ok ? ok({ answer: told.value.settlement, replayed: told.value.replayed }) : told;
     };
     const settled = await this.#take(principal, work, [id]);
-    if (settled.ok) await this.#letGo();
+    if (settled.ok) await this.#awaitReturn();
     return settled;
   }
 
   /** Where little is left of what sessions share, what this one no longer needs is there for others when its caller hears of it. */
-  async #letGo(): Promise<void> {
+  async #awaitReturn(): Promise<void> {
     if (this.#goingBack !== null) await inTime(GIVE_BACK_PATIENCE_MS, this.#goingBack);
   }
 
@@ -698,12 +698,12 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   }
 
   /** Asks the tenant for what waiting decisions lack, and lets them try again. Who comes meanwhile is asked for next. */
-  async #quench(): Promise<void> {
+  async #askTenant(): Promise<void> {
     if (this.#asking) return;
     this.#asking = true;
     try {
-      while (this.#thirsty.length > 0) {
-        const asked = this.#thirsty.splice(0);
+      while (this.#short.length > 0) {
+        const asked = this.#short.splice(0);
         const consulted = await this.#consult(asked.flatMap(({ shorts }) => shorts)).catch((): Consulted => "lost");
         for (const { waiting } of asked) {
           waiting.asks++;
@@ -729,7 +729,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
         if (this.#waiting.some(({ needsLease }) => needsLease)) await this.#freshenLease();
         const group = this.#waiting.splice(0, MOST_IN_A_TURN);
         if (!this.#takeTurn(group)) for (const one of group) this.#takeTurn([one], one.reject);
-        if (this.#thirsty.length > 0) this.ctx.waitUntil(this.#quench());
+        if (this.#short.length > 0) this.ctx.waitUntil(this.#askTenant());
         this.#afterTurn();
         await scheduler.wait(0);
       }
@@ -763,7 +763,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       this.#wakeWatchers(changed);
       for (const { waiting, answer } of answers) {
         if (typeof answer === "function") answer();
-        else this.#thirsty.push({ waiting, shorts: answer });
+        else this.#short.push({ waiting, shorts: answer });
       }
       return true;
     } catch (fault) {
@@ -1096,7 +1096,7 @@ interface Waiting {
   reject(fault: unknown): void;
 }
 
-interface Thirsty {
+interface Lacking {
   readonly waiting: Waiting;
   readonly shorts: readonly Short[];
 }

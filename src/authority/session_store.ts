@@ -236,7 +236,7 @@ export class SessionStore {
     const row = looked === undefined ? this.#sql.exec<DecisionRow>("SELECT * FROM decisions WHERE id = ?", id).toArray()[0] : looked;
     if (row == null) return null;
     // Our own texts, written by `#rowOf` and `#settleDecision`.
-    const decision = this.#known(row.answer);
+    const decision = this.#parseAnswer(row.answer);
     const record: DecisionRecord = {
       decision,
       state: row.state as DecisionState,
@@ -498,7 +498,7 @@ export class SessionStore {
     return text;
   }
 
-  #known(text: string): Decision {
+  #parseAnswer(text: string): Decision {
     const decision = JSON.parse(text) as Decision;
     this.#texts.set(decision, text);
     return decision;
