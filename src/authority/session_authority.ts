@@ -17,7 +17,7 @@ import type { CommitReport, Principal } from "../core/request.ts";
 import { err, ok, type Result } from "../core/result.ts";
 import { commit, type DecisionRecord, extend, reconsidered, release, type Told, topup } from "../core/settle.ts";
 import { type LeasedAction, settleLease } from "../core/settle_lease.ts";
-import { beganAt, type Draw, draw, hear, holdsAnything, holdsTooMuch, rollSpans, type Short } from "../core/shares.ts";
+import { beganAt, type Draw, draw, hear, holdsAnything, mustBeTold, rollSpans, type Short } from "../core/shares.ts";
 import { heldState, isNewer, isStopped, moved, type OrderNews, ordersNews, type Standing, stateOf, underLease } from "../core/standing.ts";
 import type { Instant } from "../core/time.ts";
 import { happen, openTurn, record, signature, type Turn } from "../core/turn.ts";
@@ -778,7 +778,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   #afterTurn(): void {
     this.#wakeForDue();
     // Once its lease has lapsed the alarm gives all of it back, and renews nothing by that.
-    if (!this.#hasLapsed() && holdsTooMuch(this.#readBook().shares)) this.#giveBack();
+    if (!this.#hasLapsed() && mustBeTold(this.#readBook().shares)) this.#giveBack();
     if (this.#outbox.isEmpty()) return;
     // Also where a shipment is near: the alarm that stood behind it may have rung since.
     this.#wakeBy(Date.now() + RETRY_ALARM_MS);

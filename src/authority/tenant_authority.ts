@@ -192,6 +192,8 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     });
     if (!first.ok) return first;
     let given = first.value;
+    // An overrun is felt by everybody: what others were given of that account comes back before whoever tells of it is answered.
+    if (given !== null && given.overrun.length > 0) await this.#bringBack(session, given.overrun, new Set(), RECALL_PATIENCE_MS);
     const patience = Date.now() + RECALL_PATIENCE_MS;
     const asked = new Set<SessionId>();
     while (given !== null && given.scarce.length > 0 && Date.now() < patience) {
@@ -800,6 +802,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
   #give({ session, agent, draw, under, renews }: DrawCall, now: Instant, partly: boolean): Given {
     const isCurrent = under !== null && (this.#policyFor(agent)?.digest ?? null) === under;
     const scarce: Scarce[] = [];
+    const overrun: Scarce[] = [];
     const slices: SliceWord[] = [];
     for (const scope of ["agent", "tenant"] as const) {
       for (const span of draw.spans) {
@@ -813,6 +816,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
           scarce.push({ kind: "money", key });
           given = give(pool, holding, span, { ...wanted, needsMicroUsd: ZERO_USD, leastMicroUsd: ZERO_USD });
         }
+        if (given.isOverrun && isMoved(holding, given.holding)) overrun.push({ kind: "money", key });
         if (isMoved(pool, given.pool) || isMoved(holding, given.holding)) this.#writePool(session, key, pool, given, now);
         if (asked !== null) slices.push(sliceWord(asked, span.startsAt, given));
         this.#alert(key, given.pool, asked);
@@ -833,7 +837,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
       return given.word;
     });
     // Who only tells or gives back was heard under whatever policy: without an answer its alarm would tell it again, every second and for ever.
-    return { scarce, word: isCurrent || !renews ? { ask: draw.ask, slices, permits } : null };
+    return { scarce, overrun, word: isCurrent || !renews ? { ask: draw.ask, slices, permits } : null };
   }
 
   #writePool(session: SessionId, key: PoolKey, before: Pool, { pool, holding }: ReturnType<typeof give>, now: Instant): void {
@@ -1044,6 +1048,8 @@ interface Told {
 interface Given {
   readonly word: Word | null;
   readonly scarce: readonly Scarce[];
+  /** Accounts that are above their limit by what the session has just said. */
+  readonly overrun: readonly Scarce[];
 }
 
 type Scarce = { readonly kind: "money"; readonly key: PoolKey } | { readonly kind: "calls"; readonly key: CallKey };

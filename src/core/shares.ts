@@ -182,9 +182,10 @@ export function isCovered(shares: Shares, limit: SharedLimit, amountMicroUsd: Mi
   const slice = sliceOf(shares, limit);
   if (slice === null || slice.limitMicroUsd > limit.limitMicroUsd) return false;
   const spent = spentIn(spanOf(shares, limit.window));
-  // What costs nothing needs no slice, but an account that is not overrun.
-  if (amountMicroUsd === 0) return spent + slice.others.postedMicroUsd + slice.others.pendingMicroUsd <= limit.limitMicroUsd;
-  return spent + amountMicroUsd <= slice.allowanceMicroUsd;
+  // An overrun is felt by everybody: what was given before it is spent no more.
+  if (spent + slice.others.postedMicroUsd + slice.others.pendingMicroUsd > limit.limitMicroUsd) return false;
+  // What costs nothing needs no slice.
+  return amountMicroUsd === 0 || spent + amountMicroUsd <= slice.allowanceMicroUsd;
 }
 
 /** What this session could still get of a shared account, by what it last heard. */
@@ -462,10 +463,11 @@ export function standAlone(shares: Shares, { budgets, rates }: Pick<Findings, "b
   }
 }
 
-/** Whether there is anything that should go back at once. */
-export const holdsTooMuch = (shares: Shares): boolean =>
-  [...shares.slices.values()].some((slice) => slice.isExact && unusedOf(shares, slice) > 0) ||
-  [...shares.permits.values()].some(({ isExact, unused }) => isExact && unused > 0);
+/** Whether there is anything that should go back at once, or be known at once: more was spent than was given, which others must feel. */
+export const mustBeTold = (shares: Shares): boolean =>
+  [...shares.slices.values()].some(
+    (slice) => (slice.isExact && unusedOf(shares, slice) > 0) || (shares.untold && spentIn(spanOf(shares, slice.window)) > slice.allowanceMicroUsd),
+  ) || [...shares.permits.values()].some(({ isExact, unused }) => isExact && unused > 0);
 
 /** Whether there is anything that the tenant should hear of before the session falls silent: what is unspent, and what may have been given and not heard of. */
 export const holdsAnything = (shares: Shares): boolean =>

@@ -47,6 +47,7 @@ describe("a slice", () => {
       grantedMicroUsd: 0,
       isExact: true,
       isShort: false,
+      isOverrun: false,
     });
   });
 
@@ -68,6 +69,7 @@ describe("a slice", () => {
       grantedMicroUsd: 0,
       isExact: true,
       isShort: true,
+      isOverrun: true,
     });
     expect(give({ ...pool, ...holdingOf(most, 0, 0) }, EMPTY_HOLDING, SPAN, null)).toMatchObject({ isExact: true, isShort: false });
   });

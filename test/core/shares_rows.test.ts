@@ -6,7 +6,7 @@ import {
   draw,
   hear,
   holdsAnything,
-  holdsTooMuch,
+  mustBeTold,
   isCovered,
   isPermitted,
   leftOf,
@@ -442,7 +442,7 @@ describe("what a session should give back", () => {
     ["has made calls that nobody heard of", { permits: { used: [1] } }, false, true],
   ])("one that %s", (_, put, tooMuch, anything) => {
     const shares = sharesWith(put);
-    expect([holdsTooMuch(shares), holdsAnything(shares)]).toEqual([tooMuch, anything]);
+    expect([mustBeTold(shares), holdsAnything(shares)]).toEqual([tooMuch, anything]);
   });
 
   it("may hold what it was not yet told of, and must tell what it has spent", () => {

@@ -250,6 +250,19 @@ describe("money of a tenant", () => {
     expect((await pay(agent, session, "0.9")).verdict).toBe("allow");
   });
 
+  it("that was overrun by one session is felt by the next decision of each, whatever they were given before", async () => {
+    const { agent } = await newTenant("budgets: { tenant: { day: 100 } }");
+    const sessions = await Promise.all(Array.from({ length: 6 }, () => newSession(agent)));
+    const pay = (session: SessionId, amount: string) => decideOne(agent, session, "pay", { estimateMicroUsd: usd(amount) });
+    const firsts = [];
+    for (const session of sessions) firsts.push(await pay(session, "0.01"));
+    const [first] = sessions;
+    const [taken] = firsts;
+    if (first === undefined || taken === undefined) throw new Error("six sessions were opened");
+    expect(got(await commitOf(agent, first, taken.id, "500")).answer).toMatchObject({ overrunMicroUsd: usd("499.99") });
+    for (const session of sessions) expect((await pay(session, "1")).reason.code).toBe("tenant_budget_exceeded");
+  });
+
   it("that was overrun by one session is felt by the next decision of another", async () => {
     const { agent } = await newTenant("budgets: { tenant: { day: 1 } }");
     const [a, b] = [await newSession(agent), await newSession(agent)];
