@@ -26,7 +26,7 @@ const ROOMS: { readonly [room: string]: { readonly rooms: readonly string[]; rea
   "sdk/src/leases": { rooms: ["sdk/src"], vendors: [] },
   "sdk/src/testing": { rooms: ["sdk/src"], vendors: [] },
   src: { rooms: ["src/core", "src/flow", "src/authority", "src/ledger", "src/webhooks", "src/identity", "src/prices", "src/http"], vendors: [] },
-  "src/local": { rooms: ["sdk/src"], vendors: ["node:", "jose", "miniflare", "wrangler", "esbuild", "hono"] },
+  "src/local": { rooms: ["sdk/src"], vendors: ["node:", "miniflare", "wrangler"] },
   "src/cli": {
     rooms: ["src/core", "src/core/policy", "src/flow", "src/prices", "src/http", "sdk/src", "sdk/src/local"],
     vendors: ["node:", "zod"],
@@ -58,8 +58,7 @@ describe("the house", () => {
       const { rooms, vendors } = ROOMS[room] ?? { rooms: [], vendors: [] };
       for (const { from, typeOnly } of importsOf(file)) {
         if (!from.startsWith(".")) {
-          if (!vendors.some((vendor) => from === vendor || from.startsWith(`${vendor}/`) || (vendor.endsWith(":") && from.startsWith(vendor))))
-            wrong.push(`${file} imports ${from}`);
+          if (!vendors.some((vendor) => isOf(vendor, from))) wrong.push(`${file} imports ${from}`);
           continue;
         }
         const target = path.relative(ROOT, path.resolve(ROOT, path.dirname(file), from));
@@ -83,6 +82,28 @@ describe("the house", () => {
     ).toEqual([]);
   });
 
+  it("no vendor has a door through which it does not come", () => {
+    const come = sources().map((file) => [roomOf(file), importsOf(file).map(({ from }) => from)] as const);
+    const wrong = Object.entries(ROOMS).flatMap(([room, { vendors }]) =>
+      vendors
+        .filter((vendor) => !come.some(([of, all]) => of === room && all.some((from) => isOf(vendor, from))))
+        .map((vendor) => `${room}: ${vendor}`),
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  it("src/README.md names every room under src, with the vendors that enter there", () => {
+    const page = readFileSync(path.join(ROOT, "src/README.md"), "utf8");
+    const rows = [...page.matchAll(/^\| (?:\d|beside) \| `([^`]+)`.* \| (.+) \|$/gm)].map(([, named = "", vendors]) => [
+      roomOf(`${named}/`),
+      vendors,
+    ]);
+    const rooms = Object.entries(ROOMS).filter(([room]) => room.split("/")[0] === "src");
+    expect(Object.fromEntries(rows)).toEqual(
+      Object.fromEntries(rooms.map(([room, { vendors }]) => [room, vendors.join(", ").replace("node:,", "node:*,") || "none"])),
+    );
+  });
+
   it("the core never waits, reads no clock, makes no randomness and does no I/O", () => {
     const wrong = sources("src/core").filter((file) =>
       /\bawait\b|\basync\b|Date\.now|new Date\(\)|Math\.random|\bcrypto\.|\bfetch\(|console\./.test(withoutComments(file)),
@@ -90,6 +111,9 @@ describe("the house", () => {
     expect(wrong).toEqual([]);
   });
 });
+
+const isOf = (vendor: string, from: string): boolean =>
+  from === vendor || from.startsWith(`${vendor}/`) || (vendor.endsWith(":") && from.startsWith(vendor));
 
 const withoutComments = (file: string): string => readFileSync(path.join(ROOT, file), "utf8").replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, "");
 
@@ -110,8 +134,7 @@ const roomOf = (file: string): string =>
 
 function importsOf(file: string): { from: string; typeOnly: boolean }[] {
   const text = readFileSync(path.join(ROOT, file), "utf8");
-  return Array.from(text.matchAll(/^(?:import|export)\s+(type\s+)?(?:[^"';]*?\s+from\s+)?"([^"]+)"/gms), (match) => ({
-    from: match[2] ?? "",
-    typeOnly: match[1] !== undefined,
-  }));
+  const named = text.matchAll(/^(?:import|export)\s+(type\s+)?(?:[^"';]*?\s+from\s+)?"([^"]+)"/gms);
+  const loaded = text.matchAll(/(typeof\s+)?\bimport\("([^"]+)"\)/g);
+  return [...named, ...loaded].map(([, type, from = ""]) => ({ from, typeOnly: type !== undefined }));
 }
