@@ -86,36 +86,6 @@ it("test/README.md has each of the 27 promises once, in order, with a test or wi
   for (const promise of promises) expect(promise).toMatch(/^- `test\/|Not yet kept|no test measures/m);
 });
 
-it("every stored field of the objects is in migrations/README.md, and no other table", () => {
-  const text = read("migrations/README.md");
-  const account = ["posted_micro_usd", "pending_micro_usd", "leased_micro_usd", "overrun_micro_usd"];
-  const wrong: string[] = [];
-  const stores = ["tenant", "pool", "order", "issuer", "settings"].map((name) => `src/authority/${name}_store.ts`);
-  for (const file of [
-    "src/authority/session_tables.ts",
-    ...stores,
-    "src/authority/directory.ts",
-    "src/authority/outbox.ts",
-    "src/ledger/journal.ts",
-    "src/webhooks/webhook_store.ts",
-  ]) {
-    const section = text.split(/^### /m).find((part) => part.includes(`(\`${file}\`)`)) ?? "";
-    const tables = [...read(file).matchAll(/CREATE TABLE (?:IF NOT EXISTS )?(\w+) \(([\s\S]*?)\) STRICT/g)];
-    expect(tables.length, file).toBeGreaterThan(0);
-    for (const [, table = "", columns = ""] of tables) {
-      if (table !== "outbox" && !section.includes(`| \`${table}\``)) wrong.push(`${file}: ${table}`);
-      for (const [, column = ""] of columns.matchAll(/(?:^|[(,\n])\s*([a-z_]+) (?:TEXT|INTEGER)/g)) {
-        if (!section.includes(`\`${column}\``) && !(account.includes(column) && section.includes("the four sides")))
-          wrong.push(`${file}: ${table}.${column}`);
-      }
-    }
-    const named = [...section.matchAll(/^\| `(\w+)`(?: \(one row\))? \| /gm)].flatMap(([, table = ""]) => table);
-    const there = [...tables.flatMap(([, table = ""]) => table), "schema_version", "outbox", "seq", "canonical", "payload"];
-    wrong.push(...named.filter((table) => !there.includes(table)).map((table) => `${file}: there is no ${table}`));
-  }
-  expect(wrong).toEqual([]);
-});
-
 /** A number that a file keeps to itself, by the name of its constant. */
 function own(file: string, name: string): number {
   const found = new RegExp(`const ${name} = ([\\d_]+(?: \\* [\\d_]+)*);`).exec(read(file))?.[1];

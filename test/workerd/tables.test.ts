@@ -1,16 +1,21 @@
 import { runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { describe, expect, it } from "vitest";
+import page from "../../migrations/README.md?raw";
 import { DeskStore } from "../../src/authority/desk_store.ts";
+import { originKey } from "../../src/authority/directory.ts";
+import { sessionObjectName } from "../../src/authority/env.ts";
 import { Outbox } from "../../src/authority/outbox.ts";
 import { PoolStore } from "../../src/authority/pool_store.ts";
 import { SESSION_TABLES } from "../../src/authority/session_tables.ts";
 import { bringTables, type Schema } from "../../src/authority/tables.ts";
 import { TenantStore } from "../../src/authority/tenant_store.ts";
+import type { SessionId } from "../../src/core/ids.ts";
 import type { Refusal } from "../../src/core/refusals.ts";
 import type { Result } from "../../src/core/result.ts";
+import { createWebhook } from "../../src/flow/create_webhook.ts";
 import type { PageOf } from "../../src/flow/ports.ts";
-import { newTenant } from "./world.ts";
+import { got, newSession, newTenant, ports } from "./world.ts";
 
 /** What an object's tables and indexes are, however their text is spaced, after it was given this schema as a new one. */
 function madeFrom(schema: Schema): Promise<readonly string[]> {
@@ -111,3 +116,75 @@ describe("what a tenant is asked again and again reads none of what has ended", 
 });
 
 const ended = <T>(page: Result<PageOf<T>, Refusal>): number => (page.ok ? page.value.items.length : Number.NaN);
+
+describe("migrations/README.md", () => {
+  /** Every table that an object has, by its name, with its fields in alphabetical order. */
+  type Tables = { readonly [table: string]: readonly string[] };
+
+  const tablesOf = (stub: DurableObjectStub): Promise<Tables> =>
+    runInDurableObject(stub, (_, { storage: { sql } }) => {
+      const fields = sql.exec<{ table: string; field: string }>(
+        `SELECT m.name AS "table", f.name AS field FROM sqlite_master m, pragma_table_info(m.name) f
+           WHERE m.type = 'table' AND m.name NOT GLOB '_cf_*' AND m.name NOT GLOB 'sqlite_*' ORDER BY f.name`,
+      );
+      const tables = Map.groupBy(fields, ({ table }) => table);
+      return Object.fromEntries([...tables].map(([table, all]) => [table, all.map(({ field }) => field)]));
+    });
+
+  const SIDES = ["posted_micro_usd", "pending_micro_usd", "leased_micro_usd", "overrun_micro_usd"];
+  const words = (cell: string): readonly string[] => [...cell.matchAll(/`(\w+)`/g)].flatMap(([, word = ""]) => word);
+
+  /** What the page says of the tables that a file makes. A section without a column for tables is about the one of its file's name. */
+  function sectionOf(file: string): Tables {
+    const section = page.split(/^### /m).find((part) => part.split("\n", 1)[0]?.includes(`(\`${file}\`)`)) ?? "";
+    const rows = [...section.matchAll(/^\|(.*)\|$/gm)].map(([, row = ""]) => row.split("|").map((cell) => cell.trim()));
+    const isNamed = rows[0]?.[0] === "table";
+    const tables: { [table: string]: string[] } = {};
+    let at = /(\w+)\.ts$/.exec(file)?.[1] ?? "";
+    for (const row of rows.slice(2)) {
+      const [table = "", fields = ""] = isNamed ? row : ["", row[0]];
+      at = words(table)[0] ?? at;
+      tables[at] = [...(tables[at] ?? []), ...words(fields), ...(fields === "the four sides" ? SIDES : [])];
+    }
+    return Object.fromEntries(Object.entries(tables).map(([table, fields]) => [table, fields.sort()]));
+  }
+
+  const authority = (...names: readonly string[]): readonly string[] => names.map((name) => `src/authority/${name}.ts`);
+
+  it.each([
+    ["a session", authority("session_tables", "outbox"), ({ tenant, session }) => env.SESSIONS.getByName(sessionObjectName(tenant, session))],
+    [
+      "a tenant",
+      authority("tenant_store", "pool_store", "order_store", "issuer_store", "desk_store", "settings_store", "outbox"),
+      ({ tenant }) => env.TENANTS.getByName(tenant),
+    ],
+    ["the root key's requests", authority("tenant_authority"), () => env.TENANTS.getByName("~root")],
+    ["the directory", authority("directory"), ({ origin }) => env.DIRECTORY.getByName(originKey(origin))],
+    ["a ledger", ["src/ledger/journal.ts"], ({ tenant }) => env.LEDGERS.getByName(tenant)],
+    ["a tenant's webhooks", ["src/webhooks/webhook_store.ts"], ({ tenant }) => env.WEBHOOKS.getByName(tenant)],
+  ] satisfies readonly (readonly [string, readonly string[], (world: World) => DurableObjectStub])[])(
+    "%s: every table and every field of the object is named, and no other",
+    async (_, files, objectOf) => {
+      const told = Object.assign({}, ...files.map(sectionOf));
+      expect(await tablesOf(objectOf(await used()))).toEqual(told);
+    },
+  );
+});
+
+interface World {
+  readonly tenant: string;
+  readonly session: SessionId;
+  readonly origin: string;
+}
+
+/** A world in which every object has written something. */
+async function used(): Promise<World> {
+  const { tenant, agent, operator } = await newTenant("version: 1");
+  const session = await newSession(agent);
+  const origin = `https://${tenant}.example`;
+  await env.DIRECTORY.getByName(originKey(origin)).claim({ tenant, name: "" });
+  got(await ports.tenants.claimRootKey(tenant, "0"));
+  got(await createWebhook(ports, operator, { url: "https://hooks.example.com/", events: ["*"], secret: null }, null));
+  await ports.sessions.ship(tenant, session);
+  return { tenant, session, origin };
+}
