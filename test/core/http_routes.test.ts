@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import * as z from "zod";
+import { REFUSALS } from "../../src/core/refusals.ts";
 import { ok } from "../../src/core/result.ts";
 import { SCOPES, SCOPES_NO_AGENT_HOLDS } from "../../src/core/scopes.ts";
 import * as answers from "../../src/http/answers.ts";
@@ -7,9 +8,9 @@ import { EXAMPLE_IDS } from "../../src/http/fields.ts";
 import { parseWith } from "../../src/http/issues.ts";
 import { refusalsOf } from "../../src/http/openapi.ts";
 import { isParameter, PARAMETERS } from "../../src/http/parameters.ts";
-import { PROBLEMS } from "../../src/http/problems.ts";
 import type { Route } from "../../src/http/route.ts";
 import { ROUTES } from "../../src/http/routes.ts";
+import { asDeclared } from "./http_declared.ts";
 import { appOver, bearer, SERVICE } from "./http_world.ts";
 
 const send = appOver();
@@ -211,8 +212,14 @@ describe("every route", () => {
     },
   );
 
-  it.each(named)("%s documents no refusal that is not in the table", (_, route) => {
-    for (const code of refusalsOf(route)) expect(PROBLEMS[code]).toBeDefined();
+  it.each(named)("%s cannot refuse in a test what its document does not name", async (_, route) => {
+    const said = refusalsOf(route);
+    for (const code of REFUSALS) {
+      const response = Response.json({ code }, { headers: { "Content-Type": "application/problem+json" } });
+      const seen = asDeclared(route.method, pathOf(route), response);
+      if (said.includes(code)) expect(await seen).toBe(response);
+      else await expect(seen).rejects.toThrow(`${route.method} ${route.path} refuses with ${code}, which its document does not name`);
+    }
   });
 });
 

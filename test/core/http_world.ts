@@ -20,6 +20,7 @@ import {
 } from "../../src/flow/ports.ts";
 import { createApp } from "../../src/http/app.ts";
 import { EXAMPLE_DIGEST, EXAMPLE_IDS } from "../../src/http/fields.ts";
+import { asDeclared } from "./http_declared.ts";
 
 /** A world in which every port answers as if all were well, so that a test sees what the HTTP room alone does. */
 
@@ -392,5 +393,5 @@ export function portsOf(overrides: Overrides = {}): Ports {
 export function appOver(overrides: Overrides = {}) {
   const ports = portsOf(overrides);
   const app = createApp({ ports: () => ports, now: () => AT });
-  return async (path: string, init: RequestInit = {}): Promise<Response> => app.request(path, init, {});
+  return async (path: string, init: RequestInit = {}): Promise<Response> => asDeclared(init.method ?? "GET", path, await app.request(path, init, {}));
 }
