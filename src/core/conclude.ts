@@ -370,7 +370,7 @@ function passed(question: Question, findings: Findings, gates: readonly { readon
       if (mode === "warn") advice.push({ code: "rule_warns", message: no.reason.message, details: { reason: no.reason.code, rule: no.reason.rule } });
     }
   }
-  const isPlain = warnings.length === 0 && advice.length === 0 && reserve.length === 0 && shorts.length === 0 && !usesApproval;
+  const isPlain = warnings.length === 0 && reserve.length === 0 && shorts.length === 0 && !usesApproval;
   if (isPlain) return PERMITTED;
   return { ...PERMITTED, warnings, advice: [...advice, ...reserve], fund: reserve.length === 0 ? "budgets" : "wind_down", shorts, usesApproval };
 }

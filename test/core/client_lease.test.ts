@@ -169,6 +169,21 @@ describe("what becomes of a lease", () => {
     demandWhole(session, [{ scope: "session", limitMicroUsd: usd("10") }]);
   });
 
+  it.each<readonly [string, number]>([
+    ["search", 3],
+    ["search_web", 3],
+    ["s*", 3],
+    ["*", 3],
+    ["pay", 0],
+    ["*_mail", 3],
+    ["pay*", 0],
+  ])("counts against the budget of every action that it may be spent on, and of no other: %s, %d", (pattern, leased) => {
+    const session = new Playing({ budgets: LEASED });
+    granted(session.grantLease(["search*"], usd("3"), 0, 100));
+    const account = accountOf(session.book, { scope: "action", pattern, limitMicroUsd: usd("10") }, RUN);
+    expect([account.leasedMicroUsd, account.pendingMicroUsd, account.postedMicroUsd]).toEqual([leased * 1_000_000, 0, 0]);
+  });
+
   it("is written down, in canonical order, and told as events under names of its own", () => {
     const session = new Playing({ budgets: { session: "10", alerts: [0.2] } });
     const one = granted(session.grantLease(["search*"], usd("3"), 0, 100));

@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { JsonValue } from "../../src/core/json.ts";
-import { checkSchema, compileSchema } from "../../src/core/policy/arguments.ts";
+import { checkSchema, compileArguments, compileSchema } from "../../src/core/policy/arguments.ts";
 
 const faultOf = (schema: JsonValue, inputs: JsonValue): string | null => {
   expect(checkSchema(schema)).toEqual([]);
@@ -181,6 +181,23 @@ describe("inputs fit or do not, as the official suite has it", () => {
     for (const text of bad) expect(fits({ format }, text), text).toBe(false);
     expect(fits({ format }, 5)).toBe(true);
   });
+});
+
+it.each<readonly [schema: JsonValue]>([
+  [{ properties: {} }],
+  [{ required: [] }],
+  [{ additionalProperties: true }],
+  [{ patternProperties: {} }],
+  [{ propertyNames: true }],
+  [{ minProperties: 0 }],
+  [{ maxProperties: 9 }],
+  [{ dependentRequired: {} }],
+  [{ dependentSchemas: {} }],
+  [{ unevaluatedProperties: true }],
+])("inputs that are no object do not fit a policy's schema that speaks of members without naming a type: %j", (schema) => {
+  const { faultOf: told } = compileArguments(schema);
+  expect([told({ a: 1 }), told([])]).toEqual([null, null]);
+  expect(told("text")).toMatch(/found a string, wanted an object, since the schema speaks of its members$/);
 });
 
 describe("names that a prototype has too", () => {

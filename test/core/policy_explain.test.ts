@@ -255,6 +255,11 @@ it("a stored condition that cannot be read any more is said to have failed", () 
   expect(session.ask(wire, 0, ttlOf(wire)).explanation.rules).toMatchObject([{ rule: "f", said: "failed", asked: true }]);
 });
 
+it("a condition on inputs of a call that has none has failed: nothing of it was kept back", () => {
+  const policy = { rules: [{ id: "r", effect: "forbid", actions: ["a"], when: "inputs.n > 1" }] };
+  expect(explained(policy, { action: "a" }).rules).toMatchObject([{ rule: "r", said: "failed", asked: true }]);
+});
+
 it("what stands above the policy counts, however little the policy enforces", () => {
   const [session] = explained({ strict_mode: false, denied_actions: ["x"] }, { action: "a", usd: "4500000000.000001" }).gates;
   expect(session).toMatchObject({ gate: "session", outcome: "denied", said: [{ mode: "enforce", counts: true }] });
@@ -307,6 +312,13 @@ describe("what a condition looked at is shown as it stands there", () => {
     ["last('past').found", [{ at: "last('past').found", value: true }]],
     ["last('past').age > duration('1h')", [{ at: "last('past').age", value: "90.5 s" }]],
     ["last('past').inputs.xs.size() == 2", [{ at: "last('past').inputs.xs", value: ["a", 1] }]],
+    [
+      "last('past').inputs == inputs",
+      [
+        { at: "last('past').inputs", value: { n: 4, xs: ["a", 1] } },
+        { at: "inputs", value: { a: 1 } },
+      ],
+    ],
     ["last('none').action == 'a'", [{ at: "last('none').action" }]],
     ["1 == 1", []],
   ])("%s: %j", (when, looks) => {

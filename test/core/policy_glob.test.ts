@@ -102,6 +102,16 @@ describe("an index of patterns", () => {
     );
   });
 
+  test("puts them in one order, whichever of two is named first", () => {
+    const pattern = letters("ab*", 4);
+    fc.assert(
+      fc.property(pattern, pattern, (a, b) => {
+        expect(Math.sign(byNarrowness(a, b)) + Math.sign(byNarrowness(b, a))).toBe(0);
+        expect(byNarrowness(a, a)).toBe(0);
+      }),
+    );
+  });
+
   test("puts an exact name before globs and more letters before fewer", () => {
     const index = new PatternIndex(["*", "a*", "*bc", "abc", "a*c"].map((pattern) => [pattern, 0]));
     expect(index.naming("abc").map(({ pattern }) => pattern)).toEqual(["abc", "*bc", "a*c", "a*", "*"]);

@@ -1100,6 +1100,9 @@ describe("regular expressions, which take far more room than their text", () => 
     expect(first).toContain(large);
     expect(parsePolicy(JSON.stringify({ arguments: { a: schema(20) } }), "json").ok).toBe(true);
     expect(refused(JSON.stringify({ arguments: { a: schema(20), b: schema(60) } }), "json")).toEqual([expect.stringContaining(`/arguments/b 1:`)]);
+    // A name that looks like a pattern is none where members have plain names.
+    const named = { properties: schema(200).patternProperties };
+    expect(parsePolicy(JSON.stringify({ arguments: { a: named } }), "json").ok).toBe(true);
     // Each alone has room, and both together have none.
     const half = { ...JSON.parse(rules(60)), arguments: { a: schema(40) } };
     expect(refused(JSON.stringify(half), "json")).toEqual([expect.stringContaining(large)]);

@@ -52,6 +52,7 @@ describe("what is an e-mail address", () => {
     "hi @handle.bsky.social",
     "pkg@1.2.3",
     "@scope/pkg@1.2.3-beta.rc",
+    "pkg@10.20.30-beta.rc",
     "pkg@2.0.0",
     "https://medium.com/@user.name",
     "a@-.com",
@@ -186,6 +187,7 @@ describe("what is a private key", () => {
   it("a PuTTY key, up to its MAC", () => {
     const key = `PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\nPrivate-Lines: 1\n${a(40)}\nPrivate-MAC: 0123abcd`;
     expect(textOf(`${key}\nrest`)).toBe("[redacted:private_key]\nrest");
+    expect(textOf(`${key.replace("MAC: ", "MAC:")}\nrest`)).toBe("[redacted:private_key]\nrest");
     expect(textOf(key.slice(0, -30))).toBe("[redacted:private_key]");
   });
 
@@ -292,6 +294,8 @@ describe("what is a token", () => {
     "https://user@example/",
     "https://example.com/a:b@c",
     "https://:@example/",
+    // What was hidden before is not hidden, nor counted, again.
+    "https://[redacted:token]@example.com/x",
     `eyJ${a(6)}.${a(30)}.${a(20)}`,
     `eyJ${a(20)}.abc.${a(20)}`,
     `eyJ${a(20)}.${a(30)}`,
@@ -318,6 +322,17 @@ describe("members and their names", () => {
       value: { "[redacted:email]#2": 1, "[redacted:email]#3": 2, x: 3, "[redacted:email]": 4 },
       count: 2,
     });
+  });
+
+  it.each<[what: string, value: { readonly [name: string]: JsonValue }, clean: JsonValue]>([
+    ["alone it has no number", { "a@b.io": 1 }, { "[redacted:email]": 1 }],
+    [
+      "a number that another name bears already is left to it",
+      { "a@b.io": 1, "c@d.io": 2, "[redacted:email]#2": 3 },
+      { "[redacted:email]": 1, "[redacted:email]#3": 2, "[redacted:email]#2": 3 },
+    ],
+  ])("of names that are replaced no member is lost: %s", (_what, value, clean) => {
+    expect(redactJson(value, all).value).toEqual(clean);
   });
 
   it("an own member called __proto__ stays one, and the prototype stays what it is", () => {

@@ -80,6 +80,12 @@ describe("a line that was reported", () => {
       event: "reported",
       line: { id: "1", hash: "[redacted:credit_card]", prev_hash: "[redacted:email]" },
     });
+    // A hash with something before or behind it is none.
+    const more = { id: "1", hash: `${"a".repeat(64)} ann@example.org`, prev_hash: `ann@example.org ${"a".repeat(64)}` };
+    expect(tellBy({ ...lineOf(undefined), told: more }, undefined).says.details).toEqual({
+      event: "reported",
+      line: { id: "1", hash: `${"a".repeat(64)} [redacted:email]`, prev_hash: `[redacted:email] ${"a".repeat(64)}` },
+    });
   });
 
   it("is named by its reporter's tenant, its agent and its own id", () => {
@@ -88,6 +94,10 @@ describe("a line that was reported", () => {
     expect(tell(lineOf(undefined, { id: "2" })).entry).not.toBe(entry);
     expect(tell(lineOf(undefined, { agent: "other" })).entry).not.toBe(entry);
     expect(testimonyOf(sha256, { ...PRINCIPAL, tenant: "other" }, lineOf(undefined), null).entry).not.toBe(entry);
+  });
+
+  it("has the same name in every version: a line that is reported again after an upgrade is no other line", () => {
+    expect(tell(lineOf(undefined)).entry).toBe("ent_01cdde2d-f521-771d-b804-b963d01f19d1");
   });
 
   it("has the gateway's own instant and the tenant's chain in its entry", () => {

@@ -424,6 +424,21 @@ describe("memory", () => {
     expect(trail.calls("a", 100, 9_999)).toHaveLength(100);
   });
 
+  it("forgets all names where there are too many, and reads them again, so that no caller fills it with names", () => {
+    const table = new Table();
+    const trail = new Trail(table);
+    const look = (n: number) => trail.calls(`a${n}`, 10, 0);
+    for (let n = 0; n < 1_000; n++) look(n);
+    for (let n = 0; n < 1_000; n++) look(n);
+    expect(table.asked).toHaveLength(1_000);
+    look(1_000);
+    look(0);
+    expect(table.asked).toHaveLength(1_002);
+    look(1_000);
+    look(0);
+    expect(table.asked).toHaveLength(1_002);
+  });
+
   it("holds nothing of what nobody looks back at", () => {
     const table = new Table();
     const trail = new Trail(table);

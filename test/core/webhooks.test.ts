@@ -125,6 +125,9 @@ describe("an answer", () => {
     [new Date(NOW - 3_600_000).toUTCString(), 5_000],
     ["Fri, 99 Nov 2026 12:00:00 GMT", 5_000],
     ["2026-11-28", 5_000],
+    // A date of HTTP is in GMT and nothing else, though the runtime reads more.
+    ["Fri, 27 Nov 2026 13:00:00 GMT-0100", 5_000],
+    ["x Fri, 27 Nov 2026 13:00:00 GMT", 5_000],
   ])("with Retry-After %j is asked for again after %s ms", (retryAfter, waitMs) => {
     expect(waitOf(retryAfter)).toBe(waitMs);
   });

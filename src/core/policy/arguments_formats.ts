@@ -53,8 +53,6 @@ function isDateTime(text: string): boolean {
   const leap = /^(.{17})60((?:\.\d+)?(?:[Zz]|[+-]\d{2}:\d{2}))$/s.exec(text);
   const plain = leap === null ? text : `${leap[1]}59${leap[2]}`;
   const whole = plain.replace(/\.\d+(?=[Zz+-])/, "");
-  const offset = /[+-](\d{2}):(\d{2})$/.exec(whole.slice(19));
-  if (offset !== null && (Number(offset[1]) > 23 || Number(offset[2]) > 59)) return false;
   // Hour 24 is none of RFC 3339, though the runtime reads it.
   if (whole.slice(11, 13) === "24") return false;
   const at = parseInstant(whole);

@@ -13,7 +13,7 @@ const REASONS: readonly Reason[] = [
   {
     file: "src/core/policy/expression_build.ts",
     because: "The list of macros is only asked whether it is empty; a list of values for variables that nobody binds is not looked at.",
-    mutants: [["const scope: Scope = { locals: [], history: [], macros: [] };", ["[]", '["Stryker was here"]']]],
+    mutants: [["const scope: Scope = { locals: [], history: [], macros: [], regexes: [] };", ["[]", '["Stryker was here"]']]],
   },
   {
     file: "src/core/policy/expression_build.ts",
@@ -21,7 +21,7 @@ const REASONS: readonly Reason[] = [
       "With one list for all evaluations, or with one more than is needed, the answers are the same: a variable is bound before it is looked at.",
     mutants: [
       [
-        "return { piece, usesLocals: scope.macros.length > 0, history: scope.history };",
+        "return { piece, usesLocals: scope.macros.length > 0, history: scope.history, instructions };",
         ["scope.macros.length > 0", "true"],
         ["scope.macros.length > 0", "false"],
         ["scope.macros.length > 0", "scope.macros.length >= 0"],
@@ -550,11 +550,6 @@ const REASONS: readonly Reason[] = [
     file: "src/core/policy/arguments.ts",
     because: "A shorter way to the same answer: where nobody asks what was looked at, it is noted for nobody.",
     mutants: [["const own = seen === null ? null : unseen();", ["seen === null", "false"]]],
-  },
-  {
-    file: "src/core/policy/expressions.ts",
-    because: "What is not remembered cannot be forgotten.",
-    mutants: [["const [oldest] = known.size >= this.#most ? known.keys() : [];", ["[]", '["Stryker was here"]']]],
   },
   {
     file: "src/core/policy/arguments_formats.ts",
