@@ -8,14 +8,14 @@ export const gatewayOptions = { url: { type: "string" }, token: { type: "string"
 
 /**
  * One request to the gateway that was named, and its answer. Anything but a success is a {@link Stop}; a request that it cannot read, as what was typed
- * made it, is a mistake in the command ({@link Usage}). `again`: it was asked before, or may be, with
- * this as its `Idempotency-Key`, and is given up after so long.
+ * made it, is a mistake in the command ({@link Usage}). `again`: it is given up after so long; with a `key` it was asked before, or may be, with
+ * that as its `Idempotency-Key`.
  */
 export type AskGateway = (
   method: "GET" | "POST",
   path: string,
   body?: object,
-  again?: { readonly key: string; readonly patienceMs: number },
+  again?: { readonly key?: string; readonly patienceMs: number },
 ) => Promise<{ readonly [member: string]: unknown }>;
 
 export interface Gateway {
@@ -72,7 +72,7 @@ async function exchange(
   method: string,
   path: string,
   body: object | undefined,
-  again: { readonly key: string; readonly patienceMs: number } | undefined,
+  again: { readonly key?: string; readonly patienceMs: number } | undefined,
 ): Promise<{ readonly response: Response; readonly text: string }> {
   try {
     const response = await fetch(`${url}${path}`, {
@@ -80,7 +80,7 @@ async function exchange(
       headers: {
         authorization: `Bearer ${token}`,
         ...(body !== undefined && { "content-type": "application/json" }),
-        ...(again !== undefined && { "idempotency-key": again.key }),
+        ...(again?.key !== undefined && { "idempotency-key": again.key }),
       },
       body: body === undefined ? null : JSON.stringify(body),
       redirect: "error",

@@ -4,7 +4,7 @@ import { TARGETS } from "../core/orders.ts";
 import { didYouMean } from "../http/issues.ts";
 import { claimsOf } from "./claims.ts";
 import { type Command, type CommandLine, Stop, Usage } from "./command_line.ts";
-import { type Gateway, gatewayOf, gatewayOptions, NoAnswer, noGateway } from "./gateway.ts";
+import { type Gateway, gatewayOf, gatewayOptions, isMapping, NoAnswer, noGateway } from "./gateway.ts";
 import { count, plain, type Terminal } from "./terminal.ts";
 
 /** The four buttons. What they print is evidence: who obeys, since when, and who has not answered. */
@@ -18,6 +18,8 @@ const options = {
 
 /** The exit code of what is in force, but not yet known to be so everywhere. */
 export const SOME_UNANSWERED = 4;
+/** The exit code of a stop that is in force, of something that nobody has ever seen: most likely it is mistyped, and what was meant goes on. */
+export const NEVER_SEEN = 5;
 
 const command = (kind: InterventionKind, does: string, example: string): Command => ({
   options,
@@ -38,7 +40,8 @@ Prints which sessions obey and since which entry, which did not answer, and by w
   agentsentinel ${example}
 
 Exit code: 0 when every session that it concerns obeys, or with --wait when it is in force everywhere; ${SOME_UNANSWERED} when it is in force and some session did
-not answer in time; 1 when it was not done, or nobody knows; 2 for a mistake in the command.`,
+not answer in time; ${NEVER_SEEN} when a kill or a pause is in force, and no agent of that name, or no such run, was ever seen here: look for a typing mistake;
+1 when it was not done, or nobody knows; 2 for a mistake in the command.`,
   run: (line, _directory, terminal) => intervene(line, terminal, kind),
 });
 
@@ -76,6 +79,8 @@ async function intervene(line: CommandLine, terminal: Terminal, kind: Interventi
   const json = line.has("json");
   const { unanswered, in_force_everywhere_by: by } = told.evidence;
   terminal.out(json ? `${JSON.stringify(told)}\n` : inWords(told, target, kind, Date.now() + gateway.aheadMs(), terminal));
+  const stops = kind === "kill" || kind === "pause";
+  if (stops && told.evidence.acknowledged.length + unanswered.length === 0 && (await isStranger(gateway, target, kind, terminal))) return NEVER_SEEN;
   const isLeasedOut = told.evidence.acknowledged.some(({ leased_until }) => leased_until != null);
   if (unanswered.length === 0 && !(isLeasedOut && line.has("wait"))) return true;
   if (!line.has("wait")) return SOME_UNANSWERED;
@@ -130,6 +135,44 @@ async function pressed({ url, ask }: Gateway, wish: InterveneRequest, terminal: 
         );
       terminal.err(`agentsentinel: ${fault.message}; asking again\n`);
     }
+  }
+}
+
+/** So many sessions are looked through, the newest, for a name that is near. */
+const MOST_LOOKED_AT = 1000;
+
+/**
+ * Whether a stop that no session answered for is of an agent or a run that nobody has ever seen here, which is then said. (An unknown session the gateway
+ * refuses by itself; an action, or the tenant, anybody may ask for next.) The token may not be allowed to look: then that is said, and nothing is claimed.
+ */
+async function isStranger({ ask }: Gateway, { type, id }: InterveneRequest["target"], kind: InterventionKind, terminal: Terminal): Promise<boolean> {
+  if (type !== "agent" && type !== "run") return false;
+  const items = async (path: string): Promise<readonly unknown[]> => {
+    const { items: found } = await ask("GET", path, undefined, { patienceMs: PATIENCE_MS });
+    if (!Array.isArray(found)) throw new Stop("what came is no list");
+    return found;
+  };
+  const named = `${type} ${JSON.stringify(plain(id))}`;
+  try {
+    terminal.progress(`Looking whether ${named} is known …`);
+    const route = type === "agent" ? "/v1/sessions" : "/v1/ledger";
+    if ((await items(`${route}?${type}=${encodeURIComponent(id)}&limit=1`)).length > 0) return false;
+    const sessions = type === "agent" ? await items(`/v1/sessions?limit=${MOST_LOOKED_AT}`) : [];
+    const names = [...new Set(sessions.flatMap((session) => (isMapping(session) && typeof session.agent === "string" ? [session.agent] : [])))];
+    const near = didYouMean(id, names);
+    const never = type === "agent" ? "no agent of that name has ever opened a session here" : "no such run is on record here";
+    terminal.err(
+      `agentsentinel: the ${kind} of ${named} is in force, BUT ${never}${near.startsWith("; did") ? plain(near) : ""}\nNothing that runs now was stopped. If the name is mistyped, ${kind} the right one; GET ${type === "agent" ? "/v1/sessions" : "/v1/ledger"} lists what is known.\n`,
+    );
+    return true;
+  } catch (fault) {
+    if (!(fault instanceof Stop) && !(fault instanceof Usage)) throw fault;
+    terminal.err(
+      `agentsentinel: whether any ${named} was ever seen here could not be looked up (${fault.message}); see that it is no typing mistake\n`,
+    );
+    return false;
+  } finally {
+    terminal.progress("");
   }
 }
 

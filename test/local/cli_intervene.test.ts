@@ -6,7 +6,7 @@ import type { Intervened } from "../../sdk/src/wire.ts";
 import { inWords, targetOf } from "../../src/cli/intervene.ts";
 import * as examples from "../../src/http/examples.ts";
 import { terminalFor, typed } from "./cli_typed.ts";
-import { CAN_SEE_PROCESSES, type OwnGateway, ownGateway } from "./gateway.ts";
+import { ask, CAN_SEE_PROCESSES, type OwnGateway, ownGateway, ROOT_KEY } from "./gateway.ts";
 
 const SES = examples.openedSession.id;
 const AT = Date.parse(examples.intervened.evidence.in_force_everywhere_by);
@@ -98,11 +98,16 @@ describe("agentsentinel kill, pause, resume and revive, before they ask a gatewa
   });
 });
 
-/** Answers as a gateway whose sessions do not, which a real one on this machine is never brought to. `fails`: so often it breaks off first. */
+/**
+ * Answers as a gateway whose sessions do not, which a real one on this machine is never brought to. `fails`: so often it breaks off first. Every agent is
+ * known to it.
+ */
 async function gatewayWhose(told: () => Intervened, fails = 0) {
   const keys: (string | string[] | undefined)[] = [];
   let left = fails;
   const server = createServer((request, response) => {
+    if (request.method === "GET")
+      return response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify({ items: [examples.sessionSummary] }));
     keys.push(request.headers["idempotency-key"]);
     if (left-- > 0) return request.socket.destroy();
     return request.resume().on("end", () => response.writeHead(201, { "content-type": "application/json" }).end(JSON.stringify(told())));
@@ -207,6 +212,58 @@ describe.skipIf(!CAN_SEE_PROCESSES)("agentsentinel kill, pause, resume and reviv
     expect(await person(["kill", "tenant", "--reason", "x"], ["y"])).toMatchObject({ code: 0 });
     expect(await reason()).toBe("tenant_killed");
     expect(await person(["revive", "tenant", "--reason", "x"])).toMatchObject({ code: 0 });
+  });
+
+  it.each<[string, () => string | Promise<string>, number, RegExp]>([
+    ["an agent that was mistyped", () => "agent:demo-agnet", 5, /is in force, BUT no agent of that name .*; did you mean "demo-agent"\?\nNothing/],
+    ["an agent like no other", () => "agent:wholly/another", 5, /BUT no agent of that name has ever opened a session here\nNothing/],
+    ["a run that nobody opened", () => "run:run_019a9c1e-7f00-7abc-8def-0000000000aa", 5, /BUT no such run is on record here\n/],
+    ["an agent that is known", () => "agent:demo-agent", 0, /^$/],
+    ["a run that is known", () => `run:${session.run}`, 0, /^$/],
+    [
+      "an agent whose only session has ended",
+      async () => {
+        const { body } = await ask(gateway.url, gateway.operator, "POST", "/v1/sessions", { agent: "gone-home" });
+        expect((await ask(gateway.url, gateway.operator, "POST", `/v1/sessions/${body.id}/close`, {})).status).toBe(200);
+        return "agent:gone-home";
+      },
+      0,
+      /^$/,
+    ],
+    [
+      "a run whose session has ended",
+      async () => {
+        const { body } = await ask(gateway.url, gateway.operator, "POST", "/v1/sessions", { agent: "gone-home" });
+        expect((await ask(gateway.url, gateway.operator, "POST", `/v1/sessions/${body.id}/close`, {})).status).toBe(200);
+        return `run:${body.run}`;
+      },
+      0,
+      /^$/,
+    ],
+  ])("says loudly that nobody of a name was ever seen, and puts the stop in force all the same: %s", async (_what, target, code, says) => {
+    const named = await target();
+    for (const [stop, lift] of [
+      ["kill", "revive"],
+      ["pause", "resume"],
+    ] as const) {
+      const stopped = await person([stop, named, "--reason", "x", "--json"]);
+      expect([stopped.code, stopped.err]).toEqual([code, expect.stringMatching(says)]);
+      expect(JSON.parse(stopped.out)).toMatchObject({ id: expect.stringMatching(/^int_/), evidence: { unanswered: [] } });
+      // What lifts it stops nobody, and looks nobody up.
+      expect(await person([lift, named, "--reason", "x"])).toMatchObject({ code: 0, err: "" });
+    }
+  });
+
+  it("says that it could not look, where the token may stop and not read", async () => {
+    const wish = { tenant: "demo", subject: "ops", kind: "human", scopes: ["interventions:write"] };
+    const { body } = await ask(gateway.url, ROOT_KEY, "POST", "/v1/tokens", wish);
+    const ended = await typed(["kill", "agent:demo-agnet", "--reason", "x", "--url", gateway.url, "--token", body.token]);
+    expect([ended.code, ended.err]).toEqual([
+      0,
+      expect.stringMatching(/whether any agent "demo-agnet" was ever seen here could not be looked up .*403/),
+    ]);
+    expect(ended.out).toMatch(/^Killed agent demo-agnet/);
+    await person(["revive", "agent:demo-agnet", "--reason", "x"]);
   });
 
   it("says what the gateway refuses", async () => {
