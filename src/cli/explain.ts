@@ -1,10 +1,13 @@
 import type { Decision } from "../core/decision.ts";
 import { formatUsd, type MicroUsd, parseUsd } from "../core/money.ts";
+import type { PolicyDocument } from "../core/policy/document.ts";
 import type { Explanation, GateExplained, GateName, Looked, RequirementExplained, RuleExplained } from "../core/policy/explain.ts";
+import { indexOf } from "../core/policy/patterns.ts";
 import type { Issue } from "../core/refusals.ts";
 import { ACTION_NAME } from "../core/request.ts";
 import type { Result } from "../core/result.ts";
 import { parseInstant } from "../core/time.ts";
+import { didYouMean } from "../http/issues.ts";
 import { type AskedWire, type Earlier, readEntities, readHistory, readRequest } from "./case_format.ts";
 import { type Command, type CommandLine, Usage } from "./command_line.ts";
 import { issueText, readSource, type Source } from "./files.ts";
@@ -24,7 +27,7 @@ export const options = {
 export const help = `Usage: agentsentinel policy explain FILE REQUEST [--history FILE] [--entities FILE] [--agent ID] [--now TIME] [--budget USD] [--json]
 
 Why a request comes out as it does under a policy: every gate in the order in which it is asked, every rule that names the action, what each looked at,
-and what was not asked any more because the answer was clear.
+and what was not asked any more because the answer was clear. An action that the policy does not name is said to be none, with the nearest that it does.
 
   FILE             the policy
   REQUEST          a decision request as POST /v1/sessions/{session}/decisions takes it: a file (.json, .yaml, .yml), - for standard input,
@@ -34,7 +37,7 @@ and what was not asked any more because the answer was clear.
   --agent ID       whose session it is (agent)
   --now TIME       when it is asked, as RFC 3339 (now)
   --budget USD     the session's own cap
-  --json           {"decision", "gates", "rules", "requirements"}
+  --json           {"decision", "named", "gates", "rules", "requirements"}; named: whether the policy names the action, or a glob of it does
 
 Exit code: 0 when it could be explained, whatever the verdict; 1 when a file has mistakes; 2 for a mistake in the command.`;
 
@@ -64,7 +67,9 @@ export function run(line: CommandLine, directory: string, terminal: Terminal): b
   });
   if (!lived(session, timed, terminal)) return false;
   const { decision, explanation } = session.ask(asked, now);
-  terminal.out(line.has("json") ? `${JSON.stringify(inJson(decision, explanation))}\n` : inWords(policy, asked, decision, explanation, terminal));
+  terminal.out(
+    line.has("json") ? `${JSON.stringify(inJson(policy, decision, explanation))}\n` : inWords(policy, asked, decision, explanation, terminal),
+  );
   return true;
 }
 
@@ -127,7 +132,7 @@ function lived(session: Session, history: readonly { readonly call: Earlier; rea
   return true;
 }
 
-function inJson(decision: Decision, { gates, rules, requirements }: Explanation): object {
+function inJson(policy: Policy, decision: Decision, { gates, rules, requirements }: Explanation): object {
   const reasonOf = ({ code, message, rule, retryAfterMs, hint }: Decision["reason"]) => ({ code, message, rule, retry_after_ms: retryAfterMs, hint });
   return {
     decision: {
@@ -140,6 +145,7 @@ function inJson(decision: Decision, { gates, rules, requirements }: Explanation)
       reserved_usd: decision.reservation === null ? null : formatUsd(decision.reservation.amountMicroUsd),
       policy: decision.policy,
     },
+    named: notNamed(policy.document, decision.action) === null,
     gates: gates.map(({ gate, outcome, said, facts }) => ({
       gate,
       outcome,
@@ -172,6 +178,8 @@ function inWords(policy: Policy, { action }: AskedWire, decision: Decision, expl
   const { gates, rules, requirements } = explanation;
   const colour = { allow: paint.green, deny: paint.red, hold: paint.yellow }[decision.verdict];
   const lines = [`${paint.bold(action)} under ${paint.bold(policy.ref.name)} ${paint.dim(policy.ref.digest.slice(0, 16))}`, ""];
+  const strange = notNamed(policy.document, action);
+  if (strange !== null) lines.push(paint.yellow(wrapped(plain(strange), Math.min(columns, 140), "")), "");
   const wide = Math.max(...Object.values(GATES).map((name) => name.length));
   for (const gate of gates) {
     lines.push(gateLine(gate, wide, terminal));
@@ -193,6 +201,28 @@ function inWords(policy: Policy, { action }: AskedWire, decision: Decision, expl
   for (const warning of decision.warnings) lines.push(`${paint.yellow("warning")} ${warning.code}: ${plain(warning.message)}`);
   for (const advice of decision.advice) lines.push(`${paint.yellow("advice")} ${advice.code}: ${plain(advice.message)}`);
   return `${lines.join("\n")}\n`;
+}
+
+/** So many names are listed where none is near. */
+const MOST_NAMES = 20;
+
+/** That the policy says nothing of an action by its name, in words, with the names that it does have; `null` where it does. */
+export function notNamed(document: PolicyDocument, action: string): string | null {
+  const patterns = patternsOf(document);
+  if (indexOf(patterns).naming(action).length > 0) return null;
+  const near = didYouMean(action, patterns);
+  const hint = near.startsWith("; did") || patterns.length <= MOST_NAMES ? near : "";
+  return `The policy names no action ${JSON.stringify(action)}, and no glob in it meets it${hint}${hint.endsWith("?") ? "" : "."} What follows is what it says of any action.`;
+}
+
+/** Every action name and glob that a policy has something to say of. */
+function patternsOf(document: PolicyDocument): readonly string[] {
+  const { denied_actions, allowed_actions, also_allowed_actions, rules, history, requires, budgets, approvals, wind_down } = document;
+  const lists = [denied_actions, allowed_actions, ...(also_allowed_actions ?? []), approvals?.actions, wind_down?.actions];
+  const keyed = [document.arguments, requires, document.concurrency, document.rate_limits, budgets?.actions];
+  const after = Object.values(requires ?? {}).flatMap((all) => all.flatMap((one) => one.after));
+  const named = [...(rules ?? []).flatMap(({ actions }) => actions), ...(history ?? []).flatMap(({ forbid }) => forbid), ...after];
+  return [...new Set([...lists.flatMap((list) => list ?? []), ...keyed.flatMap((record) => Object.keys(record ?? {})), ...named])];
 }
 
 function gateLine({ gate, outcome }: GateExplained, wide: number, { paint }: Terminal): string {

@@ -263,6 +263,50 @@ bad.yaml:4:12 mistake /budgets/session a USD amount is digits with up to six dec
     expect([bad.code, bad.out, bad.err]).toMatchObject([1, "", expect.stringContaining("bad.yaml:2:1")]);
   });
 
+  const named = (section: string) => `version: 1\nname: small\n${section}\n`;
+  it.each<[string, string, string, RegExp | null]>([
+    [
+      "a name that is near",
+      named("denied_actions: [send_money]"),
+      "send_mony",
+      /names no action "send_mony", and no glob in it meets it; did you mean "send_money"\?/,
+    ],
+    ["names that are far", named("allowed_actions: [a, b]"), "search_web", /names no action "search_web", .*; known are a, b\. What follows/],
+    ["no names", named("budgets: { session: 1 }"), "search", /names no action "search", and no glob in it meets it\. What follows/],
+    [
+      "a glob that does not meet it",
+      named("rate_limits: { 'db.*': { max_count: 1, window_seconds: 9 } }"),
+      "db",
+      /did you mean "db\.\*"\?|known are db\.\*/,
+    ],
+    [
+      "many names that are far",
+      named(`allowed_actions: [${Array.from({ length: 21 }, (_, n) => `act${n}`).join(", ")}]`),
+      "search",
+      /meets it\. What/,
+    ],
+    ["a glob that meets it", named("denied_actions: ['send_*']"), "send_mony", null],
+    ["an argument's schema", named("arguments: { a: { required: [to] } }"), "a", null],
+    ["a requirement", named("requires: { a: [{ after: [b] }] }"), "a", null],
+    ["what a requirement wants", named("requires: { a: [{ after: [b] }] }"), "b", null],
+    ["a limit of what runs at once", named("concurrency: { a: 1 }"), "a", null],
+    ["a rate", named("rate_limits: { a: { max_count: 1, window_seconds: 9 } }"), "a", null],
+    ["a budget", named("budgets: { actions: { a: 1 } }"), "a", null],
+    ["an approval", named("approvals: { actions: [a] }"), "a", null],
+    ["a wind-down", named("budgets: { session: 1 }\nwind_down: { actions: [a], budget: 0.1 }"), "a", null],
+    ["a rule", named("rules: [{ id: r, effect: forbid, actions: [a] }]"), "a", null],
+    ["a rule over the history", named("history: [{ id: h, forbid: [a], when: \"count('b', 9) > 0\" }]"), "a", null],
+  ])("explain says where the policy does not name the action, and keeps its verdict: %s", async (what, text, action, says) => {
+    const file = `${what.replaceAll(/\W/g, "_")}.yaml`;
+    writeFileSync(path.join(folder, file), text);
+    const [words, json] = await Promise.all([policy("explain", file, action), policy("explain", file, action, "--json")]);
+    expect([words.code, words.err, json.code]).toEqual([0, "", 0]);
+    if (says === null) expect(words.out).not.toContain("names no action");
+    else expect(words.out).toMatch(says);
+    const told = JSON.parse(json.out);
+    expect([told.named, words.out.includes(`\n${told.decision.verdict.toUpperCase()} `)]).toEqual([says === null, true]);
+  });
+
   it("explain shows a condition on one line, however its author broke it", async () => {
     const rules = "rules:\n  - id: r\n    effect: forbid\n    actions: [a]\n    when: |-\n      inputs.n == 1\n        && inputs.m == 2\n";
     const { out } = await agentsentinel(["policy", "explain", "-", '{"action": "a", "inputs": {"n": 1}}'], { input: rules });
