@@ -235,7 +235,7 @@ async function reachCheck(url: string): Promise<{ readonly check: Check; readonl
       : { check: check("gateway", "ok", answers), clock: health.clock };
   } catch (fault) {
     const isHere = url === DEFAULT_URL ? "Start one here with npm start in the clone, or set AGENTSENTINEL_URL." : elsewhere;
-    return failed(`no answer from ${url}: ${plain(whyNoAnswer(fault))}`, isHere);
+    return failed(`no answer from ${url}: ${plain(whyNoAnswer(fault, url))}`, isHere);
   }
 }
 
@@ -315,7 +315,7 @@ async function policyChecks(url: string, token: string): Promise<readonly Check[
   try {
     answer = await get(`${url}/v1/policies/effective`, token);
   } catch (fault) {
-    return [check("accepted", "failed", `no answer: ${plain(whyNoAnswer(fault))}`, "Try again; the gateway answered a moment ago.")];
+    return [check("accepted", "failed", `no answer: ${plain(whyNoAnswer(fault, url))}`, "Try again; the gateway answered a moment ago.")];
   }
   const { status, body } = answer;
   const detail = plain(String(body.detail ?? `it answered ${status}`));

@@ -88,12 +88,20 @@ async function exchange(
     });
     return { response, text: await response.text() };
   } catch (fault) {
-    throw new NoAnswer(`no answer from ${url}: ${plain(whyNoAnswer(fault))}`);
+    throw new NoAnswer(`no answer from ${url}: ${plain(whyNoAnswer(fault, url))}`);
   }
 }
 
-/** Why a request came to nothing: `fetch` keeps the reason one deeper. */
-export const whyNoAnswer = (fault: unknown): string => whyNot(fault instanceof Error && fault.cause instanceof Error ? fault.cause : fault);
+/** Why a request to an address came to nothing: `fetch` keeps the reason one deeper. The wrong scheme is said in words, with the one to try. */
+export function whyNoAnswer(fault: unknown, url: string): string {
+  const why = fault instanceof Error && fault.cause instanceof Error ? fault.cause : fault;
+  const code = why instanceof Error && "code" in why ? String(why.code) : "";
+  if (/^https:/i.test(url) && /^ERR_SSL_(WRONG_VERSION|PACKET_LENGTH|RECORD|HTTP_REQUEST)/.test(code))
+    return `that port speaks no https; try ${url.replace(/^https/i, "http")}`;
+  if (/^http:/i.test(url) && /^(UND_ERR_SOCKET|HPE_|ECONNRESET)/.test(code))
+    return `it ${code.startsWith("HPE_") ? "answered no HTTP" : "hung up without a word"}; if it speaks https, try ${url.replace(/^http/i, "https")}`;
+  return whyNot(why);
+}
 
 function answerOf(url: string, { ok, status }: Response, text: string): { readonly [member: string]: unknown } {
   const answer = parsed(text);
@@ -109,7 +117,10 @@ function answerOf(url: string, { ok, status }: Response, text: string): { readon
     const sentence = `the gateway refuses (${status} ${plain(String(code))}): ${plain(String(detail))}${told}`;
     // What the gateway cannot read it was told by the command line: that is a mistake in it, though only the gateway sees it.
     if (code === "body_invalid") throw new Usage(sentence);
-    throw status === 503 ? new NoAnswer(sentence) : new Stop(sentence);
+    const { origin, pathname } = new URL(url);
+    // What is behind an address that is no gateway's root is answered like anything else that is not there.
+    const root = status === 404 && pathname !== "/" ? `\nIs ${url} the gateway's root? Try ${origin}` : "";
+    throw status === 503 ? new NoAnswer(sentence) : new Stop(`${sentence}${root}`);
   }
   throw noGateway(url, `${status}`, text);
 }

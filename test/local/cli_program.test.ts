@@ -1,6 +1,7 @@
 import { execFile, spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
+import { createServer as createSecureServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -367,6 +368,35 @@ bad.yaml:4:12 mistake /budgets/session a USD amount is digits with up to six dec
     const { INIT_CWD: _, ...environment } = process.env;
     const { stdout } = await promisify(execFile)("npm", args, { cwd: where(), env: environment });
     expect(stdout).toBe(`✓ ${named} "small" is good\n`);
+  });
+});
+
+describe("agentsentinel at an address that is not the gateway's", { timeout: 30_000 }, () => {
+  const problem = { type: "about:blank", title: "Not found", status: 404, code: "not_found", detail: "There is nothing here.", request_id: "r" };
+  const plainly = createServer((_, response) => response.writeHead(404, { "content-type": "application/problem+json" }).end(JSON.stringify(problem)));
+  // Without a certificate it does what one with a certificate does to what is no TLS.
+  const secret = createSecureServer({});
+  const servers = [plainly, secret];
+  beforeAll(() => Promise.all(servers.map((server) => new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve)))));
+  afterAll(() => Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve)))));
+  // They listen on TCP.
+  const at = (server: typeof plainly | typeof secret) => `127.0.0.1:${(server.address() as AddressInfo).port}`;
+
+  it.each<[string, () => string, RegExp | null]>([
+    ["https where http is spoken", () => `https://${at(plainly)}`, /that port speaks no https; try http:\/\/127\.0\.0\.1:\d+$/m],
+    ["http where https is spoken", () => `http://${at(secret)}`, /hung up without a word; if it speaks https, try https:\/\/127\.0\.0\.1:\d+$/m],
+    [
+      "a path that is not its root",
+      () => `http://${at(plainly)}/docs`,
+      /404 not_found[\s\S]*Is http:\S+\/docs the gateway's root\? Try http:\/\/127\.0\.0\.1:\d+$/m,
+    ],
+    ["its root", () => `http://${at(plainly)}/`, null],
+  ])("says what is wrong and what to try: %s", async (_what, url, says) => {
+    const { code, err } = await typed("approvals", "list", "--token", "t0", "--url", url());
+    expect(code).toBe(1);
+    if (says === null) expect(err).not.toContain("root");
+    else expect(err).toMatch(says);
+    expect(err).not.toContain("SSL");
   });
 });
 
