@@ -58,6 +58,8 @@ textarea { width: 100%; min-height: 5rem; padding: .6rem; font: inherit; color: 
 .choices { display: grid; gap: .75rem; margin-top: 1.25rem; }
 button { font: inherit; font-weight: 600; min-height: 3rem; padding: .6rem 1rem; color: var(--ink); background: var(--raised); border: 2px solid var(--line); border-radius: .5rem; cursor: pointer; }
 button:disabled { opacity: .5; cursor: not-allowed; }
+:focus-visible { outline: 3px solid var(--ink); outline-offset: 2px; }
+#state:focus { outline: none; }
 #approve { border-color: var(--yes); }
 #reject { border-color: var(--no); }
 @media (min-width: 34rem) { .choices { grid-template-columns: 1fr 1fr 1fr; } }
@@ -155,6 +157,25 @@ const SCRIPT = String.raw`
     at("looked").checked = false;
     enable(isOffered);
   };
+  const NOTHING_YET = "Nothing has been answered by you yet. ";
+  const waiting = () => NOTHING_YET + (at("looked").checked ? "You can approve it now." : "Read it to the end, then choose.");
+
+  // A no cannot be taken back, so that its first press only asks. Whatever else a person does takes that press back.
+  let isNoAsked = false;
+  const askNo = () => {
+    isNoAsked = true;
+    at("reject").textContent = "Press again to reject";
+    // Not every browser does so by itself, and without it nobody would notice that it was left.
+    at("reject").focus();
+    say("Nothing is rejected yet. Press the same button again to reject it for good: the action will not run.");
+  };
+  const unaskNo = () => {
+    if (!isNoAsked) return;
+    isNoAsked = false;
+    at("reject").textContent = "Reject";
+    say(waiting());
+  };
+
   const enable = (isEnabled) => {
     at("reject").disabled = at("request_info").disabled = !isEnabled;
     // There is no yes before a person has said that they looked.
@@ -204,7 +225,7 @@ const SCRIPT = String.raw`
     try {
       const { approval, problem } = await ask("GET", "");
       if (problem !== undefined) return refused(problem);
-      if (show(approval)) say("Nothing has been answered by you yet. Read it to the end, then choose.");
+      if (show(approval)) say(waiting());
       else over("It is " + approval.status + ".");
     } catch {
       later("The gateway could not be reached.");
@@ -213,6 +234,14 @@ const SCRIPT = String.raw`
 
   const DONE = { approve: "You approved it.", reject: "You rejected it: the action will not run." };
 
+  const press = (decision, count) => {
+    if (decision !== "reject") unaskNo();
+    else if (!isNoAsked) return askNo();
+    // The other half of a double click is no second press.
+    else if (count > 1) return;
+    answer(decision);
+  };
+
   const answer = async (decision) => {
     const note = at("note").value.trim();
     if (decision === "request_info" && note === "") {
@@ -220,20 +249,22 @@ const SCRIPT = String.raw`
       at("note").focus();
       return;
     }
+    unaskNo();
     enable(false);
     say("Sending your answer \u2026");
     try {
       const { approval, problem } = await ask("POST", "/decide", { decision, action_digest: shown.action_digest, ...(note === "" ? {} : { note }) });
       if (problem !== undefined) {
         enable(true);
-        return refused(problem);
+        refused(problem);
+        return refocus(decision);
       }
       show(approval);
       at("note").value = "";
       if (decision === "request_info") {
         say("Your question is on record, and the agent can answer it. This link goes on: look again later.");
         at("again").hidden = false;
-        return;
+        return refocus("again");
       }
       token = "";
       history.replaceState(null, "", location.pathname);
@@ -242,10 +273,25 @@ const SCRIPT = String.raw`
     } catch {
       later("The gateway could not be reached.");
     }
+    refocus(decision);
   };
+  // A button that was disabled or hidden meanwhile has lost the focus, and a keyboard would begin again at the top.
+  const refocus = (place) => at(at("answer").hidden ? "state" : place).focus();
 
-  for (const decision of ["approve", "reject", "request_info"]) at(decision).addEventListener("click", () => answer(decision));
-  at("looked").addEventListener("change", () => enable(true));
+  for (const decision of ["approve", "request_info", "reject"]) {
+    at(decision).addEventListener("click", (event) => press(decision, event.detail));
+    // A key that is held down presses once.
+    at(decision).addEventListener("keydown", (event) => {
+      if (event.repeat && event.key !== "Tab") event.preventDefault();
+      if (event.key === "Escape") unaskNo();
+    });
+  }
+  at("reject").addEventListener("blur", unaskNo);
+  at("looked").addEventListener("change", () => {
+    unaskNo();
+    enable(true);
+    say(waiting());
+  });
   at("again").addEventListener("click", () => look());
   addEventListener("hashchange", () => location.reload());
   if (id === null) over("There is no link in this address. Open it exactly as it was sent.");
@@ -265,16 +311,16 @@ const PAGE = `<!doctype html>
 <body>
 <main>
 <h1>An agent asks before it acts</h1>
-<p id="state" role="status">This page needs scripts to show what is asked.</p>
+<p id="state" role="status" tabindex="-1">This page needs scripts to show what is asked.</p>
 <section id="asked" aria-label="What is asked" hidden><dl id="facts"></dl></section>
 <section id="answer" aria-label="Your answer" hidden>
 <label for="note">A note, for the record and the agent</label>
 <textarea id="note" maxlength="8192" autocomplete="off"></textarea>
 <label class="looked"><input id="looked" type="checkbox" autocomplete="off">I have read what is asked, and may approve it</label>
 <div class="choices">
-<button id="reject" type="button" disabled>Reject</button>
-<button id="request_info" type="button" disabled>Ask for more</button>
 <button id="approve" type="button" disabled>Approve</button>
+<button id="request_info" type="button" disabled>Ask for more</button>
+<button id="reject" type="button" disabled>Reject</button>
 </div>
 </section>
 <p><button id="again" type="button" hidden>Look again</button></p>

@@ -35,19 +35,31 @@ class Element {
   value = "";
   className = "";
   children: readonly Element[] = [];
-  readonly #heard = new Map<string, () => unknown>();
-  addEventListener(event: string, listener: () => unknown): void {
+  focused = 0;
+  readonly #heard = new Map<string, (event: Heard) => unknown>();
+  addEventListener(event: string, listener: (event: Heard) => unknown): void {
     this.#heard.set(event, listener);
   }
   replaceChildren(...children: readonly Element[]): void {
     this.children = children;
   }
-  focus(): void {}
+  focus(): void {
+    this.focused++;
+  }
   /** Waits for what comes of it. A button that is disabled hears nothing. */
-  async hear(event: string): Promise<void> {
-    if (!this.disabled) await this.#heard.get(event)?.();
+  async hear(event: string, about: Partial<Heard> = {}): Promise<void> {
+    if (!this.disabled) await this.#heard.get(event)?.({ detail: 1, key: "", repeat: false, preventDefault: () => undefined, ...about });
     for (let n = 0; n < 20; n++) await Promise.resolve();
   }
+}
+
+/** What the script reads of an event. */
+interface Heard {
+  /** Of a click: which one it is of several in quick succession; 0 by keyboard. */
+  readonly detail: number;
+  readonly key: string;
+  readonly repeat: boolean;
+  preventDefault(): void;
 }
 
 const claims = (content: object): string => `x.${Buffer.from(JSON.stringify(content)).toString("base64url")}.y`;
@@ -60,9 +72,13 @@ interface Sent {
   readonly body: unknown;
 }
 
+type At = (id: string) => Element;
+
 /** The page opened in a browser, with what the gateway answers, in order. `null`: it cannot be reached. */
 async function opened(answers: readonly ({ readonly status: number; readonly body: unknown } | null)[], token = TOKEN, local?: string) {
-  const elements = new Map([...page.matchAll(/<(\w+)[^>]*\bid="(\w+)"[^>]*>/g)].map(([tag, , id = ""]) => [id, born(tag)] as const));
+  const elements = new Map(
+    [...page.matchAll(/<(\w+)[^>]*\bid="(\w+)"[^>]*>([^<]*)/g)].map(([tag, , id = "", text]) => [id, born(tag, text)] as const),
+  );
   const waiting = [...answers];
   const sent: Sent[] = [];
   const address: string[] = [];
@@ -91,7 +107,7 @@ async function opened(answers: readonly ({ readonly status: number; readonly bod
       return { ok: next.status < 300, status: next.status, json: async () => next.body };
     },
   });
-  const at = (id: string): Element => {
+  const at: At = (id) => {
     const found = elements.get(id);
     if (found === undefined) throw new Error(`the page has no ${id}`);
     return found;
@@ -108,8 +124,9 @@ async function opened(answers: readonly ({ readonly status: number; readonly bod
   return { at, sent, address, facts, look, state: () => at("state").textContent };
 }
 
-function born(tag: string): Element {
+function born(tag: string, text = ""): Element {
   const element = new Element();
+  element.textContent = text;
   element.hidden = / hidden/.test(tag);
   element.disabled = / disabled/.test(tag);
   return element;
@@ -219,14 +236,76 @@ describe("a person with a link", () => {
     expect([at("answer").hidden, at("approve").disabled, at("reject").disabled]).toEqual([true, true, true]);
   });
 
+  it("rejects by a second press alone: the first asks, on the same button, and says so", async () => {
+    const { at, sent, state } = await opened([ok(PENDING), ok({ ...PENDING, status: "rejected" })]);
+    const before = state();
+    await at("reject").hear("click");
+    expect([sent.length, at("reject").disabled]).toEqual([1, false]);
+    expect(at("reject").textContent).toBe("Press again to reject");
+    expect(at("reject").focused).toBe(1);
+    expect(state()).toContain("Nothing is rejected yet");
+    expect(state()).not.toBe(before);
+    await at("reject").hear("click");
+    expect(sent[1]?.body).toEqual({ decision: "reject", action_digest: PENDING.action_digest });
+    expect([state(), at("reject").textContent]).toEqual([expect.stringContaining("You rejected it"), "Reject"]);
+  });
+
+  it.each([
+    ["is the second of a double click", (at: At) => at("reject").hear("click", { detail: 2 })],
+    ["is left for another place", (at: At) => at("reject").hear("blur")],
+    ["is given up by Escape", (at: At) => at("reject").hear("keydown", { key: "Escape" })],
+    ["is followed by the tick", (at: At) => at("looked").hear("change")],
+    ["is followed by a question without words", (at: At) => at("request_info").hear("click")],
+  ])("rejects nothing when the press %s", async (_, then) => {
+    const { at, sent } = await opened([ok(PENDING)]);
+    await at("reject").hear("click");
+    await then(at);
+    const isAsked = at("reject").textContent !== "Reject";
+    // Whatever came between: one more press is at most the second of two.
+    if (!isAsked) await at("reject").hear("click");
+    expect([sent.length, at("reject").textContent]).toEqual([1, "Press again to reject"]);
+  });
+
+  it("answers nothing by a key that is held down", async () => {
+    const { at } = await opened([ok(PENDING)]);
+    for (const id of ["approve", "request_info", "reject"]) {
+      at(id).disabled = false;
+      const prevented: string[] = [];
+      const preventDefault = () => prevented.push(id);
+      await at(id).hear("keydown", { key: "Enter", preventDefault });
+      expect(prevented).toEqual([]);
+      await at(id).hear("keydown", { key: "Enter", repeat: true, preventDefault });
+      expect(prevented).toEqual([id]);
+    }
+  });
+
+  it("is told once a yes can be said, and that it cannot any more", async () => {
+    const { at, look, state } = await opened([ok(PENDING)]);
+    await look();
+    expect([state(), at("approve").disabled]).toEqual(["Nothing has been answered by you yet. You can approve it now.", false]);
+    at("looked").checked = false;
+    await at("looked").hear("change");
+    expect([state(), at("approve").disabled]).toEqual([expect.not.stringContaining("approve it now"), true]);
+  });
+
+  it("comes by keyboard from the tick to the yes first, and to the no last", () => {
+    const ids = [...page.matchAll(/<(?:textarea|input|button)[^>]*\bid="(\w+)"/g)].map(([, id]) => id);
+    expect(ids).toEqual(["note", "looked", "approve", "request_info", "reject", "again"]);
+    expect(page).not.toContain('tabindex="1');
+  });
+
   it("can send the same answer again when none came back", async () => {
     const done = ok({ ...PENDING, status: "rejected" });
     const { at, sent, state } = await opened([ok(PENDING), null, problem(503, "authority_unavailable"), done]);
-    await at("reject").hear("click");
+    const reject = async (): Promise<void> => {
+      await at("reject").hear("click");
+      await at("reject").hear("click");
+    };
+    await reject();
     expect(state()).toContain("No answer came.");
-    await at("reject").hear("click");
+    await reject();
     expect(state()).toContain("No answer came.");
-    await at("reject").hear("click");
+    await reject();
     expect(sent.slice(1).map(({ body }) => body)).toEqual(Array(3).fill({ decision: "reject", action_digest: PENDING.action_digest }));
     expect(state()).toContain("You rejected it");
   });

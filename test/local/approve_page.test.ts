@@ -66,9 +66,41 @@ describe.skipIf(!HAS_CHROMIUM || !CAN_SEE_PROCESSES)("the page of an approval's 
     expect(used.verdict).toBe("allow");
   });
 
-  it("a no ends it", async () => {
+  it("by keyboard: after the tick comes the yes, and no slip of Enter says no", async () => {
     const { url, approval } = await linked();
     const { page, wrong } = await opened(url);
+    const focused = () => page.evaluate<string>("document.activeElement.id");
+    const press = async (...keys: readonly string[]) => {
+      for (const key of keys) await page.keyboard.press(key);
+      return focused();
+    };
+    await page.locator("#looked").focus();
+    await press("Space");
+    expect(await page.locator("#state").innerText()).toContain("You can approve it now");
+    expect([await press("Tab"), await press("Tab"), await press("Tab")]).toEqual(["approve", "request_info", "reject"]);
+    // Held down it is one press, and the one press asks.
+    await page.keyboard.down("Enter");
+    for (let n = 0; n < 5; n++) await page.keyboard.down("Enter");
+    await page.keyboard.up("Enter");
+    expect([await focused(), await page.locator("#reject").innerText()]).toEqual(["reject", "Press again to reject"]);
+    expect(await page.locator("#state").innerText()).toContain("Nothing is rejected yet");
+    expect(await press("Shift+Tab")).toBe("request_info");
+    expect(await page.locator("#reject").innerText()).toBe("Reject");
+    await page.locator("#reject").dblclick();
+    expect(await page.locator("#reject").innerText()).toBe("Press again to reject");
+    expect((await approval()).status).toBe("pending");
+    await page.locator("#looked").focus();
+    await press("Tab", "Enter");
+    await expect.poll(() => page.locator("#state").innerText()).toContain("You approved it");
+    expect([await focused(), (await approval()).status]).toEqual(["state", "approved"]);
+    expect(wrong).toEqual([]);
+  });
+
+  it("a no ends it, at the second press", async () => {
+    const { url, approval } = await linked();
+    const { page, wrong } = await opened(url);
+    await page.locator("#reject").click();
+    expect((await approval()).status).toBe("pending");
     await page.locator("#reject").click();
     await expect.poll(() => page.locator("#state").innerText()).toContain("You rejected it");
     expect(await approval()).toMatchObject({ status: "rejected", answers: [{ subject: "ann", decision: "reject" }] });
