@@ -73,15 +73,30 @@ const SCRIPT = String.raw`
   let token = location.hash.slice(1);
   let shown = null;
 
-  const approvalOf = (jwt) => {
+  const linkOf = (jwt) => {
+    if (jwt === "") return { wrong: "There is no link in this address: what follows # is missing." };
     try {
       const claims = JSON.parse(atob(jwt.split(".")[1].replaceAll("-", "+").replaceAll("_", "/")));
-      return typeof claims.apr === "string" ? claims.apr : null;
+      return typeof claims.apr === "string" ? { id: claims.apr } : { wrong: "This is no link to an approval: what follows # names no approval." };
+    } catch {
+      return { wrong: "The link was cut short or changed: what follows # cannot be read." };
+    }
+  };
+  const { id, wrong } = linkOf(token);
+
+  // What was answered in this tab, for whoever loads the page again. A browser that keeps nothing goes without.
+  const keep = (answered) => {
+    try {
+      sessionStorage.setItem("answered " + id, JSON.stringify(answered));
+    } catch {}
+  };
+  const keptOf = (approval) => {
+    try {
+      return told(JSON.parse(sessionStorage.getItem("answered " + approval)));
     } catch {
       return null;
     }
   };
-  const id = approvalOf(token);
 
   const say = (text) => { at("state").textContent = text; };
   const HIDDEN = /(?![\n\t ])[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Z}\p{Default_Ignorable_Code_Point}\u2800]/gu;
@@ -95,6 +110,8 @@ const SCRIPT = String.raw`
   const local = (instant) => new Date(instant).toLocaleString().replace(/[\u061c\u200e\u200f]/g, "").replace(/\s/g, " ");
   const when = (instant) => local(instant) + " (" + instant + ")";
   const usd = (amount) => amount + " USD";
+  // What a person edited is what is approved.
+  const amountOf = ({ edits, estimate_usd }) => (edits === null || edits.estimate_usd === undefined ? estimate_usd : edits.estimate_usd);
   const named = (resource) => line(resource.type + " " + resource.id);
 
   const balance = ({ scope, name, limit_usd, remaining_usd, window }) =>
@@ -182,21 +199,26 @@ const SCRIPT = String.raw`
     at("approve").disabled = !isEnabled || !at("looked").checked;
   };
 
-  const over = (why) => {
+  const ended = (how) => {
     offer(false);
     at("again").hidden = true;
-    say("This is over. " + why);
+    say(how);
   };
+  const over = (why) => ended("This is over. " + why);
+
+  const broken = (why) => ended(why + " Open the link exactly as it was sent.");
 
   const ENDED = {
     token_expired: "The link's time has run out. Nothing was answered by it just now.",
-    token_revoked: "The link was used already, or taken back.",
-    token_invalid: "The link is not whole, or was not made here. Open it exactly as it was sent.",
+    token_revoked: "The link was used already, or taken back. What was answered is on record, and whoever sent the link can see it.",
   };
 
   const refused = (problem) => {
     const detail = plain(problem.detail || "The gateway refused it.");
-    if (ENDED[problem.code] !== undefined) over(ENDED[problem.code]);
+    const kept = keptOf(id);
+    if (problem.code === "token_invalid") broken("The link is not whole, or was not made here.");
+    else if (problem.code === "token_revoked" && kept !== null) ended(kept);
+    else if (ENDED[problem.code] !== undefined) over(ENDED[problem.code]);
     else if (problem.status === 429 || problem.status >= 500) later(detail);
     else if (problem.code === "approval_closed" || problem.code === "not_found" || problem.code === "scope_insufficient") over(detail);
     else {
@@ -232,7 +254,9 @@ const SCRIPT = String.raw`
     }
   };
 
-  const DONE = { approve: "You approved it.", reject: "You rejected it: the action will not run." };
+  const DONE = { approve: "You approved it: ", reject: "You rejected it, and it will not run: " };
+  const told = ({ decision, action, amount, at: instant, more }) =>
+    DONE[decision] + plain(line(action + ", " + usd(amount))) + ". It was answered at " + when(instant) + "." + (more > 0 ? " At that time " + more + " more had to approve." : "");
 
   const press = (decision, count) => {
     if (decision !== "reject") unaskNo();
@@ -267,9 +291,19 @@ const SCRIPT = String.raw`
         return refocus("again");
       }
       token = "";
-      history.replaceState(null, "", location.pathname);
-      const { needed, approved } = approval.quorum;
-      over(DONE[decision] + (decision === "approve" && approved < needed ? " " + (needed - approved) + " more must approve." : ""));
+      const { action, quorum, answers } = approval;
+      const mine = answers.filter((one) => one.decision === decision).pop();
+      const done = {
+        decision,
+        action,
+        amount: amountOf(approval),
+        at: mine === undefined ? new Date().toISOString() : mine.at,
+        more: decision === "approve" ? quorum.needed - quorum.approved : 0,
+      };
+      keep(done);
+      // The address shows nothing any more, and the tab knows what it showed.
+      history.replaceState({ approval: id }, "", location.pathname);
+      ended(told(done));
     } catch {
       later("The gateway could not be reached.");
     }
@@ -294,7 +328,9 @@ const SCRIPT = String.raw`
   });
   at("again").addEventListener("click", () => look());
   addEventListener("hashchange", () => location.reload());
-  if (id === null) over("There is no link in this address. Open it exactly as it was sent.");
+  const before = token === "" && history.state !== null ? keptOf(history.state.approval) : null;
+  if (before !== null) ended(before);
+  else if (wrong !== undefined) broken(wrong);
   else look();
 })();
 `;

@@ -72,10 +72,22 @@ interface Sent {
   readonly body: unknown;
 }
 
+/** What a tab keeps while its page is loaded again. */
+interface Tab {
+  readonly kept: Map<string, string>;
+  state: unknown;
+}
+const newTab = (): Tab => ({ kept: new Map(), state: null });
+
 type At = (id: string) => Element;
 
 /** The page opened in a browser, with what the gateway answers, in order. `null`: it cannot be reached. */
-async function opened(answers: readonly ({ readonly status: number; readonly body: unknown } | null)[], token = TOKEN, local?: string) {
+async function opened(
+  answers: readonly ({ readonly status: number; readonly body: unknown } | null)[],
+  token = TOKEN,
+  local?: string,
+  tab: Tab = newTab(),
+) {
   const elements = new Map(
     [...page.matchAll(/<(\w+)[^>]*\bid="(\w+)"[^>]*>([^<]*)/g)].map(([tag, , id = "", text]) => [id, born(tag, text)] as const),
   );
@@ -92,7 +104,19 @@ async function opened(answers: readonly ({ readonly status: number; readonly bod
     Date: LocalDate,
     document: { getElementById: (id: string) => elements.get(id), createElement: () => new Element() },
     location: { hash: token === "" ? "" : `#${token}`, pathname: "/approve", reload: () => undefined },
-    history: { replaceState: (_state: unknown, _title: string, url: string) => address.push(url) },
+    history: {
+      get state() {
+        return tab.state;
+      },
+      replaceState: (state: unknown, _title: string, url: string) => {
+        tab.state = state;
+        address.push(url);
+      },
+    },
+    sessionStorage: {
+      getItem: (key: string) => tab.kept.get(key) ?? null,
+      setItem: (key: string, value: string) => tab.kept.set(key, value),
+    },
     addEventListener: () => undefined,
     atob,
     fetch: async (url: string, init: { method: string; headers: Record<string, string>; body?: string }) => {
@@ -135,6 +159,13 @@ function born(tag: string, text = ""): Element {
 const ok = (body: wire.Approval) => ({ status: 200, body });
 const problem = (status: number, code: string, detail = "No.") => ({ status, body: { status, code, detail } });
 const PENDING = examples.approval;
+const ANSWERED_AT = "2026-11-22T19:01:00.000Z";
+const APPROVED = ok({
+  ...PENDING,
+  status: "approved",
+  quorum: { needed: 1, approved: 1 },
+  answers: [{ subject: "ann", decision: "approve", note: null, at: ANSWERED_AT }],
+});
 
 describe("a person with a link", () => {
   it("sees all that is asked, as text", async () => {
@@ -192,10 +223,7 @@ describe("a person with a link", () => {
   });
 
   it("cannot approve before they say that they looked, and approves what was shown", async () => {
-    const { at, sent, look, state, address } = await opened([
-      ok(PENDING),
-      ok({ ...PENDING, status: "approved", quorum: { needed: 1, approved: 1 } }),
-    ]);
+    const { at, sent, look, state, address } = await opened([ok(PENDING), APPROVED]);
     expect([at("approve").disabled, at("reject").disabled, at("request_info").disabled]).toEqual([true, false, false]);
     await at("approve").hear("click");
     expect(sent).toHaveLength(1);
@@ -207,7 +235,7 @@ describe("a person with a link", () => {
       method: "POST",
       body: { decision: "approve", action_digest: PENDING.action_digest, note: "fine" },
     });
-    expect(state()).toBe("This is over. You approved it.");
+    expect(state()).toMatch(/^You approved it: send_money, 30 USD. .*2026-11-22T19:01:00.000Z/);
     expect([at("answer").hidden, at("approve").disabled, address]).toEqual([true, true, ["/approve"]]);
   });
 
@@ -222,11 +250,8 @@ describe("a person with a link", () => {
   });
 
   it.each([
-    ["is missing", "", null, "There is no link in this address"],
-    ["is for nothing", claims({ sub: "ann" }), null, "There is no link in this address"],
     ["has ended", TOKEN, problem(401, "token_expired"), "time has run out"],
     ["was used", TOKEN, problem(401, "token_revoked"), "used already"],
-    ["was changed", TOKEN, problem(401, "token_invalid"), "not whole"],
     ["is not allowed any more", TOKEN, problem(403, "scope_insufficient", "Links are off."), "Links are off."],
     ["is about what is answered", TOKEN, ok({ ...PENDING, status: "rejected" }), "It is rejected."],
   ] as const)("is told that it is over when the link %s", async (_, token, answer, says) => {
@@ -234,6 +259,44 @@ describe("a person with a link", () => {
     expect(state()).toContain("This is over.");
     expect(state()).toContain(says);
     expect([at("answer").hidden, at("approve").disabled, at("reject").disabled]).toEqual([true, true, true]);
+  });
+
+  it.each([
+    ["is missing", "", null, "There is no link in this address"],
+    ["is a word", "abc", null, "cut short or changed"],
+    ["is cut short", TOKEN.slice(0, 20), null, "cut short or changed"],
+    ["has letters that were changed", TOKEN.replace(/\.../, ".!!"), null, "cut short or changed"],
+    ["is for nothing", claims({ sub: "ann" }), null, "names no approval"],
+    ["is not what the gateway signed", TOKEN, problem(401, "token_invalid"), "not made here"],
+  ] as const)("is told what is wrong with a link that %s, and not that anything is over", async (_, token, answer, says) => {
+    const { at, state, sent } = await opened(answer === null ? [] : [answer], token);
+    expect(state()).toContain(says);
+    expect(state()).toContain("Open the link exactly as it was sent.");
+    expect(state()).not.toContain("This is over");
+    expect([sent.length, at("answer").hidden, at("reject").disabled]).toEqual([answer === null ? 0 : 1, true, true]);
+  });
+
+  it.each([
+    ["reloads the page", "", []],
+    ["opens the link again", TOKEN, [problem(401, "token_revoked")]],
+  ] as const)("who answered and %s is told what they answered, and when", async (_, token, answers) => {
+    const tab = newTab();
+    const first = await opened([ok(PENDING), APPROVED], TOKEN, undefined, tab);
+    await first.look();
+    await first.at("approve").hear("click");
+    expect([...tab.kept.keys(), JSON.stringify(tab.state)]).toEqual([`answered ${PENDING.id}`, JSON.stringify({ approval: PENDING.id })]);
+    expect(JSON.stringify([[...tab.kept], tab.state])).not.toContain(TOKEN);
+    const { at, state, sent } = await opened([...answers], token, undefined, tab);
+    expect(state()).toBe(first.state());
+    expect([sent.length, at("answer").hidden, at("asked").hidden]).toEqual([answers.length, true, true]);
+  });
+
+  it("who answered another approval in this tab is not told of that one", async () => {
+    const tab = newTab();
+    tab.kept.set(`answered ${PENDING.id}`, "nonsense");
+    tab.kept.set("answered another", JSON.stringify({ decision: "approve", action: "x", amount: "1", at: ANSWERED_AT, more: 0 }));
+    const { state } = await opened([problem(401, "token_revoked")], TOKEN, undefined, tab);
+    expect(state()).toContain("This is over. The link was used already");
   });
 
   it("rejects by a second press alone: the first asks, on the same button, and says so", async () => {

@@ -54,9 +54,14 @@ describe.skipIf(!HAS_CHROMIUM || !CAN_SEE_PROCESSES)("the page of an approval's 
     await page.locator("#looked").check();
     await page.locator("#note").fill("Checked.");
     await page.locator("#approve").click();
-    await expect.poll(() => page.locator("#state").innerText()).toContain("You approved it.");
+    await expect.poll(() => page.locator("#state").innerText()).toContain("You approved it:");
     expect(page.url()).not.toContain("#");
     expect(await approval()).toMatchObject({ status: "approved", answers: [{ subject: "ann", decision: "approve", note: "Checked." }] });
+    const said = await page.locator("#state").innerText();
+    expect(said).toContain((await approval()).answered_at);
+    await page.reload();
+    expect(await page.locator("#state").innerText()).toBe(said);
+    expect(page.url()).not.toContain("#");
     const again = await browser.newPage();
     await again.goto(url);
     await expect.poll(() => again.locator("#state").innerText()).toContain("used already");
