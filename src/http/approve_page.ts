@@ -43,26 +43,38 @@ const STYLE = `
 :root { color-scheme: light dark; --ink: light-dark(#1c2127, #dfe4ea); --quiet: light-dark(#5b6570, #98a3af); --line: light-dark(#c9d0d8, #3a434d); --ground: light-dark(#ffffff, #14181d); --raised: light-dark(#f5f7f9, #1b2027); --yes: light-dark(#1a7040, #6cca8f); --no: light-dark(#b3261e, #ff9b93); }
 * { box-sizing: border-box; }
 body { margin: 0; font: 17px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground); }
-main { max-width: 40rem; margin: 0 auto; padding: 1.25rem 1rem 4rem; }
-h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 1rem; }
+main { max-width: 44rem; margin: 0 auto; padding: 0 1rem 2rem; }
+.head { padding: .75rem 0 .5rem; background: var(--ground); }
+.who { margin: 0; font-size: .85rem; color: var(--quiet); }
+h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 .6rem; overflow-wrap: anywhere; }
 [hidden] { display: none !important; }
-#state { padding: .75rem 1rem; border: 1px solid var(--line); border-radius: .5rem; background: var(--raised); overflow-wrap: anywhere; }
-dl { margin: 1.25rem 0; }
+#state { margin: 0; padding: .5rem .75rem; border: 1px solid var(--line); border-radius: .5rem; background: var(--raised); overflow-wrap: anywhere; }
+dl { margin: .5rem 0; }
 dt { font-size: .85rem; color: var(--quiet); }
-dd { margin: 0 0 .9rem; overflow-wrap: anywhere; white-space: pre-wrap; unicode-bidi: isolate; }
+dd { margin: 0 0 .5rem; overflow-wrap: anywhere; white-space: pre-wrap; unicode-bidi: isolate; }
 dd.code { font: .9rem/1.5 ui-monospace, SFMono-Regular, Menlo, monospace; padding: .6rem .75rem; background: var(--raised); border-radius: .4rem; max-height: 24rem; overflow: auto; }
-label { display: block; margin: 1rem 0 .35rem; }
+summary { min-height: 2rem; cursor: pointer; color: var(--quiet); }
+label { display: block; margin: .6rem 0 .25rem; }
 label.looked { display: flex; gap: .6rem; align-items: baseline; }
 input { width: 1.1rem; height: 1.1rem; flex: none; }
-textarea { width: 100%; min-height: 5rem; padding: .6rem; font: inherit; color: inherit; background: var(--ground); border: 1px solid var(--line); border-radius: .4rem; }
-.choices { display: grid; gap: .75rem; margin-top: 1.25rem; }
+textarea { width: 100%; min-height: 3.5rem; padding: .5rem; font: inherit; color: inherit; background: var(--ground); border: 1px solid var(--line); border-radius: .4rem; }
+.choices { display: grid; gap: .75rem; margin-top: .75rem; }
 button { font: inherit; font-weight: 600; min-height: 3rem; padding: .6rem 1rem; color: var(--ink); background: var(--raised); border: 2px solid var(--line); border-radius: .5rem; cursor: pointer; }
 button:disabled { opacity: .5; cursor: not-allowed; }
 :focus-visible { outline: 3px solid var(--ink); outline-offset: 2px; }
 #state:focus { outline: none; }
 #approve { border-color: var(--yes); }
 #reject { border-color: var(--no); }
-@media (min-width: 34rem) { .choices { grid-template-columns: 1fr 1fr 1fr; } }
+@media (min-width: 34rem) {
+  .choices { grid-template-columns: 1fr 1fr 1fr; }
+  dl { display: grid; grid-template-columns: 11rem minmax(0, 1fr); gap: .3rem 1rem; align-items: baseline; }
+  dd { margin: 0; }
+}
+/* Whoever reads far down still sees what they answer, and what the page says of it; where there is no room for that, it scrolls away. */
+@media (min-height: 40rem) {
+  html { scroll-padding-top: 12rem; }
+  .head { position: sticky; top: 0; max-height: 40vh; overflow: auto; }
+}
 `;
 
 /** Runs in the browser as it stands here, so it keeps to what browsers have had for long. Every text that it shows goes through \`textContent\`. */
@@ -114,8 +126,9 @@ const SCRIPT = String.raw`
   const amountOf = ({ edits, estimate_usd }) => (edits === null || edits.estimate_usd === undefined ? estimate_usd : edits.estimate_usd);
   const named = (resource) => line(resource.type + " " + resource.id);
 
+  // A run's and a session's name is its id, which stands among the ids.
   const balance = ({ scope, name, limit_usd, remaining_usd, window }) =>
-    [scope, name, window].filter(Boolean).join(" ") + ": " + (remaining_usd === null || remaining_usd === undefined ? "no limit" : usd(remaining_usd) + " left of " + usd(limit_usd));
+    [scope, scope === "action" || scope === "agent" ? name : null, window].filter(Boolean).join(" ") + ": " + (remaining_usd === null || remaining_usd === undefined ? "no limit" : usd(remaining_usd) + " left of " + usd(limit_usd));
 
   const edited = ({ inputs, resource, estimate_usd }) =>
     [
@@ -129,13 +142,10 @@ const SCRIPT = String.raw`
 
   const facts = (a) => [
     ["Agent", a.agent],
-    ["Wants to", a.action],
     ["On", a.resource === null ? null : named(a.resource)],
     ["With these inputs", a.inputs === null ? "none are shown" : json(a.inputs), "code"],
     ["A person changed this: it is what you approve", a.edits === null ? null : edited(a.edits), "code"],
-    ["It may cost", usd(a.estimate_usd)],
     ["Why it waits for you", a.reason.message],
-    ["Rule", a.rule],
     ["Risk", a.risk_level],
     ["The agent says why", a.rationale],
     ["How sure the agent says it is", a.confidence],
@@ -144,17 +154,35 @@ const SCRIPT = String.raw`
     ["Who has approved", a.quorum.approved + " of " + a.quorum.needed],
     ["Four eyes", a.four_eyes ? "the agent's owner must not approve" : null],
     ["Said so far", a.answers.length === 0 ? null : a.answers.map(answered).join("\n")],
-    ["Asked", when(a.opened_at) + " by " + a.requester.kind + " " + a.requester.subject],
     ["Can be answered until", when(a.expires_at)],
-    ["If nobody answers", a.on_expiry],
-    ["Policy", a.policy.name + " version " + a.policy.version],
+  ];
+  // For whoever compares: it is folded, so that the question and the answers are seen together.
+  const ids = (a) => [
     ["What exactly you answer for", a.action_digest, "code"],
+    ["Asked", when(a.opened_at) + " by " + a.requester.kind + " " + a.requester.subject],
+    ["If nobody answers", a.on_expiry],
+    ["Rule", a.rule],
+    ["Policy", a.policy.name + " version " + a.policy.version],
+    ["Approval", a.id],
+    ["Decision", a.decision_id],
+    ["Run", a.run],
+    ["Session", a.session],
   ];
 
   const show = (approval) => {
     shown = approval;
-    at("facts").replaceChildren(
-      ...facts(approval).filter(([, value]) => value !== null && value !== undefined).flatMap(([name, value, kind]) => {
+    at("question").textContent = plain(line(approval.action + ", " + usd(amountOf(approval))));
+    list("facts", facts(approval));
+    list("ids", ids(approval));
+    at("asked").hidden = false;
+    const isOpen = approval.status === "pending" || approval.status === "info_requested";
+    offer(isOpen);
+    return isOpen;
+  };
+
+  const list = (place, rows) =>
+    at(place).replaceChildren(
+      ...rows.filter(([, value]) => value !== null && value !== undefined).flatMap(([name, value, kind]) => {
         const term = document.createElement("dt");
         const detail = document.createElement("dd");
         term.textContent = name;
@@ -163,11 +191,6 @@ const SCRIPT = String.raw`
         return [term, detail];
       }),
     );
-    at("asked").hidden = false;
-    const isOpen = approval.status === "pending" || approval.status === "info_requested";
-    offer(isOpen);
-    return isOpen;
-  };
 
   const offer = (isOffered) => {
     at("answer").hidden = !isOffered;
@@ -346,9 +369,15 @@ const PAGE = `<!doctype html>
 </head>
 <body>
 <main>
-<h1>An agent asks before it acts</h1>
+<div class="head">
+<p class="who">An agent asks before it acts</p>
+<h1 id="question">An agent's question</h1>
 <p id="state" role="status" tabindex="-1">This page needs scripts to show what is asked.</p>
-<section id="asked" aria-label="What is asked" hidden><dl id="facts"></dl></section>
+</div>
+<section id="asked" aria-label="What is asked" hidden>
+<dl id="facts"></dl>
+<details><summary>Digest and ids, to compare</summary><dl id="ids"></dl></details>
+</section>
 <section id="answer" aria-label="Your answer" hidden>
 <label for="note">A note, for the record and the agent</label>
 <textarea id="note" maxlength="8192" autocomplete="off"></textarea>

@@ -137,15 +137,16 @@ async function opened(
     return found;
   };
   await at("state").hear("nothing");
-  const facts = (): string =>
-    at("facts")
+  const textOf = (id: string): string =>
+    at(id)
       .children.map(({ textContent }) => textContent)
       .join("\n");
+  const facts = (): string => textOf("facts");
   const look = async (): Promise<void> => {
     at("looked").checked = true;
     await at("looked").hear("change");
   };
-  return { at, sent, address, facts, look, state: () => at("state").textContent };
+  return { at, sent, address, facts, textOf, look, state: () => at("state").textContent };
 }
 
 function born(tag: string, text = ""): Element {
@@ -170,12 +171,17 @@ const APPROVED = ok({
 describe("a person with a link", () => {
   it("sees all that is asked, as text", async () => {
     const rationale = "<img src=x onerror=alert(1)> \u202egnihton";
-    const { facts, sent, at } = await opened([ok({ ...PENDING, rationale })]);
+    const { facts, textOf, sent, at } = await opened([ok({ ...PENDING, rationale })]);
     expect(sent).toEqual([{ url: `/v1/approvals/${PENDING.id}`, method: "GET", authorization: `Bearer ${TOKEN}`, body: null }]);
     const { agent, action, rule, reason, expires_at, action_digest, estimate_usd } = PENDING;
-    for (const said of [agent, action, "account acct_1", '"amount": 30', `${estimate_usd} USD`, rule, reason.message, expires_at, action_digest])
-      expect(facts()).toContain(said);
-    expect(facts()).toContain("USD left of");
+    expect(at("question").textContent).toBe(`${action}, ${estimate_usd} USD`);
+    for (const said of [agent, "account acct_1", '"amount": 30', reason.message, expires_at]) expect(facts()).toContain(said);
+    expect(facts()).toContain("run: 0.95 USD left of 1 USD");
+    // What only whoever compares reads is there, and not in between.
+    for (const said of [rule, action_digest, PENDING.id, PENDING.decision_id, PENDING.run, PENDING.session]) {
+      expect(textOf("ids")).toContain(said);
+      expect(facts()).not.toContain(said);
+    }
     // What cannot be seen is shown by its number.
     expect(facts()).toContain("<img src=x onerror=alert(1)> \\u202egnihton");
     expect(at("asked").hidden).toBe(false);
@@ -192,6 +198,15 @@ describe("a person with a link", () => {
   ])("is shown %s as what it is", async (_, rationale, shown) => {
     const { facts } = await opened([ok({ ...PENDING, rationale })]);
     expect(facts().split("The agent says why\n")[1]).toMatch(new RegExp(`^${shown.replaceAll("\\", "\\\\")}\\n`));
+  });
+
+  it.each([
+    ["as it is approved, where a person edited it", { edits: { estimate_usd: "12.5" } }, "send_money, 12.5 USD"],
+    ["as it was asked, where a person edited something else", { edits: { inputs: 1 } }, "send_money, 30 USD"],
+    ["with what nobody sees", { action: "send\u202emoney" }, "send\\u202emoney, 30 USD"],
+  ] as const)("is asked in the heading, %s", async (_, changed, heading) => {
+    const { at } = await opened([ok({ ...PENDING, ...changed })]);
+    expect(at("question").textContent).toBe(heading);
   });
 
   it("is not shown one answer, source or resource as two", async () => {

@@ -48,8 +48,11 @@ describe.skipIf(!HAS_CHROMIUM || !CAN_SEE_PROCESSES)("the page of an approval's 
     const { url, approval, request } = await linked();
     const { page, wrong } = await opened(url);
     const text = await page.locator("main").innerText();
-    for (const each of ["send_money", '"to": "acct_1"', "0.3 USD", request.rationale, "0 of 1", (await approval()).action_digest])
-      expect(text).toContain(each);
+    for (const each of ["send_money, 0.3 USD", '"to": "acct_1"', request.rationale, "0 of 1"]) expect(text).toContain(each);
+    const { action_digest } = await approval();
+    expect(text).not.toContain(action_digest);
+    await page.locator("summary").click();
+    expect(await page.locator("main").innerText()).toContain(action_digest);
     expect(await page.locator("#approve").isDisabled()).toBe(true);
     await page.locator("#looked").check();
     await page.locator("#note").fill("Checked.");
@@ -69,6 +72,27 @@ describe.skipIf(!HAS_CHROMIUM || !CAN_SEE_PROCESSES)("the page of an approval's 
     expect(wrong).toEqual([]);
     const used = await session.decide({ ...request, approval: (await approval()).id });
     expect(used.verdict).toBe("allow");
+  });
+
+  it.each([
+    { width: 1280, height: 900, seesAll: true },
+    { width: 375, height: 812, seesAll: false },
+    { width: 320, height: 640, seesAll: false },
+  ])("shows the question beside its answers, at $width by $height", async ({ width, height, seesAll }) => {
+    const { url } = await linked();
+    const { page, wrong } = await opened(url);
+    await page.setViewportSize({ width, height });
+    const seen = async (ids: readonly string[]) =>
+      page.evaluate<string[]>(
+        `${JSON.stringify(ids)}.filter((id) => { const { top, bottom } = document.getElementById(id).getBoundingClientRect(); return top >= 0 && bottom <= innerHeight; })`,
+      );
+    const wanted = ["question", "state", "approve", "request_info", "reject"];
+    if (seesAll) expect(await seen([...wanted, "facts", "looked"])).toEqual([...wanted, "facts", "looked"]);
+    // On a phone the question stays where it is while a person reads down to the answers.
+    await page.evaluate("scrollTo(0, document.documentElement.scrollHeight)");
+    expect(await seen(wanted)).toEqual(wanted);
+    expect(await page.evaluate<number>("document.documentElement.scrollWidth")).toBe(width);
+    expect(wrong).toEqual([]);
   });
 
   it("by keyboard: after the tick comes the yes, and no slip of Enter says no", async () => {
