@@ -214,7 +214,7 @@ header nav { display: flex; gap: 1.25rem; font-size: .9rem; }
 header [aria-current] { color: var(--ink); box-shadow: 0 2px var(--link); }
 .page { display: grid; grid-template-columns: 19rem minmax(0, 1fr); max-width: 92rem; margin: 0 auto; }
 .page.alone { grid-template-columns: minmax(0, 1fr); max-width: 56rem; }
-main { padding: 2rem 2.5rem 6rem; }
+main { padding: 2rem 2.5rem 6rem; overflow-wrap: break-word; }
 h1 { font-size: 2rem; line-height: 1.2; letter-spacing: -.02em; margin: .5rem 0 1rem; }
 h2 { font-size: 1.4rem; letter-spacing: -.01em; margin: 4rem 0 0; padding-bottom: .4rem; border-bottom: 2px solid var(--line); }
 h3 { font-size: 1.1rem; margin: 0 0 .35rem; }
@@ -278,6 +278,7 @@ td code { white-space: nowrap; }
   main { padding: 1rem 1rem 4rem; }
   h1 { font-size: 1.6rem; }
   td code { white-space: normal; overflow-wrap: normal; }
+  th, td { padding-right: .5rem; }
 }
 @media print { header, .contents { display: none; } .page { display: block; } pre { max-height: none; } }
 </style>`;
