@@ -29,6 +29,16 @@ export interface Gateway {
 /** Nobody knows whether the gateway did it. */
 export class NoAnswer extends Stop {}
 
+/** The gateway did nothing, and says when to come back. */
+export class Busy extends Stop {
+  readonly waitMs: number;
+
+  constructor(sentence: string, waitMs: number) {
+    super(sentence);
+    this.waitMs = waitMs;
+  }
+}
+
 /** Where a gateway is expected when nobody says. */
 export const DEFAULT_URL = "http://127.0.0.1:8787";
 
@@ -103,7 +113,7 @@ export function whyNoAnswer(fault: unknown, url: string): string {
   return whyNot(why);
 }
 
-function answerOf(url: string, { ok, status }: Response, text: string): { readonly [member: string]: unknown } {
+function answerOf(url: string, { ok, status, headers }: Response, text: string): { readonly [member: string]: unknown } {
   const answer = parsed(text);
   if (ok && isMapping(answer)) return answer;
   if (isMapping(answer) && "detail" in answer) {
@@ -117,6 +127,7 @@ function answerOf(url: string, { ok, status }: Response, text: string): { readon
     const sentence = `the gateway refuses (${status} ${plain(String(code))}): ${plain(String(detail))}${told}`;
     // What the gateway cannot read it was told by the command line: that is a mistake in it, though only the gateway sees it.
     if (code === "body_invalid") throw new Usage(sentence);
+    if (status === 429) throw new Busy(sentence, Number(headers.get("retry-after") ?? 1) * 1000);
     const { origin, pathname } = new URL(url);
     // What is behind an address that is no gateway's root is answered like anything else that is not there.
     const root = status === 404 && pathname !== "/" ? `\nIs ${url} the gateway's root? Try ${origin}` : "";

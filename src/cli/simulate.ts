@@ -2,7 +2,7 @@ import type { Simulation, SimulationChanges, SimulationRule, SimulationSum } fro
 import { addUsd, formatUsd, type MicroUsd, parseUsd, ZERO_USD } from "../core/money.ts";
 import { type Command, type CommandLine, Usage } from "./command_line.ts";
 import { readSource } from "./files.ts";
-import { type Gateway, gatewayOf, gatewayOptions, noGateway } from "./gateway.ts";
+import { Busy, type Gateway, gatewayOf, gatewayOptions, noGateway } from "./gateway.ts";
 import { instantOf } from "./period.ts";
 import { readPolicyFile } from "./policy_file.ts";
 import { count, pad, plain, type Terminal, wrapped } from "./terminal.ts";
@@ -78,11 +78,27 @@ const optional = (name: "agent" | "session" | "replaces", line: CommandLine): { 
 };
 
 async function ask({ url, ask }: Gateway, question: object): Promise<Simulation> {
-  const answer = await ask("POST", "/v1/policies/simulate", question);
+  const answer = await patiently(() => ask("POST", "/v1/policies/simulate", question));
   if (!("changed" in answer)) throw noGateway(url, "200", JSON.stringify(answer));
   // The gateway holds its answers against this very contract when it is compiled.
   return answer as unknown as Simulation;
 }
+
+/** The gateway works on simulations for a part of its time only, and says when it goes on with ours. */
+async function patiently<T>(ask: () => Promise<T>): Promise<T> {
+  for (let waitedMs = 0; ; ) {
+    try {
+      return await ask();
+    } catch (fault) {
+      if (!(fault instanceof Busy) || !(fault.waitMs <= MOST_WAIT_MS - waitedMs)) throw fault;
+      waitedMs += fault.waitMs;
+      await new Promise((resolve) => setTimeout(resolve, fault.waitMs));
+    }
+  }
+}
+
+/** For one part. */
+const MOST_WAIT_MS = 120_000;
 
 /** Two parts of one simulation together. */
 export function added(a: Simulation, b: Simulation): Simulation {

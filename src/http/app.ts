@@ -17,7 +17,7 @@ import { type Door, problemResponse } from "./problems.ts";
 import { parseQuery } from "./query.ts";
 import type { Answer, Asked, Route } from "./route.ts";
 import { ROUTES } from "./routes.ts";
-import { LISTENERS_SPENT, LOOKUPS_SPENT, rateFields, type Throttled } from "./throttle.ts";
+import { LISTENERS_SPENT, LOOKUPS_SPENT, rateFields, type Throttled, WORK_OF_TOKEN } from "./throttle.ts";
 
 /** What the app needs of the world: the ports, and the clock, which is read once per request. */
 export interface Wiring<E extends object> {
@@ -150,6 +150,18 @@ async function reach(
   if (!caller.ok) return away(caller.error, true);
   const pace = isPaced(route, caller.value) ? world.memory.paceOf(caller.value.principal.tenant) : null;
   if (pace?.admits(world.now) === false) return away(CROWDED);
+  const { weight } = route;
+  const worker = weight !== null && caller.value?.kind === "bearer" ? caller.value.principal : null;
+  const weigh = (workMs: number): Refusal | null => {
+    if (worker === null) return null;
+    const found = world.memory.weigh(worker, workMs, world.clock());
+    if (found.isLet) return null;
+    seen.throttled = found;
+    return "of" in found.limit && found.limit.of === WORK_OF_TOKEN.of ? TOO_MUCH : TOO_MUCH_OF_ALL;
+  };
+  // Before the body is read, and again before it is looked at: only then is known how much it is.
+  const tooMuch = weigh(weight?.request ?? 0);
+  if (tooMuch !== null) return away(tooMuch);
   const accepts = acceptedType(route, request.headers.get("Accept"));
   if (!accepts.ok) return away(accepts.error);
   const parameters = parseParameters(segments, request.url);
@@ -158,7 +170,8 @@ async function reach(
   if (!query.ok) return away(query.error);
   const key = route.creates ? parseKey(request.headers.get("Idempotency-Key")) : ok(null);
   if (!key.ok) return away(key.error);
-  const read = await readBody(route, request);
+  const held = { workMs: weight?.held ?? 0, since: world.clock() };
+  const read = await readBody(route, request, (characters) => weigh(((weight?.kib ?? 0) * characters) / 1024 + held.workMs));
   if (!read.ok) return away(read.error);
   const asked: Asked = {
     ports,
@@ -172,6 +185,17 @@ async function reach(
     query: query.value,
     ...read.value,
   };
+  if (worker !== null && held.workMs > 0) {
+    let spentMs = 0;
+    try {
+      const answer = await route.answer(asked);
+      if (!answer.ok) return away(answer.error);
+      spentMs = answer.value.workMs ?? 0;
+      return answer;
+    } finally {
+      world.memory.settle(worker, held, spentMs, world.clock());
+    }
+  }
   if (pace === null) {
     const answer = await route.answer(asked);
     return answer.ok ? answer : away(answer.error);
@@ -210,6 +234,15 @@ function queryOf(route: Route, url: string): Result<unknown, Refusal> {
 const originOf = (url: string): string => url.slice(0, url.indexOf("/", "https://".length));
 
 const TOO_MANY = refusal("throttled", "This token has made too many requests; nothing was looked at. Come back when Retry-After says.");
+
+const TOO_MUCH = refusal(
+  "throttled",
+  "The policies, simulations and reports of this token have kept the gateway busy for as long as they may; nothing was done. Come back when Retry-After says. Decisions go on.",
+);
+const TOO_MUCH_OF_ALL = refusal(
+  "throttled",
+  "The policies, simulations and reports of this tenant's tokens together have kept the gateway busy for as long as they may; nothing was done. Come back when Retry-After says. Decisions go on.",
+);
 
 const CROWDED = refusal(
   "authority_unavailable",
@@ -317,7 +350,8 @@ type ReadBody = Pick<Asked, "body" | "text" | "format">;
 
 const NO_BODY: ReadBody = { body: undefined, text: "", format: "json" };
 
-async function readBody(route: Route, request: Request): Promise<Result<ReadBody, Refusal>> {
+/** `weigh` hears how long the text is before anything looks into it, and may refuse it. */
+async function readBody(route: Route, request: Request, weigh: (characters: number) => Refusal | null): Promise<Result<ReadBody, Refusal>> {
   const wanted = route.body;
   if (wanted === null) {
     // Where nobody wants a body it is read all the same: what is left unread makes the runtime cut a long answer off.
@@ -330,6 +364,8 @@ async function readBody(route: Route, request: Request): Promise<Result<ReadBody
   }
   const text = await readText(request, wanted.mostBytes ?? MOST_BODY_BYTES);
   if (!text.ok) return text;
+  const tooMuch = weigh(text.value.length);
+  if (tooMuch !== null) return err(tooMuch);
   if (text.value === "" && wanted.optional) return wanted.schema === null ? ok(NO_BODY) : parsedBody(wanted.schema, {}, "", "json");
   if (text.value === "") return err(refusal("body_malformed", "The body is empty."));
   const format = formatOf(request.headers.get("Content-Type"), wanted.formats);

@@ -1,9 +1,10 @@
+import { assert } from "../core/assert.ts";
 import { MOST_LOOKUPS, Ration } from "../core/ration.ts";
 import type { Principal } from "../core/request.ts";
 import type { Instant } from "../core/time.ts";
 import type { Ports, Settings } from "../flow/ports.ts";
 import { Pace } from "./pace.ts";
-import { DEFAULT_LIMIT, Throttle, type Throttled } from "./throttle.ts";
+import { DEFAULT_LIMIT, Throttle, type Throttled, WORK_OF_TENANT, WORK_OF_TOKEN, type WorkLimit } from "./throttle.ts";
 
 /** What is remembered of a tenant's settings, or of an origin, is at most so old: one lease term. */
 const REMEMBERED_MS = 30_000;
@@ -21,6 +22,7 @@ export class DoorMemory {
   readonly #settings = new Map<string, Remembered<Settings>>();
   readonly #origins = new Map<string, Remembered<boolean>>();
   readonly #throttle = new Throttle();
+  readonly #work = new Throttle();
   readonly #paces = new Map<string, Pace>();
   /** When it was begun to ask a tenant for its settings. Whoever asked may be cut off without a word, so this holds for one lease term. */
   readonly #asking = new Map<string, Instant>();
@@ -39,6 +41,28 @@ export class DoorMemory {
       background(this.#learn(tenant, ports, now).finally(() => this.#asking.delete(tenant)));
     }
     return this.#throttle.admit(`${tenant} ${tokenId}`, known?.value.throttle ?? DEFAULT_LIMIT, now);
+  }
+
+  /** Counts work of so many milliseconds against what the token, and what its tenant, may have done. The first of the two that has no room says so. */
+  weigh(principal: Principal, workMs: number, now: Instant): Throttled {
+    const counts = workCountsOf(principal);
+    const found = counts.map(([key, limit]) => this.#work.admit(key, limit, now, 0));
+    const refused = found.find(({ isLet }) => !isLet);
+    if (refused !== undefined) return refused;
+    const [ofToken] = counts.map(([key, limit]) => this.#work.admit(key, limit, now, workMs));
+    assert(ofToken !== undefined, "work is counted for a token at least");
+    return ofToken;
+  }
+
+  /**
+   * What was held while a request was answered is given back, and what it cost is counted. What of it has come back by itself meanwhile is not given back
+   * once more: another's would be.
+   */
+  settle(principal: Principal, held: { readonly workMs: number; readonly since: Instant }, spentMs: number, now: Instant): void {
+    for (const [key, limit] of workCountsOf(principal)) {
+      const cameBackMs = (Math.max(0, now - held.since) * limit.requests) / limit.windowMs;
+      this.#work.add(key, limit, now, spentMs - Math.max(0, held.workMs - cameBackMs));
+    }
   }
 
   /** How quickly a tenant's decisions are answered. Each has its own: whose answers are slow for a reason of its own slows nobody else. */
@@ -87,6 +111,11 @@ export class DoorMemory {
     }
   }
 }
+
+const workCountsOf = ({ tenant, tokenId }: Principal): readonly (readonly [string, WorkLimit])[] => [
+  [`${tenant} ${tokenId}`, WORK_OF_TOKEN],
+  [tenant, WORK_OF_TENANT],
+];
 
 const later = (ms: number): Promise<null> => new Promise((resolve) => setTimeout(resolve, ms, null));
 

@@ -9,6 +9,7 @@ import { isParameter, PARAMETERS } from "./parameters.ts";
 import { PROBLEMS, problemType } from "./problems.ts";
 import * as requests from "./requests.ts";
 import type { AnswerShape, BodyWanted, Route } from "./route.ts";
+import { WORK_OF_TENANT, WORK_OF_TOKEN } from "./throttle.ts";
 
 type Json = { [member: string]: unknown };
 
@@ -136,17 +137,23 @@ function schemaOf(schema: z.ZodType): Json {
 }
 
 function operation(route: Route): Json {
+  const description = [route.description ?? "", route.weight === null ? "" : WEIGHED].filter((part) => part !== "").join(" ");
   return {
     operationId: route.id,
     tags: [route.tag],
     summary: route.summary,
-    ...(route.description === undefined ? {} : { description: route.description }),
+    ...(description === "" ? {} : { description }),
     security: securityOf(route),
     parameters: [...pathParameters(route), ...queryParameters(route), ...headerParameters(route)],
     ...(route.body === null ? {} : { requestBody: requestBody(route.body) }),
     responses: { ...answersOf(route), ...problemsOf(route) },
   };
 }
+
+const seconds = (ms: number): string => `${ms / 1000} second${ms === 1000 ? "" : "s"}`;
+
+/** What is said of every route that has a weight. */
+const WEIGHED = `Policies, simulations and reports of one token may be worked on for about ${seconds(WORK_OF_TOKEN.requests)} within ${seconds(WORK_OF_TOKEN.windowMs)}, and those of all tokens of a tenant for ${seconds(WORK_OF_TENANT.requests)}, as their sizes tell; beyond that they are \`throttled\`, and everything else goes on.`;
 
 function securityOf(route: Route): readonly Json[] {
   const token = { token: route.scopes };

@@ -35,6 +35,8 @@ export interface Route {
   readonly body: BodyWanted | null;
   /** Whether the operation makes something, so that an `Idempotency-Key` counts. */
   readonly creates: boolean;
+  /** What it may cost on the thread that all share; `null`: no more than any request does. */
+  readonly weight: Weight | null;
   /** Whether it changes what the door itself goes by. */
   readonly changesSettings: boolean;
   readonly answers: readonly AnswerShape[];
@@ -57,6 +59,23 @@ export type Tag =
   | "Tenants and tokens"
   | "Webhooks"
   | "Served";
+
+/**
+ * Milliseconds of the thread on which everybody's decisions are made, as measured at worst: what a request costs whatever it says, and what each KiB of its
+ * body does. What only its story knows (`Answer.workMs`) is counted when it is answered; until then `held` is, so that many at once are no way around it.
+ */
+export interface Weight {
+  readonly request: number;
+  readonly kib: number;
+  readonly held: number;
+}
+
+/** A MiB that is parsed as a policy: 1.7 s if all of it is comments, 2.0 s with 20,000 rules, and at worst 3 s. */
+export const POLICY_WEIGHT: Weight = { request: 5, kib: 3, held: 0 };
+/** A simulation is bounded by itself, and takes turns with others: so two at once of a token, and five of a tenant. */
+export const SIMULATION_WEIGHT: Weight = { ...POLICY_WEIGHT, held: 500 };
+/** A report of 4 MiB, in a thousand lines of three hundred members: 1.8 s. */
+export const REPORT_WEIGHT: Weight = { request: 2, kib: 0.5, held: 0 };
 
 export type CallerWanted = "anyone" | "root" | "bearer" | "root or bearer";
 
@@ -111,6 +130,8 @@ export interface Answer {
     | { readonly socket: WebSocket }
     | null;
   readonly headers?: { readonly [name: string]: string };
+  /** What making it cost, where that could not be said of the request. */
+  readonly workMs?: number;
 }
 
 /** Which caller a handler sees. */
@@ -143,7 +164,19 @@ type Typed<P extends `/${string}`, W extends CallerWanted, Q extends z.ZodObject
 
 type RouteSpec<P extends `/${string}`, W extends CallerWanted, Q extends z.ZodObject, B extends BodyWanted | null> = Omit<
   Route,
-  "path" | "caller" | "query" | "body" | "scopes" | "revocation" | "admitsLinks" | "documented" | "creates" | "changesSettings" | "refuses" | "answer"
+  | "path"
+  | "caller"
+  | "query"
+  | "body"
+  | "scopes"
+  | "revocation"
+  | "admitsLinks"
+  | "documented"
+  | "creates"
+  | "weight"
+  | "changesSettings"
+  | "refuses"
+  | "answer"
 > & {
   readonly path: P;
   readonly caller: W;
@@ -154,6 +187,7 @@ type RouteSpec<P extends `/${string}`, W extends CallerWanted, Q extends z.ZodOb
   readonly admitsLinks?: boolean;
   readonly documented?: boolean;
   readonly creates?: boolean;
+  readonly weight?: Weight;
   readonly changesSettings?: boolean;
   readonly refuses?: readonly RefusalCode[];
   readonly answer: (asked: Typed<P, W, Q, B>) => Promise<Result<Answer, Refusal>>;
@@ -169,6 +203,7 @@ export function route<const P extends `/${string}`, const W extends CallerWanted
     admitsLinks: false,
     documented: true,
     creates: false,
+    weight: null,
     changesSettings: false,
     refuses: [],
     ...spec,

@@ -8,7 +8,7 @@ import { EXAMPLE_IDS } from "../../src/http/fields.ts";
 import { openApiDocument } from "../../src/http/openapi.ts";
 import type { Route } from "../../src/http/route.ts";
 import { ROUTES } from "../../src/http/routes.ts";
-import { AT, aDecision, appOver, bearer, SERVICE } from "./http_world.ts";
+import { AT, aDecision, appOver, bearer, portsOf, SERVICE } from "./http_world.ts";
 
 const send = appOver();
 const SESSION = `/v1/sessions/${EXAMPLE_IDS.ses}`;
@@ -379,6 +379,28 @@ afterEach(() => {
 
 describe("who is turned away for now", () => {
   const throttled = async () => err(refusal("throttled", "Too many."));
+
+  it("for the work that its policies were is told so, and its decisions and its kills go on; another tenant's policies too", async () => {
+    let tenant = "demo";
+    const { authenticate } = portsOf({}).identity;
+    const known = async (authorization: string | null, now: number) => {
+      const caller = await authenticate(authorization, now);
+      return caller.ok && caller.value.kind === "bearer" ? ok({ ...caller.value, principal: { ...caller.value.principal, tenant } }) : caller;
+    };
+    const app = appOver({ identity: { authenticate: known } });
+    const put = (spaces: number) => app("/v1/policies/validate", post(`version: 1${" ".repeat(spaces)}`, { "Content-Type": "application/yaml" }));
+    // A third of a MiB is a second of work.
+    expect((await put(340 * 1024)).status).toBe(200);
+    const refused = await put(0);
+    expect({ status: refused.status, problem: await refused.json() }).toMatchObject({ status: 429, problem: { code: "throttled" } });
+    expect(refused.headers.get("RateLimit-Policy")).toBe('"token-work";q=1000;w=10;qu="milliseconds"');
+    expect(refused.headers.get("RateLimit")).toMatch(/^"token-work";r=0/);
+    expect(Number(refused.headers.get("Retry-After"))).toBeGreaterThan(0);
+    expect((await app(`/v1/sessions/${EXAMPLE_IDS.ses}/decisions`, post({ action: "a" }))).status).toBe(200);
+    expect((await app("/v1/interventions", post({ target: { type: "agent", id: "ada" }, kind: "kill", reason: "r" }))).status).toBeLessThan(300);
+    tenant = "other";
+    expect((await put(0)).status).toBe(200);
+  });
 
   it.each([
     [

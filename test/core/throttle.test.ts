@@ -3,7 +3,8 @@ import { describe, expect, it } from "vitest";
 import type { Principal } from "../../src/core/request.ts";
 import { DoorMemory } from "../../src/http/door_memory.ts";
 import { EXAMPLE_IDS } from "../../src/http/fields.ts";
-import { rateFields, Throttle, type ThrottleLimit } from "../../src/http/throttle.ts";
+import { POLICY_WEIGHT, SIMULATION_WEIGHT } from "../../src/http/route.ts";
+import { rateFields, Throttle, type ThrottleLimit, WORK_OF_TENANT, WORK_OF_TOKEN } from "../../src/http/throttle.ts";
 import { portsOf } from "./http_world.ts";
 
 const LIMIT: ThrottleLimit = { requests: 4, windowMs: 1_000 };
@@ -61,6 +62,78 @@ describe("the gateway's own door", () => {
     expect(rateFields(throttle.admit("t", limit, 0))).toEqual({ "RateLimit-Policy": '"token";q=2;w=10', RateLimit: '"token";r=1;t=5' });
     expect(rateFields(throttle.admit("t", limit, 0))).toEqual({ "RateLimit-Policy": '"token";q=2;w=10', RateLimit: '"token";r=0;t=5' });
     expect(rateFields(throttle.admit("t", limit, 0))).toMatchObject({ RateLimit: '"token";r=0;t=5', "Retry-After": "5" });
+  });
+});
+
+describe("what keeps the gateway busy", () => {
+  const of = (tokenId: string, tenant = "demo"): Principal => ({ tokenId: tokenId as Principal["tokenId"], tenant, subject: "ada", kind: "agent" });
+  const share = ({ requests, windowMs }: ThrottleLimit): number => requests / windowMs;
+  const HEAVIEST_MS = POLICY_WEIGHT.kib * 1024;
+
+  it("is a tenth of the time for one token, and a quarter for all of a tenant, whoever asks for what and when", () => {
+    expect([share(WORK_OF_TOKEN), share(WORK_OF_TENANT)]).toEqual([0.1, 0.25]);
+    const asked = fc.record({
+      gap: fc.integer({ min: 0, max: 3_000 }),
+      token: fc.integer({ min: 0, max: 5 }),
+      workMs: fc.integer({ min: 1, max: HEAVIEST_MS }),
+    });
+    fc.assert(
+      fc.property(fc.array(asked, { maxLength: 120 }), (requests) => {
+        const memory = new DoorMemory();
+        let now = 0;
+        const done = new Map<string, number>();
+        for (const { gap, token, workMs } of requests) {
+          now += gap;
+          const found = memory.weigh(of(`${token}`), workMs, now);
+          if (found.isLet) for (const key of [`${token}`, "all"]) done.set(key, (done.get(key) ?? 0) + workMs);
+          else expect(memory.weigh(of(`${token}`), 0, Math.ceil(now + found.waitMs)).isLet || found.limit === WORK_OF_TOKEN).toBe(true);
+          for (const [key, sum] of done) {
+            const limit = key === "all" ? WORK_OF_TENANT : WORK_OF_TOKEN;
+            // What it may have at once, the last that it was let, and what came back meanwhile.
+            expect(sum).toBeLessThanOrEqual(limit.requests + HEAVIEST_MS + now * share(limit) + 1e-6);
+          }
+        }
+      }),
+    );
+  });
+
+  it("is owed whole: who had thirty times what may come at once waits that long", () => {
+    const memory = new DoorMemory();
+    expect(memory.weigh(of("t"), 30_000, 0).isLet).toBe(true);
+    expect(memory.weigh(of("t"), 1, 289_999)).toMatchObject({ isLet: false, limit: WORK_OF_TOKEN });
+    expect(memory.weigh(of("t"), 1, 290_010).isLet).toBe(true);
+  });
+
+  it("is no other tenant's affair, and one token's is another's only when all of the tenant is used up", () => {
+    const memory = new DoorMemory();
+    expect(["a", "a", "b", "b", "c", "d"].map((token) => memory.weigh(of(token), 1_000, 0))).toMatchObject([
+      { isLet: true },
+      { isLet: false, limit: WORK_OF_TOKEN },
+      { isLet: true },
+      { isLet: false, limit: WORK_OF_TOKEN },
+      { isLet: true },
+      { isLet: false, limit: WORK_OF_TENANT },
+    ]);
+    expect(memory.weigh(of("a", "other"), 1_000, 0).isLet).toBe(true);
+  });
+
+  it.each([
+    ["nothing is held of it any more", 0, 0, 1_000],
+    ["what it cost is counted", 0, 300, 700],
+    ["what came back by itself is not given back once more", 2_000, 0, 1_000],
+    ["what took longer than what was held comes back by itself", 60_000, 400, 600],
+  ])("when a simulation is answered, %s", (_, tookMs, spentMs, left) => {
+    const memory = new DoorMemory();
+    const held = { workMs: SIMULATION_WEIGHT.held, since: 0 };
+    memory.weigh(of("t"), held.workMs, 0);
+    memory.settle(of("t"), held, spentMs, tookMs);
+    expect(memory.weigh(of("t"), 0, tookMs).remaining).toBe(left);
+    // Beside other work it pays for nothing of that.
+    const busy = new DoorMemory();
+    busy.weigh(of("t"), held.workMs, 0);
+    busy.weigh(of("t"), 400, tookMs);
+    busy.settle(of("t"), held, spentMs, tookMs);
+    expect(busy.weigh(of("t"), 0, tookMs).remaining).toBe(600 - spentMs);
   });
 });
 

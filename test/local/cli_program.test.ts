@@ -411,6 +411,11 @@ describe("agentsentinel policy simulate", { timeout: 30_000 }, () => {
     request.on("end", () => {
       const body = JSON.parse(text);
       asked.push({ authorization: request.headers.authorization, body });
+      if (body.agent === "busy" && asked.filter(({ body }) => body.agent === "busy").length === 1) {
+        const busy = { type: "about:blank", title: "Too many requests", status: 429, code: "throttled", detail: "Come back.", request_id: "r" };
+        response.writeHead(429, { "content-type": "application/problem+json", "retry-after": "0" }).end(JSON.stringify(busy));
+        return;
+      }
       const refused = body.session !== undefined;
       const problem = {
         type: "about:blank",
@@ -453,6 +458,13 @@ describe("agentsentinel policy simulate", { timeout: 30_000 }, () => {
       { authorization: "Bearer t0", body: question },
       { authorization: "Bearer t0", body: { ...question, cursor: "more" } },
     ]);
+  });
+
+  it("comes back when a gateway says that it is busy with its simulations", async () => {
+    const args = ["policy", "simulate", "good.yaml", "--token", "t0", "--url", url(), "--from", "1d", "--agent", "busy"];
+    expect((await typed(...args)).code).toBe(0);
+    const mine = asked.flatMap(({ body }) => (body.agent === "busy" ? [body.cursor ?? null] : []));
+    expect(mine).toEqual([null, null, "more"]);
   });
 
   it("ends with 1 where the gateway refuses, where there is none, and on request where anything would change", async () => {

@@ -9,7 +9,7 @@ import * as examples from "../examples.ts";
 import { agentToRead } from "../own.ts";
 import * as present from "../present.ts";
 import * as requests from "../requests.ts";
-import { answered, jsonAnswer, jsonBody, pageQuery, replay, reply, route } from "../route.ts";
+import { answered, jsonAnswer, jsonBody, pageQuery, REPORT_WEIGHT, replay, reply, route } from "../route.ts";
 
 const READS = { caller: "bearer", scopes: ["ledger:read"], body: null } as const;
 
@@ -81,6 +81,7 @@ export const ledgerRoutes = [
       mostBytes: requests.MOST_INGEST_BYTES,
     },
     creates: true,
+    weight: REPORT_WEIGHT,
     answers: [jsonAnswer(202, "What became of the entries.", answers.ingested, { accepted: 1, duplicates: 0, rejected: [] })],
     refuses: ["authority_unavailable", "ledger_unavailable"],
     answer: async ({ ports, principal, body, key }) => {

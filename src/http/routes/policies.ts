@@ -15,7 +15,7 @@ import { parseJson } from "../json.ts";
 import { agentToRead } from "../own.ts";
 import * as present from "../present.ts";
 import * as requests from "../requests.ts";
-import { type Answer, answered, jsonAnswer, jsonBody, noContent, pageQuery, reply, route } from "../route.ts";
+import { type Answer, answered, jsonAnswer, jsonBody, noContent, POLICY_WEIGHT, pageQuery, reply, route, SIMULATION_WEIGHT } from "../route.ts";
 
 const READS: readonly Scope[] = ["policies:read", "policies:write"];
 
@@ -76,6 +76,7 @@ export const policyRoutes = [
     scopes: READS,
     query: requests.noQuery,
     body: policyBody,
+    weight: POLICY_WEIGHT,
     answers: [jsonAnswer(200, "What is wrong with it, and what is doubtful.", answers.policyValidation, { valid: true, issues: [], warnings: [] })],
     answer: async ({ text, format }) => {
       const readable = assertReadable(text, format);
@@ -97,6 +98,7 @@ export const policyRoutes = [
     query: requests.noQuery,
     // A policy as a text inside JSON takes up to twice its room.
     body: { ...jsonBody(requests.simulate, examples.simulate), mostBytes: 2 * MOST_POLICY_BYTES + 64 * 1024 },
+    weight: SIMULATION_WEIGHT,
     answers: [jsonAnswer(200, "What would have changed, with the entries behind every figure.", answers.simulation, examples.simulation)],
     refuses: ["policy_invalid", "not_found", "not_your_session", "authority_unavailable", "ledger_unavailable"],
     answer: async ({ ports, principal, body }) => {
@@ -129,6 +131,7 @@ export const policyRoutes = [
     scopes: ["policies:write"],
     query: requests.putPolicyQuery,
     body: policyBody,
+    weight: POLICY_WEIGHT,
     answers: [
       jsonAnswer(201, "A new version.", answers.policyPut, examples.policyPut),
       jsonAnswer(200, "The document was there already and keeps its version.", answers.policyPut, examples.policyPut),
