@@ -25,6 +25,13 @@ export const MOST_SESSIONS = 200;
  * is cut there. So one call makes fewer than twice as many.
  */
 export const MOST_LOOKUPS = 200;
+/**
+ * Once conditions took so many steps, no further session is begun; and a single session that needs so many itself is cut there. What it costs to read an
+ * entry is counted with them. About a second's work, and never twice as much.
+ */
+export const MOST_STEPS = 100_000_000;
+/** After so many others have their turn. Counted, because in Workers no clock moves while something is worked on. */
+const STEPS_IN_A_TURN = 4_000_000;
 /** What `readEntities` answers at once. */
 const MOST_READ = 16;
 const PAGE = 200;
@@ -54,7 +61,9 @@ export interface Simulated {
   readonly sessions: number;
   /** The oldest instant that was read; `null` when nothing was. */
   readonly readFrom: Instant | null;
-  /** Sessions too long, or with too much to look up, to be read to their end; with the last instant that was. */
+  /** How much work it was, in steps of conditions. */
+  readonly steps: number;
+  /** Sessions too long, or with too much to look up or to evaluate, to be read to their end; with the last instant that was. */
   readonly cut: readonly { readonly session: SessionId; readonly through: Instant }[];
   /** Where to go on; `null`: this was all. */
   readonly next: string | null;
@@ -114,8 +123,8 @@ export async function simulate(ports: Ports, asked: Simulating): Reply<Simulated
   return ok(answer(null));
 
   function answer(next: string | null): Simulated {
-    const { entries, sessions, readFrom } = world;
-    return { digest: policyDigest(ports.sha256, asked.candidate), tally, entries, sessions, readFrom, cut, next };
+    const { entries, sessions, readFrom, steps } = world;
+    return { digest: policyDigest(ports.sha256, asked.candidate), tally, entries, sessions, readFrom, steps, cut, next };
   }
 }
 
@@ -136,27 +145,41 @@ async function simulateSession(
   world.beginSession();
   let read = 0;
   let last = opening.openedAt;
+  let isCut = false;
   const reading = world.ports.ledger.export(asked.tenant, { session, to: asked.to ?? undefined })[Symbol.asyncIterator]();
   for (;;) {
     const next = await reading.next().catch(() => null);
     if (next === null) return err(refusal("ledger_unavailable", "The record is safe but cannot be read just now: the database does not answer."));
     if (next.done === true) break;
     const page = next.value;
-    const recorded = page.slice(0, MOST_ENTRIES_OF_A_SESSION - read).flatMap((row) => readRecorded(row) ?? []);
+    const recorded: Recorded[] = [];
+    for (const row of page.slice(0, MOST_ENTRIES_OF_A_SESSION - read)) {
+      const one = readRecorded(row);
+      if (one !== null) recorded.push(one);
+      await world.spend(STEPS_PER_ENTRY + row.canonical.length + (row.payload === null ? 0 : JSON.stringify(row.payload).length));
+    }
     const known = recorded.slice(0, await world.learn(candidate, opening.agent, recorded));
-    for (const entry of known) simulation.see(entry);
+    let seen = 0;
+    for (const entry of known) {
+      if (!(await world.spendAll(simulation.see(entry)))) break;
+      last = entry.at;
+      seen++;
+    }
     read += page.length;
-    last = known.at(-1)?.at ?? last;
-    if (read <= MOST_ENTRIES_OF_A_SESSION && known.length === recorded.length) continue;
-    cut.push({ session, through: last });
+    if (read <= MOST_ENTRIES_OF_A_SESSION && seen === recorded.length) continue;
+    isCut = true;
     await reading.return?.();
     break;
   }
-  simulation.finish();
+  const isWhole = await world.spendAll(simulation.finish());
+  if (isCut || !isWhole) cut.push({ session, through: last });
   world.entries += Math.min(read, MOST_ENTRIES_OF_A_SESSION);
   world.readFrom = Math.min(world.readFrom ?? opening.openedAt, opening.openedAt);
   return ok(null);
 }
+
+/** What it costs to read an entry whatever is in it. */
+const STEPS_PER_ENTRY = 1_000;
 
 /** What a simulation has learnt of the tenant, and how much work that was. */
 class World implements Surroundings {
@@ -171,6 +194,9 @@ class World implements Surroundings {
   #lookups = 0;
   /** How many look-ups there may have been when the present session is cut. */
   #most = MOST_LOOKUPS;
+  steps = 0;
+  #mostSteps = MOST_STEPS;
+  #restedAt = 0;
 
   constructor(ports: Ports, tenant: string) {
     this.ports = ports;
@@ -187,12 +213,30 @@ class World implements Surroundings {
   }
 
   isSpent(): boolean {
-    return this.entries >= MOST_ENTRIES || this.sessions >= MOST_SESSIONS || this.#lookups >= MOST_LOOKUPS;
+    return this.entries >= MOST_ENTRIES || this.sessions >= MOST_SESSIONS || this.#lookups >= MOST_LOOKUPS || this.steps >= MOST_STEPS;
   }
 
   beginSession(): void {
     this.sessions++;
     this.#most = this.#lookups + MOST_LOOKUPS;
+    this.#mostSteps = this.steps + MOST_STEPS;
+  }
+
+  /** Counts work that was done, and lets others have their turn when it was much. */
+  spend(steps: number): Promise<void> | undefined {
+    this.steps += steps;
+    if (this.steps - this.#restedAt < STEPS_IN_A_TURN) return undefined;
+    this.#restedAt = this.steps;
+    return new Promise((resolve) => setTimeout(resolve, 0));
+  }
+
+  /** Does work piece by piece, each of which says what it was. `false`: it was left off, because the present session may need no more. */
+  async spendAll(work: Iterable<number>): Promise<boolean> {
+    for (const steps of work) {
+      await this.spend(steps);
+      if (this.steps >= this.#mostSteps) return false;
+    }
+    return true;
   }
 
   /**

@@ -345,7 +345,7 @@ export const simulation = z.object({
   after_first_change: count.meta({ description: "Decided after the first change in their session, on a state that rests on the assumptions." }),
   cut_sessions: z
     .array(z.object({ session: z.string(), through: time }))
-    .meta({ description: "Sessions that were too long, or had too much to look up, to be read to their end." }),
+    .meta({ description: "Sessions that were too long, or had too much to look up or to evaluate, to be read to their end." }),
   assumptions: z.array(z.string()),
   truncated: z.boolean(),
   next: z.string().nullable().meta({ description: "Where to go on: send it as `cursor` with the same question. The figures of the parts add up." }),

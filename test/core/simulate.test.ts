@@ -342,8 +342,8 @@ function simulate(live: Live, yaml: string | PolicyDocument, { from, keepingOf, 
     keepingOf: keepingOf ?? (() => ({ inputs: "full", outputs: "full" })),
   };
   const simulation = new SessionSimulation({ policy: compilePolicy(document), ref: refOf(document) }, opening, from ?? null, tally, around);
-  for (const entry of entries) simulation.see(entry);
-  simulation.finish();
+  for (const entry of entries) Array.from(simulation.see(entry));
+  Array.from(simulation.finish());
   return tally;
 }
 

@@ -7,7 +7,15 @@ import { refusal } from "../../src/core/refusals.ts";
 import { err, ok } from "../../src/core/result.ts";
 import { formatInstant } from "../../src/core/time.ts";
 import type { LedgerRow, Ports } from "../../src/flow/ports.ts";
-import { MOST_ENTRIES_OF_A_SESSION, MOST_LOOKUPS, MOST_SESSIONS, type Simulated, type Simulating, simulate } from "../../src/flow/simulate.ts";
+import {
+  MOST_ENTRIES_OF_A_SESSION,
+  MOST_LOOKUPS,
+  MOST_SESSIONS,
+  MOST_STEPS,
+  type Simulated,
+  type Simulating,
+  simulate,
+} from "../../src/flow/simulate.ts";
 import { AT, portsOf } from "./http_world.ts";
 import { sha256 } from "./sha256.ts";
 
@@ -56,6 +64,18 @@ class Record {
       const policy = hasPolicies ? { name: "old", version: n + 1, digest: `sha-256:${sha256(`${name} ${n}`)}` as const } : null;
       const resource = { type: "order", id: `${name} ${n}` };
       this.#add(session, { ...common, decision_id, resource, policy, verdict: "deny", reason }, AT + 2 + n);
+    }
+    return session;
+  }
+
+  /** A session of so many decisions, all of one instant. */
+  addAtOnce(name: string, decisions: number): SessionId {
+    const session = this.add(name);
+    const run_id = idFromDigest("run", sha256(`run ${name}`));
+    const common = { tenant_id: "demo", session_id: session, agent_id: "ada", run_id, kind: "decision", step: "decide", action: "a" } as const;
+    for (let n = 0; n < decisions; n++) {
+      const decision_id = idFromDigest("dec", sha256(`dec ${name} ${n}`));
+      this.#add(session, { ...common, decision_id, verdict: "deny", reason: "rule_forbids" }, AT + 2);
     }
     return session;
   }
@@ -109,6 +129,11 @@ const written = (yaml: string) => {
 };
 const candidate = written("denied_actions: [a]");
 const looking = written("rules: [{ id: r, effect: forbid, actions: [a], when: \"resource.tier == 'gold'\" }]");
+
+/** Each decision takes nearly two million steps, and is newly allowed. */
+const thinking = written(
+  `rules:\n${Array.from({ length: 50 }, (_, n) => `- { id: r${n}, effect: forbid, actions: [a], when: "(action + '${"x".repeat(3000)}').split('').all(a, a != 'z') && false" }`).join("\n")}`,
+);
 
 const ASKED: Simulating = { tenant: "demo", candidate, replaces: null, from: null, to: null, agent: null, session: null, cursor: null };
 
@@ -177,6 +202,36 @@ describe("a record too long for one call", () => {
     expect({ sessions: first.sessions, cut: first.cut, lookups: record.lookups }).toEqual({ sessions: 2, cut: [], lookups: 2 * 179 });
     expect(await part(record.ports(), { candidate: looking, cursor: first.next })).toMatchObject({ sessions: 1, cut: [], next: null });
   });
+
+  it("cuts a session whose decisions take too many steps, within an instant too, counts what was decided, and lets others have their turn meanwhile", async () => {
+    const record = new Record();
+    const session = record.addAtOnce("thinking", 100);
+    let turns = 0;
+    let isDone = false;
+    const others = (): void => {
+      turns++;
+      if (!isDone) setTimeout(others, 0);
+    };
+    setTimeout(others, 0);
+    const done = await part(record.ports(), { candidate: thinking });
+    isDone = true;
+    expect(done.cut).toMatchObject([{ session }]);
+    expect(done.steps).toBeGreaterThanOrEqual(MOST_STEPS);
+    expect(done.steps).toBeLessThan(1.1 * MOST_STEPS);
+    expect(done.tally.decisions).toBeLessThan(100);
+    expect(done.tally.changed.newly_allowed.count).toBe(done.tally.decisions - 1);
+    // About fifty milliseconds each.
+    expect(turns).toBeGreaterThan(15);
+  }, 60_000);
+
+  it("lets a session take as many steps whatever the ones before it did, and begins no further one", async () => {
+    const record = new Record();
+    for (const name of ["third", "second", "first"]) record.addAtOnce(name, 35);
+    const first = await part(record.ports(), { candidate: thinking });
+    expect({ sessions: first.sessions, cut: first.cut, ended: first.next === null }).toEqual({ sessions: 2, cut: [], ended: false });
+    expect(first.tally.changed.newly_allowed.count).toBe(70);
+    expect(await part(record.ports(), { candidate: thinking, cursor: first.next })).toMatchObject({ sessions: 1, cut: [], next: null });
+  }, 60_000);
 
   it("reads of the policies beside the candidate only those of agents whose sessions there are", async () => {
     const record = new Record();

@@ -16,6 +16,7 @@ import { MOST_ATTEMPTS, OLD_SECRET_SIGNS_MS, RETRY_DELAYS_MS } from "../../src/c
 import { MOST_AGENTS_AT_ONCE } from "../../src/flow/ingest.ts";
 import { MOST_FOREIGN_LIFE_MS } from "../../src/flow/ports.ts";
 import { SESSIONS_ASKED_BEFORE_A_READ } from "../../src/flow/read_ledger.ts";
+import * as simulate from "../../src/flow/simulate.ts";
 import { MOST_BODY_BYTES } from "../../src/http/body.ts";
 import { EXAMPLE_DIGEST, EXAMPLE_IDS } from "../../src/http/fields.ts";
 import { MOST_DEPTH } from "../../src/http/json.ts";
@@ -259,6 +260,10 @@ const LIMITS: { readonly [what: string]: () => string } = {
     expect(checkExpression(`true${" ".repeat(atMost - 4)}`, "rule")).toBeNull();
     expect(checkExpression(`true${" ".repeat(atMost - 3)}`, "rule")).not.toBeNull();
     return `${atMost} characters; one evaluation at most ${own("src/core/policy/expressions.ts", "MOST_STEPS")} steps`;
+  },
+  "one call of a simulation": () => {
+    expect([simulate.MOST_ENTRIES_OF_A_SESSION]).toEqual([simulate.MOST_ENTRIES]);
+    return `${simulate.MOST_ENTRIES} entries, ${simulate.MOST_SESSIONS} sessions, ${simulate.MOST_LOOKUPS} look-ups, ${simulate.MOST_STEPS} steps; then \`next\`, or a session is cut`;
   },
   "regular expressions of one policy, in conditions and schemas": () => `${MOST_REGEX_INSTRUCTIONS} instructions of RE2 together`,
   "how far a rule looks back": () => {

@@ -86,6 +86,8 @@ function run(
  * ago is forgotten first, and the newest always stays. A text that does not compile is remembered too, and answers `null`.
  */
 export class ExpressionMemory implements Conditions {
+  /** How long the texts are that were compiled: what is asked for too many different ones compiles them again and again. */
+  compiledCharacters = 0;
   readonly #most: number;
   readonly #known: { readonly [kind in ExpressionKind]: Known } = { rule: { texts: new Map(), room: 0 }, where: { texts: new Map(), room: 0 } };
 
@@ -109,6 +111,7 @@ export class ExpressionMemory implements Conditions {
       known.texts.delete(text);
     } else {
       const compiled = compileExpression(text, kind);
+      this.compiledCharacters += CHARACTERS_PER_CONDITION + text.length;
       expression = compiled.ok ? compiled.value : null;
       known.room += roomOf(text, expression);
     }

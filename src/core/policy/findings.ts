@@ -177,7 +177,8 @@ export interface WorkBudget {
 }
 
 /** Some tens of milliseconds: what one call can make everybody else on the machine wait for. */
-export const workBudget = (): WorkBudget => ({ steps: 5_000_000 });
+export const workBudget = (): WorkBudget => ({ steps: MOST_STEPS_OF_A_CALL });
+export const MOST_STEPS_OF_A_CALL = 5_000_000;
 
 /** Who must approve what is held. */
 export interface Chain {

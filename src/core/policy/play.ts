@@ -18,7 +18,7 @@ import { circumstancesOf, type Known } from "./circumstances.ts";
 import type { CompiledPolicy } from "./compile.ts";
 import { type Asked, type Circumstances, evaluatePolicy } from "./evaluate.ts";
 import { ExpressionMemory } from "./expressions.ts";
-import { type Evaluation, type Findings, type PolicyRef, workBudget } from "./findings.ts";
+import { type Evaluation, type Findings, MOST_STEPS_OF_A_CALL, type PolicyRef, type WorkBudget, workBudget } from "./findings.ts";
 
 /** What of a request is evaluated. */
 type Evaluated = Asked & Known["request"];
@@ -43,6 +43,9 @@ export interface Judged {
   readonly judgement: Judgement;
 }
 
+/** To compile a condition was measured to take nearly a microsecond for each character, and a step some ten nanoseconds. */
+const STEPS_PER_COMPILED_CHARACTER = 100;
+
 /**
  * A session played without any object: the same evaluation, the same gates, the same book as in a live one, at instants that the caller names.
  * For policy tests, for explaining, and for deciding history again under another policy. Whatever is asked twice is played twice.
@@ -54,6 +57,8 @@ export class Play {
   readonly #stage: Stage;
   readonly #sha256: Sha256;
   readonly #conditions = new ExpressionMemory();
+  readonly #budgets: WorkBudget[] = [];
+  #steps = 0;
   readonly #records = new Map<DecisionId, DecisionRecord>();
 
   constructor(policy: CompiledPolicy, ref: PolicyRef, stage: Stage, sha256: Sha256) {
@@ -63,6 +68,11 @@ export class Play {
     this.#sha256 = sha256;
     this.book = emptyBook(stage, new Trail(null));
     this.openRun(stage.run, stage.openedAt);
+  }
+
+  /** How much work the conditions were in all, in their steps. */
+  get steps(): number {
+    return this.#steps + this.#conditions.compiledCharacters * STEPS_PER_COMPILED_CHARACTER;
   }
 
   /** Decides a request, and keeps it if it is allowed. */
@@ -152,7 +162,7 @@ export class Play {
       lease: { fresh: true, policy: this.#ref, orders: [] },
       presented: "none",
       conditions: this.#conditions,
-      budget: workBudget(),
+      budget: this.#budget(),
       tenant: "heard",
     };
   }
@@ -160,7 +170,13 @@ export class Play {
   #around(request: Evaluated, now: Instant, isTopup: boolean): Circumstances {
     const { tenant, session, agent, principal } = this.#stage;
     const stored = (ref: { readonly type: string; readonly id: string }) => this.#stage.attributesOf?.(ref) ?? {};
-    return circumstancesOf({ tenant, session, agent, principal, request, stored, now, isTopup, sha256: this.#sha256, budget: workBudget() });
+    return circumstancesOf({ tenant, session, agent, principal, request, stored, now, isTopup, sha256: this.#sha256, budget: this.#budget() });
+  }
+
+  #budget(): WorkBudget {
+    const budget = workBudget();
+    this.#budgets.push(budget);
+    return budget;
   }
 
   #turn<T>(now: Instant, act: (turn: Turn) => T): T {
@@ -170,6 +186,7 @@ export class Play {
     this.#keep(turn.effects);
     const result = act(turn);
     this.#keep(turn.effects.slice(begun));
+    for (const { steps } of this.#budgets.splice(0)) this.#steps += MOST_STEPS_OF_A_CALL - steps;
     return result;
   }
 

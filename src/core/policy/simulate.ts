@@ -29,6 +29,10 @@ export interface Surroundings {
 export const CHANGES = ["newly_denied", "newly_allowed", "newly_held", "no_longer_held"] as const;
 export type ChangeKind = (typeof CHANGES)[number];
 
+/** What a decision and a rule were measured to cost whatever the condition, in steps of some ten nanoseconds. */
+const STEPS_PER_DECISION = 3_000;
+const STEPS_PER_RULE = 50;
+
 /** So many entries stand behind a figure by name; the figure counts all of them. */
 const MOST_NAMED = 100;
 
@@ -160,14 +164,15 @@ export class SessionSimulation {
     this.#play = new Play(candidate.policy, candidate.ref, stage, around.sha256);
   }
 
-  see(recorded: Recorded): void {
+  /** Yields after each decision how much work it was, in steps of conditions. Whoever does not go on sees no more of this session. */
+  *see(recorded: Recorded): Generator<number, void> {
     const { kind, step } = recorded.entry;
     const isRequest = kind === "decision" && step === "decide";
-    if (!isRequest || (this.#together[0]?.at ?? recorded.at) !== recorded.at) this.#decideTogether();
+    if (!isRequest || (this.#together[0]?.at ?? recorded.at) !== recorded.at) yield* this.#decideTogether();
     switch (kind) {
       case "decision":
         if (isRequest) this.#together.push(recorded);
-        else if (step === "topup") this.#topup(recorded);
+        else if (step === "topup") yield this.#stepsOf(() => this.#topup(recorded), recorded);
         else this.#extend(recorded);
         return;
       case "commit":
@@ -188,17 +193,21 @@ export class SessionSimulation {
     }
   }
 
-  /** Brings what was found into the tally. Nothing may be seen after it. */
-  finish(): void {
-    this.#decideTogether();
-    for (const change of this.#changes) {
-      const money = change.spent === null ? change.estimateMicroUsd : microUsdOf(Math.max(0, change.spent));
-      this.#tally.addChange(change, money, change.kind === "newly_denied" && change.ran ? money : ZERO_USD);
+  /** Brings what was found into the tally, and yields as `see` does. Nothing may be seen after it. */
+  *finish(): Generator<number, void> {
+    try {
+      yield* this.#decideTogether();
+    } finally {
+      // Also of a session that is left here.
+      for (const change of this.#changes) {
+        const money = change.spent === null ? change.estimateMicroUsd : microUsdOf(Math.max(0, change.spent));
+        this.#tally.addChange(change, money, change.kind === "newly_denied" && change.ran ? money : ZERO_USD);
+      }
     }
   }
 
   /** A batch that was refused whole is known by the instant: a denial or a hold beside it may have counted on what was then not taken. */
-  #decideTogether(): void {
+  *#decideTogether(): Generator<number, void> {
     const together = this.#together;
     this.#together = [];
     const refused = together.some(({ entry }) => entry.reason === "batch_refused");
@@ -206,8 +215,15 @@ export class SessionSimulation {
       const { verdict, reason } = recorded.entry;
       const beyond = verdict === "deny" && reason !== null && (BEYOND_POLICY.has(reason) || isOfOthers(recorded.entry)) ? reason : null;
       const why = beyond ?? (refused && verdict !== "allow" ? "batch_refused" : null);
-      this.#decide(recorded, why);
+      yield this.#stepsOf(() => this.#decide(recorded, why), recorded);
     }
+  }
+
+  #stepsOf(decide: () => void, { entry }: Recorded): number {
+    const before = this.#play.steps;
+    decide();
+    const { rules, permits } = this.#policy.ofAction(entry.action ?? "");
+    return this.#play.steps - before + STEPS_PER_DECISION + (rules.length + permits.length) * STEPS_PER_RULE;
   }
 
   #decide(recorded: Recorded, beyondPolicy: ReasonCode | null): void {

@@ -6,7 +6,7 @@ import { type Issue, type Refusal, refusal } from "../../core/refusals.ts";
 import { err, ok, type Result } from "../../core/result.ts";
 import type { Scope } from "../../core/scopes.ts";
 import type { PolicyRead, Ports } from "../../flow/ports.ts";
-import { MOST_ENTRIES, MOST_ENTRIES_OF_A_SESSION, MOST_LOOKUPS, MOST_SESSIONS, type Simulating, simulate } from "../../flow/simulate.ts";
+import { MOST_ENTRIES, MOST_ENTRIES_OF_A_SESSION, MOST_LOOKUPS, MOST_SESSIONS, MOST_STEPS, type Simulating, simulate } from "../../flow/simulate.ts";
 import * as answers from "../answers.ts";
 import type { BodyFormat } from "../body.ts";
 import { conditional } from "../conditional.ts";
@@ -92,7 +92,7 @@ export const policyRoutes = [
     id: "simulatePolicy",
     tag: "Policies",
     summary: "Decide recorded history again under a candidate, and say what would have changed",
-    description: `Statefully: what the candidate denies takes no money, counts in no window and is no prerequisite of what came later. The candidate stands alone, or with \`replaces\` beside the tenant's and the agent's other active policies; it is published nowhere. Sessions are read from their beginning, the latest opened first. One call begins no further session after ${MOST_ENTRIES} entries, ${MOST_SESSIONS} sessions or ${MOST_LOOKUPS} look-ups of stored attributes and older policies: then \`next\` goes on, and the figures of the parts add up. A single session is read up to ${MOST_ENTRIES_OF_A_SESSION} entries or ${MOST_LOOKUPS} look-ups of its own. A token of kind agent is told of its own sessions only.`,
+    description: `Statefully: what the candidate denies takes no money, counts in no window and is no prerequisite of what came later. The candidate stands alone, or with \`replaces\` beside the tenant's and the agent's other active policies; it is published nowhere. Sessions are read from their beginning, the latest opened first. One call begins no further session after ${MOST_ENTRIES} entries, ${MOST_SESSIONS} sessions, ${MOST_LOOKUPS} look-ups of stored attributes and older policies or ${MOST_STEPS} steps of conditions (reading an entry counts as a thousand and its characters): then \`next\` goes on, and the figures of the parts add up. A single session is read up to ${MOST_ENTRIES_OF_A_SESSION} entries, ${MOST_LOOKUPS} look-ups or ${MOST_STEPS} steps of its own. A token of kind agent is told of its own sessions only.`,
     caller: "bearer",
     scopes: READS,
     query: requests.noQuery,
@@ -117,7 +117,10 @@ export const policyRoutes = [
         session: body.session ?? null,
         cursor: body.cursor ?? null,
       };
-      return reply(await simulate(ports, asked), (done) => answered(200, present.simulation(done, asked, warnings)));
+      return reply(await simulate(ports, asked), (done) => ({
+        ...answered(200, present.simulation(done, asked, warnings)),
+        workMs: done.steps * MS_PER_STEP,
+      }));
     },
   }),
   route({
@@ -280,6 +283,8 @@ export const policyRoutes = [
     },
   }),
 ];
+
+const MS_PER_STEP = 1e-5;
 
 /** Made once per isolate: it is a constant, and too dear to make before it is asked for. */
 let schemaText: string | null = null;
