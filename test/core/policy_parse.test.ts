@@ -1013,6 +1013,27 @@ test("a text of thousands of members is refused before it is read", () => {
   expect(parsePolicy(many, "yaml")).toMatchObject({ ok: false, error: [{ message: "a policy has a few sections, found 90000 members" }] });
 });
 
+test.each([
+  ["comments", `${"#\n".repeat(500_000)}version: 1`, "a policy has at most 20000 lines that are empty or only a comment, found 500000"],
+  [
+    "comments that are set in",
+    `version: 1\n${"  # a\r\n".repeat(20_001)}name: a`,
+    "a policy has at most 20000 lines that are empty or only a comment, found 20001",
+  ],
+  ["nothing", `${"\n".repeat(1_000_000)}version: 1`, "a policy has at most 20000 lines that are empty or only a comment, found 1000000"],
+  ["small mappings", Array.from({ length: 80_000 }, () => "- {a,b,c}").join("\n"), "a policy has at most 200000 values"],
+  ["dashes", "- a\n".repeat(200_001), "a policy has at most 200000 values"],
+])("a text of thousands of %s is refused before it is read", (_, text, message) => {
+  expect(parsePolicy(text, "yaml")).toEqual({ ok: false, error: [{ pointer: "", message }] });
+});
+
+test("signs in a text or a comment are no values, and a policy has as many idle lines as it says", () => {
+  expect(parsed(`name: a # ${"a,".repeat(200_001)}`).name).toBe("a");
+  expect(refused(`name: "${"a,".repeat(200_001)}"`).join()).not.toContain("values");
+  expect(parsed(`${"# why\n\n".repeat(10_000)}name: a`).name).toBe("a");
+  expect(parsed(`${"\r\n".repeat(19_000)}name: a\r\ndenied_actions:\r\n${"  - a\r\n".repeat(9_900)}`).name).toBe("a");
+});
+
 test("a pair in a list is a mapping of one member, as YAML has it", () => {
   expect(parsed("arguments: { a: { enum: [x: 1, { y: 2 }, z] } }").arguments).toEqual(
     parsed('{ "arguments": { "a": { "enum": [{ "x": 1 }, { "y": 2 }, "z"] } } }', "json").arguments,

@@ -11,7 +11,7 @@ import { MOST_REGEX_INSTRUCTIONS } from "../../src/core/policy/authored.ts";
 import { AUTHOR_BOUNDS, DEFAULT_APPROVAL_TIMEOUT_SECONDS } from "../../src/core/policy/document.ts";
 import { checkExpression } from "../../src/core/policy/expressions.ts";
 import { parsePolicy } from "../../src/core/policy/parse.ts";
-import { MOST_ISSUES, MOST_POLICY_BYTES } from "../../src/core/policy/text.ts";
+import { MOST_IDLE_LINES, MOST_ISSUES, MOST_POLICY_BYTES } from "../../src/core/policy/text.ts";
 import { MOST_ATTEMPTS, OLD_SECRET_SIGNS_MS, RETRY_DELAYS_MS } from "../../src/core/webhooks.ts";
 import { MOST_AGENTS_AT_ONCE } from "../../src/flow/ingest.ts";
 import { MOST_FOREIGN_LIFE_MS } from "../../src/flow/ports.ts";
@@ -272,6 +272,7 @@ const LIMITS: { readonly [what: string]: () => string } = {
     return "31 days, or the whole session";
   },
   "attributes of an entity": () => `${own("src/http/fields.ts", "MOST_ATTRIBUTE_BYTES") / 1024} KiB`,
+  "lines of one policy that are empty or only a comment": () => String(MOST_IDLE_LINES),
   "mistakes told of one policy": () => String(MOST_ISSUES),
   hold: () => {
     const hold = (timeout_seconds: number) => policy(JSON.stringify({ approvals: { actions: ["a"], timeout_seconds } }));

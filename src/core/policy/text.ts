@@ -21,6 +21,8 @@ const MOST_DEPTH = 32;
 const MOST_ALIASES = 100;
 const MOST_NODES = 200_000;
 const MOST_PUNCTUATION = 1000;
+/** Lines that are empty or only a comment. Every one of them takes as long as a word, and a MiB has half a million. */
+export const MOST_IDLE_LINES = 20_000;
 /** Of the outermost mapping: sections, and lines of texts that only look like one. */
 const MOST_MEMBERS = 1000;
 
@@ -40,6 +42,11 @@ export function readText(text: string, format: "yaml" | "json", reads: { readonl
   const members = format === "json" ? null : source.match(/^[^\s#\-[\]{}"'%&*|>][^\n]*:/gm);
   if (members !== null && members.length > MOST_MEMBERS)
     return err([{ pointer: "", message: `a policy has a few sections, found ${members.length} members` }]);
+  // By line feeds alone: to a regular expression a line ends twice in CR LF.
+  const idle = source.match(/(?<![^\n])[ \t\r]*(?:#[^\n]*)?(?![^\n])/g)?.length ?? 0;
+  if (idle > MOST_IDLE_LINES)
+    return err([{ pointer: "", message: `a policy has at most ${MOST_IDLE_LINES} lines that are empty or only a comment, found ${idle}` }]);
+  if (hasTooManyItems(source)) return err([{ pointer: "", message: `a policy has at most ${MOST_NODES} values` }]);
   const fault = format === "json" ? jsonFault(source) : null;
   if (fault !== null) return err([fault]);
   try {
@@ -48,6 +55,23 @@ export function readText(text: string, format: "yaml" | "json", reads: { readonl
     // The YAML library is not ours, and this text is a stranger's: whatever it throws means that the text cannot be read.
     return err([{ pointer: "", message: `the text cannot be read: ${error instanceof Error ? error.message.slice(0, 200) : "unknown fault"}` }]);
   }
+}
+
+/**
+ * Whether there are certainly more items of lists and mappings than a policy may have values. To cut a text into signs takes a fifth of what it takes to
+ * read it, and is done only where so many commas and dashes stand in it: they may be in texts and comments too.
+ */
+function hasTooManyItems(source: string): boolean {
+  if ((source.match(/,|^[ \t]*-|- /gm)?.length ?? 0) <= MOST_NODES) return false;
+  let items = 0;
+  let atScalar = false;
+  for (const lexeme of new Lexer().lex(source)) {
+    const type: CST.TokenType | null = atScalar ? "scalar" : CST.tokenType(lexeme);
+    atScalar = type === "scalar" && lexeme === CST.SCALAR;
+    // A comma may stand after the last of its list too, and then there is none behind it.
+    if ((type === "comma" || type === "seq-item-ind") && ++items > MOST_NODES) return true;
+  }
+  return false;
 }
 
 export const EMPTY_POLICY = "the policy is empty; it would limit nothing (to permit everything on purpose, write { version: 1 })";
