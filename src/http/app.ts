@@ -237,11 +237,11 @@ const TOO_MANY = refusal("throttled", "This token has made too many requests; no
 
 const TOO_MUCH = refusal(
   "throttled",
-  "The policies, simulations and reports of this token have kept the gateway busy for as long as they may; nothing was done. Come back when Retry-After says. Decisions go on.",
+  "The checks of policies, simulations and reports of this token have kept the gateway busy for as long as they may; nothing was done. Come back when Retry-After says. Decisions go on.",
 );
 const TOO_MUCH_OF_ALL = refusal(
   "throttled",
-  "The policies, simulations and reports of this tenant's tokens together have kept the gateway busy for as long as they may; nothing was done. Come back when Retry-After says. Decisions go on.",
+  "The checks of policies, simulations and reports of this tenant's tokens together have kept the gateway busy for as long as they may; nothing was done. Come back when Retry-After says. Decisions go on.",
 );
 
 const CROWDED = refusal(

@@ -153,7 +153,7 @@ function operation(route: Route): Json {
 const seconds = (ms: number): string => `${ms / 1000} second${ms === 1000 ? "" : "s"}`;
 
 /** What is said of every route that has a weight. */
-const WEIGHED = `Policies, simulations and reports of one token may be worked on for about ${seconds(WORK_OF_TOKEN.requests)} within ${seconds(WORK_OF_TOKEN.windowMs)}, and those of all tokens of a tenant for ${seconds(WORK_OF_TENANT.requests)}, as their sizes tell; beyond that they are \`throttled\`, and everything else goes on.`;
+const WEIGHED = `Checks of policies, simulations and reports of one token may be worked on for about ${seconds(WORK_OF_TOKEN.requests)} within ${seconds(WORK_OF_TOKEN.windowMs)}, and those of all tokens of a tenant for ${seconds(WORK_OF_TENANT.requests)}, as their sizes tell; beyond that they are \`throttled\`, and everything else goes on.`;
 
 function securityOf(route: Route): readonly Json[] {
   const token = { token: route.scopes };

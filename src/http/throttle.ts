@@ -28,7 +28,8 @@ export const DEFAULT_LIMIT: ThrottleLimit = { requests: 20_000, windowMs: 10_000
 
 /**
  * Everybody's decisions are made on the thread on which a policy is parsed, so whoever has policies checked makes all others wait. All that one token lets
- * the gateway work on policies, simulations and reports is a tenth of its time, and all tokens of a tenant together a quarter.
+ * the gateway work on checks of policies, on simulations and reports is a tenth of its time, and all tokens of a tenant together a quarter. Publishing a
+ * policy is not counted: no agent may, and whoever mends a policy in a hurry must not be told to wait.
  */
 export const WORK_OF_TOKEN: WorkLimit = { of: "token-work", requests: 1_000, windowMs: 10_000 };
 export const WORK_OF_TENANT: WorkLimit = { of: "tenant-work", requests: 2_500, windowMs: 10_000 };

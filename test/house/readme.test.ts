@@ -212,7 +212,7 @@ const LIMITS: { readonly [what: string]: () => string } = {
   "standing kills and pauses, beside those of the tenant itself": () => String(own("src/authority/order_store.ts", "MOST_STANDING")),
   "requests of one token": () =>
     `${throttle.DEFAULT_LIMIT.requests} within ${seconds(throttle.DEFAULT_LIMIT.windowMs)}, unless the tenant's settings say otherwise`,
-  "work on policies, simulations and reports, by their sizes": () => {
+  "work on checks of policies, simulations and reports, by their sizes": () => {
     const { WORK_OF_TOKEN: token, WORK_OF_TENANT: tenant } = throttle;
     expect(tenant.windowMs).toBe(token.windowMs);
     return `of one token ${token.requests / 1000} second within ${token.windowMs / 1000}, of all tokens of a tenant ${tenant.requests / 1000}; one more may begin while any is left`;

@@ -134,7 +134,6 @@ export const policyRoutes = [
     scopes: ["policies:write"],
     query: requests.putPolicyQuery,
     body: policyBody,
-    weight: POLICY_WEIGHT,
     answers: [
       jsonAnswer(201, "A new version.", answers.policyPut, examples.policyPut),
       jsonAnswer(200, "The document was there already and keeps its version.", answers.policyPut, examples.policyPut),
