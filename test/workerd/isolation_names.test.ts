@@ -109,8 +109,8 @@ describe("an Idempotency-Key", () => {
   ];
 
   it("is tried with everything that makes something for a tenant", () => {
-    // A tenant is made by the root key, which is one.
-    const making = ROUTES.filter(({ creates, caller }) => creates && caller !== "root").map(({ id }) => id);
+    // A tenant is made by the root key, which is one. Of a report nothing comes back that has a name: its keys are tried in `ingest.test.ts`.
+    const making = ROUTES.filter(({ id, creates, caller }) => creates && caller !== "root" && id !== "ingestEntries").map(({ id }) => id);
     expect(KEYED.map(([id]) => id).sort()).toEqual(making.sort());
   });
 
