@@ -445,6 +445,20 @@ describe("what a session should give back", () => {
     expect([mustBeTold(shares), holdsAnything(shares)]).toEqual([tooMuch, anything]);
   });
 
+  it.each([
+    ["spent more than it was given, and has not said so, must say so at once", 31, true, true],
+    ["spent more than it was given, and has said so, need not", 31, false, false],
+    ["spent what it was given need not", 30, true, false],
+  ])("one that %s", (_, spent, untold, must) => {
+    expect(mustBeTold({ ...sharesWith({ spent, allowance: 30 }), untold })).toBe(must);
+  });
+
+  it("is worth nothing once the account is above its limit, whatever it was given before", () => {
+    const under = (others: number) =>
+      isCovered(sharesWith({ spent: 10, allowance: 30, slice: { others: { ...NOBODY, postedMicroUsd: usd(others) } } }), DAY, usd(1));
+    expect([90, 91].map(under)).toEqual([true, false]);
+  });
+
   it("may hold what it was not yet told of, and must tell what it has spent", () => {
     const shares = noShares(T0);
     expect(holdsAnything(shares)).toBe(false);
