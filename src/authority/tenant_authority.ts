@@ -1,22 +1,15 @@
 import { DurableObject } from "cloudflare:workers";
-import { alertText, millionthsOf, reached } from "../core/alerts.ts";
+import { alertText } from "../core/alerts.ts";
 import { type ApprovalStatus, NO_LINKS } from "../core/approvals.ts";
 import { assert } from "../core/assert.ts";
-import { BUDGET_WINDOWS, type BudgetWindow, stretchAt } from "../core/calendar.ts";
-import type { Digest } from "../core/digest.ts";
 import { type EntryDraft, type EntryKind, seal } from "../core/entry.ts";
 import type { ApprovalId, SessionId, TokenId } from "../core/ids.ts";
 import { canonicalJson, type JsonValue } from "../core/json.ts";
-import { microUsdOf, ZERO_USD } from "../core/money.ts";
-import { policyDigest } from "../core/policy/digest.ts";
-import type { PolicyRef } from "../core/policy/findings.ts";
-import { mergePolicies } from "../core/policy/merge.ts";
 import { readPolicy } from "../core/policy/parse.ts";
-import { couldComeBack, EMPTY_POOL, give, giveCalls, type Holding, leasedTo, type Pool, type PoolKey, sliceWord } from "../core/pool.ts";
 import { type Refusal, refusal } from "../core/refusals.ts";
 import type { Principal } from "../core/request.ts";
 import { err, ok, type Result } from "../core/result.ts";
-import type { Draw, PermitWord, SliceDraw, SliceWord, Word } from "../core/shares.ts";
+import type { Draw, Word } from "../core/shares.ts";
 import { formatInstant, type Instant } from "../core/time.ts";
 import { signature } from "../core/turn.ts";
 import { ANSWER_MS, inTime } from "../flow/patience.ts";
@@ -57,10 +50,12 @@ import { IssuerStore } from "./issuer_store.ts";
 import { LEASE_TERM_MS } from "./lease_term.ts";
 import { concerns, OrderStore, type StandingOrder } from "./order_store.ts";
 import { Outbox } from "./outbox.ts";
-import { type CallKey, PoolStore } from "./pool_store.ts";
+import { PoliciesInForce } from "./policies_in_force.ts";
+import { PoolStore } from "./pool_store.ts";
 import { freshForEntry } from "./randomness.ts";
 import { SettingsStore } from "./settings_store.ts";
 import { sha256 } from "./sha256.ts";
+import { type AccountAlert, type DrawCall, type Given, type Scarce, SharedAccounts } from "./shared_accounts.ts";
 import { hasTables } from "./tables.ts";
 import { type LeasedSession, TenantStore } from "./tenant_store.ts";
 
@@ -80,9 +75,6 @@ const STANDING_PATIENCE_MS = 500;
 const MOST_ISSUERS = 16;
 /** So many sessions are named in an entry. */
 const MOST_NAMED = 100;
-/** How long accounts of stretches that have ended are kept: longer than any clock of a session that draws of them is behind. */
-const KEPT_MS: { readonly [W in BudgetWindow]: number } = { hour: 24 * 3_600_000, day: 3 * 86_400_000, month: 93 * 86_400_000, total: 0 };
-
 type Outcome<T> = Result<T, Refusal>;
 
 /**
@@ -103,12 +95,10 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
   readonly #settings: SettingsStore;
   readonly #issuers: IssuerStore;
   readonly #desk: DeskStore;
+  readonly #inForce: PoliciesInForce;
+  readonly #accounts: SharedAccounts;
   /** Sessions that are being asked to give back. */
   readonly #recalls = new Map<SessionId, Promise<unknown>>();
-  /** What is in force, by the versions that it comes of, until anything changes. */
-  readonly #effective = new Map<string, EffectivePolicy | null>();
-  /** The same without the documents, which may be large: leases name a policy and do not carry it. */
-  readonly #inForce = new Map<string, PolicyRef | null>();
   /** Ends when sessions may be told again of changed entities. */
   #entityRest: Promise<unknown> = Promise.resolve();
   /** The telling that has not begun: it will say what is in force when it begins, so whoever changes an entity until then waits for it. */
@@ -125,6 +115,8 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     this.#settings = new SettingsStore(ctx.storage.sql);
     this.#issuers = new IssuerStore(ctx.storage.sql);
     this.#desk = new DeskStore(ctx.storage.sql);
+    this.#inForce = new PoliciesInForce(this.#store, this.#settings);
+    this.#accounts = new SharedAccounts(this.#pools, this.#inForce, (alert) => this.#recordAlert(alert));
     if (this.#exists()) ctx.storage.transactionSync(() => this.#store.upgrade());
   }
 
@@ -188,7 +180,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     const { session, agent, draw, renews } = call;
     const first = this.#known((now) => {
       if (this.#store.findSession(session) === null) return err(refusal("not_found", "There is no such session."));
-      return ok(this.#pools.hearAsk(session, draw.ask) ? this.#give(call, now, false) : null);
+      return ok(this.#pools.hearAsk(session, draw.ask) ? this.#accounts.give(call, now, false) : null);
     });
     if (!first.ok) return first;
     let given = first.value;
@@ -232,18 +224,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
       if (draw !== null) this.#known((at) => ok(this.#hear(id, draw, at)));
     };
     await inTime(STANDING_PATIENCE_MS, Promise.allSettled(asked.map(hear)));
-    return this.#known((at) =>
-      ok(
-        (["agent", "tenant"] as const).flatMap((scope) =>
-          BUDGET_WINDOWS.map((window): AccountStanding => {
-            const { startsAt, endsAt } = stretchAt(window, at);
-            const pool = this.#pools.readPool({ scope, target: targetOf(scope, agent), window, startsAt });
-            const { postedMicroUsd, pendingMicroUsd } = pool;
-            return { scope, window, postedMicroUsd, pendingMicroUsd, leasedMicroUsd: leasedTo(pool), resetsAt: endsAt };
-          }),
-        ),
-      ),
-    );
+    return this.#known((at) => ok(this.#accounts.standing(agent, at)));
   }
 
   listSessions(page: PageQuery, agent: string | null): Outcome<PageOf<SessionRow>> {
@@ -455,7 +436,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
   }
 
   effectivePolicy(agent: string | null): Outcome<EffectivePolicy | null> {
-    return this.#known(() => ok(this.#effectiveFor(agent)));
+    return this.#known(() => ok(this.#inForce.effectiveFor(agent)));
   }
 
   // Entities
@@ -777,7 +758,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     const standing = this.#orders.all();
     return (session, agent) => ({
       ...common,
-      policy: this.#policyFor(agent),
+      policy: this.#inForce.policyFor(agent),
       orders: standing.filter((order) => concerns(order, { tenant, session, agent })).map(({ order }) => order),
     });
   }
@@ -786,89 +767,20 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
   #hear(session: SessionId, draw: Draw, now: Instant): void {
     const known = this.#store.findSession(session);
     if (known === null || !this.#pools.hearAsk(session, draw.ask)) return;
-    this.#give({ session, agent: known.agent, draw, under: null, renews: false }, now, false);
+    this.#accounts.give({ session, agent: known.agent, draw, under: null, renews: false }, now, false);
   }
 
   /** Gives what a draw asks for, if it is still the session's last word. */
   #giveAgain(call: DrawCall, partly: boolean): Given | null {
-    const given = this.#known((now) => ok(this.#pools.lastAsk(call.session) === call.draw.ask ? this.#give(call, now, partly) : null));
+    const given = this.#known((now) => ok(this.#pools.lastAsk(call.session) === call.draw.ask ? this.#accounts.give(call, now, partly) : null));
     return given.ok ? given.value : null;
   }
 
-  /**
-   * Writes down where a session stands in every account, and gives it what it needs. `partly`: also where that is less; otherwise nothing is given of
-   * an account that lacks some while others hold some, which is then named.
-   */
-  #give({ session, agent, draw, under, renews }: DrawCall, now: Instant, partly: boolean): Given {
-    const isCurrent = under !== null && (this.#policyFor(agent)?.digest ?? null) === under;
-    const scarce: Scarce[] = [];
-    const overrun: Scarce[] = [];
-    const slices: SliceWord[] = [];
-    for (const scope of ["agent", "tenant"] as const) {
-      for (const span of draw.spans) {
-        const key: PoolKey = { scope, target: targetOf(scope, agent), window: span.window, startsAt: span.startsAt };
-        const pool = this.#pools.readPool(key);
-        const holding = this.#pools.readHolding(session, key);
-        const asked = draw.slices.find((one) => one.scope === scope && one.window === span.window) ?? null;
-        const wanted = asked === null || isCurrent ? asked : { ...asked, needsMicroUsd: ZERO_USD, leastMicroUsd: ZERO_USD };
-        let given = give(pool, holding, span, wanted);
-        if (wanted !== null && given.isShort && !partly && couldComeBack(given.pool, given.holding, wanted)) {
-          scarce.push({ kind: "money", key });
-          given = give(pool, holding, span, { ...wanted, needsMicroUsd: ZERO_USD, leastMicroUsd: ZERO_USD });
-        }
-        if (given.isOverrun && isMoved(holding, given.holding)) overrun.push({ kind: "money", key });
-        if (isMoved(pool, given.pool) || isMoved(holding, given.holding)) this.#writePool(session, key, pool, given, now);
-        if (asked !== null) slices.push(sliceWord(asked, span.startsAt, given));
-        this.#alert(key, given.pool, asked);
-      }
-    }
-    const permits = draw.permits.map((asked): PermitWord => {
-      const key: CallKey = { per: asked.per, target: targetOf(asked.per, agent), pattern: asked.pattern };
-      const pool = this.#pools.readCalls(key);
-      const holding = this.#pools.readCallHolding(session, key);
-      const wanted = isCurrent ? asked : { ...asked, needs: 0 };
-      let given = giveCalls(pool, holding, wanted, now);
-      if (given.word.isShort && !partly && given.pool.unused > given.holding.unused) {
-        scarce.push({ kind: "calls", key });
-        given = giveCalls(pool, holding, { ...wanted, needs: 0 }, now);
-      }
-      const keepMs = Math.max(pool.keepMs, ...asked.limits.map(({ windowMs }) => windowMs));
-      this.#pools.writeCalls(session, key, given.pool, keepMs, given.holding, given.fresh, now);
-      return given.word;
-    });
-    // Who only tells or gives back was heard under whatever policy: without an answer its alarm would tell it again, every second and for ever.
-    return { scarce, overrun, word: isCurrent || !renews ? { ask: draw.ask, slices, permits } : null };
-  }
-
-  #writePool(session: SessionId, key: PoolKey, before: Pool, { pool, holding }: ReturnType<typeof give>, now: Instant): void {
-    // The first of a tenant to spend in a new stretch clears away what nobody looks at any more. A session's clock may be ahead; this is the tenant's to judge.
-    const startsAt = Math.min(key.startsAt, stretchAt(key.window, now).startsAt);
-    if (before === EMPTY_POOL && key.scope === "tenant") this.#pools.forgetBefore(key.window, startsAt - KEPT_MS[key.window]);
-    this.#pools.write(session, key, pool, holding);
-  }
-
-  /** Records, once for each, that an account has reached a part of its limit. The limit and its parts are those that were last asked under. */
-  #alert(key: PoolKey, { postedMicroUsd, pendingMicroUsd }: Pool, asked: SliceDraw | null): void {
-    const known = this.#pools.readAlerted(key);
-    const limit = asked !== null && asked.alerts.length > 0 ? asked : known;
-    if (limit === null || limit.limitMicroUsd === 0) return;
-    // Sessions under several policies see one account under several limits, each with thresholds of its own.
-    const told = known?.told[limit.limitMicroUsd] ?? 0;
-    const spentMicroUsd = microUsdOf(postedMicroUsd + pendingMicroUsd);
-    const crossed = reached(limit.limitMicroUsd, spentMicroUsd, limit.alerts, told);
-    const millionths = Math.max(told, ...crossed.map(millionthsOf));
-    if (known?.limitMicroUsd !== limit.limitMicroUsd || millionths !== told)
-      this.#pools.writeAlerted(key, {
-        limitMicroUsd: limit.limitMicroUsd,
-        alerts: limit.alerts,
-        told: { ...known?.told, [limit.limitMicroUsd]: millionths },
-      });
-    const name = key.scope === "agent" ? key.target : this.#store.readTenant().id;
-    for (const threshold of crossed) {
-      const alert = alertText({ scope: key.scope, name, limitMicroUsd: limit.limitMicroUsd, spentMicroUsd, threshold });
-      const details = { event: "budget_threshold", scope: key.scope, name, window: key.window, starts_at: formatInstant(key.startsAt) };
-      this.#record("lease", null, details, null, { alerts: [alert], agent_id: key.scope === "agent" ? name : null });
-    }
+  #recordAlert({ key, ...reached }: AccountAlert): void {
+    const { scope, window, startsAt } = key;
+    const name = scope === "agent" ? key.target : this.#store.readTenant().id;
+    const details = { event: "budget_threshold", scope, name, window, starts_at: formatInstant(startsAt) };
+    this.#record("lease", null, details, null, { alerts: [alertText({ scope, name, ...reached })], agent_id: scope === "agent" ? name : null });
   }
 
   /** Asks those who hold what is scarce, and were not asked `before`, to give back what they have not spent. Answers whether there was anybody to ask. */
@@ -901,59 +813,9 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     return recall;
   }
 
-  /** Which policy is in force for an agent. Agents under the same versions share what comes of them. */
-  #policyFor(agent: string | null): PolicyRef | null {
-    const key = JSON.stringify(this.#versionsFor(agent));
-    const known = this.#inForce.get(key);
-    if (known !== undefined) return known;
-    const policy = this.#effectiveFor(agent)?.policy ?? null;
-    if (this.#inForce.size >= MOST_IN_FORCE) this.#inForce.clear();
-    this.#inForce.set(key, policy);
-    return policy;
-  }
-
-  #effectiveFor(agent: string | null): EffectivePolicy | null {
-    const key = JSON.stringify(this.#versionsFor(agent));
-    const known = this.#effective.get(key);
-    if (known !== undefined) return known;
-    const effective = this.#merge(agent);
-    if (this.#effective.size >= MOST_EFFECTIVE) this.#effective.clear();
-    this.#effective.set(key, effective);
-    return effective;
-  }
-
-  /** Which versions are in force for an agent: the active ones, or where none is, the tenant's default, if it has one. */
-  #versionsFor(agent: string | null): readonly (readonly [name: string, version: number])[] {
-    const active = this.#store.activeVersions(agent);
-    if (active.length > 0) return active;
-    const { defaultPolicy } = this.#settings.read();
-    const policy = defaultPolicy === null ? null : this.#store.findPolicy(defaultPolicy);
-    return policy === null ? [] : [[policy.name, policy.activeVersion ?? policy.latestVersion]];
-  }
-
-  #merge(agent: string | null): EffectivePolicy | null {
-    const layers = this.#versionsFor(agent).flatMap(([name, version]) => this.#store.readVersion(name, version) ?? []);
-    const last = layers.at(-1);
-    if (last === undefined) return null;
-    if (layers.length === 1)
-      return { policy: { name: last.name, version: last.version, digest: last.digest }, document: last.document, conflicts: [] };
-    const named = (digest: Digest): PolicyRef => ({ name: layers.map(({ name }) => name).join("+"), version: last.version, digest });
-    const readable: Parameters<typeof mergePolicies>[0][number][] = [];
-    for (const { name, version, document, digest } of layers) {
-      const read = readPolicy(document);
-      // A stored layer that this code cannot read must not silently drop out: handed on as it is, it makes every decision `policy_invalid`.
-      if (!read.ok) return { policy: named(digest), document, conflicts: [] };
-      readable.push({ name, version, document: read.value });
-    }
-    const { document, conflicts } = mergePolicies(readable);
-    // A document is plain JSON; its type says more of its members than JSON's own type can.
-    return { policy: named(policyDigest(sha256, document)), document: document as unknown as JsonValue, conflicts };
-  }
-
   #changed(): void {
     this.#store.raiseEpoch();
-    this.#effective.clear();
-    this.#inForce.clear();
+    this.#inForce.forget();
   }
 
   /** Writes an entry into the tenant's own chain, in the transaction around it. What lies `beside` it can be erased. */
@@ -1044,26 +906,6 @@ interface Told {
   readonly silent: readonly LeasedSession[];
 }
 
-/** What a draw came to: the answer, and which accounts lack some while others hold some. */
-interface Given {
-  readonly word: Word | null;
-  readonly scarce: readonly Scarce[];
-  /** Accounts that are above their limit by what the session has just said. */
-  readonly overrun: readonly Scarce[];
-}
-
-type Scarce = { readonly kind: "money"; readonly key: PoolKey } | { readonly kind: "calls"; readonly key: CallKey };
-
-/** What a session asks of its tenant. `under`: the policy that it acts under, without which nothing is given. */
-export interface DrawCall {
-  readonly session: SessionId;
-  readonly agent: string;
-  readonly draw: Draw;
-  readonly under: Digest | null;
-  /** `false`: it only gives back, and will not act. */
-  readonly renews: boolean;
-}
-
 export interface Drawn {
   readonly lease: Lease;
   readonly word: Word | null;
@@ -1083,14 +925,6 @@ export interface Heard {
   /** Where it stands, where the news is that a limit may look at that. */
   readonly draw: Draw | null;
 }
-
-const isMoved = (before: Holding, after: Holding): boolean =>
-  before.grantedMicroUsd !== after.grantedMicroUsd ||
-  before.postedMicroUsd !== after.postedMicroUsd ||
-  before.pendingMicroUsd !== after.pendingMicroUsd;
-
-/** Whom an account is of: the tenant's own has no other name. */
-const targetOf = (scope: "agent" | "tenant", agent: string): string => (scope === "agent" ? agent : "");
 
 /** Whether an intervention may concern a session. Which session has a run, the session knows. */
 function isAbout(target: Intervention["target"], session: LeasedSession): boolean {
@@ -1130,10 +964,6 @@ const noSuchEntity = ({ type, id }: EntityRef): Refusal => refusal("not_found", 
 
 /** So much later than it was asked for a client lease may still be granted in full, while its session waits for its turn or for money. */
 const CLIENT_LEASE_SLACK_MS = 10_000;
-
-/** So many agents' merged policies are kept ready. */
-const MOST_EFFECTIVE = 8;
-const MOST_IN_FORCE = 1_000;
 
 /** An attribute that names people: one, several, or none; `null`: it is something else. */
 function namesIn(attribute: JsonValue | undefined): readonly string[] | null {
