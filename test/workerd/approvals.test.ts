@@ -668,8 +668,8 @@ describe("the desk", () => {
     const { approval } = got(await readApproval(ports, operator, id));
     const waiting = ports.sessions.readDecision(tenant, session, agent, approval.decision, 30_000);
     const said = { decision: "approve", note: null, digest: approval.digest, edits: null } as const;
-    // Long enough for the reader to be waiting; if it is not yet, it finds the answer there.
-    await scheduler.wait(100);
+    // Comes to the session behind the reader, who is waiting once this is answered.
+    got(await readApproval(ports, operator, id));
     got(await answerApproval(ports, person("ann"), ["approvals:write"], id, said));
     const began = Date.now();
     expect(got(await waiting)).toMatchObject({ state: "held", approval: "approved" });
