@@ -53,10 +53,9 @@ export async function decide(ports: Ports, asking: Asking): Reply<readonly Decid
   // Without the id: whoever was given one may repeat the request under it.
   const fingerprints = asking.asked.map((asked) => fingerprintOf(ports, { ...asked, id: undefined }));
   const ids = asking.asked.map(({ id }) => id);
-  const key =
-    asking.key === null
-      ? null
-      : { key: `${principal.kind} ${principal.subject} ${asking.key}`, fingerprint: fingerprintOf(ports, [asking.semantics, ids, fingerprints]) };
+  // A batch of one is not what it holds: it is answered otherwise.
+  const body = [...(asking.batch ? ["batch"] : []), asking.semantics, ids, fingerprints];
+  const key = asking.key === null ? null : { key: `${principal.kind} ${principal.subject} ${asking.key}`, fingerprint: fingerprintOf(ports, body) };
 
   const questions: Questions = { requests, principal, now: asking.now, isTopup: false };
   const seen = await ports.policies.evaluateLastSeen(principal.tenant, session, questions);

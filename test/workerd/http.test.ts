@@ -237,6 +237,27 @@ describe("what is made with an Idempotency-Key", () => {
     const token = { token: ROOT, body: { tenant: "http-a", subject: "once", kind: "service", scopes: [] }, headers: { "Idempotency-Key": key } };
     expect(await (await send("POST", "/v1/tokens", token)).text()).toBe(await (await send("POST", "/v1/tokens", token)).text());
   });
+
+  it.each([
+    ["a decision", "a batch of it", ["decisions", "decisions/batch"]],
+    ["a batch of one decision", "that decision", ["decisions/batch", "decisions"]],
+  ] as const)("as %s is not %s, and is still answered as before", async (_first, _then, [first, then]) => {
+    const session = await open();
+    for (const one of [
+      { action: "x", estimate_usd: "0.1" },
+      { id: `dec_${crypto.randomUUID()}`, action: "y" },
+    ]) {
+      const headers = { "Idempotency-Key": crypto.randomUUID() };
+      const ask = (path: string): Promise<Response> => {
+        const body = path === "decisions" ? one : { decisions: [one] };
+        return send("POST", `/v1/sessions/${session.id}/${path}`, { token: agent, body, headers });
+      };
+      const made = await (await ask(first)).text();
+      expect(await code(409, ask(then))).toBe("idempotency_mismatch");
+      const again = await ask(first);
+      expect([again.status, again.headers.get("Idempotency-Replayed"), await again.text()]).toEqual([200, "true", made]);
+    }
+  });
 });
 
 describe("policies", () => {
