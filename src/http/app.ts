@@ -17,7 +17,7 @@ import { type Door, problemResponse } from "./problems.ts";
 import { parseQuery } from "./query.ts";
 import type { Answer, Asked, Route } from "./route.ts";
 import { ROUTES } from "./routes.ts";
-import { LISTENERS_SPENT, LOOKUPS_SPENT, rateFields, type Throttled, WORK_OF_TOKEN } from "./throttle.ts";
+import { LISTENERS_SPENT, LOOKUPS_SPENT, rateFields, type Throttled, WAITS_SPENT, WORK_OF_TOKEN } from "./throttle.ts";
 
 /** What the app needs of the world: the ports, and the clock, which is read once per request. */
 export interface Wiring<E extends object> {
@@ -91,6 +91,8 @@ interface World {
 interface Seen {
   tenant: string | null;
   throttled: Throttled | null;
+  /** Ends the wait that it was let in to; `null`: there is none. "none left": it was not let in to one. */
+  wait: (() => void) | "none left" | null;
 }
 
 /** A directory that cannot be asked lets no page in: its preflight is answered as if it were not known. */
@@ -107,12 +109,12 @@ function inBackground(c: { readonly executionCtx: { waitUntil(work: Promise<unkn
 
 async function serve(route: Route, request: Request, segments: Record<string, string>, world: World): Promise<Response> {
   const entered = enter(request);
-  const seen: Seen = { tenant: null, throttled: null };
+  const seen: Seen = { tenant: null, throttled: null, wait: null };
   let door = entered;
   try {
     const answer = await reach(route, request, segments, world, seen);
     const isThrottled = !answer.ok && answer.error.refusal.code === "throttled";
-    const limits = isThrottled ? spentFields(seen.throttled) : littleFields(seen.throttled);
+    const limits = isThrottled ? spentFields(seen) : littleFields(seen.throttled);
     door = { ...entered, headers: { ...entered.headers, ...limits, ...(await pageFields(request, world, seen.tenant, !answer.ok)) } };
     if (answer.ok && route.changesSettings && seen.tenant !== null) world.memory.forget(seen.tenant);
     if (!answer.ok && answer.error.refusal.code === "token_revoked") world.ports().identity.forget(request.headers.get("Authorization"));
@@ -125,6 +127,8 @@ async function serve(route: Route, request: Request, segments: Record<string, st
     const refused = error instanceof PortLost ? error.refusal : refusal("internal", "The gateway made a mistake. Please report the request id.");
     console.error(JSON.stringify({ request_id: door.requestId, route: route.id, code: refused.code, error: lineOf(error) }));
     return problemResponse(refused, door);
+  } finally {
+    if (typeof seen.wait === "function") seen.wait();
   }
 }
 
@@ -145,7 +149,10 @@ async function reach(
   const caller = await admit(route, segments, request.headers.get("Authorization"), ports, world.now, (principal) => {
     seen.tenant = principal.tenant;
     seen.throttled = world.memory.admit(principal, ports, world.now, world.background);
-    return seen.throttled.isLet ? null : TOO_MANY;
+    if (!seen.throttled.isLet) return TOO_MANY;
+    const waitMs = waitOf(route, request.url);
+    if (waitMs > 0) seen.wait = world.memory.beginWait(principal, world.now, waitMs) ?? "none left";
+    return seen.wait === "none left" ? TOO_MANY_WAIT : null;
   });
   if (!caller.ok) return away(caller.error, true);
   const pace = isPaced(route, caller.value) ? world.memory.paceOf(caller.value.principal.tenant) : null;
@@ -210,6 +217,15 @@ async function reach(
   return answer.ok ? answer : away(answer.error);
 }
 
+/** The longest that any query may ask for. */
+const MOST_WAIT_MS = 30_000;
+
+/** So long the answer may be held back. A query that is not valid is told so before anything is. */
+function waitOf(route: Route, url: string): number {
+  if (!route.waits || !url.includes("?")) return 0;
+  return Math.min(MOST_WAIT_MS, Number(new URL(url).searchParams.get("wait_ms")) || 0);
+}
+
 /** What is asked again and again by agents, and can be asked again later. What they report is always taken, and people are always heard. */
 const isPaced = (route: Route, caller: Caller | null): caller is Extract<Caller, { kind: "bearer" }> =>
   (route.id === "decide" || route.id === "decideBatch") && caller?.kind === "bearer" && caller.principal.kind !== "human";
@@ -235,6 +251,11 @@ const originOf = (url: string): string => url.slice(0, url.indexOf("/", "https:/
 
 const TOO_MANY = refusal("throttled", "This token has made too many requests; nothing was looked at. Come back when Retry-After says.");
 
+const TOO_MANY_WAIT = refusal(
+  "throttled",
+  "Too many requests of this token, or of all its tenant's, wait for held decisions; nothing was looked at. Come back when Retry-After says, or ask without `wait_ms`.",
+);
+
 const TOO_MUCH = refusal(
   "throttled",
   "The checks of policies, simulations and reports of this token have kept the gateway busy for as long as they may; nothing was done. Come back when Retry-After says. Decisions go on.",
@@ -255,9 +276,13 @@ const LITTLE = 0.2;
 const littleFields = (throttled: Throttled | null): Readonly<Record<string, string>> =>
   throttled !== null && throttled.remaining < throttled.limit.requests * LITTLE ? rateFields(throttled) : {};
 
-/** What a 429 says of its limit. Nobody is known yet: that of looking up issuers. Else the token's; or, of who was let in, that of listeners. */
-function spentFields(throttled: Throttled | null): Readonly<Record<string, string>> {
+/**
+ * What a 429 says of its limit. Nobody is known yet: that of looking up issuers. Else the token's; or, of who was let in, that of waits, or that of
+ * listeners.
+ */
+function spentFields({ throttled, wait }: Seen): Readonly<Record<string, string>> {
   if (throttled === null) return LOOKUPS_SPENT;
+  if (wait === "none left") return WAITS_SPENT;
   return throttled.isLet ? LISTENERS_SPENT : rateFields(throttled);
 }
 

@@ -4,7 +4,17 @@ import type { Principal } from "../core/request.ts";
 import type { Instant } from "../core/time.ts";
 import type { Ports, Settings } from "../flow/ports.ts";
 import { Pace } from "./pace.ts";
-import { DEFAULT_LIMIT, Throttle, type Throttled, WORK_OF_TENANT, WORK_OF_TOKEN, type WorkLimit } from "./throttle.ts";
+import {
+  DEFAULT_LIMIT,
+  MOST_WAITS_OF_TENANT,
+  MOST_WAITS_OF_TOKEN,
+  Throttle,
+  type Throttled,
+  Waits,
+  WORK_OF_TENANT,
+  WORK_OF_TOKEN,
+  type WorkLimit,
+} from "./throttle.ts";
 
 /** What is remembered of a tenant's settings, or of an origin, is at most so old: one lease term. */
 const REMEMBERED_MS = 30_000;
@@ -23,6 +33,7 @@ export class DoorMemory {
   readonly #origins = new Map<string, Remembered<boolean>>();
   readonly #throttle = new Throttle();
   readonly #work = new Throttle();
+  readonly #waits = new Waits();
   readonly #paces = new Map<string, Pace>();
   /** When it was begun to ask a tenant for its settings. Whoever asked may be cut off without a word, so this holds for one lease term. */
   readonly #asking = new Map<string, Instant>();
@@ -63,6 +74,15 @@ export class DoorMemory {
       const cameBackMs = (Math.max(0, now - held.since) * limit.requests) / limit.windowMs;
       this.#work.add(key, limit, now, spentMs - Math.max(0, held.workMs - cameBackMs));
     }
+  }
+
+  /** Takes a place among the answers that are held back. What is given back is called when it is answered; `null`: there is no place. */
+  beginWait({ tenant, tokenId }: Principal, now: Instant, waitMs: number): (() => void) | null {
+    const limits = [
+      [`${tenant} ${tokenId}`, MOST_WAITS_OF_TOKEN],
+      [tenant, MOST_WAITS_OF_TENANT],
+    ] as const;
+    return this.#waits.begin(limits, now, waitMs);
   }
 
   /** How quickly a tenant's decisions are answered. Each has its own: whose answers are slow for a reason of its own slows nobody else. */

@@ -37,6 +37,8 @@ export interface Route {
   readonly creates: boolean;
   /** What it may cost on the thread that all share; `null`: no more than any request does. */
   readonly weight: Weight | null;
+  /** Whether its answer is held back for as long as its query's `wait_ms` says. */
+  readonly waits: boolean;
   /** Whether it changes what the door itself goes by. */
   readonly changesSettings: boolean;
   readonly answers: readonly AnswerShape[];
@@ -174,6 +176,7 @@ type RouteSpec<P extends `/${string}`, W extends CallerWanted, Q extends z.ZodOb
   | "documented"
   | "creates"
   | "weight"
+  | "waits"
   | "changesSettings"
   | "refuses"
   | "answer"
@@ -188,6 +191,7 @@ type RouteSpec<P extends `/${string}`, W extends CallerWanted, Q extends z.ZodOb
   readonly documented?: boolean;
   readonly creates?: boolean;
   readonly weight?: Weight;
+  readonly waits?: boolean;
   readonly changesSettings?: boolean;
   readonly refuses?: readonly RefusalCode[];
   readonly answer: (asked: Typed<P, W, Q, B>) => Promise<Result<Answer, Refusal>>;
@@ -204,6 +208,7 @@ export function route<const P extends `/${string}`, const W extends CallerWanted
     documented: true,
     creates: false,
     weight: null,
+    waits: false,
     changesSettings: false,
     refuses: [],
     ...spec,

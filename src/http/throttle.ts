@@ -74,6 +74,44 @@ export class Throttle {
   }
 }
 
+/** Most answers that are held back at once while a person is waited for: for one token, and for all tokens of a tenant together. */
+export const MOST_WAITS_OF_TOKEN = 256;
+export const MOST_WAITS_OF_TENANT = 1_024;
+
+/**
+ * What waits now. Each is read when it begins and when it ends, in the session's object, so a thousand that begin at once make all others wait; while it
+ * waits it costs only memory. Whoever hangs up ends without a word: a place is held no longer than was asked for.
+ */
+export class Waits {
+  readonly #open = new Map<string, Set<{ readonly until: Instant }>>();
+  #most = MOST_KEPT;
+
+  /** Takes a place under every key, or under none where one of them has no more: `null`. What is answered gives them back, once or more often. */
+  begin(limits: readonly (readonly [key: string, most: number])[], now: Instant, waitMs: number): (() => void) | null {
+    for (const [key, most] of limits) if ((this.#open.get(key)?.size ?? 0) >= most) this.#clear(key, now);
+    if (limits.some(([key, most]) => (this.#open.get(key)?.size ?? 0) >= most)) return null;
+    const place = { until: now + waitMs };
+    for (const [key] of limits) this.#open.set(key, (this.#open.get(key) ?? new Set()).add(place));
+    if (this.#open.size > this.#most) {
+      for (const key of this.#open.keys()) this.#clear(key, now);
+      this.#most = Math.max(MOST_KEPT, this.#open.size * 2);
+    }
+    return () => {
+      for (const [key] of limits) this.#drop(key, place);
+    };
+  }
+
+  #clear(key: string, now: Instant): void {
+    for (const place of this.#open.get(key) ?? []) if (place.until <= now) this.#drop(key, place);
+  }
+
+  #drop(key: string, place: { readonly until: Instant }): void {
+    const places = this.#open.get(key);
+    places?.delete(place);
+    if (places?.size === 0) this.#open.delete(key);
+  }
+}
+
 /** Sums of fractions of milliseconds err by less. */
 const TOLERANCE_MS = 1e-6;
 
@@ -93,6 +131,12 @@ export const LOOKUPS_SPENT: Readonly<Record<string, string>> = {
   "RateLimit-Policy": `"unknown-issuers";q=${MOST_LOOKUPS};w=1`,
   RateLimit: '"unknown-issuers";r=0;t=1',
   "Retry-After": "1",
+};
+/** When one of them is answered, nobody knows. */
+export const WAITS_SPENT: Readonly<Record<string, string>> = {
+  "RateLimit-Policy": `"waiting";q=${MOST_WAITS_OF_TOKEN};qu="concurrent-requests"`,
+  RateLimit: '"waiting";r=0',
+  "Retry-After": "5",
 };
 /** When a listener leaves, nobody knows. */
 export const LISTENERS_SPENT: Readonly<Record<string, string>> = {

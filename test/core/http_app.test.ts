@@ -8,6 +8,7 @@ import { EXAMPLE_IDS } from "../../src/http/fields.ts";
 import { openApiDocument } from "../../src/http/openapi.ts";
 import type { Route } from "../../src/http/route.ts";
 import { ROUTES } from "../../src/http/routes.ts";
+import { MOST_WAITS_OF_TOKEN } from "../../src/http/throttle.ts";
 import { AT, aDecision, appOver, bearer, portsOf, SERVICE } from "./http_world.ts";
 
 const send = appOver();
@@ -400,6 +401,45 @@ describe("who is turned away for now", () => {
     expect((await app("/v1/interventions", post({ target: { type: "agent", id: "ada" }, kind: "kill", reason: "r" }))).status).toBeLessThan(300);
     tenant = "other";
     expect((await put(0)).status).toBe(200);
+  });
+
+  it("from waiting for a held decision, as one too many of its token, is told so before its tenant is asked, and reads it without waiting", async () => {
+    const answers: (() => void)[] = [];
+    const { readDecision } = portsOf({}).sessions;
+    const asked = { tenant: 0 };
+    let at = AT;
+    const held: typeof readDecision = async (...of) => {
+      if (of[4] > 0) await new Promise<void>((resolve) => answers.push(resolve));
+      return readDecision(...of);
+    };
+    const isTokenGood = async () => {
+      asked.tenant++;
+      return true;
+    };
+    const app = appOver({ sessions: { readDecision: held }, tenants: { isTokenGood } }, () => at);
+    const read = (query: string) => app(`${SESSION}/decisions/${EXAMPLE_IDS.dec}${query}`, get());
+    const let_ = Array.from({ length: MOST_WAITS_OF_TOKEN }, () => read("?wait_ms=10000"));
+    await vi.waitFor(() => expect(answers).toHaveLength(MOST_WAITS_OF_TOKEN));
+    const refused = await read("?wait_ms=1");
+    expect([refused.status, await refused.json()]).toMatchObject([429, { code: "throttled" }]);
+    expect(refused.headers.get("RateLimit-Policy")).toBe(`"waiting";q=${MOST_WAITS_OF_TOKEN};qu="concurrent-requests"`);
+    expect([refused.headers.get("RateLimit"), Number(refused.headers.get("Retry-After"))]).toEqual(['"waiting";r=0', 5]);
+    expect(asked.tenant).toBe(MOST_WAITS_OF_TOKEN);
+    for (const query of ["", "?wait_ms=0"]) expect((await read(query)).status).toBe(200);
+    // One that is answered makes room for one, a refused one for none.
+    answers.shift()?.();
+    expect((await let_[0])?.status).toBe(200);
+    const next = read("?wait_ms=20000");
+    await vi.waitFor(() => expect(answers).toHaveLength(MOST_WAITS_OF_TOKEN));
+    expect((await read("?wait_ms=1")).status).toBe(429);
+    // Those that hung up say nothing, and hold no place longer than they asked for.
+    at += 9_999;
+    expect((await read("?wait_ms=1")).status).toBe(429);
+    at += 1;
+    const later = read("?wait_ms=1");
+    await vi.waitFor(() => expect(answers).toHaveLength(MOST_WAITS_OF_TOKEN + 1));
+    for (const answer of answers.splice(0)) answer();
+    for (const one of [...let_, next, later]) expect((await one).status).toBe(200);
   });
 
   it.each([

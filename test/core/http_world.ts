@@ -390,8 +390,8 @@ export function portsOf(overrides: Overrides = {}): Ports {
 }
 
 /** Sends one request to an app over the given world. */
-export function appOver(overrides: Overrides = {}) {
+export function appOver(overrides: Overrides = {}, now = () => AT) {
   const ports = portsOf(overrides);
-  const app = createApp({ ports: () => ports, now: () => AT });
+  const app = createApp({ ports: () => ports, now });
   return async (path: string, init: RequestInit = {}): Promise<Response> => asDeclared(init.method ?? "GET", path, await app.request(path, init, {}));
 }

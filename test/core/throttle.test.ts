@@ -4,7 +4,15 @@ import type { Principal } from "../../src/core/request.ts";
 import { DoorMemory } from "../../src/http/door_memory.ts";
 import { EXAMPLE_IDS } from "../../src/http/fields.ts";
 import { POLICY_WEIGHT, SIMULATION_WEIGHT } from "../../src/http/route.ts";
-import { rateFields, Throttle, type ThrottleLimit, WORK_OF_TENANT, WORK_OF_TOKEN } from "../../src/http/throttle.ts";
+import {
+  MOST_WAITS_OF_TENANT,
+  MOST_WAITS_OF_TOKEN,
+  rateFields,
+  Throttle,
+  type ThrottleLimit,
+  WORK_OF_TENANT,
+  WORK_OF_TOKEN,
+} from "../../src/http/throttle.ts";
 import { portsOf } from "./http_world.ts";
 
 const LIMIT: ThrottleLimit = { requests: 4, windowMs: 1_000 };
@@ -134,6 +142,25 @@ describe("what keeps the gateway busy", () => {
     busy.weigh(of("t"), 400, tookMs);
     busy.settle(of("t"), held, spentMs, tookMs);
     expect(busy.weigh(of("t"), 0, tookMs).remaining).toBe(600 - spentMs);
+  });
+});
+
+describe("answers that are held back", () => {
+  const of = (tokenId: string, tenant = "demo"): Principal => ({ tokenId: tokenId as Principal["tokenId"], tenant, subject: "ada", kind: "agent" });
+
+  it("have so many places of a token and of a tenant, and whoever finds none takes none from others", () => {
+    const memory = new DoorMemory();
+    const begun = (principal: Principal, times: number) => Array.from({ length: times }, () => memory.beginWait(principal, 0, 1_000));
+    const counted = (places: readonly unknown[]): number => places.filter((place) => place !== null).length;
+    expect(counted(begun(of("a"), MOST_WAITS_OF_TOKEN + 5))).toBe(MOST_WAITS_OF_TOKEN);
+    const others = Array.from({ length: MOST_WAITS_OF_TENANT }, (_, token) => begun(of(`b${token}`), 1)).flat();
+    expect(counted(others)).toBe(MOST_WAITS_OF_TENANT - MOST_WAITS_OF_TOKEN);
+    expect(counted(begun(of("a", "other"), 1))).toBe(1);
+    // What ends gives its place back, once.
+    for (let n = 0; n < 3; n++) others[0]?.();
+    expect(counted(begun(of("c"), 3))).toBe(1);
+    expect(memory.beginWait(of("c"), 999, 1_000)).toBeNull();
+    expect(memory.beginWait(of("c"), 1_000, 1_000)).not.toBeNull();
   });
 });
 

@@ -205,6 +205,8 @@ const LIMITS: { readonly [what: string]: () => string } = {
     takes(requests.waitQuery, { wait_ms: 30_000 }, { wait_ms: 30_001 });
     return "30 seconds a request";
   },
+  "requests that wait for held decisions at once": () =>
+    `${throttle.MOST_WAITS_OF_TOKEN} of one token, ${throttle.MOST_WAITS_OF_TENANT} of a tenant; one more is \`throttled\`, and may ask without waiting`,
   "waiting for sessions to hear of a kill or pause": () => `${seconds(own(TENANT, "PUSH_PATIENCE_MS"))}, then they are named as unanswered`,
   "waiting for what others hold of a shared budget": () => seconds(own(TENANT, "RECALL_PATIENCE_MS")),
   "listeners of one tenant": () => `${own(FEED, "MOST_LISTENERS")}; ${own(FEED, "MOST_UNHEARD")} events without a word from the other side`,

@@ -8,6 +8,7 @@ import * as examples from "../examples.ts";
 import * as present from "../present.ts";
 import * as requests from "../requests.ts";
 import { answered, jsonAnswer, jsonBody, optionalBody, replay, reply, route } from "../route.ts";
+import { MOST_WAITS_OF_TENANT, MOST_WAITS_OF_TOKEN } from "../throttle.ts";
 import { READS_SESSIONS } from "./sessions.ts";
 
 /**
@@ -95,6 +96,8 @@ export const decisionRoutes = [
     id: "readDecision",
     tag: "Decisions",
     summary: "Read a decision: what was answered, and where its money is now",
+    description: `With \`wait_ms\` the answer is held back while the decision is held and nobody has answered. So ${MOST_WAITS_OF_TOKEN} requests of one token wait at once, and ${MOST_WAITS_OF_TENANT} of a tenant; one more is \`throttled\`, and may be asked without \`wait_ms\`.`,
+    waits: true,
     query: requests.waitQuery,
     body: null,
     answers: [jsonAnswer(200, "The decision as it stands.", answers.decisionNow, examples.decisionNow)],
