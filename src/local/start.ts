@@ -6,6 +6,7 @@ import { type DemoTokens, isDemoPrepared, prepareDemo } from "./demo_tenant.ts";
 import { readSecrets } from "./dev_vars.ts";
 import { migrate } from "./migrate.ts";
 import { type Runtime, startRuntime } from "./runtime.ts";
+import { writeEnvironment } from "./shell_environment.ts";
 import { lockState, whyUnwritable } from "./state_lock.ts";
 import { welcome } from "./welcome.ts";
 
@@ -65,7 +66,9 @@ async function start(port: number, state: string): Promise<void> {
   const running = await run(port);
   const tokens = await prepare(running);
   const rootKey = origin.ROOT_KEY === "environment" ? "yours, from the environment" : "in .dev.vars: grep ROOT_KEY .dev.vars";
-  process.stdout.write(welcome({ url: running.url, tokens, rootKey, colour: process.stdout.isTTY === true && !process.env.NO_COLOR }));
+  const paste = writeEnvironment(running.url, tokens, state);
+  const colour = process.stdout.isTTY === true && !process.env.NO_COLOR;
+  process.stdout.write(welcome({ url: running.url, tokens, paste, rootKey, colour }));
 }
 
 function onDeath(how: string): void {

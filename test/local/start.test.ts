@@ -6,12 +6,13 @@ import path from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { makeSigningKeys } from "../../src/local/keys.ts";
-import { ask, CAN_SEE_PROCESSES, clear, nothingLeft, npmStart, processesOf, ready, type Started, until } from "./gateway.ts";
+import { ask, CAN_SEE_PROCESSES, clear, nothingLeft, npmStart, processesOf, ROOT, ready, type Started, until } from "./gateway.ts";
 
 const ROOT_KEY = "a-root-key-for-these-tests";
 const secrets = { ROOT_KEY, SIGNING_KEYS: makeSigningKeys() };
 const home = mkdtempSync(path.join(tmpdir(), "agentsentinel-test-"));
-const state = path.join(home, "state");
+/** With what a shell would take for something else. */
+const state = path.join(home, "the user's state");
 const started: Started[] = [];
 
 /** On any free port, with secrets of the environment, so that the developer's own `.dev.vars` is neither read nor written. */
@@ -25,6 +26,13 @@ const pidOf = (one: Started, pattern: RegExp): number => {
   const found = processesOf(one.mark).find(({ command }) => pattern.test(command));
   if (found === undefined) throw new Error(`No process like ${pattern} among ${JSON.stringify(processesOf(one.mark))}`);
   return found.pid;
+};
+/** The line that the welcome says to paste. */
+const pasted = (one: Started): string => /\n\nIn another shell[^\n]*\n\n([^\n]+)\n\n/.exec(one.output())?.[1] ?? "";
+/** What a shell says that knows of no gateway yet. */
+const shell = (commands: string, cwd = ROOT) => {
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^AGENT|^OPERATOR_TOKEN$|^GATE$/.test(name)));
+  return spawnSync("sh", ["-c", commands], { encoding: "utf8", cwd, env: { ...env, NO_COLOR: "1" } });
 };
 const group = (one: Started, signal: NodeJS.Signals) => process.kill(-(one.npm.pid ?? Number.NaN), signal);
 
@@ -69,10 +77,10 @@ describe.skipIf(!CAN_SEE_PROCESSES)("npm start", () => {
     expect(decision.body).toMatchObject({ verdict: "allow", policy: { name: "demo", version: 1 } });
     first.decision = decision.body.id;
 
-    // What the welcome says to try is tried as it stands, by a shell.
-    const [, exports = "", commands = ""] = /(export AGENT_TOKEN[\s\S]*?)\n\nTry it[^\n]*\n\n([\s\S]*?)\n\nCtrl-C/.exec(one.output()) ?? [];
-    const tried = spawnSync("sh", ["-c", `${exports}\n${commands}`], { encoding: "utf8" });
-    expect(tried.stdout).toMatch(/"verdict":"allow"[\s\S]*"verdict":"deny"/);
+    // What the welcome says to paste and to try is tried as it stands, by a shell.
+    const [, commands = ""] = /\n\nTry it[^\n]*\n\n([\s\S]*?)\n\nCtrl-C/.exec(one.output()) ?? [];
+    const tried = shell(`${pasted(one)}\n${commands}`);
+    expect(tried.stdout).toMatch(/"verdict":"allow"[\s\S]*"verdict":"deny"[\s\S]*ok +accepted[\s\S]*Nothing is wrong/);
 
     expect(one.output()).not.toContain(ROOT_KEY);
     expect(one.output()).not.toContain("\u001b[");
@@ -93,6 +101,9 @@ describe.skipIf(!CAN_SEE_PROCESSES)("npm start", () => {
     expect(session.body.totals).toMatchObject({ pending_usd: "0.05" });
     const put = await ask(again.url, again.operator, "PUT", "/v1/policies/demo", "version: 1\nname: demo\ndenied_actions: [send_email]\n");
     expect(put).toMatchObject({ status: 201, body: { version: 2 } });
+    const says = `${pasted(one)} && echo "$GATE $AGENT_TOKEN $OPERATOR_TOKEN $AGENTSENTINEL_URL $AGENTSENTINEL_TOKEN"`;
+    // From anywhere, for it is pasted wherever somebody is; and this start's, whose port is another.
+    expect(shell(says, home).stdout.split(/\s/)).toEqual([again.url, again.agent, again.operator, again.url, again.operator, ""]);
     one.npm.kill("SIGTERM");
     await nothingLeft(one);
 
@@ -112,7 +123,7 @@ describe.skipIf(!CAN_SEE_PROCESSES)("npm start", () => {
         .filter((name) => name.endsWith(".sql"))
         .sort(),
     );
-    expect(statSync(path.join(state, "demo-tokens.json")).mode & 0o777).toBe(0o600);
+    for (const kept of ["demo-tokens.json", "demo.env"]) expect(statSync(path.join(state, kept)).mode & 0o777).toBe(0o600);
   });
 
   it("is ready when /healthz answers: on a new state, too, the demo tenant has its policy by then", async () => {
