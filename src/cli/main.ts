@@ -30,6 +30,7 @@ const ROOMS: { readonly [name: string]: Room } = {
       show: { does: "everything that one needs to decide", load: () => import("./approvals_show.ts") },
       approve: { does: "say yes to exactly what is shown", load: async () => (await import("./approvals_answer.ts")).approve },
       reject: { does: "say no", load: async () => (await import("./approvals_answer.ts")).reject },
+      link: { does: "make a link by which one person answers", load: () => import("./approvals_link.ts") },
       ask: { does: "ask the agent for more first", load: async () => (await import("./approvals_answer.ts")).ask },
       cancel: { does: "take the question back, or a yes that was not used", load: async () => (await import("./approvals_answer.ts")).cancel },
     },

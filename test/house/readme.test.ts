@@ -42,6 +42,13 @@ const only = <T>(items: readonly T[]): T => {
 /** The first page's only block of commands in which this stands. */
 const blockWith = (text: string): string => only(blocks(read("README.md"), "bash").filter((block) => block.includes(text)));
 
+/** Commands of the first page as they stand, but that the file which they read lies beside a state of the test's own. */
+function beside(state: string, ...commands: readonly string[]): string {
+  const [first = "", ...rest] = commands.join("").split("\n");
+  expect(first).toBe(". .wrangler/state/demo.env");
+  return [`. ${state}/demo.env`, ...rest].join("\n");
+}
+
 describe.each(PAGES)("%s", (page) => {
   const text = read(page);
 
@@ -323,12 +330,13 @@ it("the limits on the first page are those of the code", () => {
 describe("the first page", () => {
   const folder = mkdtempSync(path.join(tmpdir(), "agentsentinel-readme-"));
   const snippet = path.join(folder, "snippet.ts");
+  const state = path.join(folder, "state");
   let gateway: Started | null = null;
   let at: Ready = { url: "", agent: "", operator: "" };
 
   beforeAll(async () => {
     writeFileSync(snippet, only(blocks(read("README.md"), "ts")));
-    gateway = npmStart(["--port", "0", "--persist-to", path.join(folder, "state")], {
+    gateway = npmStart(["--port", "0", "--persist-to", state], {
       ROOT_KEY: "a-root-key-for-these-tests",
       SIGNING_KEYS: makeSigningKeys(),
     });
@@ -344,7 +352,7 @@ describe("the first page", () => {
   });
 
   it("the commands of the first page run as they stand, and say what they are said to", async () => {
-    const { output, status } = await run("sh", ["-c", only(blocks(read("README.md"), "sh"))], { GATE: at.url, AGENT_TOKEN: at.agent });
+    const { output, status } = await run("sh", ["-c", beside(state, only(blocks(read("README.md"), "sh")))]);
     expect(status).toBe(0);
     const [allowed, denied, tooDear, ledger] = output
       .trim()
@@ -358,7 +366,7 @@ describe("the first page", () => {
   }, 60_000);
 
   it("the button of the first page stops the agent, says who obeys, and lets it go on", async () => {
-    const { output, status } = await run("bash", ["-c", blockWith("button()")], { GATE: at.url, OPERATOR_TOKEN: at.operator });
+    const { output, status } = await run("bash", ["-c", beside(state, blockWith("button()"))]);
     expect(status).toBe(0);
     const [killed, revived, listed] = output
       .trim()
@@ -369,22 +377,17 @@ describe("the first page", () => {
     expect(listed.items).toMatchObject([{ kind: "revive" }, { kind: "kill", note: "it mails the wrong people" }]);
   }, 60_000);
 
-  it("what is held is found on the desk, and approved by who was shown it", async () => {
-    const opened = await ask(at.url, at.agent, "POST", "/v1/sessions", {});
-    const held = await ask(at.url, at.agent, "POST", `/v1/sessions/${opened.body.id}/decisions`, { action: "send_money", inputs: { to: "acct_1" } });
-    expect(held.body).toMatchObject({ verdict: "hold", reason: { code: "approval_required" } });
-    const { id } = held.body.approval;
-    const { action_digest: digest } = (await ask(at.url, at.operator, "GET", `/v1/approvals/${id}`)).body;
-    const env = { GATE: at.url, OPERATOR_TOKEN: at.operator, APPROVAL: id, DIGEST: digest };
-    const { output, status } = await run("bash", ["-c", blockWith("desk()")], env);
-    expect(status).toBe(0);
-    const [listed, shown, approved] = output
-      .trim()
-      .split("\n")
-      .map((line) => JSON.parse(line));
-    expect(listed.items.map((one: { id: string }) => one.id)).toContain(id);
-    expect(shown).toMatchObject({ id, status: "pending", action: "send_money", inputs: { to: "acct_1" }, action_digest: digest });
-    expect(approved).toMatchObject({ id, status: "approved" });
+  it("what is held is found on the desk, approved and used; a link is made for another person", async () => {
+    const { output, status } = await run("bash", ["-c", beside(state, blockWith("held()"), blockWith("--for ann"))], { NO_COLOR: "1" });
+    expect({ output, status }).toMatchObject({ status: 0 });
+    const [, id = ""] = /^(apr_\S+) +pending .* send_money +\/approvals\/actions$/m.exec(output) ?? [];
+    expect(output).toMatch(/^Approved\. The agent may do it once/m);
+    const [again = "", settings = ""] = output.split("\n").filter((line) => line.startsWith("{"));
+    expect(JSON.parse(again)).toMatchObject({ verdict: "allow", reservation: { amount_usd: "0.3" } });
+    expect((await ask(at.url, at.operator, "GET", `/v1/approvals/${id}`)).body).toMatchObject({ status: "consumed", used_by: JSON.parse(again).id });
+    expect(JSON.parse(settings)).toMatchObject({ approval_links: true });
+    const [, link = ""] = /^(http:\S+\/approve)#\S+$/m.exec(output) ?? [];
+    expect((await fetch(link)).status).toBe(200);
   }, 60_000);
 
   it("its snippet compiles against the SDK as it stands", async () => {

@@ -9,7 +9,7 @@ import { inWords as told } from "../../src/cli/approvals_show.ts";
 import { main } from "../../src/cli/main.ts";
 import { type Terminal, terminalOf } from "../../src/cli/terminal.ts";
 import * as examples from "../../src/http/examples.ts";
-import { CAN_SEE_PROCESSES, type OwnGateway, ownGateway, ROOT } from "./gateway.ts";
+import { ask, CAN_SEE_PROCESSES, type OwnGateway, ownGateway, ROOT } from "./gateway.ts";
 
 /** As much of a stream as the program uses. */
 const stream = (isTTY: boolean, write: (text: string) => void) => ({ isTTY, columns: 100, write }) as unknown as NodeJS.WriteStream;
@@ -47,6 +47,8 @@ describe("agentsentinel approvals, before it asks a gateway", () => {
     ["an empty question", ["ask", APR, " "], 2, /wants one APPROVAL and one "QUESTION"/],
     ["a question without its quotes", ["ask", APR, "Which", "invoice?"], 2, /wants one APPROVAL and one "QUESTION"/],
     ["a question about nothing", ["ask", "Which invoice?", APR], 2, /begins with apr_/],
+    ["a link for nobody", ["link", APR, "--token", "t"], 2, /wants --for NAME[\s\S]*Usage: agentsentinel approvals link/],
+    ["a link for no length of time", ["link", APR, "--for", "ann", "--ttl", "long"], 2, /--ttl is a length of time like 15m, 4h or 1d, found "long"/],
     ["no token", ["show", APR], 2, /wants a token/],
     ["nobody to ask", ["approve", APR, "--token", "t"], 2, /wants --yes where nobody can be asked/],
     ["inputs that are no JSON", ["approve", APR, "--token", "t", "--yes", "--inputs", "{"], 2, /--inputs is JSON/],
@@ -220,6 +222,38 @@ describe.skipIf(!CAN_SEE_PROCESSES)("agentsentinel approvals, with an agent on a
     expect(await held.guard(options, pay)(CALL)).toBe("paid acct_1");
     const late = await person(["ask", error.approvalId, "And now?"]);
     expect([late.code, late.err]).toEqual([1, `agentsentinel: ${error.approvalId} is consumed, so there is nothing to ask\n`]);
+  });
+
+  it("link is for one person, who answers by it once; where links are off it says how to turn them on", async () => {
+    const error = await hold();
+    const link = (...more: readonly string[]) => person(["link", error.approvalId, "--for", "ann", ...more]);
+    const off = await link();
+    expect([off.code, off.out, off.err]).toEqual([1, "", expect.stringMatching(/403 scope_insufficient[\s\S]*turns them on: PUT \/v1\/settings/)]);
+    expect(await ask(gateway.url, gateway.operator, "PUT", "/v1/settings", { approval_links: true })).toMatchObject({ status: 200 });
+
+    const agent = await typed(["link", error.approvalId, "--for", "ann", "--url", gateway.url, "--token", gateway.agent]);
+    expect([agent.code, agent.err]).toEqual([1, expect.stringMatching(/403 scope_insufficient\): The token lacks the scope tokens:write\.\n$/)]);
+    const tooLong = await link("--ttl", "2d");
+    expect([tooLong.code, tooLong.err]).toEqual([2, expect.stringContaining("/ttl_ms found 172800000")]);
+    const json = JSON.parse((await link("--ttl", "15m", "--json")).out);
+    expect(json).toEqual({ url: expect.stringContaining("/approve#"), subject: "ann", expires_at: expect.any(String) });
+    expect(Date.parse(json.expires_at) - Date.now()).toBeLessThanOrEqual(900_000);
+
+    const made = await link();
+    expect(made).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/^http:\S+\/approve#\S+\n$/),
+      err: expect.stringMatching(/^For ann alone: .*, once, until /),
+    });
+    const ofAnn = made.out.trim().split("#")[1] ?? "";
+    const shown = await ask(gateway.url, ofAnn, "GET", `/v1/approvals/${error.approvalId}`);
+    const yes = { decision: "approve", action_digest: shown.body.action_digest };
+    const told = await ask(gateway.url, ofAnn, "POST", `/v1/approvals/${error.approvalId}/decide`, yes);
+    expect(told).toMatchObject({ status: 200, body: { status: "approved", answers: [{ subject: "ann", decision: "approve" }] } });
+    expect((await ask(gateway.url, ofAnn, "GET", `/v1/approvals/${error.approvalId}`)).status).toBe(401);
+    expect(await (await resume(sentinel(), error)).guard(options, pay)(CALL)).toBe("paid acct_1");
+    const late = await link();
+    expect([late.code, late.err]).toEqual([1, expect.stringContaining("409 approval_closed")]);
   });
 
   it("answers nothing for a no at the prompt, another digest, or an agent's token", async () => {
