@@ -1,5 +1,6 @@
 import type { Approval, ApprovalEdits, Json } from "../../sdk/src/wire.ts";
 import { approvalId, approvalIn, inWords, readApproval } from "./approvals_show.ts";
+import { CALLED } from "./called_as.ts";
 import { type Command, type CommandLine, Stop, Usage } from "./command_line.ts";
 import { gatewayOf, gatewayOptions } from "./gateway.ts";
 import type { Terminal } from "./terminal.ts";
@@ -83,7 +84,7 @@ ${AFTER}`,
     refuseOther(shown, line);
     const said = { decision: "request_info", note: question, action_digest: shown.action_digest };
     const told = approvalIn(await gateway.ask("POST", `/v1/approvals/${about}/decide`, said), gateway.url, about);
-    const outcome = `${terminal.paint.bold("Asked")}. The agent can answer until ${told.expires_at}; approvals show ${about} has what it says.`;
+    const outcome = `${terminal.paint.bold("Asked")}. The agent can answer until ${told.expires_at}; ${CALLED} approvals show ${about} has what it says.`;
     terminal.out(line.has("json") ? `${JSON.stringify(told)}\n` : `${outcome}\n`);
     return true;
   },

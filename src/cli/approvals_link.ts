@@ -1,4 +1,5 @@
 import { approvalId } from "./approvals_show.ts";
+import { CALLED } from "./called_as.ts";
 import { type Command, type CommandLine, Stop, Usage } from "./command_line.ts";
 import { type Gateway, gatewayOf, gatewayOptions, noGateway } from "./gateway.ts";
 import { lengthOf } from "./period.ts";
@@ -18,7 +19,7 @@ and answers this approval alone, and ends with an answer, with the approval, or 
   --token TOKEN  a token of scope tokens:write that may approve (AGENTSENTINEL_TOKEN, which other users of this machine cannot see)
   --json         {"url", "subject", "expires_at"}
 
-  agentsentinel approvals link apr_... --for ann
+  ${CALLED} approvals link apr_... --for ann
 
 Exit code: 0 when it was made, 1 when it was not, 2 for a mistake in the command.`;
 

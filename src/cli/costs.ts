@@ -4,6 +4,7 @@ import type { CostItem, CostReport } from "../../sdk/src/wire.ts";
 import { parseUsd } from "../core/money.ts";
 import { parseInstant } from "../core/time.ts";
 import { didYouMean } from "../http/issues.ts";
+import { CALLED } from "./called_as.ts";
 import { type Command, type CommandLine, Stop, Usage } from "./command_line.ts";
 import { gatewayOf, gatewayOptions, isMapping, noGateway } from "./gateway.ts";
 import { type Line, linesOf, shownName } from "./ledger_lines.ts";
@@ -34,7 +35,7 @@ What was spent, the dearest first, exact to the micro-dollar: as a gateway has i
   --token TOKEN    a token that may read the ledger (AGENTSENTINEL_TOKEN, which other users of this machine cannot see)
   --json           {"items": [{"key", "posted_usd", "count", "reported_usd"}], "total_usd", "reported_usd"}; money as decimal strings
 
-  agentsentinel costs --group-by agent --from 30d
+  ${CALLED} costs --group-by agent --from 30d
 
 Exit code: 0 when they were read, 1 when they could not be, 2 for a mistake in the command.`;
 
@@ -110,7 +111,7 @@ function ofLedger(
     const entry = entryOf(text);
     // An array has no line feed at its end either, and is more than half a line.
     if (entry === null && !isEnded && !text?.startsWith("[")) break;
-    if (entry === null) throw new Stop(`${place} is no entry of a ledger, so the sum would not be true; agentsentinel verify says more`);
+    if (entry === null) throw new Stop(`${place} is no entry of a ledger, so the sum would not be true; ${CALLED} verify says more`);
     read++;
     isChained ||= "prev_hash" in entry;
     const at = parseInstant(String(entry.timestamp));

@@ -3,6 +3,7 @@ import path from "node:path";
 import { SCOPES } from "../core/scopes.ts";
 import { didYouMean } from "../http/issues.ts";
 import { span } from "./approvals_list.ts";
+import { CALLED } from "./called_as.ts";
 import { type Claims, claimsOf } from "./claims.ts";
 import { type Command, type CommandLine, Stop, Usage } from "./command_line.ts";
 import { whyNot } from "./files.ts";
@@ -22,7 +23,7 @@ token and what it may do, the policy in force. Changes nothing.
   --token TOKEN  a token of its (AGENTSENTINEL_TOKEN, which other users of this machine cannot see)
   --json         {"healthy", "checks": [{"name", "state": "ok" | "warning" | "failed" | "skipped", "found", "way_out"}]}
 
-  agentsentinel doctor --url https://gate.example.com
+  ${CALLED} doctor --url https://gate.example.com
 
 Exit code: 0 when nothing failed (warnings do not count), 1 when something did, 2 for a mistake in the command.`;
 
@@ -137,8 +138,7 @@ function chainCheck(home: string, directory: string, terminal: Terminal): Check 
     const files = ledgerFiles(home, directory);
     if (files.length === 0) return check("chain", "skipped", "there is no local ledger yet");
     const { bad, instead, torn, lines, begunLater } = verifyFiles(files, directory, terminal, null);
-    const wayOut =
-      "Keep the file as it is and find out who wrote to it. agentsentinel verify tells more; a new AGENT_SENTINEL_HOME begins a new chain.";
+    const wayOut = `Keep the file as it is and find out who wrote to it. ${CALLED} verify tells more; a new AGENT_SENTINEL_HOME begins a new chain.`;
     if (bad !== null)
       return check(
         "chain",
@@ -344,7 +344,7 @@ async function policyChecks(url: string, token: string): Promise<readonly Check[
         "policy",
         "failed",
         "none is in force, so everything is denied (policy_missing)",
-        "agentsentinel init writes one and says how to publish it.",
+        `${CALLED} init writes one and says how to publish it.`,
       ),
     ];
   const document = isMapping(body.document) ? body.document : {};

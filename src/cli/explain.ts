@@ -32,7 +32,7 @@ and what was not asked any more because the answer was clear. An action that the
   FILE             the policy
   REQUEST          a decision request as POST /v1/sessions/{session}/decisions takes it: a file (.json, .yaml, .yml), - for standard input,
                    or the text itself: '{"action": "send_email", "inputs": {"to": "a@b.c"}}'; or only an action's name
-  --history FILE   what happened before in the session: history: [...], as in a case file (agentsentinel policy test --help)
+  --history FILE   what happened before in the session: history: [...], as in a case file (policy test --help)
   --entities FILE  stored attributes: entities: {type: {id: {...}}}, as in a case file
   --agent ID       whose session it is (agent)
   --now TIME       when it is asked, as RFC 3339 (now)

@@ -1,6 +1,7 @@
 import { existsSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { policyDigest } from "../core/policy/digest.ts";
+import { CALLED } from "./called_as.ts";
 import { type Command, type CommandLine, Stop, Usage } from "./command_line.ts";
 import { whyNot } from "./files.ts";
 import { DEFAULT_URL } from "./gateway.ts";
@@ -20,7 +21,7 @@ Writes a policy to begin with, every part of it explained, and says what to do n
   --force      over a file that is there
   --json       {"file", "name", "digest", "next"}
 
-  agentsentinel init policies/support.yaml --name support-bots
+  ${CALLED} init policies/support.yaml --name support-bots
 
 Exit code: 0 when it was written, 1 when it was not, 2 for a mistake in the command.`;
 
@@ -67,13 +68,13 @@ interface Step {
 const nextSteps = (file: string, name: string): readonly Step[] => {
   const quoted = /^[\w./-]+$/.test(file) ? file : `'${file.replaceAll("'", "'\\''")}'`;
   return [
-    { does: "after each change, find its mistakes", command: `agentsentinel policy check ${quoted}` },
-    { does: "see why a request comes out as it does", command: `agentsentinel policy explain ${quoted} send_money` },
+    { does: "after each change, find its mistakes", command: `${CALLED} policy check ${quoted}` },
+    { does: "see why a request comes out as it does", command: `${CALLED} policy explain ${quoted} send_money` },
     {
       does: "put it in force on a gateway",
       command: `curl -X PUT "\${AGENTSENTINEL_URL:-${DEFAULT_URL}}/v1/policies/${name}" -H "Authorization: Bearer $AGENTSENTINEL_TOKEN" -H 'Content-Type: application/yaml' --data-binary @${quoted}`,
     },
-    { does: "see whether everything else is set up", command: "agentsentinel doctor" },
+    { does: "see whether everything else is set up", command: `${CALLED} doctor` },
   ];
 };
 
@@ -85,8 +86,8 @@ function inWords(file: string, next: readonly Step[], { paint }: Terminal): stri
 /** The policy. Its numbers are small on purpose: what is too tight is noticed at once, what is too loose only afterwards. */
 export const policyText = (
   name: string,
-): string => `# What your agents may do. "agentsentinel policy check" finds every mistake in here; whatever a line says is enforced, and what cannot be
-# enforced is refused. A request must pass every section; a "no" of any of them is a no.
+): string => `# What your agents may do. The command line's "policy check" finds every mistake in here; whatever a line says is enforced, and what cannot
+# be enforced is refused. A request must pass every section; a "no" of any of them is a no.
 version: 1
 name: ${/^[\w][\w.-]*$/.test(name) ? name : JSON.stringify(name)}
 

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Intervened, InterveneRequest, InterventionKind } from "../../sdk/src/wire.ts";
 import { TARGETS } from "../core/orders.ts";
 import { didYouMean } from "../http/issues.ts";
+import { CALLED } from "./called_as.ts";
 import { claimsOf } from "./claims.ts";
 import { type Command, type CommandLine, Stop, Usage } from "./command_line.ts";
 import { type Gateway, gatewayOf, gatewayOptions, isMapping, NoAnswer, noGateway } from "./gateway.ts";
@@ -37,7 +38,7 @@ Prints which sessions obey and since which entry, which did not answer, and by w
   --token TOKEN  a token that may intervene (AGENTSENTINEL_TOKEN, which other users of this machine cannot see)
   --json         the gateway's answer: {"id", "epoch", "evidence": {"acknowledged", "unanswered", "in_force_everywhere_by"}}
 
-  agentsentinel ${example}
+  ${CALLED} ${example}
 
 Exit code: 0 when every session that it concerns obeys, or with --wait when it is in force everywhere; ${SOME_UNANSWERED} when it is in force and some session did
 not answer in time; ${NEVER_SEEN} when a kill or a pause is in force, and no agent of that name, or no such run, was ever seen here: look for a typing mistake;

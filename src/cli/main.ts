@@ -1,4 +1,7 @@
+import { readFileSync } from "node:fs";
+import path from "node:path";
 import { didYouMean } from "../http/issues.ts";
+import { CALLED } from "./called_as.ts";
 import { type Command, readCommandLine, Stop, Usage } from "./command_line.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -55,7 +58,8 @@ const linesOf = (commands: Room["commands"]): string =>
     .map(([name, { does }]) => `  ${name.padEnd(10)} ${does}`)
     .join("\n");
 
-const AFTER = `Every command takes --help and --json. Colour is for terminals only, and NO_COLOR takes it away.
+const AFTER = `Here it is called as: ${CALLED} <command> ...
+Every command takes --help and --json; --version alone tells which this is. Colour is for terminals only, and NO_COLOR takes it away.
 
 Exit code: 0 good, 1 not, 2 for a mistake in the command; where a command has others, its --help says so.`;
 
@@ -71,13 +75,21 @@ ${AFTER}`;
 
 const helpOf = (name: string, room: Room): string => `Usage: agentsentinel ${name} <command> ...\n\n${linesOf(room.commands)}\n\n${AFTER}`;
 
+/** Which program this is, and what runs it: what is asked first where something does not work. */
+function version(): string {
+  const { version } = JSON.parse(readFileSync(path.join(import.meta.dirname, "../../package.json"), "utf8"));
+  return `agentsentinel ${version}, Node ${process.versions.node}`;
+}
+
+const isVersion = (word: string | undefined): boolean => word === "--version" || word === "-v" || word === "version";
 const isHelp = (word: string | undefined): boolean => word === undefined || word === "help" || word === "--help" || word === "-h";
 const of = <T>(table: { readonly [name: string]: T }, name: string): T | undefined => (Object.hasOwn(table, name) ? table[name] : undefined);
 
-/** Finds the command that is meant, or the help; or says which is nearest. */
-function commandOf(args: readonly string[]): { readonly command: Known; readonly rest: readonly string[] } | { readonly help: string } {
+/** Finds the command that is meant, or what is told at once; or says which is nearest. */
+function commandOf(args: readonly string[]): { readonly command: Known; readonly rest: readonly string[] } | { readonly tells: string } {
   const [first = "", name = "", ...rest] = args;
-  if (isHelp(args[0])) return { help: HELP };
+  if (isVersion(args[0])) return { tells: version() };
+  if (isHelp(args[0])) return { tells: HELP };
   const alone = of(COMMANDS, first);
   if (alone !== undefined) return { command: alone, rest: args.slice(1) };
   const room = of(ROOMS, first);
@@ -87,7 +99,7 @@ function commandOf(args: readonly string[]): { readonly command: Known; readonly
       `there is no command ${first}${found === undefined ? didYouMean(first, [...Object.keys(ROOMS), ...Object.keys(COMMANDS)]) : `; did you mean "${found} ${first}"?`}`,
     );
   }
-  if (isHelp(args[1])) return { help: helpOf(first, room) };
+  if (isHelp(args[1])) return { tells: helpOf(first, room) };
   const command = of(room.commands, name);
   if (command === undefined) throw new Usage(`there is no command ${first} ${name}${didYouMean(name, Object.keys(room.commands))}`);
   return { command, rest };
@@ -101,8 +113,8 @@ export async function main(args: readonly string[], directory: string, terminal:
   let help = HELP;
   try {
     const found = commandOf(args);
-    if ("help" in found) {
-      terminal.out(`${found.help}\n`);
+    if ("tells" in found) {
+      terminal.out(`${found.tells}\n`);
       return 0;
     }
     const command = await found.command.load();

@@ -8,6 +8,7 @@ import {
   type StreamState,
 } from "../../sdk/src/index.ts";
 import { type LiveEvent, tail } from "../../sdk/src/live.ts";
+import { CALLED } from "./called_as.ts";
 import { type Command, type CommandLine, Stop, Usage } from "./command_line.ts";
 import { type Gateway, gatewayOf, gatewayOptions } from "./gateway.ts";
 import { pad, plain, shown, type Terminal } from "./terminal.ts";
@@ -36,7 +37,7 @@ Shows what is decided, spent, stopped and approved, as it happens, until Ctrl-C.
   --token TOKEN  a token that may listen (events:read; AGENTSENTINEL_TOKEN, which other users of this machine cannot see)
   --json         one event a line, as the gateway tells it; nothing is coloured or left out
 
-  agentsentinel tail --type decision.deny --type 'intervention.*'
+  ${CALLED} tail --type decision.deny --type 'intervention.*'
 
 Exit code: 0 when it was ended (Ctrl-C, SIGTERM, a reader that closes the pipe) or --limit is reached; 1 when it cannot listen, or not any more;
 2 for a mistake in the command.`;

@@ -2,6 +2,7 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import path from "node:path";
 import { CHAIN_START, type ChainEnd, parsedLine } from "../../sdk/src/local/ledger/chain.ts";
 import { verifyLines } from "../../sdk/src/local/ledger/verify.ts";
+import { CALLED } from "./called_as.ts";
 import { type Command, type CommandLine, Stop, Usage } from "./command_line.ts";
 import { ExportedChains, type Head } from "./exported_chains.ts";
 import { isMapping } from "./gateway.ts";
@@ -27,7 +28,7 @@ export, ?after= the last index, behind the earlier one: verify old.ndjson new.nd
   --strict          whatever is not here counts as broken: a half-written last line, a beginning, places of the tenant's ledger, inputs and outputs
   --json            {"valid", "lines", "chains", "head", "bad", "instead", "torn", "begun_later", "missing", "erased", "set_aside"}
 
-  curl -s "$AGENTSENTINEL_URL/v1/ledger/export" -H "Authorization: Bearer $AGENTSENTINEL_TOKEN" | agentsentinel verify -
+  curl -s "$AGENTSENTINEL_URL/v1/ledger/export" -H "Authorization: Bearer $AGENTSENTINEL_TOKEN" | ${CALLED} verify -
 
 Exit code: 0 when nothing of what is here was changed, 1 when something was, or nothing could be read, 2 for a mistake in the command.`;
 

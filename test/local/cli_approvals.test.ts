@@ -210,7 +210,7 @@ describe.skipIf(!CAN_SEE_PROCESSES)("agentsentinel approvals, with an agent on a
     expect(asked).toMatchObject({
       code: 0,
       err: "",
-      out: `Asked. The agent can answer until ${error.expiresAt}; approvals show ${error.approvalId} has what it says.\n`,
+      out: `Asked. The agent can answer until ${error.expiresAt}; npx agentsentinel approvals show ${error.approvalId} has what it says.\n`,
     });
     expect((await held.wait()).approval?.status).toBe("info_requested");
     await held.respond("The one of order 17.");

@@ -227,7 +227,7 @@ describe.skipIf(!CAN_SEE_PROCESSES)("agentsentinel doctor, on a real gateway", {
         await ask(gateway.url, ROOT_KEY, "POST", "/v1/tenants", { id: "bare" });
         return (await tokenOf("bare", ["policies:read"])).token;
       },
-      { accepted: /^ok/, policy: /^failed \| none is in force, so everything is denied .* \| agentsentinel init/ },
+      { accepted: /^ok/, policy: /^failed \| none is in force, so everything is denied .* \| npx agentsentinel init/ },
     ],
     [
       "that may not read policies",

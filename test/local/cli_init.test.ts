@@ -51,7 +51,7 @@ describe("agentsentinel init", () => {
     const ended = await init();
     expect([ended.code, ended.err, ended.out]).toEqual([0, "", expect.stringContaining("callguard.yaml is written")]);
     expect(await typed(["policy", "check", "callguard.yaml", "--strict"], { directory: folder })).toMatchObject({ code: 0 });
-    const [check, explain] = [...ended.out.matchAll(/^ {2}agentsentinel (policy .*)$/gm)].map(([, command = ""]) => command.split(" "));
+    const [check, explain] = [...ended.out.matchAll(/^ {2}npx agentsentinel (policy .*)$/gm)].map(([, command = ""]) => command.split(" "));
     for (const command of [check, explain]) expect(await typed(command ?? [], { directory: folder })).toMatchObject({ code: 0, err: "" });
   });
 

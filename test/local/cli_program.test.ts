@@ -8,6 +8,7 @@ import path from "node:path";
 import { promisify } from "node:util";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import type { Simulation } from "../../sdk/src/wire.ts";
+import { calledAs } from "../../src/cli/called_as.ts";
 import { main } from "../../src/cli/main.ts";
 import { added } from "../../src/cli/simulate.ts";
 import { terminalOf } from "../../src/cli/terminal.ts";
@@ -103,6 +104,9 @@ describe("agentsentinel policy", { timeout: 30_000 }, () => {
   it.each<[string, string[], number, RegExp]>([
     ["nothing", [], 0, /^Usage: agentsentinel policy <command>/],
     ["--help", ["policy", "--help"], 0, /simulate/],
+    ["--version", ["--version"], 0, /^agentsentinel \d+\.\d+\.\d+, Node \d+\.\d+\.\d+\n$/],
+    ["-v", ["-v"], 0, /^agentsentinel \d/],
+    ["--version of a room", ["policy", "--version"], 2, /there is no command policy --version/],
     ["help of a command", ["policy", "diff", "--help"], 0, /^Usage: agentsentinel policy diff A B/],
     ["another room", ["polcy", "check"], 2, /did you mean "policy"\?/],
     ["a command without its room", ["check", "good.yaml"], 2, /did you mean "policy check"\?/],
@@ -130,6 +134,29 @@ describe("agentsentinel policy", { timeout: 30_000 }, () => {
     const ended = await typed(...args);
     expect({ code: ended.code, said: code === 0 ? ended.out : ended.err }).toEqual({ code, said: expect.stringMatching(says) });
     expect(code === 0 ? ended.err : ended.out).toBe("");
+  });
+
+  it.each<[string, NodeJS.ProcessEnv, string, string]>([
+    ["npx", { npm_lifecycle_event: "npx" }, "/clone", "npx agentsentinel"],
+    ["node itself", {}, "/clone", "npx agentsentinel"],
+    ["npm, where npx would fetch a stranger's", { npm_lifecycle_event: "agentsentinel" }, "/clone", "npm --prefix /clone run -s agentsentinel --"],
+    ["npm, from an odd place", { npm_lifecycle_event: "agentsentinel" }, "/a b's", "npm --prefix '/a b'\\''s' run -s agentsentinel --"],
+  ])("tells commands to type as it was called itself: by %s", (_how, environment, root, called) => {
+    expect(calledAs(environment, root)).toBe(called);
+  });
+
+  it("what its helps tell to type is typed as it was called, and is a command that there is", async () => {
+    const environment = { npm_lifecycle_event: "agentsentinel" };
+    const { out: rooms } = await agentsentinel(["--help"], { environment });
+    expect(rooms).toContain(`\nHere it is called as: npm --prefix ${ROOT} run -s agentsentinel -- <command> ...\n`);
+    const examples = ["doctor", "verify", "kill", "approvals link"];
+    const helps = await Promise.all(examples.map((command) => agentsentinel([...command.split(" "), "--help"], { environment })));
+    for (const [place, { out }] of helps.entries()) {
+      const typed = [...out.matchAll(/^ {2}.*?(\S.* )?agentsentinel (-- )?(\S+(?: link)?)/gm)].filter(([line]) => !line.includes("Usage"));
+      expect(typed.map(([, before = "", dashes, command]) => [before.split("| ").at(-1), dashes, command])).toEqual([
+        [`npm --prefix ${ROOT} run -s `, "-- ", examples[place]],
+      ]);
+    }
   });
 
   it("check points at every mistake with its line marked, and at nothing in a good policy", async () => {
