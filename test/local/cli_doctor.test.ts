@@ -211,6 +211,7 @@ describe.skipIf(!CAN_SEE_PROCESSES)("agentsentinel doctor, on a real gateway", {
     expect([ended.code, ended.err]).toEqual([0, ""]);
     for (const each of [
       /ok {7}gateway {7}http\S+ answers, API version \S/,
+      /ok {7}clock {9}agrees with the gateway's within 5s/,
       /ok {7}accepted/,
       /ok {7}policy {8}demo version 1 is in force/,
       /Nothing is wrong\./,
