@@ -1,6 +1,7 @@
 import { canonicalJson, type JsonValue } from "../core/json.ts";
-import { type PolicyDocument, type Rule, storedUsd } from "../core/policy/document.ts";
+import { DEFAULT_APPROVAL_TIMEOUT_SECONDS, type PolicyDocument, type Rule, storedUsd } from "../core/policy/document.ts";
 import { indexOf } from "../core/policy/patterns.ts";
+import { plainKey } from "../core/redact.ts";
 import { RISK_LEVELS } from "../core/request.ts";
 
 /** `tighter`: nothing that was refused is allowed by this alone, and more is refused. `different`: neither can be said of every request. */
@@ -27,7 +28,7 @@ export function policyDifferences(a: PolicyDocument, b: PolicyDocument): readonl
   return sections.flatMap((section) => {
     const before = sectionOf(a, section);
     const after = sectionOf(b, section);
-    if (canonicalJson(before ?? null) === canonicalJson(after ?? null)) return [];
+    if (canonicalJson(meant(section, before)) === canonicalJson(meant(section, after))) return [];
     const compare = COMPARED[section];
     const found = compare === undefined ? [] : compare(a, b).map((difference) => ({ section, ...difference }));
     // A section, or a member of one, that this table does not know yet differs all the same.
@@ -54,6 +55,21 @@ const rank = (section: string): number => (ORDER.indexOf(section) + ORDER.length
 // A normal form is JSON, and its sections are its members.
 const sectionOf = (document: PolicyDocument, section: string): JsonValue | undefined =>
   (document as { readonly [section: string]: JsonValue | undefined })[section];
+
+type Redact = NonNullable<PolicyDocument["redact"]>;
+
+const KEEPS_ALL: Redact = { store_inputs: "full", store_outputs: "full" };
+
+/** What is in force where a section is not written. Others say nothing then. */
+const UNWRITTEN: { readonly [section: string]: JsonValue } = { redact: KEEPS_ALL, approvals: { timeout_seconds: DEFAULT_APPROVAL_TIMEOUT_SECONDS } };
+
+/** A section as it is obeyed, to be held against another. */
+function meant(section: string, written: JsonValue | undefined): JsonValue {
+  const says = written ?? UNWRITTEN[section] ?? null;
+  if (section !== "redact") return says;
+  const { keys = [], ...rest } = says as Redact; // as the section is typed
+  return { ...rest, keys: [...new Set(keys.map(plainKey))].sort() };
+}
 
 const COMPARED: { readonly [section: string]: Compare } = {
   strict_mode: (a, b) => [differ("/strict_mode", a.strict_mode, b.strict_mode, b.strict_mode ? "tighter" : "looser")],
@@ -95,11 +111,11 @@ const COMPARED: { readonly [section: string]: Compare } = {
     ];
   },
   approvals,
-  redact: (a, b) => [
-    ...one("/redact/store_inputs", a.redact?.store_inputs, b.redact?.store_inputs, keepings),
-    ...one("/redact/store_outputs", a.redact?.store_outputs, b.redact?.store_outputs, keepings),
-    ...lists("/redact/keys", a.redact?.keys ?? [], b.redact?.keys ?? [], "tighter"),
-    ...lists("/redact/detect", a.redact?.detect ?? [], b.redact?.detect ?? [], "tighter"),
+  redact: ({ redact: a = KEEPS_ALL }, { redact: b = KEEPS_ALL }) => [
+    ...one("/redact/store_inputs", a.store_inputs, b.store_inputs, keepings),
+    ...one("/redact/store_outputs", a.store_outputs, b.store_outputs, keepings),
+    ...keys("/redact/keys", a.keys ?? [], b.keys ?? []),
+    ...lists("/redact/detect", a.detect ?? [], b.detect ?? [], "tighter"),
   ],
   compliance: (a, b) => byKey("/compliance", a.compliance, b.compliance, (at, x, y) => one(at, x, y, () => "different")),
 };
@@ -221,6 +237,18 @@ const moneyLowerIsTighter = (before: string | undefined, after: string | undefin
 
 const KEEPINGS = ["full", "digest", "none"];
 const keepings = (before = "full", after = "full"): Direction => (KEEPINGS.indexOf(after) > KEEPINGS.indexOf(before) ? "tighter" : "looser");
+
+/** Names of members to hide. Those that hide the same members are one, and none is a glob. */
+function keys(at: string, before: readonly string[], after: readonly string[]): readonly Found[] {
+  const missing = (of: readonly string[], from: readonly string[]) => {
+    const hidden = new Set(from.map(plainKey));
+    return of.filter((key) => !hidden.has(plainKey(key)));
+  };
+  return [
+    ...missing(before, after).map((key) => differ(at, key, undefined, "looser")),
+    ...missing(after, before).map((key) => differ(at, undefined, key, "tighter")),
+  ];
+}
 
 const MODES = ["observe", "warn", "enforce"];
 const REACHES = ["action", "run", "session"];

@@ -47,7 +47,7 @@ const DEEPEST = 512;
 const WHOLE = "[redacted]";
 
 /** A key as keys are compared: `api_key`, `apiKey` and `API-KEY` are one. */
-const plainKey = (key: string): string => key.replace(/[_-]/g, "").toLowerCase();
+export const plainKey = (key: string): string => key.replace(/[_-]/g, "").toLowerCase();
 
 type Tally = { count: number };
 

@@ -111,6 +111,28 @@ const ROWS: readonly (readonly [what: string, a: Part, b: Part, at: string, dire
     "/wind_down/actions",
     "tighter",
   ],
+  ["outputs not kept", { denied_actions: ["x"] }, { denied_actions: ["x"], redact: { store_outputs: "none" } }, "/redact/store_outputs", "tighter"],
+  [
+    "inputs kept as digests",
+    { redact: { keys: ["a"] } },
+    { redact: { keys: ["a"], store_inputs: "digest", store_outputs: "full" } },
+    "/redact/store_inputs",
+    "tighter",
+  ],
+  [
+    "a key more, whatever a star there would be elsewhere",
+    { redact: { keys: ["a*"] } },
+    { redact: { keys: ["a*", "ab"] } },
+    "/redact/keys",
+    "tighter",
+  ],
+  [
+    "a wait of another length for what rules hold",
+    { denied_actions: ["x"] },
+    { denied_actions: ["x"], approvals: { timeout_seconds: 60 } },
+    "/approvals",
+    "different",
+  ],
   [
     "a key more to hide",
     { denied_actions: ["x"], redact: { keys: ["a"] } },
@@ -133,6 +155,21 @@ describe("what a policy says otherwise than another is told once, with its direc
     expect(directions(a, b)).toEqual([`${at} ${direction}`]);
     expect(directions(b, a)).toEqual([`${at} ${direction === "tighter" ? "looser" : "different"}`]);
     expect(directions(a, a)).toEqual([]);
+  });
+
+  it.each<[string, Part, Part]>([
+    ["that all is kept, which it is where nothing is said", {}, { redact: {} }],
+    ["that all is kept, at length", {}, { redact: { store_inputs: "full", store_outputs: "full", keys: [], detect: [] } }],
+    ["that outputs are kept as inputs are", { redact: { store_inputs: "digest" } }, { redact: { store_inputs: "digest", store_outputs: "digest" } }],
+    ["a key with other capitals and dashes", { redact: { keys: ["api_key", "b"] } }, { redact: { keys: ["b", "apiKey", "API-KEY"] } }],
+    ["a detector twice, in another order", { redact: { detect: ["email", "token"] } }, { redact: { detect: ["token", "email", "token"] } }],
+    ["an approvals section that asks nobody", {}, { approvals: { timeout_seconds: 3600 } }],
+  ])("says nothing of what means the same: %s", (_what, a, b) => {
+    const [x, y] = [
+      { denied_actions: ["x"], ...a },
+      { denied_actions: ["x"], ...b },
+    ];
+    expect([directions(x, y), directions(y, x)]).toEqual([[], []]);
   });
 
   it("a window that is another is a limit gone and a limit come", () =>
