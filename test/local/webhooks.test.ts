@@ -1,6 +1,6 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { type AddressInfo, createServer } from "node:net";
+import { type AddressInfo, connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
@@ -47,10 +47,11 @@ it("the receiver of the first page gets what it missed while it was down, verifi
 
   receiver = spawn(process.execPath, [program], {
     env: { ...process.env, PORT: String(port), WEBHOOK_SECRET: secret },
-    stdio: ["ignore", "pipe", "inherit"],
+    stdio: ["ignore", "pipe", "pipe"],
   });
-  let output = "";
+  let [output, errors] = ["", ""];
   receiver.stdout?.on("data", (chunk) => (output += chunk));
+  receiver.stderr?.on("data", (chunk) => (errors += chunk));
   // By the gateway's own alarm, five seconds after the first attempt.
   await until(
     () => output.includes("intervention.kill"),
@@ -59,8 +60,24 @@ it("the receiver of the first page gets what it missed while it was down, verifi
   await expect.poll(deliveriesOf(made.body.id), { timeout: 30_000 }).toMatchObject([{ status: "delivered", last_status: 204 }]);
 
   const forged = { "webhook-id": "dlv_x", "webhook-timestamp": String(Math.floor(Date.now() / 1000)), "webhook-signature": "v1,AAAA" };
-  expect((await fetch(`http://127.0.0.1:${port}/`, { method: "POST", headers: forged, body: "{}" })).status).toBe(400);
+  const post = (headers: Record<string, string>) => fetch(`http://127.0.0.1:${port}/`, { method: "POST", headers, body: "{}" });
+  expect([(await post(forged)).status, (await post({})).status]).toEqual([400, 400]);
+  // Who hangs up in the middle ends nothing but its own request.
+  const cut = connect(port, "127.0.0.1");
+  cut.write("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{", () => cut.resetAndDestroy());
+  await until(
+    () => errors.split("\n").length > 3,
+    () => errors,
+  );
+  expect([(await post(forged)).status, receiver.exitCode]).toEqual([400, null]);
+  expect(errors.replaceAll(/^Refused: .+\n/gm, "")).toBe("");
 }, 120_000);
+
+it("the receiver of the first page says what it needs", () => {
+  const { WEBHOOK_SECRET: _, ...environment } = process.env;
+  const { status, stderr } = spawnSync(process.execPath, [program], { env: environment, encoding: "utf8" });
+  expect([status, stderr]).toEqual([1, expect.stringMatching(/^Set WEBHOOK_SECRET .+\n$/)]);
+});
 
 const deliveriesOf = (webhook: string) => async (): Promise<readonly wire.WebhookDelivery[]> =>
   (await ask(gateway.url, gateway.operator, "GET", `/v1/webhooks/${webhook}/deliveries`)).body.items;
