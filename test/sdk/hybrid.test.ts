@@ -236,6 +236,18 @@ describe.skipIf(!CAN_SEE_PROCESSES)("a hybrid sentinel on a real gateway", { tim
       await expect(ping(again)).rejects.toMatchObject({ code: "rate_exceeded" });
     });
 
+    it("nothing runs under an id that was answered before, whatever is known here would say", async () => {
+      const { hybrid, publish, way, ran, told, ledger } = await opened();
+      await publish(`${POLICY}allowed_actions: [read]\n`);
+      const pay = hybrid.guard({ action: "pay", costUsd: "0.3", id: `dec_${randomUUID()}`, onUnavailable: "allow" }, (what: string) =>
+        ran.push(what),
+      );
+      await expect(pay("one")).rejects.toMatchObject({ code: "action_not_allowed" });
+      way.fate = "is lost";
+      await expect(pay("one")).rejects.toMatchObject({ name: "GatewayUnavailableError" });
+      expect([hybrid.policy?.version, ran, told, lines(ledger)]).toEqual([1, [], [], []]);
+    });
+
     it("what may run runs within what is known here, and is on record as that", async () => {
       const { guarded, way, ran, told, ledger, hybrid } = await opened();
       expect(await guarded("pay", "0.1")("before")).toBe("did before");

@@ -255,7 +255,9 @@ class Hybrid implements HybridSession {
       }
       const isCut = error instanceof GatewayUnavailableError && error.decision === null;
       const isOver = options.signal?.aborted || flight.stop.signal.aborted || this.session.signal.aborted;
-      if (isCut && options.onUnavailable === "allow" && !isOver)
+      // What was answered before is not undecided.
+      const wasAnswered = insideOf(this.session).used.has(request.id + request.id);
+      if (isCut && options.onUnavailable === "allow" && !isOver && !wasAnswered)
         return await this.#unguarded({ options, guarding, request, here, error, signal: flight.stop.signal, land }, run, self, args);
       land();
       // The gateway may have said yes although nobody heard it. Under an id of the caller's own that yes is kept for the caller, there and here.
