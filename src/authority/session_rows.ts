@@ -4,7 +4,7 @@ import type { Account, Matter } from "../core/book.ts";
 import type { ClientLease } from "../core/client_lease.ts";
 import type { Balance, Decision } from "../core/decision.ts";
 import type { DecisionId, RunId } from "../core/ids.ts";
-import { microUsdOf } from "../core/money.ts";
+import { microUsdOf, ZERO_USD } from "../core/money.ts";
 import type { Limit } from "../core/policy/findings.ts";
 import { noPermits, type Permits, type Piece, permitKey, type Shares, type Slice, sliceKey } from "../core/shares.ts";
 import type { Kept, Trace } from "../core/trail.ts";
@@ -152,12 +152,15 @@ export const textOfShares = ({ slices, permits, ...rest }: Shares): string =>
 
 export function sharesOf(text: string): Shares {
   // Our own text, written by `textOfShares`.
-  const { slices, permits, ...rest } = JSON.parse(text) as Omit<Shares, "slices" | "permits"> & {
+  const { slices, permits, ...rest } = JSON.parse(text) as Omit<Shares, "slices" | "permits" | "overrunHeardMicroUsd"> & {
+    readonly overrunHeardMicroUsd?: Shares["overrunHeardMicroUsd"];
     readonly slices: readonly Slice[];
     readonly permits: readonly Permits[];
   };
   return {
     ...rest,
+    // Older code stored nothing of it: what was overrun then may be told once more.
+    overrunHeardMicroUsd: rest.overrunHeardMicroUsd ?? (slices.length > 0 ? ZERO_USD : null),
     slices: new Map(slices.map((slice) => [sliceKey(slice), slice])),
     permits: new Map(permits.map((one) => [permitKey(one), { ...noPermits(one), ...one }])),
   };

@@ -3,7 +3,7 @@ import { BUDGET_WINDOWS, type BudgetWindow, stretchAt } from "../core/calendar.t
 import type { Digest } from "../core/digest.ts";
 import type { SessionId } from "../core/ids.ts";
 import { microUsdOf, ZERO_USD } from "../core/money.ts";
-import { couldComeBack, EMPTY_POOL, give, giveCalls, type Holding, leasedTo, type Pool, type PoolKey, sliceWord } from "../core/pool.ts";
+import { couldComeBack, EMPTY_POOL, give, giveCalls, type Holding, isOverdrawn, leasedTo, type Pool, type PoolKey, sliceWord } from "../core/pool.ts";
 import type { Draw, PermitWord, SliceDraw, SliceWord, Word } from "../core/shares.ts";
 import type { Instant } from "../core/time.ts";
 import type { AccountStanding } from "../flow/ports.ts";
@@ -48,7 +48,7 @@ export class SharedAccounts {
   give({ session, agent, draw, under, renews }: DrawCall, now: Instant, partly: boolean): Given {
     const isCurrent = under !== null && (this.#inForce.policyFor(agent)?.digest ?? null) === under;
     const scarce: Scarce[] = [];
-    const overrun: Scarce[] = [];
+    const overdrawn: Scarce[] = [];
     const slices: SliceWord[] = [];
     for (const scope of ["agent", "tenant"] as const) {
       for (const span of draw.spans) {
@@ -62,7 +62,9 @@ export class SharedAccounts {
           scarce.push({ kind: "money", key });
           given = give(pool, holding, span, { ...wanted, needsMicroUsd: ZERO_USD, leastMicroUsd: ZERO_USD });
         }
-        if (given.isOverrun && isMoved(holding, given.holding)) overrun.push({ kind: "money", key });
+        // Of a stretch that has begun since the session last asked it names no limit.
+        const mayPassLimit = draw.hasOverrun && (asked === null || isOverdrawn(pool, holding, span, asked));
+        if (mayPassLimit && leasedTo(given.pool) > leasedTo(given.holding)) overdrawn.push({ kind: "money", key });
         if (isMoved(pool, given.pool) || isMoved(holding, given.holding)) this.#writePool(session, key, pool, given, now);
         if (asked !== null) slices.push(sliceWord(asked, span.startsAt, given));
         this.#watch(key, given.pool, asked);
@@ -83,7 +85,7 @@ export class SharedAccounts {
       return given.word;
     });
     // Who only tells or gives back was heard under whatever policy: without an answer its alarm would tell it again, every second and for ever.
-    return { scarce, overrun, word: isCurrent || !renews ? { ask: draw.ask, slices, permits } : null };
+    return { scarce, overdrawn, word: isCurrent || !renews ? { ask: draw.ask, slices, permits } : null };
   }
 
   #writePool(session: SessionId, key: PoolKey, before: Pool, { pool, holding }: ReturnType<typeof give>, now: Instant): void {
@@ -122,8 +124,8 @@ export interface AccountAlert extends Pick<Alert, "limitMicroUsd" | "spentMicroU
 export interface Given {
   readonly word: Word | null;
   readonly scarce: readonly Scarce[];
-  /** Accounts that are above their limit by what the session has just said. */
-  readonly overrun: readonly Scarce[];
+  /** Accounts of which more is spent or given than there is, because the session has overrun what was set aside. */
+  readonly overdrawn: readonly Scarce[];
 }
 
 export type Scarce = { readonly kind: "money"; readonly key: PoolKey } | { readonly kind: "calls"; readonly key: CallKey };

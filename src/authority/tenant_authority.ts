@@ -184,15 +184,16 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     });
     if (!first.ok) return first;
     let given = first.value;
-    // An overrun is felt by everybody: what others were given of that account comes back before whoever tells of it is answered.
-    if (given !== null && given.overrun.length > 0) await this.#bringBack(session, given.overrun, new Set(), RECALL_PATIENCE_MS);
     const patience = Date.now() + RECALL_PATIENCE_MS;
+    const comesBack = given === null || given.overdrawn.length === 0 ? null : this.#bringAllBack(session, given.overdrawn);
     const asked = new Set<SessionId>();
     while (given !== null && given.scarce.length > 0 && Date.now() < patience) {
       if (!(await this.#bringBack(session, given.scarce, asked, patience - Date.now()))) break;
       given = this.#giveAgain(call, false);
     }
-    if (given !== null && given.scarce.length > 0) given = this.#giveAgain(call, true);
+    // An overrun is felt by everybody: what others were given of that account comes back before whoever tells of it is answered.
+    if (comesBack !== null) await inTime(Math.max(0, patience - Date.now()), comesBack);
+    if (given !== null && (given.scarce.length > 0 || comesBack !== null)) given = this.#giveAgain(call, true);
     const word = given?.word ?? null;
     return this.#known((now) => {
       const lease = this.#lease(session, agent, now);
@@ -798,6 +799,17 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     for (const one of asked) before.add(one);
     await inTime(patienceMs, Promise.allSettled(asked.map((one) => this.#recall(tenant, one))));
     return true;
+  }
+
+  /** Asks all who hold some of what is overdrawn, however many they are and however long that takes. */
+  #bringAllBack(asker: SessionId, overdrawn: readonly Scarce[]): Promise<void> {
+    const asked = new Set<SessionId>();
+    const all = async (): Promise<void> => {
+      while (await this.#bringBack(asker, overdrawn, asked, this.patienceMs));
+    };
+    const comesBack = all();
+    this.ctx.waitUntil(comesBack);
+    return comesBack;
   }
 
   /** One session is asked to give back once at a time, whoever wants it; again where it says nothing for long. Its word counts whenever it comes. */

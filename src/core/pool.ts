@@ -39,21 +39,13 @@ export function give(
   holding: Holding,
   span: Pick<Span, "postedMicroUsd" | "pendingMicroUsd">,
   asked: Pick<SliceDraw, "limitMicroUsd" | "holdsMicroUsd" | "needsMicroUsd" | "leastMicroUsd"> | null,
-): {
-  readonly pool: Pool;
-  readonly holding: Holding;
-  readonly grantedMicroUsd: MicroUsd;
-  readonly isExact: boolean;
-  readonly isShort: boolean;
-  readonly isOverrun: boolean;
-} {
+): { readonly pool: Pool; readonly holding: Holding; readonly grantedMicroUsd: MicroUsd; readonly isExact: boolean; readonly isShort: boolean } {
   const { postedMicroUsd, pendingMicroUsd } = span;
   const spent = postedMicroUsd + pendingMicroUsd;
   const holds = Math.max(asked?.holdsMicroUsd ?? 0, spent);
   const others = pool.grantedMicroUsd - holding.grantedMicroUsd;
   // What no number tells is beyond every limit: it is not counted, and nothing is given of such an account.
-  if (others + holds > Number.MAX_SAFE_INTEGER)
-    return { pool, holding, grantedMicroUsd: ZERO_USD, isExact: true, isShort: asked !== null, isOverrun: asked !== null };
+  if (others + holds > Number.MAX_SAFE_INTEGER) return { pool, holding, grantedMicroUsd: ZERO_USD, isExact: true, isShort: asked !== null };
   const free = Math.max(0, (asked?.limitMicroUsd ?? 0) - others - holds);
   const missing = Math.max(0, spent + (asked?.needsMicroUsd ?? 0) - holds);
   const part = Math.floor(free / (PARTS * Math.max(1, pool.holders + (isHolder(holding) ? 0 : 1))));
@@ -70,9 +62,16 @@ export function give(
     grantedMicroUsd: microUsdOf(granted),
     isExact: isShort || part < missing || free === 0,
     isShort,
-    isOverrun,
   };
 }
+
+/** Whether more is spent and given of an account than there is, once a session's word is taken in. */
+export const isOverdrawn = (
+  pool: Pool,
+  holding: Holding,
+  { postedMicroUsd, pendingMicroUsd }: Pick<Span, "postedMicroUsd" | "pendingMicroUsd">,
+  { limitMicroUsd, holdsMicroUsd }: Pick<SliceDraw, "limitMicroUsd" | "holdsMicroUsd">,
+): boolean => pool.grantedMicroUsd - holding.grantedMicroUsd + Math.max(holdsMicroUsd, postedMicroUsd + pendingMicroUsd) > limitMicroUsd;
 
 /** What a session is told of the others in an account. */
 export const othersOf = (pool: Pool, holding: Holding): Others => ({

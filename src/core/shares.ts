@@ -93,6 +93,8 @@ export interface Shares {
   heard: number;
   /** Whether something was spent or given back that the tenant may not have heard of. */
   untold: boolean;
+  /** How much of all that it ever overran its tenant has answered to; `null`: it was never given money that others share. */
+  overrunHeardMicroUsd: MicroUsd | null;
 }
 
 export const noShares = (at: Instant): Shares => ({
@@ -102,6 +104,7 @@ export const noShares = (at: Instant): Shares => ({
   ask: 0,
   heard: 0,
   untold: false,
+  overrunHeardMicroUsd: null,
 });
 
 export const forkShares = (shares: Shares): Shares => ({ ...shares, slices: new Map(shares.slices), permits: new Map(shares.permits) });
@@ -265,6 +268,8 @@ export interface CallLimit {
 /** What a session tells its tenant: where it stands, what it keeps, and what it needs. */
 export interface Draw {
   readonly ask: number;
+  /** Whether it overran what was set aside, and has no answer to that yet: it may have spent what others were given. */
+  readonly hasOverrun: boolean;
   readonly spans: readonly Span[];
   /** What it keeps of each slice, spent and unspent; and what it needs beyond what it has spent. */
   readonly slices: readonly SliceDraw[];
@@ -386,7 +391,7 @@ export function draw(shares: Shares, shorts: readonly Short[], givesBack: boolea
     const call = calls.get(key);
     return { per, pattern, limits: call?.limits ?? [], unused, used: { from: told, at: used }, needs: Math.max(0, (call?.count ?? 0) - unused) };
   });
-  return { ask: shares.ask, spans: shares.spans, slices, permits };
+  return { ask: shares.ask, hasOverrun: hasUnheardOverrun(shares), spans: shares.spans, slices, permits };
 }
 
 /** Takes the tenant's word in. A word on an earlier draw than the last is worth nothing; answers whether this one was on the last. */
@@ -395,6 +400,7 @@ export function hear(shares: Shares, word: Word, told: Draw): boolean {
   shares.heard = word.ask;
   // Spans are replaced and not changed.
   if (shares.spans === told.spans) shares.untold = false;
+  if (shares.overrunHeardMicroUsd !== null || word.slices.length > 0) shares.overrunHeardMicroUsd = overrunIn(told.spans);
   for (const { scope, window, startsAt, limitMicroUsd, grantedMicroUsd, others, isExact } of word.slices) {
     const key = sliceKey({ scope, window });
     // The stretch has ended while the word was on its way.
@@ -463,11 +469,17 @@ export function standAlone(shares: Shares, { budgets, rates }: Pick<Findings, "b
   }
 }
 
-/** Whether there is anything that should go back at once, or be known at once: more was spent than was given, which others must feel. */
+/** Whether there is anything that should go back at once, or be known at once: what was overrun, which others must feel. */
 export const mustBeTold = (shares: Shares): boolean =>
-  [...shares.slices.values()].some(
-    (slice) => (slice.isExact && unusedOf(shares, slice) > 0) || (shares.untold && spentIn(spanOf(shares, slice.window)) > slice.allowanceMicroUsd),
-  ) || [...shares.permits.values()].some(({ isExact, unused }) => isExact && unused > 0);
+  hasUnheardOverrun(shares) ||
+  [...shares.slices.values()].some((slice) => slice.isExact && unusedOf(shares, slice) > 0) ||
+  [...shares.permits.values()].some(({ isExact, unused }) => isExact && unused > 0);
+
+const hasUnheardOverrun = ({ spans, overrunHeardMicroUsd }: Shares): boolean =>
+  overrunHeardMicroUsd !== null && overrunIn(spans) > overrunHeardMicroUsd;
+
+/** All that was ever overrun: the widest of the spans never ends. */
+const overrunIn = (spans: readonly Span[]): MicroUsd => spans.find(({ window }) => window === "total")?.overrunMicroUsd ?? ZERO_USD;
 
 /** Whether there is anything that the tenant should hear of before the session falls silent: what is unspent, and what may have been given and not heard of. */
 export const holdsAnything = (shares: Shares): boolean =>

@@ -1,6 +1,17 @@
 import { describe, expect, it } from "vitest";
 import { microUsdOf } from "../../src/core/money.ts";
-import { couldComeBack, EMPTY_HOLDING, EMPTY_POOL, give, type Holding, leasedTo, othersOf, type Pool, sliceWord } from "../../src/core/pool.ts";
+import {
+  couldComeBack,
+  EMPTY_HOLDING,
+  EMPTY_POOL,
+  give,
+  type Holding,
+  isOverdrawn,
+  leasedTo,
+  othersOf,
+  type Pool,
+  sliceWord,
+} from "../../src/core/pool.ts";
 
 const holdingOf = (granted: number, posted: number, pending: number): Holding => ({
   grantedMicroUsd: microUsdOf(granted),
@@ -47,7 +58,6 @@ describe("a slice", () => {
       grantedMicroUsd: 0,
       isExact: true,
       isShort: false,
-      isOverrun: false,
     });
   });
 
@@ -69,9 +79,18 @@ describe("a slice", () => {
       grantedMicroUsd: 0,
       isExact: true,
       isShort: true,
-      isOverrun: true,
     });
     expect(give({ ...pool, ...holdingOf(most, 0, 0) }, EMPTY_HOLDING, SPAN, null)).toMatchObject({ isExact: true, isShort: false });
+  });
+});
+
+describe("an account", () => {
+  it.each([
+    ["is not overdrawn, where all that is given and spent is the limit", 750, 0, false],
+    ["is overdrawn, where a session spent more than others leave", 749, 0, true],
+    ["is overdrawn, where it holds more than they leave", 750, 151, true],
+  ])("%s", (_, limit, holds, is) => {
+    expect(isOverdrawn(POOL, HOLDING, SPAN, asks(limit, holds, 0))).toBe(is);
   });
 });
 

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { BudgetLimit, RateLimit, SharedLimit } from "../../src/core/policy/findings.ts";
 import {
   beganAt,
+  countPiece,
   type Draw,
   draw,
   hear,
@@ -199,6 +200,7 @@ describe("what a session tells its tenant", () => {
     );
     expect(told).toEqual({
       ask: 1,
+      hasOverrun: false,
       spans: shares.spans,
       slices: [
         { scope: "agent", window: "day", limitMicroUsd: 100, holdsMicroUsd: 50, needsMicroUsd: 30, leastMicroUsd: 4, alerts: [0.8] },
@@ -446,11 +448,39 @@ describe("what a session should give back", () => {
   });
 
   it.each([
-    ["spent more than it was given, and has not said so, must say so at once", 31, true, true],
-    ["spent more than it was given, and has said so, need not", 31, false, false],
-    ["spent what it was given need not", 30, true, false],
-  ])("one that %s", (_, spent, untold, must) => {
-    expect(mustBeTold({ ...sharesWith({ spent, allowance: 30 }), untold })).toBe(must);
+    ["overran more than it had an answer to must say so at once", 31, 30, true],
+    ["overran what it had an answer to need not", 30, 30, false],
+    ["was never given what others share need not", 30, null, false],
+  ])("one that %s", (_, overran, heard, must) => {
+    const shares = { ...sharesWith(), overrunHeardMicroUsd: heard === null ? null : usd(heard) };
+    countPiece(shares, { at: T0, posted: overran, pending: 0, overrun: overran });
+    expect([mustBeTold(shares), draw(shares, [], false).hasOverrun]).toEqual([must, must]);
+  });
+
+  it("one that spent what no limit in force stopped need not: only its overrun is more than anybody allowed", () => {
+    const shares = { ...sharesWith({ allowance: 30 }), overrunHeardMicroUsd: usd(0) };
+    countPiece(shares, { at: T0, posted: 0, pending: 31, overrun: 0 });
+    expect(mustBeTold(shares)).toBe(false);
+  });
+
+  it("one that overran must say so until it has an answer to all of it, also when a day has ended meanwhile", () => {
+    const shares = sharesWith({ allowance: 30 });
+    const overrun = (at: number) => countPiece(shares, { at, posted: 40, pending: 0, overrun: 40 });
+    const answered = (told: Draw, slices: Word["slices"]) => hear(shares, { ask: told.ask, slices, permits: [] }, told);
+    const { startsAt } = spanOf(shares, "day");
+    const word = { ...DAY, startsAt, grantedMicroUsd: usd(0), others: NOBODY, isExact: true, isShort: false };
+    answered(draw(shares, [], false), []);
+    overrun(T0);
+    expect(mustBeTold(shares)).toBe(false);
+    answered(draw(shares, [], false), [word]);
+    overrun(T0);
+    const told = draw(shares, [], false);
+    rollSpans(shares, T0 + 7_200_000);
+    overrun(T0 + 7_200_000);
+    answered(told, []);
+    expect(mustBeTold(shares)).toBe(true);
+    answered(draw(shares, [], false), []);
+    expect(mustBeTold(shares)).toBe(false);
   });
 
   it("is worth nothing once the account is above its limit, whatever it was given before", () => {

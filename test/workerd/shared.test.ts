@@ -263,6 +263,69 @@ describe("money of a tenant", () => {
     for (const session of sessions) expect((await pay(session, "1")).reason.code).toBe("tenant_budget_exceeded");
   });
 
+  it("that an overrun has left less of than others were given is felt by their next decision, though it is not above its limit", async () => {
+    const { agent } = await newTenant("budgets: { tenant: { day: 100 } }");
+    const [a, b] = [await newSession(agent), await newSession(agent)];
+    const { id } = await pay(agent, a, "0.01");
+    expect((await pay(agent, b, "0.01")).verdict).toBe("allow");
+    got(await commitOf(agent, a, id, "99"));
+    expect((await pay(agent, b, "1")).reason.code).toBe("tenant_budget_exceeded");
+    expect((await pay(agent, b, "0.99")).verdict).toBe("allow");
+  });
+
+  it("that was overrun comes back from all who were given some, also where they are more than are asked at once", async () => {
+    const { agent } = await newTenant("budgets: { tenant: { day: 1000 } }");
+    const sessions = await Promise.all(Array.from({ length: 40 }, () => newSession(agent)));
+    const firsts = [];
+    for (const session of sessions) firsts.push(await pay(agent, session, "0.01"));
+    got(await commitOf(agent, sessions[0] as SessionId, (firsts[0] as (typeof firsts)[number]).id, "5000"));
+    const verdicts = [];
+    for (const session of sessions) verdicts.push((await pay(agent, session, "0.05")).verdict);
+    expect(verdicts.filter((verdict) => verdict === "allow")).toEqual([]);
+  });
+
+  it("that was overrun in a stretch in which its session had asked for nothing is felt by those who had", async () => {
+    at(NOON + 43_190_000);
+    const { agent } = await newTenant("budgets: { tenant: { day: 100 } }");
+    const [a, b] = [await newSession(agent), await newSession(agent)];
+    const { id } = await pay(agent, a, "1");
+    at(NOON + 43_210_000);
+    expect((await pay(agent, b, "1")).verdict).toBe("allow");
+    got(await commitOf(agent, a, id, "500"));
+    expect((await pay(agent, b, "1")).reason.code).toBe("tenant_budget_exceeded");
+  });
+
+  it("that was overrun is told of by a session that older code stored, too", async () => {
+    const { tenant, agent } = await newTenant("budgets: { tenant: { day: 100 } }");
+    const [a, b] = [await newSession(agent), await newSession(agent)];
+    const { id } = await pay(agent, a, "0.01");
+    expect((await pay(agent, b, "0.01")).verdict).toBe("allow");
+    await runInDurableObject(sessionStub(tenant, a), (_, { storage: { sql } }) => {
+      sql.exec("UPDATE session SET shares = json_remove(shares, '$.overrunHeardMicroUsd')");
+    });
+    await evictDurableObject(sessionStub(tenant, a));
+    got(await commitOf(agent, a, id, "99"));
+    expect((await pay(agent, b, "1")).reason.code).toBe("tenant_budget_exceeded");
+  });
+
+  it("under a limit that was lifted is asked for no more: the tenant is not asked at each decision", async () => {
+    const { tenant, agent, put } = await newTenant("budgets: { tenant: { day: 10 } }");
+    const session = await newSession(agent);
+    await pay(agent, session, "0.01");
+    await put("budgets: { session: 1000 }");
+    expect((await pay(agent, session, "9")).verdict).toBe("allow");
+    const asks = async () => {
+      const { shares } = await runInDurableObject(sessionStub(tenant, session), (_, { storage }) =>
+        storage.sql.exec("SELECT shares FROM session").one(),
+      );
+      return Number(JSON.parse(String(shares)).ask);
+    };
+    const before = await asks();
+    for (let n = 0; n < 20; n++) await pay(agent, session, "0.1");
+    // Once in some seconds it says how it stands.
+    expect((await asks()) - before).toBeLessThanOrEqual(3);
+  });
+
   it("that was overrun by one session is felt by the next decision of another", async () => {
     const { agent } = await newTenant("budgets: { tenant: { day: 1 } }");
     const [a, b] = [await newSession(agent), await newSession(agent)];

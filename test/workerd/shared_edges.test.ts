@@ -130,7 +130,7 @@ describe("a stretch of a shared budget", () => {
       agent: agent.subject,
       under: null,
       renews: true,
-      draw: { ask: 1_000, spans, slices: [], permits: [] },
+      draw: { ask: 1_000, hasOverrun: false, spans, slices: [], permits: [] },
     });
     expect(outcome(await pay(agent, c, "1"))).toBe("deny tenant_budget_exceeded");
   });
