@@ -21,7 +21,7 @@ import type {
 } from "./policy/findings.ts";
 import type { ReasonCode } from "./reasons.ts";
 import type { ActionRequest } from "./request.ts";
-import { isCovered, isPermitted, leftOf, permitKey, type Short, sliceOf, spanOf } from "./shares.ts";
+import { isAsTight, isCovered, isPermitted, leftOf, permitKey, type Short, sliceOf, spanOf } from "./shares.ts";
 import { shownText } from "./shown.ts";
 import type { Instant } from "./time.ts";
 import { keptOf, priorOf, seenAt, type Trace, valueAt } from "./trail.ts";
@@ -50,7 +50,7 @@ export interface Question {
 
 /**
  * Whether the tenant was asked for what the session lacks of money and rates that it shares: not yet, and then a no for want of it is not final; it was,
- * and what is lacking now is not to be had; or it was and could not be reached.
+ * and what it said is lacking is not to be had; or it was and could not be reached, or others were quicker each time.
  */
 export type TenantWord = "unasked" | "heard" | "lost";
 
@@ -349,7 +349,9 @@ function sharedRateNos({ book, now, tenant }: Question, { rates }: Findings): re
     if (permits !== undefined && isPermitted(permits, limits)) return [];
     if (tenant === "lost") return [{ mode: "enforce", no: unreached() }];
     const wait = permits?.fitsAt == null ? null : Math.max(1, permits.fitsAt - now);
-    return [{ mode: "enforce", no: rateNo(rate, wait), short: tenant === "unasked" ? { kind: "calls", ...shared, limits } : undefined }];
+    // As with money: there was enough when it was asked for.
+    const isThere = permits !== undefined && permits.remaining > 0 && isAsTight(permits.limits, limits);
+    return [{ mode: "enforce", no: rateNo(rate, wait), short: tenant === "unasked" || isThere ? { kind: "calls", ...shared, limits } : undefined }];
   });
 }
 
@@ -397,9 +399,9 @@ export function budgetGate(question: Taking, findings: Pick<Findings, "budgets" 
     if (limit.scope === "agent" || limit.scope === "tenant") {
       const found = sharedBudgetNo(question, findings, limit);
       if (found === null) continue;
-      shorts.push(found);
       // Of what is not to be had the narrowest is the reason; what the tenant must be asked for, it is asked for together.
-      if (found.short === undefined) return shorts;
+      if (found.short === undefined) return [found];
+      shorts.push(found);
       continue;
     }
     const account = accountOf(book, limit, request.run ?? book.currentRun);
@@ -427,8 +429,11 @@ function sharedBudgetNo({ book, amountMicroUsd, tenant, now }: Taking, findings:
   const later = wait === null ? "Only more budget helps." : `More is there in ${wait} ms.`;
   const hint = left === 0 ? `Nothing is left. ${later}` : `Ask for at most ${formatUsd(left)} USD. ${later}`;
   const found = no(`${limit.scope}_budget_exceeded`, left === 0 ? "session" : "action", message, budgetRule(limit), wait, hint);
-  // What was heard may have been of a stretch that has ended since: of this one nothing is known.
-  if (tenant === "heard" && sliceOf(shares, limit) !== null) return { mode: "enforce", no: found };
+  // What was heard may have been of a stretch that has ended since: of this one nothing is known. And what was given may have gone to somebody else, or back
+  // to the tenant for another account's sake, before this had its turn: while by all that was heard there is enough, no budget is the reason.
+  const slice = sliceOf(shares, limit);
+  const isThere = slice !== null && slice.limitMicroUsd <= limit.limitMicroUsd && left > 0 && amountMicroUsd <= left;
+  if (tenant === "heard" && slice !== null && !isThere) return { mode: "enforce", no: found };
   return { mode: "enforce", no: found, short: { kind: "money", limit, amountMicroUsd, leastMicroUsd: amountMicroUsd, alerts: findings.alerts } };
 }
 

@@ -44,8 +44,17 @@ export function give(
   const spent = postedMicroUsd + pendingMicroUsd;
   const holds = Math.max(asked?.holdsMicroUsd ?? 0, spent);
   const others = pool.grantedMicroUsd - holding.grantedMicroUsd;
-  // What no number tells is beyond every limit: it is not counted, and nothing is given of such an account.
-  if (others + holds > Number.MAX_SAFE_INTEGER) return { pool, holding, grantedMicroUsd: ZERO_USD, isExact: true, isShort: asked !== null };
+  // What no number tells is beyond every limit: it is counted as far as numbers go, so that all others feel it, and nothing is given of such an account.
+  const most = Number.MAX_SAFE_INTEGER - others;
+  if (holds > most) {
+    const posted = Math.min(postedMicroUsd, most);
+    const next: Holding = {
+      grantedMicroUsd: microUsdOf(most),
+      postedMicroUsd: microUsdOf(posted),
+      pendingMicroUsd: microUsdOf(Math.min(pendingMicroUsd, most - posted)),
+    };
+    return { pool: replaced(pool, holding, next), holding: next, grantedMicroUsd: ZERO_USD, isExact: true, isShort: asked !== null };
+  }
   const free = Math.max(0, (asked?.limitMicroUsd ?? 0) - others - holds);
   const missing = Math.max(0, spent + (asked?.needsMicroUsd ?? 0) - holds);
   const part = Math.floor(free / (PARTS * Math.max(1, pool.holders + (isHolder(holding) ? 0 : 1))));

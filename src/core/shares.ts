@@ -79,7 +79,7 @@ export const noPermits = ({ per, pattern }: Pick<Permits, "per" | "pattern">): P
 export const isPermitted = ({ unused, limits }: Permits, inForce: readonly CallLimit[]): boolean => unused > 0 && isAsTight(limits, inForce);
 
 /** Whether what keeps to `limits` keeps to each of `others`. */
-const isAsTight = (limits: readonly CallLimit[], others: readonly CallLimit[]): boolean =>
+export const isAsTight = (limits: readonly CallLimit[], others: readonly CallLimit[]): boolean =>
   others.every(({ max, windowMs }) => limits.some((limit) => limit.max <= max && limit.windowMs >= windowMs));
 
 /** Everything a session shares. */

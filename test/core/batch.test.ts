@@ -11,6 +11,8 @@ const ALL: readonly BatchSemantics[] = ["independent", "stop_on_deny", "all_or_n
 const usd = microUsdOf;
 const SESSION: BudgetLimit = { scope: "session", limitMicroUsd: usd(100) };
 const DAY: SharedLimit = { scope: "agent", window: "day", limitMicroUsd: usd(100) };
+/** Others have spent what a slice of 50 leaves of the day. */
+const OTHER_HALF = { others: { postedMicroUsd: usd(50), pendingMicroUsd: usd(0), leasedMicroUsd: usd(0) } };
 const TOTAL: SharedLimit = { scope: "tenant", window: "total", limitMicroUsd: usd(100) };
 const RATE: RateLimit = { pattern: "pay", max: 3, windowMs: 10_000, per: "agent" };
 const HOLD: Partial<Findings> = { hold: { rule: "/approvals/actions" } };
@@ -236,7 +238,7 @@ describe("what a batch is short of", () => {
       ["lost", "authority_stale"],
     ] as const) {
       const sitting = new Sitting();
-      sitting.give(DAY, 50);
+      sitting.give(DAY, 50, OTHER_HALF);
       const puts = [30, 30, 20].map((costs) => member(sitting, { costs, finds: { budgets: [DAY] }, around: { tenant } }));
       expect(answers(sitting, puts).map(({ answer }) => answer.reason.code)).toEqual(["permitted", code, "permitted"]);
     }
@@ -277,7 +279,7 @@ describe("what a batch is short of", () => {
     ["has enough beside what has no policy", 2, (s) => [member(s, spends(50)), member(s, { around: { evaluation: null } })]],
   ])("is not looked for in a batch that %s: each is judged and written once", (_, count, members) => {
     const sitting = new Sitting();
-    sitting.give(DAY, 50);
+    sitting.give(DAY, 50, OTHER_HALF);
     const asked = members(sitting);
     const before = sitting.drawn;
     decide(sitting, asked);

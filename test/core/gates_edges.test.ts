@@ -727,6 +727,22 @@ describe("what sessions share", () => {
     expect([verdict(50), verdict(51)]).toEqual(["allow", "deny"]);
   });
 
+  it("while there is enough, by all that was heard, no budget is the reason: what was given may have gone back for another account's sake", () => {
+    const sitting = new Sitting();
+    // 100 less 30 of others; and of what it was given it has nothing any more.
+    given(sitting, AGENT_DAY, 0, 30);
+    const judged = (costs: number, budgets = [AGENT_DAY]) => sitting.judge({ costs, finds: { budgets } });
+    const short = (costs: number) => ({ kind: "money", limit: AGENT_DAY, amountMicroUsd: costs, leastMicroUsd: costs, alerts: [] });
+    expect(judged(70).shorts).toEqual([short(70)]);
+    expect(judged(71)).toMatchObject({ reason: { code: "agent_budget_exceeded" }, shorts: [] });
+    // Where another account is the reason, that is what is told, and nobody is asked for anything.
+    given(sitting, TENANT_ALL, 0, 100);
+    expect(judged(70, [AGENT_DAY, TENANT_ALL])).toMatchObject({ reason: { code: "tenant_budget_exceeded" }, shorts: [] });
+    // Heard of under a larger limit than is in force, it says nothing of what there is under this one.
+    const tighter = { ...AGENT_DAY, limitMicroUsd: microUsdOf(90) };
+    expect(sitting.judge({ costs: 1, finds: { budgets: [tighter] } }).shorts).toEqual([]);
+  });
+
   it("of a stretch of which nothing was heard the tenant is asked, even if it has just spoken", () => {
     expect(new Sitting().judge({ costs: 1, finds: { budgets: [AGENT_DAY] } }).shorts).toHaveLength(1);
   });
@@ -743,6 +759,20 @@ describe("what sessions share", () => {
     shares.permits.set("agent pay", { ...of, unused, limits, fitsAt });
   };
   const shared = rate({ max: 3, per: "agent" });
+
+  it("calls of which there are some, by all that was heard, are asked for again", () => {
+    const sitting = new Sitting();
+    permits(sitting.book.shares, 0, 0);
+    const [[key, known] = ["", undefined]] = sitting.book.shares.permits;
+    const judged = (remaining: number, max = 3) => {
+      if (known !== undefined) sitting.book.shares.permits.set(key, { ...known, remaining });
+      return sitting.judge({ finds: { rates: [rate({ max, per: "agent" })] } });
+    };
+    expect(judged(0)).toMatchObject({ reason: { code: "rate_exceeded" }, shorts: [] });
+    expect(judged(1).shorts).toEqual([{ kind: "calls", per: "agent", pattern: "pay", limits: [{ max: 3, windowMs: 10_000 }] }]);
+    // Under a tighter limit than is in force now it says nothing.
+    expect(judged(1, 2)).toMatchObject({ reason: { code: "rate_exceeded" }, shorts: [] });
+  });
 
   it.each([
     ["a call fits later", 7_000, 2_000, 5_000],

@@ -69,18 +69,21 @@ describe("a slice", () => {
     expect(give(first.pool, first.holding, posted(250), null).pool).toEqual({ ...holdingOf(250, 250, 0), holders: 0 });
   });
 
-  it("is nothing, and nothing is counted, where no number could tell the sum", () => {
+  it("is nothing where no number could tell the sum, which is counted as far as numbers go: all others feel it", () => {
     const most = Number.MAX_SAFE_INTEGER;
     const pool: Pool = { ...holdingOf(most - 150, 0, 0), holders: 1 };
     expect(give(pool, EMPTY_HOLDING, SPAN, asks(most, 0, 0))).toMatchObject({ pool: { grantedMicroUsd: most, holders: 2 }, isShort: false });
     expect(give(pool, EMPTY_HOLDING, SPAN, asks(most, 151, 1))).toEqual({
-      pool,
-      holding: EMPTY_HOLDING,
+      pool: { ...holdingOf(most, 120, 30), holders: 2 },
+      holding: holdingOf(150, 120, 30),
       grantedMicroUsd: 0,
       isExact: true,
       isShort: true,
     });
-    expect(give({ ...pool, ...holdingOf(most, 0, 0) }, EMPTY_HOLDING, SPAN, null)).toMatchObject({ isExact: true, isShort: false });
+    const spent = (posted: number, pending: number) => ({ postedMicroUsd: microUsdOf(posted), pendingMicroUsd: microUsdOf(pending) });
+    const after = (posted: number, pending: number) => give({ ...pool, ...holdingOf(most - 10, 4, 0) }, EMPTY_HOLDING, spent(posted, pending), null);
+    expect(after(most, 0)).toMatchObject({ pool: holdingOf(most, 14, 0), holding: holdingOf(10, 10, 0), isExact: true, isShort: false });
+    expect(after(7, most - 7)).toMatchObject({ pool: holdingOf(most, 11, 3), holding: holdingOf(10, 7, 3) });
   });
 });
 

@@ -351,6 +351,20 @@ describe("money of a tenant", () => {
     expect((await pay(agent, a, "1")).verdict).toBe("allow");
   });
 
+  it("that is gone is the reason of every no, and not an agent's of which there is enough", async () => {
+    const { agent } = await newTenant("budgets: { agent: { day: 2.5 }, tenant: { day: 1 } }");
+    const agents = ["ann", "bob", "cy", "dan"].map((subject): Principal => ({ ...agent, subject }));
+    const seats = await Promise.all([...agents, ...agents].map(async (one) => ({ one, session: await newSession(one) })));
+    const decided = await Promise.all(seats.flatMap(({ one, session }) => Array.from({ length: 8 }, () => pay(one, session, "0.07"))));
+    expect(Object.entries(Object.groupBy(decided, ({ reason }) => reason.code)).map(([code, of]) => `${code} ${of?.length}`)).toEqual([
+      "permitted 14",
+      "tenant_budget_exceeded 50",
+    ]);
+    // Each says what was left, and that is less than was asked for.
+    for (const { reason } of decided.filter(({ verdict }) => verdict === "deny"))
+      expect(reason.message).toMatch(/ has 0(\.0[0-6]\d*)? USD left of 1 /);
+  });
+
   it("in a batch is asked for once and whole, and in a top-up too", async () => {
     const { agent } = await newTenant("budgets: { tenant: { day: 1 } }");
     const [a, b] = [await newSession(agent), await newSession(agent)];
