@@ -426,6 +426,34 @@ describe("a tenant that cannot be reached", () => {
     expect((await pay(agent, session, "5")).verdict).toBe("allow");
   });
 
+  it.each([
+    ["did nothing", false],
+    ["did it all the same", true],
+  ])("and was told of an overrun is told again by the alarm within six seconds, and others feel it then: it %s", async (_, does) => {
+    const { tenant, agent } = await newTenant("budgets: { tenant: { day: 100 } }");
+    const [a, b] = [await newSession(agent), await newSession(agent)];
+    const { id } = await pay(agent, a, "0.01");
+    expect((await pay(agent, b, "0.01")).verdict).toBe("allow");
+    await silence(tenant, a, async (call) => {
+      if (does) await tenantStub(tenant).draw(call as Parameters<ReturnType<typeof tenantStub>["draw"]>[0]);
+      throw new Error("nobody hears of it");
+    });
+    got(await commitOf(agent, a, id, "99"));
+    expect((await pay(agent, b, "1")).verdict).toBe(does ? "deny" : "allow");
+    await heal(tenant, a);
+    const heard = () =>
+      runInDurableObject(sessionStub(tenant, a), (_, { storage }) =>
+        storage.sql.exec("SELECT json_extract(shares, '$.overrunHeardMicroUsd') AS heard FROM session").one(),
+      );
+    const spentAt = Date.now();
+    for (let rung = 0; (await heard()).heard !== usd("98.99") && rung < 5; rung++) {
+      at((await runInDurableObject(sessionStub(tenant, a), (_, { storage }) => storage.getAlarm())) ?? Number.NaN);
+      await runDurableObjectAlarm(sessionStub(tenant, a));
+    }
+    expect(Date.now() - spentAt).toBeLessThanOrEqual(6_000);
+    expect((await pay(agent, b, "1")).verdict).toBe("deny");
+  });
+
   it("may have given and not been heard: what is asked again is not given twice", async () => {
     const { tenant, agent } = await newTenant("budgets: { tenant: { day: 10 } }");
     const [a, b] = [await newSession(agent), await newSession(agent)];
