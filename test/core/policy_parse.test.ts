@@ -1,13 +1,16 @@
 import { createHash } from "node:crypto";
 import fc from "fast-check";
-import { describe, expect, test } from "vitest";
+import { RE2JS } from "re2js";
+import { describe, expect, test, vi } from "vitest";
 import { canonicalJson, type JsonValue } from "../../src/core/json.ts";
-import { roomOf, sizeOf } from "../../src/core/policy/authored.ts";
+import { patternFault } from "../../src/core/policy/arguments_patterns.ts";
+import { MOST_REGEX_INSTRUCTIONS, roomOf, sizeOf } from "../../src/core/policy/authored.ts";
 import { policyDigest } from "../../src/core/policy/digest.ts";
 import type { PolicyDocument } from "../../src/core/policy/document.ts";
 import { checkExpression } from "../../src/core/policy/expressions.ts";
 import { parsePolicy, readPolicy } from "../../src/core/policy/parse.ts";
 import { formatPath, parsePath } from "../../src/core/policy/paths.ts";
+import { instructionsAtMost } from "../../src/core/policy/regex_bound.ts";
 import { policyJsonSchema } from "../../src/core/policy/schema.ts";
 import { readText } from "../../src/core/policy/text.ts";
 
@@ -1138,6 +1141,93 @@ describe("regular expressions, which take far more room than their text", () => 
     const withSchemas = parsed(JSON.stringify({ arguments: { a: schema(20) } }), "json");
     expect(roomOf(asJson(withSchemas))).toBeGreaterThan(JSON.stringify(withSchemas).length + 50_000);
   });
+
+  const when = (n: number, said: (n: number) => string) =>
+    JSON.stringify({ rules: Array.from({ length: n }, (_, i) => ({ effect: "forbid", actions: ["a"], when: said(i) })) });
+  const patterns = (schemas: number, each: number, said: (n: number) => string) => {
+    const of = (from: number) => ({ properties: Object.fromEntries(Array.from({ length: each }, (_, n) => [`m${n}`, { pattern: said(from + n) }])) });
+    return JSON.stringify({ arguments: Object.fromEntries(Array.from({ length: schemas }, (_, n) => [`a${n}`, of(n * each)])) });
+  };
+  const LONG = "abcdefgh".repeat(50);
+  const of50 = (n: number) => Array.from({ length: 50 }, (_, m) => `inputs.t.matches("[^a${n}b${m}]{1,900}")`).join(" || ");
+
+  test.each([
+    ["in many conditions", when(400, (n) => `inputs.t.matches("[^a${n}]{1,900}")`)],
+    ["in conditions of many each", when(100, (n) => of50(n))],
+    ["in conditions of many each, and a mistake behind them", when(100, (n) => `${of50(n)} || inputs.t.matches("(")`)],
+    ["in conditions, each far too large", when(100, (n) => `inputs.t.matches("(${LONG}${n}){1,1000}")`)],
+    ["in one schema", patterns(1, 1_000, (n) => `^a${n}{1,1000}$`)],
+    ["in many schemas", patterns(100, 10, (n) => `^a${n}{1,1000}$`)],
+    ["in schemas, each too large", patterns(100, 1, (n) => `^(a|b${n}){1,1000}c{1,1000}$`)],
+    ["in schemas, each far too large", patterns(100, 1, (n) => `^(${LONG}${n}){1,1000}$`)],
+  ])("%s: most of them are not even compiled", (_, text) => {
+    let instructions = 0;
+    const compile = RE2JS.compile.bind(RE2JS);
+    const compiling = vi.spyOn(RE2JS, "compile").mockImplementation((...of) => {
+      const made = compile(...of);
+      instructions += made.programSize();
+      return made;
+    });
+    try {
+      expect(parsePolicy(text, "json").ok).toBe(false);
+      expect(instructions).toBeLessThan(5 * MOST_REGEX_INSTRUCTIONS);
+    } finally {
+      compiling.mockRestore();
+    }
+  });
+
+  test("compile to about as many instructions as their text tells, or to fewer", () => {
+    const atom = fc.constantFrom(
+      "a",
+      "é",
+      "😀",
+      ".",
+      "\\.",
+      "\\(",
+      "\\pL",
+      "\\p{Greek}",
+      "\\x{61}",
+      "[a-c]",
+      "[]a]",
+      "[^]a]",
+      "[(]",
+      "[[:alpha:]]",
+      "[\\]]",
+      "^",
+      "$",
+      "\\Q[(\\E",
+    );
+    const { pattern } = fc.letrec<{ pattern: string }>((tie) => ({
+      pattern: fc.oneof(
+        { maxDepth: 4 },
+        atom,
+        fc.tuple(tie("pattern"), tie("pattern")).map(([a, b]) => a + b),
+        fc.tuple(tie("pattern"), tie("pattern")).map(([a, b]) => `(?:${a}|${b})`),
+        fc.tuple(fc.constantFrom("", "?:", "?i:", "?P<name>", "?<n>"), tie("pattern")).map(([flags, a]) => `(${flags}${a})`),
+        fc.tuple(tie("pattern"), fc.constantFrom("*", "+", "?", "{3}", "{2,}", "{0,9}", "{20}", "{1,30}")).map(([a, times]) => `(?:${a})${times}`),
+      ),
+    }));
+    fc.assert(
+      fc.property(pattern, (text) => {
+        let size: number;
+        try {
+          size = RE2JS.compile(text).programSize();
+        } catch {
+          return;
+        }
+        expect(size).toBeLessThanOrEqual(2 * instructionsAtMost(text) + 5);
+      }),
+      { numRuns: 2_000, examples: ["[(]", "\\(", "\\Q(\\E", "(?i)", "[]()]", "[[:alpha:](]"].map((hides) => [`(?:abcdefghijkl${hides}){30}`]) },
+    );
+  });
+
+  test.each(["(a|b|c|d|e|f|g|h){1,200}", "^[a-z0-9._%+-]{1,500}@[a-z0-9.-]+$", "(http|https|ftp)://.{1,900}", "^(?:[a-f0-9]{4}:){7}[a-f0-9]{4}$"])(
+    "that are not too large are not taken for that: %s",
+    (pattern) => {
+      expect(checkExpression(`inputs.t.matches("${pattern}")`, "rule")).toBeNull();
+      expect(patternFault(pattern)).toBeNull();
+    },
+  );
 
   test("in texts that match nothing are no regular expressions", () => {
     const said = Array.from({ length: 300 }, (_, n) => ({ effect: "forbid", actions: ["a"], when: `inputs.t == "matches(a{1000}) ${n}"` }));

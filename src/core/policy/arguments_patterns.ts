@@ -1,4 +1,6 @@
 import { RE2JS } from "re2js";
+import { MOST_COMPILED } from "./expression_regex.ts";
+import { instructionsAtMost } from "./regex_bound.ts";
 
 /** A regular expression that takes time linear in the text, at most `size` times its length. */
 export interface Pattern {
@@ -19,12 +21,24 @@ export function patternFault(pattern: string): string | null {
   } catch (e) {
     return `is not a regular expression of ECMA-262: ${e instanceof Error ? e.message.replace(/^.*: /, "") : "invalid"}`;
   }
+  const most = instructionsAtMost(translated(pattern));
+  if (most > MOST_COMPILED) return `a pattern compiles to at most ${LARGEST} steps, found up to ${most}: repeat less`;
   try {
     const { size } = compilePattern(pattern);
     return size > LARGEST ? `a pattern compiles to at most ${LARGEST} steps, found ${size}: repeat less` : null;
   } catch (e) {
     const why = e instanceof Error ? e.message.replace(/^error parsing regexp: /, "") : "invalid";
     return `cannot be matched in linear time (RE2 has no lookaround, no back-references and no repeat above 1000): ${why}`;
+  }
+}
+
+/** How many instructions a pattern compiles to; 0, where it does not or is too large to be asked. */
+export function sizeOfPattern(pattern: string): number {
+  if (pattern.length > LONGEST || instructionsAtMost(translated(pattern)) > MOST_COMPILED) return 0;
+  try {
+    return compilePattern(pattern).size;
+  } catch {
+    return 0;
   }
 }
 

@@ -1,8 +1,8 @@
 import { canonicalJson, type JsonValue } from "../json.ts";
 import { checkSchema } from "./arguments.ts";
-import { compilePattern, patternFault } from "./arguments_patterns.ts";
+import { compilePattern, patternFault, sizeOfPattern } from "./arguments_patterns.ts";
 import { AUTHOR_BOUNDS } from "./document.ts";
-import { CHARACTERS_PER_INSTRUCTION, checkExpression, compileExpression } from "./expressions.ts";
+import { CHARACTERS_PER_INSTRUCTION, compileExpression, type ExpressionFault } from "./expressions.ts";
 import type { Finding } from "./parse.ts";
 import { MOST_ISSUES, pointerOf } from "./text.ts";
 
@@ -15,6 +15,8 @@ const MOST_SCHEMAS = 1000;
 const MOST_SCHEMA_CHARACTERS = 64 * 1024;
 /** Of all regular expressions together, in conditions and in schemas. A short one may have thousands, of some 90 bytes each, in memory that tenants share. */
 export const MOST_REGEX_INSTRUCTIONS = 100_000;
+/** What those of a condition with a mistake count for, each: nobody knows how many of them were compiled before it was found. */
+const INSTRUCTIONS_OF_FAULTY = 1_000;
 
 type Path = readonly PropertyKey[];
 
@@ -23,11 +25,14 @@ type Path = readonly PropertyKey[];
  * together keep within bounds. `value` is the text as it was read, whatever else is wrong with it, so that all mistakes are told at once; what has
  * not the form for a question is passed over here and refused by the form. A stored document was asked before.
  */
-export function authorFindings(value: unknown): readonly Finding[] {
+export function authorFindings(value: unknown, work: AuthorsWork = { instructions: 0 }): readonly Finding[] {
   const excess = [...beyondBounds(value)];
-  if (excess.length > 0) return excess;
-  const mistakes = [...doubledIds(value), ...badConditions(value), ...badSchemas(value)];
-  return mistakes.length > 0 ? mistakes : [...largeRegexes(value)];
+  return excess.length > 0 ? excess : [...doubledIds(value), ...badConditions(value, work), ...badSchemas(value, work)];
+}
+
+/** How many instructions of regular expressions were made for a text, about: a short text can have very many, and they are most of what it costs. */
+export interface AuthorsWork {
+  instructions: number;
 }
 
 /** How much room a policy takes in memory when it is ready to be asked, in characters of text: its own, and what stands for its regular expressions. */
@@ -37,17 +42,13 @@ export function roomOf(document: JsonValue): number {
   return room;
 }
 
-/** Names the place at which the regular expressions of a text that is otherwise right have grown too large together. */
-function* largeRegexes(value: unknown): Iterable<Finding> {
-  let left = MOST_REGEX_INSTRUCTIONS;
-  for (const { path, instructions } of regexes(value)) {
-    left -= instructions;
-    if (left >= 0) continue;
-    const most = `at most ${MOST_REGEX_INSTRUCTIONS} instructions in all regular expressions together`;
-    yield mistake(path, `wanted ${most}, and with those of this one there are more: fewer of them, or fewer repetitions, are less`);
-    return;
-  }
-}
+/** Where the regular expressions of a text have grown too large together, nothing of it is looked at any further: each is compiled to find its size. */
+const isTooMuch = ({ instructions }: AuthorsWork): boolean => instructions > MOST_REGEX_INSTRUCTIONS;
+
+const tooMuch = (path: Path): Finding => {
+  const most = `at most ${MOST_REGEX_INSTRUCTIONS} instructions in all regular expressions together`;
+  return mistake(path, `wanted ${most}, and with those of this one there are more: fewer of them, or fewer repetitions, are less`);
+};
 
 function* regexes(value: unknown): Iterable<{ readonly path: Path; readonly instructions: number }> {
   for (const { path, text, kind } of conditions(value)) {
@@ -115,20 +116,28 @@ function* doubledIds(value: unknown): Iterable<Finding> {
   }
 }
 
-function* badConditions(value: unknown): Iterable<Finding> {
-  const known = new Map<string, ReturnType<typeof checkExpression>>();
+function* badConditions(value: unknown, work: AuthorsWork): Iterable<Finding> {
+  const known = new Map<string, { readonly fault: ExpressionFault | null; readonly instructions: number }>();
   let told = 0;
   for (const { path, text, kind } of conditions(value)) {
     if (told === MOST_ISSUES) return;
     // The form refuses what is too long, and a checker should not have to read it.
     if (typeof text !== "string" || text === "" || text.length > AUTHOR_BOUNDS.condition) continue;
     const key = `${kind} ${text}`;
-    const fault = known.has(key) ? known.get(key) : checkExpression(text, kind);
-    known.set(key, fault ?? null);
-    if (!fault) continue;
+    const { fault, instructions } = known.get(key) ?? asked(text, kind);
+    known.set(key, { fault, instructions });
+    work.instructions += instructions;
+    if (isTooMuch(work)) return yield tooMuch(path);
+    if (fault === null) continue;
     told++;
     yield { ...mistake(path, fault.message), ...(fault.offset !== null && { inside: { text, offset: fault.offset } }) };
   }
+}
+
+function asked(text: string, kind: "rule" | "where"): { readonly fault: ExpressionFault | null; readonly instructions: number } {
+  const compiled = compileExpression(text, kind);
+  if (compiled.ok) return { fault: null, instructions: compiled.value.instructions };
+  return { fault: compiled.error, instructions: (text.split("matches").length - 1) * INSTRUCTIONS_OF_FAULTY };
 }
 
 function* conditions(value: unknown): Iterable<{ readonly path: Path; readonly text: unknown; readonly kind: "rule" | "where" }> {
@@ -139,7 +148,8 @@ function* conditions(value: unknown): Iterable<{ readonly path: Path; readonly t
   for (const [path, required] of perPattern(value, "requires")) yield { path: [...path, "where"], text: memberOf(required, "where"), kind: "where" };
 }
 
-function* badSchemas(value: unknown): Iterable<Finding> {
+function* badSchemas(value: unknown, work: AuthorsWork): Iterable<Finding> {
+  if (isTooMuch(work)) return;
   let told = 0;
   for (const [path, schema] of perPattern(value, "arguments")) {
     if (told >= MOST_ISSUES) return;
@@ -152,6 +162,10 @@ function* badSchemas(value: unknown): Iterable<Finding> {
     }
     // It was read from text, so JSON can carry it; what is too deep the form refuses.
     if (isDeeper(schema, AUTHOR_BOUNDS.depth)) continue;
+    for (const pattern of patternsIn(schema)) {
+      work.instructions += sizeOfPattern(pattern);
+      if (isTooMuch(work)) return yield tooMuch(path);
+    }
     for (const fault of checkSchema(schema as JsonValue)) {
       told++;
       yield mistake([...path, ...fault.path], fault.message);

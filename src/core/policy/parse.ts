@@ -3,7 +3,7 @@ import type * as z from "zod";
 import { canonicalJson } from "../json.ts";
 import type { Issue } from "../refusals.ts";
 import { err, ok, type Result } from "../result.ts";
-import { authorFindings, sizeOf } from "./authored.ts";
+import { type AuthorsWork, authorFindings, sizeOf } from "./authored.ts";
 import { AUTHOR_BOUNDS, normalise, type PolicyDocument, STORED_BOUNDS } from "./document.ts";
 import { EMPTY_POLICY, MOST_ISSUES, pointerOf, readText } from "./text.ts";
 import { policyWarnings } from "./warnings.ts";
@@ -30,9 +30,9 @@ const MOST_DOCUMENT_BYTES = 1_800_000;
 /**
  * Parses an author's text. Refuses with every mistake at once (at most 100), each with a JSON pointer, line and column, saying what was found and
  * what is wanted: unknown members, members that this gateway does not enforce yet, empty sections, wrong values, anything ambiguous.
- * Never throws, and bounds its own work whatever the text.
+ * Never throws, and bounds its own work whatever the text; `work` is told what of it no length of the text tells.
  */
-export function parsePolicy(text: string, format: "yaml" | "json"): Result<ParsedPolicy, readonly Issue[]> {
+export function parsePolicy(text: string, format: "yaml" | "json", work?: AuthorsWork): Result<ParsedPolicy, readonly Issue[]> {
   const reading = readText(text, format);
   if (!reading.ok) return reading;
   const { value, issues, placeOf, placeWithin } = reading.value;
@@ -47,7 +47,7 @@ export function parsePolicy(text: string, format: "yaml" | "json"): Result<Parse
   // Nothing has looked at the values yet: what aliases made too large is not worth a second look.
   if (sizeOf(value, MOST_DOCUMENT_BYTES) > MOST_DOCUMENT_BYTES) return err(placed([TOO_LARGE]));
   const parsed = check(AUTHORS, value);
-  const asked = authorFindings(value);
+  const asked = authorFindings(value, work);
   if (!parsed.ok || issues.length > 0 || asked.length > 0) {
     // What could not be read at all would be reported again as a wrong value.
     const read = new Set(issues.map(({ pointer }) => pointer));
