@@ -180,6 +180,7 @@ async function reach(
   const held = { workMs: weight?.held ?? 0, since: world.clock() };
   const read = await readBody(route, request, (characters) => weigh(((weight?.kib ?? 0) * characters) / 1024 + held.workMs));
   if (!read.ok) return away(read.error);
+  let spentMs = 0;
   const asked: Asked = {
     ports,
     now: world.now,
@@ -191,14 +192,14 @@ async function reach(
     parameters: parameters.value,
     query: query.value,
     ...read.value,
+    spend: (workMs) => {
+      spentMs += workMs;
+    },
   };
-  if (worker !== null && held.workMs > 0) {
-    let spentMs = 0;
+  if (worker !== null) {
     try {
       const answer = await route.answer(asked);
-      if (!answer.ok) return away(answer.error);
-      spentMs = answer.value.workMs ?? 0;
-      return answer;
+      return answer.ok ? answer : away(answer.error);
     } finally {
       world.memory.settle(worker, held, spentMs, world.clock());
     }

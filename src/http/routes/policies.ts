@@ -1,3 +1,4 @@
+import type { AuthorsWork } from "../../core/policy/authored.ts";
 import { policyDigest } from "../../core/policy/digest.ts";
 import { type ParsedPolicy, parsePolicy } from "../../core/policy/parse.ts";
 import { policyJsonSchema } from "../../core/policy/schema.ts";
@@ -15,7 +16,19 @@ import { parseJson } from "../json.ts";
 import { agentToRead } from "../own.ts";
 import * as present from "../present.ts";
 import * as requests from "../requests.ts";
-import { type Answer, answered, jsonAnswer, jsonBody, noContent, POLICY_WEIGHT, pageQuery, reply, route, SIMULATION_WEIGHT } from "../route.ts";
+import {
+  type Answer,
+  answered,
+  jsonAnswer,
+  jsonBody,
+  MS_PER_INSTRUCTION,
+  noContent,
+  POLICY_WEIGHT,
+  pageQuery,
+  reply,
+  route,
+  SIMULATION_WEIGHT,
+} from "../route.ts";
 
 const READS: readonly Scope[] = ["policies:read", "policies:write"];
 
@@ -78,10 +91,12 @@ export const policyRoutes = [
     body: policyBody,
     weight: POLICY_WEIGHT,
     answers: [jsonAnswer(200, "What is wrong with it, and what is doubtful.", answers.policyValidation, { valid: true, issues: [], warnings: [] })],
-    answer: async ({ text, format }) => {
+    answer: async ({ text, format, spend }) => {
       const readable = assertReadable(text, format);
       if (!readable.ok) return readable;
-      const parsed = parsePolicy(text, format);
+      const work = { instructions: 0 };
+      const parsed = parsePolicy(text, format, work);
+      spend(work.instructions * MS_PER_INSTRUCTION);
       const found = parsed.ok ? { valid: true, issues: [], warnings: parsed.value.warnings } : { valid: false, issues: parsed.error, warnings: [] };
       return ok(answered(200, found));
     },
@@ -101,10 +116,12 @@ export const policyRoutes = [
     weight: SIMULATION_WEIGHT,
     answers: [jsonAnswer(200, "What would have changed, with the entries behind every figure.", answers.simulation, examples.simulation)],
     refuses: ["policy_invalid", "not_found", "not_your_session", "authority_unavailable", "ledger_unavailable"],
-    answer: async ({ ports, principal, body }) => {
+    answer: async ({ ports, principal, body, spend }) => {
       const agent = agentToRead(principal, body.agent);
       if (!agent.ok) return agent;
-      const candidate = candidateOf(body.policy);
+      const work = { instructions: 0 };
+      const candidate = candidateOf(body.policy, work);
+      spend(work.instructions * MS_PER_INSTRUCTION);
       if (!candidate.ok) return candidate;
       const { document, warnings } = candidate.value;
       const asked: Simulating = {
@@ -117,10 +134,9 @@ export const policyRoutes = [
         session: body.session ?? null,
         cursor: body.cursor ?? null,
       };
-      return reply(await simulate(ports, asked), (done) => ({
-        ...answered(200, present.simulation(done, asked, warnings)),
-        workMs: done.steps * MS_PER_STEP,
-      }));
+      const done = await simulate(ports, asked);
+      if (done.ok) spend(done.value.steps * MS_PER_STEP);
+      return reply(done, (simulated) => answered(200, present.simulation(simulated, asked, warnings)));
     },
   }),
   route({
@@ -304,10 +320,10 @@ const mistaken = (issues: readonly Issue[]): Refusal =>
   refusal("policy_invalid", issues.length === 1 ? "The policy has one mistake." : `The policy has ${issues.length} mistakes.`, issues);
 
 /** A policy that came inside a body. Its places are below `/policy`; only a text has lines. */
-function candidateOf(policy: string | { readonly [member: string]: unknown }): Result<ParsedPolicy, Refusal> {
+function candidateOf(policy: string | { readonly [member: string]: unknown }, work: AuthorsWork): Result<ParsedPolicy, Refusal> {
   const isText = typeof policy === "string";
   // YAML holds every JSON text.
-  const parsed = isText ? parsePolicy(policy, "yaml") : parsePolicy(JSON.stringify(policy), "json");
+  const parsed = isText ? parsePolicy(policy, "yaml", work) : parsePolicy(JSON.stringify(policy), "json", work);
   const placed = ({ pointer, message, line, column }: Issue): Issue => {
     const inBody = { pointer: `/policy${pointer}`, message };
     return isText && line !== undefined && column !== undefined ? { ...inBody, line, column } : inBody;
