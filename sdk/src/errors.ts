@@ -152,8 +152,7 @@ export class ApprovalRequiredError extends VerdictError<"ApprovalRequiredError">
   constructor(decision: DecisionAnswer) {
     const { session, run, id: decisionId, approval } = decision;
     // A hold without its approval does not get past the mapping.
-    const { id: approvalId = "", url = "", expiresAt = "" } = approval ?? {};
-    super(decision, { session, run, decisionId, approvalId, url, expiresAt });
+    super(decision, { session, run, decisionId, approvalId: approval?.id, url: approval?.url, expiresAt: approval?.expiresAt });
   }
 }
 
@@ -192,8 +191,8 @@ export interface RefusalIssue {
 }
 
 export interface Refusal {
-  /** `null`: it never came to an HTTP answer. */
-  readonly status: number | null;
+  /** Default `null`: it never came to an HTTP answer. */
+  readonly status?: number | null;
   readonly code: string;
   readonly detail: string;
   readonly issues?: readonly RefusalIssue[];
@@ -220,7 +219,7 @@ export class GatewayRefusedError extends AgentSentinelError {
   declare readonly requestId: string | null;
 
   /** `what` could not be done: `decide "send_email"`. */
-  constructor(what: string, { status, code, detail, issues = [], requestId = null, retryAfterMs = null, cause }: Refusal) {
+  constructor(what: string, { status = null, code, detail, issues = [], requestId = null, retryAfterMs = null, cause }: Refusal) {
     super(`Cannot ${what}: ${code}${status === null ? "" : ` (status ${status})`}: ${detail}`, {
       recoverable: status === 429,
       remediation: { retryAfterMs, hint: null },

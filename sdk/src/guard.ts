@@ -2,7 +2,7 @@ import { errorFor, GatewayRefusedError, GatewayUnavailableError } from "./errors
 import { attempt, observe } from "./observers.ts";
 import { assertNoClass, shown, shownArguments, UNSHOWN } from "./plain.ts";
 import type { Running, Session, SessionContext } from "./session.ts";
-import { isStream, unsupportedStream, watched } from "./stream.ts";
+import { type End, isStream, unsupportedStream, watched } from "./stream.ts";
 import type { ActionFacts, ActionRequest, CallOptions, CommitReport, DecisionAnswer, Json, Resource, UsdInput } from "./surface.ts";
 import { pause, repeatAfter } from "./transport.ts";
 import { usdText } from "./usd.ts";
@@ -73,9 +73,6 @@ export interface Desk extends Pick<Session, "id" | "run" | "signal" | "readDecis
   commit(decisionId: string, report: CommitReport): unknown;
   release(decisionId: string, call: { readonly reason: string }): unknown;
 }
-
-/** How a call ends. What it did not cost for certain costs the estimate. */
-type End = { readonly costUsd?: () => UsdInput | undefined; readonly outputs?: () => unknown } | { readonly error: unknown };
 
 /** What a guard needs of its session. */
 export interface Post extends SessionContext {
@@ -148,12 +145,12 @@ export function guard<This, Args extends unknown[], Result>(
     const startedAt = post.ambience.now();
     const { estimateUsd = 0 } = request;
     /**
-     * Ends the call: the first end is the end. Never rejects: the action has run, and nothing said about it afterwards may replace what it gave or
+     * Ends the call: the first end is the end, and what is not whole costs the estimate, since nobody knows that it was less. Never rejects: the action has run, and nothing said about it afterwards may replace what it gave or
      * threw. What ran undecided is told without waiting, and without a word where it is not taken: it may be that nobody knows of it.
      */
     const settle = async (end: End): Promise<void> => {
       if (!running.delete(call)) return;
-      const isError = "error" in end;
+      const isError = typeof end === "object";
       const report: { -readonly [Member in keyof CommitReport]: CommitReport[Member] } = {
         outcome: isError ? "error" : "success",
         costUsd: estimateUsd,
@@ -163,22 +160,21 @@ export function guard<This, Args extends unknown[], Result>(
       const failed = (error: unknown): void => {
         if (decision) observe(post.observers.onCommitFailed, { session: session.id, decisionId: id, action, report, error });
       };
-      if (!isError) {
-        report.costUsd = (await attempt(() => usdText(end.costUsd?.() ?? estimateUsd, "actualUsd"), failed)) ?? estimateUsd;
-        report.outputs = await attempt(() => shown(end.outputs?.()), failed);
+      if (end === "whole") {
+        report.costUsd = (await attempt(() => usdText(options.actualUsd?.(result) ?? estimateUsd, "actualUsd"), failed)) ?? estimateUsd;
+        report.outputs = await attempt(() => shown(options.outputs?.(result)), failed);
       }
       const told = attempt(() => session.commit(id, report), failed);
       if (decision) await told;
     };
 
     let result: Awaited<Result>;
-    const done: End = { costUsd: () => options.actualUsd?.(result), outputs: () => options.outputs?.(result) };
     try {
       const given = options.context ? [{ signal: killed } satisfies CallContext, ...args] : args;
       // `fn` takes what the overloads of `Session.guard` say it takes with this option.
       result = await fn.apply(this, given as never);
       if (isStream(result)) {
-        const stream = watched(result, { ended: () => settle(done), cancelled: () => settle({}), failed: (error) => settle({ error }) });
+        const stream = watched(result, settle);
         if (stream !== null) return stream;
         throw unsupportedStream(action);
       }
@@ -186,7 +182,7 @@ export function guard<This, Args extends unknown[], Result>(
       await settle({ error });
       throw error;
     }
-    await settle(done);
+    await settle("whole");
     return result;
   }
 
@@ -211,8 +207,7 @@ function requestOf<Args extends unknown[], Result>(options: Options<Args, Result
   };
 }
 
-const refused = (action: string, code: string, detail: string): GatewayRefusedError =>
-  new GatewayRefusedError(`run "${action}"`, { status: null, code, detail });
+const refused = (action: string, code: string, detail: string): GatewayRefusedError => new GatewayRefusedError(`run "${action}"`, { code, detail });
 
 /** Nothing runs twice under an id. */
 export const settled = (action: string): GatewayRefusedError => refused(action, "decision_settled", "id was used");

@@ -37,7 +37,7 @@ export async function* listen<Event>(
   for (let cuts = 0; ; cuts++) {
     const stream = new AbortController();
     const unlink = link(signal, stream);
-    let error: AgentSentinelError = new GatewayUnavailableError("Cannot listen: the stream broke off");
+    let error = errorOf(undefined);
     try {
       const asked = new URLSearchParams(last === null ? query : { ...query, last_event_id: last });
       const response = await ask({ what: "listen", path: `/v1/events?${asked}`, read: eventStream, stream, tries: 1 }, signal);

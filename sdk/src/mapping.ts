@@ -1,5 +1,5 @@
 import { knownReason } from "./errors.ts";
-import { flag, id, json, list, nullable, number, object, oneOf, type Read, ShapeFault, snake, text, texts } from "./read.ts";
+import { flag, id, json, list, members, nullable, number, object, oneOf, type Read, ShapeFault, snake, text, texts } from "./read.ts";
 import type {
   Approval,
   Balance,
@@ -85,13 +85,13 @@ const agreeing =
     const { verdict, decision, stops, reason, approval } = answer;
     const allows = verdict === "allow";
     const holds = verdict === "hold";
-    const agrees = {
-      decision: decision === allows,
-      stops: (stops !== null) === (verdict === "deny"),
-      approval: (approval !== null) === holds,
-      "reason/code": (reason.code === "permitted") === allows && (!holds || reason.code === "approval_required" || reason.code === "unrecognized"),
-    };
-    for (const [member, agreed] of Object.entries(agrees)) if (!agreed) throw new ShapeFault(`${at}/${member}`, "what goes with the verdict");
+    const agrees =
+      decision === allows &&
+      (stops !== null) === (verdict === "deny") &&
+      (approval !== null) === holds &&
+      (reason.code === "permitted") === allows &&
+      (!holds || reason.code === "approval_required" || reason.code === "unrecognized");
+    if (!agrees) throw new ShapeFault(`${at}/verdict`, "what all else agrees with");
     return answer;
   };
 
@@ -137,5 +137,5 @@ export const sessionDetail: Read<SessionDetail> = object<SessionDetail>({
   }),
 });
 
-/** Nothing of the answer is needed. */
-export const anything: Read<void> = () => undefined;
+/** Nothing of the answer is needed, but that it is one. */
+export const anything: Read<unknown> = members;

@@ -6,7 +6,7 @@ import type { Json } from "./wire.ts";
 export const snake = (key: string): string => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 
 /** An answer is not what it must be. Says where and what was wanted, never what was found: that is a stranger's text. */
-export class ShapeFault extends Error {
+export class ShapeFault extends TypeError {
   constructor(at: string, wanted: string) {
     super(`${at || "/"} must be ${wanted}`);
   }
@@ -26,7 +26,7 @@ export const text = read("a string", (value) => typeof value === "string");
 export const number = read("a finite number", (value): value is number => Number.isFinite(value));
 export const flag = read("true or false", (value) => typeof value === "boolean");
 /** Ids go into paths, so they may hold nothing that a path would read differently. */
-export const id = read("an id", (value): value is string => typeof value === "string" && /^[\w-]{1,128}$/.test(value));
+export const id = read("an id of letters, digits, _ or -", (value): value is string => typeof value === "string" && /^[\w-]{1,128}$/.test(value));
 /** What `JSON.parse` gave is JSON. */
 export const json = read("present", (value): value is Json => value !== undefined);
 
@@ -47,7 +47,10 @@ export const list =
   (value, at) =>
     items(value, at).map((item, place) => of(item, `${at}/${place}`));
 
-const members = read("an object", (value): value is Record<string, unknown> => typeof value === "object" && value !== null && !Array.isArray(value));
+export const members = read(
+  "an object",
+  (value): value is Record<string, unknown> => typeof value === "object" && value !== null && !Array.isArray(value),
+);
 
 export const texts: Read<{ readonly [key: string]: string }> = (value, at) =>
   Object.fromEntries(Object.entries(members(value, at)).map(([key, member]) => [key, text(member, `${at}/${key}`)]));

@@ -5,7 +5,7 @@ import { type CallContext, type Guarded, type GuardOptions, guard, type Post } f
 import { insides } from "./inside.ts";
 import { anything, decisionAnswer, decisionAnswers, decisionNow, openedRun, sessionDetail, settlement, wireNames } from "./mapping.ts";
 import { attempt, type Observers, observe } from "./observers.ts";
-import { type Read, ShapeFault } from "./read.ts";
+import { id, type Read, ShapeFault } from "./read.ts";
 import type {
   ActionRequest,
   BatchSemantics,
@@ -298,6 +298,4 @@ function decisionPath(id: string): string {
 }
 
 /** Ids go into paths: one that a path would read differently (`..`) is a `TypeError`. */
-export function assertId(id: string): void {
-  if (!/^[\w-]{1,128}$/.test(id)) throw new TypeError(`Cannot use ${JSON.stringify(id)} as an id: wanted letters, digits, _ or -`);
-}
+export const assertId = (found: string): void => void id(found, JSON.stringify(found));

@@ -6,12 +6,11 @@ import { isObject } from "./plain.ts";
  * cancelled or have failed. What cannot be watched whole is not let through.
  */
 
-/** Of what is said the first counts: a stream that ended may be cancelled after it. */
-export interface StreamEnd {
-  readonly ended: () => unknown;
-  readonly cancelled: () => unknown;
-  readonly failed: (error: unknown) => unknown;
-}
+/** How a call or its stream ends: it gave all it had, its reader wants no more, or it failed. */
+export type End = "whole" | "cut" | { readonly error: unknown };
+
+/** Told, and waited for, how a stream ends. Of what is said the first counts: a stream that ended may be cancelled after it. */
+export type StreamEnd = (end: End) => unknown;
 
 /** Whether a result is read piece by piece later: a `ReadableStream`, an async iterable, or an iterator. Arrays, maps and texts are whole. */
 export const isStream = (result: unknown): boolean =>
@@ -38,25 +37,25 @@ export function watched<Stream>(stream: Stream, end: StreamEnd): Stream | null {
 
 /** The error for a guarded function that gives a stream that cannot be watched. */
 export const unsupportedStream = (action: string): TypeError =>
-  new TypeError(`Cannot guard the stream of "${action}": wanted an async generator or an unlocked ReadableStream`);
+  new TypeError(`Cannot guard "${action}": wanted an async generator or an unlocked ReadableStream`);
 
 function watchedGenerator<T, Return, Next>(source: AsyncGenerator<T, Return, Next>, end: StreamEnd): AsyncGenerator<T, Return, Next> {
-  const watching = async (step: () => Promise<IteratorResult<T, Return>>, over: () => unknown): Promise<IteratorResult<T, Return>> => {
+  const watching = async (step: () => Promise<IteratorResult<T, Return>>, over: "whole" | "cut"): Promise<IteratorResult<T, Return>> => {
     let result: IteratorResult<T, Return>;
     try {
       result = await step();
     } catch (error) {
-      await end.failed(error);
+      await end({ error });
       throw error;
     }
-    if (result.done) await over();
+    if (result.done) await end(over);
     return result;
   };
   // What is not said here, such as its disposal, it has from its source.
   const made: AsyncGenerator<T, Return, Next> = Object.assign(Object.create(source), {
-    next: (...value: [] | [Next]) => watching(() => source.next(...value), end.ended),
-    return: (value: Return | PromiseLike<Return>) => watching(() => source.return(value), end.cancelled),
-    throw: (error: unknown) => watching(() => source.throw(error), end.ended),
+    next: (...value: [] | [Next]) => watching(() => source.next(...value), "whole"),
+    return: (value: Return | PromiseLike<Return>) => watching(() => source.return(value), "cut"),
+    throw: (error: unknown) => watching(() => source.throw(error), "whole"),
     [Symbol.asyncIterator]: () => made,
   });
   return made;
@@ -72,7 +71,7 @@ function watchedReadable(source: ReadableStream<unknown>, end: StreamEnd): Reada
       try {
         step = await reader.read();
       } catch (error) {
-        await end.failed(error);
+        await end({ error });
         throw error;
       }
       if (!step.done) {
@@ -80,7 +79,7 @@ function watchedReadable(source: ReadableStream<unknown>, end: StreamEnd): Reada
         (controller as ReadableStreamDefaultController<unknown>).enqueue(step.value);
         return;
       }
-      await end.ended();
+      await end("whole");
       controller.close();
       // A reader that brought its own buffer waits for it to be given back.
       if ("byobRequest" in controller) controller.byobRequest?.respond(0);
@@ -89,10 +88,10 @@ function watchedReadable(source: ReadableStream<unknown>, end: StreamEnd): Reada
       try {
         await reader.cancel(reason);
       } catch (error) {
-        await end.failed(error);
+        await end({ error });
         throw error;
       }
-      await end.cancelled();
+      await end("cut");
     },
   };
   // Reads nothing ahead: what nobody asked for is not pulled.

@@ -1,4 +1,4 @@
-import { AgentSentinelError, GatewayRefusedError, GatewayUnavailableError, type Refusal, type RefusalIssue } from "./errors.ts";
+import { AgentSentinelError, GatewayRefusedError, GatewayUnavailableError, type Refusal } from "./errors.ts";
 import { type Read, ShapeFault } from "./read.ts";
 
 /** One question to the gateway, asked again within bounds until it is answered. Everything else in the SDK is built on `Ask`. */
@@ -61,7 +61,6 @@ const LONGEST_PAUSE_MS = 2_000;
 
 export function createTransport(settings: TransportSettings): Ask {
   return async <T>(call: Call<T>, signal?: AbortSignal): Promise<T> => {
-    signal?.throwIfAborted();
     // Once, before the first try: each try sends the same bytes. Of no body there is no JSON.
     const body = JSON.stringify(call.body) ?? null;
     const tries = call.tries ?? settings.tries;
@@ -121,7 +120,6 @@ async function attempt<T>(
 ): Promise<T> {
   const controller = call.stream ?? new AbortController();
   let token: string | undefined;
-  let why = "could not be reached";
   try {
     // A fetch or a token source that ignores its signal must not hold the caller.
     return await abortable(signal, (resolve, reject) => {
@@ -131,10 +129,7 @@ async function attempt<T>(
         return exchange(settings, call, body, token, controller.signal);
       };
       exchanged().then(resolve, reject);
-      return settings.schedule(() => {
-        why = "did not answer in time";
-        reject(Error("Timed out"));
-      }, patienceMs);
+      return settings.schedule(() => reject(Error("no answer in time")), patienceMs);
     });
   } catch (error) {
     // Lets go of a connection whose answer nobody waits for any more. One whose answer was read is kept for the next call.
@@ -143,14 +138,13 @@ async function attempt<T>(
     // Without a token the gateway was never asked: that says nothing about whether it can be reached.
     if (!token) {
       throw new GatewayRefusedError(call.what, {
-        status: null,
         code: "token_unavailable",
-        detail: "the token source gave no token",
+        detail: NO_TOKEN,
         cause: error,
       });
     }
     if (error instanceof AgentSentinelError) throw error;
-    throw new GatewayUnavailableError(`Cannot ${call.what}: the gateway ${why}`, { cause: error });
+    throw unavailable(call.what, settings.base, whyNot(error, token), { cause: error });
   }
 }
 
@@ -161,11 +155,30 @@ export function link(signal: AbortSignal | undefined, controller: AbortControlle
   return () => signal?.removeEventListener("abort", abort);
 }
 
+const TOKEN_FORM = "printable ASCII without blanks";
+export const NO_TOKEN = `no token was given: wanted ${TOKEN_FORM}`;
+
 export async function readToken(token: () => string | Promise<string>): Promise<string> {
   const found = await token();
   // A header's own complaint about a bad value would quote it.
-  if (typeof found !== "string" || !/^[\x21-\x7e]+$/.test(found)) throw new TypeError("Cannot use the token: wanted printable ASCII without blanks");
+  if (typeof found !== "string" || !/^[\x21-\x7e]+$/.test(found)) throw new TypeError(`Cannot use the token: wanted ${TOKEN_FORM}`);
   return found;
+}
+
+export const unavailable = (
+  what: string,
+  base: string,
+  why: string,
+  facts: ConstructorParameters<typeof GatewayUnavailableError>[1],
+): GatewayUnavailableError => new GatewayUnavailableError(`Cannot ${what}: the gateway at ${base} is unavailable: ${why}`, facts);
+
+export const CHECK = "; is the gateway's address right?";
+
+/** Why there was no answer, as far as an error tells: above its cause, Node's `fetch` says nothing but that it failed. */
+export function whyNot(error: unknown, token: string): string {
+  const { cause = error } = Object(error);
+  const { code, message } = Object(cause);
+  return (quoted(code, token) || quoted(message, token) || "no answer") + CHECK;
 }
 
 async function exchange<T>(
@@ -187,59 +200,70 @@ async function exchange<T>(
     signal,
   });
   const { status } = response;
+  const header = (name: string): string => `"${quoted(response.headers.get(name), token)}"${CHECK}`;
   if (status < 200 || (status >= 300 && status < 400)) {
-    throw new GatewayRefusedError(call.what, { status, code: "redirected", detail: "a token is never sent elsewhere" });
+    throw new GatewayRefusedError(call.what, {
+      status,
+      code: "redirected",
+      detail: `a token is never sent elsewhere, here to ${header("location")}`,
+    });
   }
-  const streams = call.stream && status === 200;
-  const text = streams ? "" : await response.text();
+  const found = call.stream && status === 200 ? response : parsed(await response.text());
+  const strange = `${base}${call.path} answered ${header("content-type")}`;
   // 200 or 201: what is below them was turned away.
   if (status < 202) {
     try {
-      return call.read(streams ? response : JSON.parse(text), "");
+      return call.read(found, "");
     } catch (error) {
-      const detail = error instanceof ShapeFault ? error.message : "the answer must be JSON";
+      const detail = found && error instanceof ShapeFault ? error.message : strange;
       throw new GatewayRefusedError(call.what, { status, code: "answer_malformed", detail });
     }
   }
-  const retryAfterMs = status === 429 || status === 503 ? retryAfter(response.headers.get("retry-after") ?? "", now()) : null;
+  const retryAfterMs = retryAfter(response.headers.get("retry-after") ?? "", now());
   // 500 is an answer, if a poor one: an agent that can provoke it must not get past `onUnavailable` with it. Nor past 429.
-  if (status > 501)
-    throw new GatewayUnavailableError(`Cannot ${call.what}: the gateway is unavailable (status ${status})`, {
-      remediation: { retryAfterMs, hint: null },
-    });
-  throw new GatewayRefusedError(call.what, { status, retryAfterMs, ...problem(text, token) });
+  if (status > 501) throw unavailable(call.what, base, `status ${status}`, { remediation: { retryAfterMs, hint: null } });
+  throw new GatewayRefusedError(call.what, { status, retryAfterMs, ...problem(found, token, strange) });
+}
+
+/** `undefined`: it is no JSON. */
+export function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 /** A token that is shorter is nobody's secret, and may well be part of a word. */
 const SHORTEST_SECRET = 16;
 
-/** Reads a problem document (RFC 9457) as far as it is one. Who quotes the token back at us does not get it into a message or a log. */
-function problem(text: string, token: string): Pick<Refusal, "code" | "detail" | "issues" | "requestId"> {
-  let found: unknown;
-  try {
-    found = JSON.parse(text);
-  } catch {
-    // It is none, and says nothing.
-  }
+/** What somebody else says, without the token and not at any length: who quotes it back at us does not get it into a message, a log or a file. */
+export const quoted = (said: unknown, token: string): string =>
+  typeof said === "string" ? (token.length < SHORTEST_SECRET ? said : said.replaceAll(token, "[token]")).slice(0, 500) : "";
+
+/** Reads a problem document (RFC 9457) as far as it is one; of one that says nothing, the `otherwise`. */
+export function problem(found: unknown, token: string, otherwise: string): Pick<Refusal, "code" | "detail" | "issues" | "requestId"> {
   // Anything is an object that can be asked for any member by name: what is none has none of them.
   const { code, detail, issues, request_id }: Record<string, unknown> = Object(found);
-  const said = (quoted: unknown): string | null =>
-    typeof quoted === "string" ? (token.length < SHORTEST_SECRET ? quoted : quoted.replaceAll(token, "[token]")).slice(0, 500) : null;
   return {
     code: typeof code === "string" && /^\w{1,64}$/.test(code) ? code : "problem_malformed",
-    detail: said(detail)?.replace(/\.$/, "") ?? "no detail was given",
+    detail: quoted(detail, token).replace(/\.$/, "") || otherwise,
     issues: Array.isArray(issues)
-      ? issues.map((each) => ({ pointer: said(Object(each).pointer), message: said(Object(each).message) })).filter(isIssue)
+      ? issues
+          .map(Object)
+          .map(({ pointer, message }) => ({ pointer: quoted(pointer, token), message: quoted(message, token) }))
+          .filter(({ message }) => message)
       : [],
-    requestId: said(request_id),
+    requestId: quoted(request_id, token) || null,
   };
 }
 
-const isIssue = (found: { readonly [Member in keyof RefusalIssue]: string | null }): found is RefusalIssue =>
-  found.pointer !== null && found.message !== null;
+/** Nobody is believed who says to come back later than this: a clock may be wrong, here or there, and a timer that is longer fires at once. */
+const LONGEST_RETRY_MS = 86_400_000;
 
-/** `Retry-After` (RFC 9110 section 10.2.3), seconds or a date, as milliseconds from now. `null`: unreadable, as one that is absent. */
-function retryAfter(value: string, now: number): number | null {
-  const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - now;
-  return Number.isFinite(ms) ? Math.max(0, ms) : null;
+/** `Retry-After` (RFC 9110 section 10.2.3), seconds or a date, as milliseconds from now. `null`: at once, or it is absent or unreadable. */
+export function retryAfter(value: string, now: number): number | null {
+  // No date is a number, and of 0 seconds it is as good to read a date that has passed.
+  const ms = Number(value) * 1000 || Date.parse(value) - now;
+  return Math.min(LONGEST_RETRY_MS, Math.max(0, ms)) || null;
 }

@@ -1,6 +1,6 @@
 import type { UsdInput } from "./wire.ts";
 
-const DECIMAL = /^(?:0|[1-9]\d{0,9})(?:\.\d{1,6})?$/;
+const DECIMAL = /^(0|[1-9]\d{0,9})(\.\d{1,6})?$/;
 const MOST_USD = 9_007_199_254;
 
 /**

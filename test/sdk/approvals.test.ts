@@ -183,7 +183,7 @@ describe("a guarded call that is held", () => {
       guard(session, { action: "spend" }, function* () {
         yield 1;
       }),
-    ).toThrow(/Cannot guard the stream/);
+    ).toThrow(/Cannot guard "spend": wanted an async generator/);
   });
 
   test("has options that may name the first of its arguments only, and of their very types", async () => {
@@ -584,7 +584,7 @@ describe("resuming", () => {
     ["what is no name", "dec_1", /Cannot resume this/],
     ["a name with more behind it", "ses_1/dec_1/x", /Cannot resume this/],
     ["what JSON made of another error", JSON.parse('{"name":"PolicyViolationError","decision":{"id":"dec_1"}}'), /Cannot resume this/],
-    ["a name that a path would read differently", "../x", /as an id/],
+    ["a name that a path would read differently", "../x", /must be an id/],
   ])("%s is refused", async (_, name, message) => {
     await using gateway = await fakeGateway();
     const { session, sentinel } = await openFake(gateway);

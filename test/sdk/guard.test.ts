@@ -195,7 +195,7 @@ describe("a guarded function", () => {
       session.guard({ action: "count" }, function* () {
         yield 1;
       }),
-    ).toThrow(/Cannot guard the stream of "count"/);
+    ).toThrow(/Cannot guard "count": wanted an async generator/);
   });
 });
 
@@ -473,7 +473,7 @@ describe("an unreachable gateway", () => {
       name: "GatewayUnavailableError",
       code: "gateway_unavailable",
       recoverable: true,
-      message: 'Cannot decide "pay": the gateway could not be reached',
+      message: 'Cannot decide "pay": the gateway at https://gate.test is unavailable: fetch failed; is the gateway\'s address right?',
     });
     expect(runs).toBe(0);
   });

@@ -506,3 +506,14 @@ it("A token that is none is quoted nowhere.", async () => {
   expect(replayed).toBeInstanceOf(TypeError);
   expect(inspect(replayed, { depth: 9 })).not.toContain("the-secret");
 });
+
+it("What asks a gateway that is not there says which, and why, and quotes no token.", async () => {
+  const url = "http://127.0.0.1:1";
+  const fetch = () =>
+    Promise.reject(new TypeError("fetch failed", { cause: Object.assign(new Error("no: a-token-of-some-length"), { code: "ECONNREFUSED" }) }));
+  const token = () => "a-token-of-some-length";
+  const why = `ECONNREFUSED; is the gateway's address right?`;
+  const settings = { base: url, agent: "bot", fetch, now: Date.now, timeoutMs: 5_000, token };
+  await expect(new PolicySync(settings).refresh()).rejects.toThrow(`Cannot read the policy in force: the gateway at ${url} is unavailable: ${why}`);
+  await expect(replayExport({ url, token, fetch })).rejects.toThrow(`Cannot replay the record of ${url}: ${why}`);
+});

@@ -142,7 +142,7 @@ test.each<[string, () => unknown]>([
 ])("%s cannot be watched whole: it is refused, and charged at its estimate.", async (_, fn) => {
   await using gateway = await fakeGateway();
   const { session } = await openFake(gateway);
-  await expect(session.guard({ action: "stream", costUsd: "0.5" }, fn)()).rejects.toThrow(/Cannot guard the stream of "stream"/);
+  await expect(session.guard({ action: "stream", costUsd: "0.5" }, fn)()).rejects.toThrow(/Cannot guard "stream": wanted an async generator/);
   expect(gateway.seen.at(-1)?.body).toMatchObject({ outcome: "error", cost_usd: "0.5" });
 });
 

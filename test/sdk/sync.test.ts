@@ -558,14 +558,31 @@ describe("in the background", () => {
     expect(await flushAndStop()).toMatchObject({ accepted: 0 });
   });
 
+  it("says which gateway, and why, where it is not there or is none", async () => {
+    const store = createMemoryStore();
+    append(store, 1);
+    const said = async (fetch: SyncConfig["fetch"]) => {
+      const sync = new BackgroundSync({ platformUrl: "http://127.0.0.1:1", apiToken: TOKEN, fetch, maxRetries: 0 }, store);
+      return (await sync.stop()).error?.message;
+    };
+    const refused = new TypeError("fetch failed", { cause: Object.assign(new Error(`Bearer ${TOKEN}`), { code: "ECONNREFUSED" }) });
+    expect(await said(() => Promise.reject(refused))).toBe(
+      "Cannot report the ledger's lines: the gateway at http://127.0.0.1:1 is unavailable: ECONNREFUSED; is the gateway's address right?",
+    );
+    expect(await said(async () => new Response("<p>Hello", { status: 404, headers: { "content-type": "text/html" } }))).toBe(
+      "Cannot report the ledger's lines: problem_malformed (status 404): http://127.0.0.1:1/v1/ledger/entries answered \"text/html\"; is the gateway's address right?",
+    );
+  });
+
   it("has its time for each who grants some, however much others grant at the same time", async () => {
     await using collector = await newCollector();
     const store = createMemoryStore();
     append(store, 3);
     const sync = syncTo(collector, store);
     collector.fates.push("hangs");
+    const LATE = `Cannot report the ledger's lines: the gateway at ${collector.url} is unavailable: no answer in time`;
     const [short, long] = [sync.flushNow({ timeoutMs: 100 }), sync.flushNow({ timeoutMs: 50_000 })];
-    expect(await short).toMatchObject({ accepted: 0, error: { message: "Cannot report the ledger's lines: the gateway did not answer in time" } });
+    expect(await short).toMatchObject({ accepted: 0, error: { message: LATE } });
     expect(await long).toMatchObject({ accepted: 3, error: null });
     append(store, 1);
     const before = sync.flushNow({ timeoutMs: 50_000 });
@@ -574,7 +591,7 @@ describe("in the background", () => {
     append(store, 1);
     collector.fates.push("hangs");
     expect(await sync.stop({ timeoutMs: 100 })).toMatchObject({
-      error: { message: "Cannot report the ledger's lines: the gateway did not answer in time" },
+      error: { message: LATE },
     });
     await following;
   });

@@ -47,12 +47,28 @@ describe("a request that fails", () => {
     expect(time.paused).toEqual([3000]);
   });
 
+  test.each([
+    ["never", null],
+    ["0", null],
+    ["7", 7_000],
+    ["Sun, 22 Nov 2026 12:00:30 GMT", 30_000],
+    ["Sat, 22 Nov 1986 12:00:30 GMT", null],
+    // A timer that is longer than 2^31 - 1 fires at once: whoever waits so long would ask without a pause.
+    ["99999999999", 86_400_000],
+    ["Fri, 22 Nov 2999 12:00:00 GMT", 86_400_000],
+  ])("with Retry-After %s tells %s ms, and never more than a day", async (value, retryAfterMs) => {
+    const session = await clientOf(async () => json(503, {}, { "retry-after": value }), { retries: 0 }).open();
+    await expect(session.decide({ action: "pay" })).rejects.toMatchObject({ remediation: { retryAfterMs } });
+  });
+
   test("because nothing comes is cut off in shares of the time it has, even where fetch ignores its signal", async () => {
     let tries = 0;
     const { open, time } = clientOf(() => new Promise(() => void tries++), { timeoutMs: 9000 });
     const session = await open();
     const began = time.now();
-    await expect(session.decide({ action: "pay" })).rejects.toThrow('Cannot decide "pay": the gateway did not answer in time');
+    await expect(session.decide({ action: "pay" })).rejects.toThrow(
+      'Cannot decide "pay": the gateway at https://gate.test is unavailable: no answer in time',
+    );
     expect([tries, time.now() - began]).toEqual([3, 9000]);
   });
 
@@ -215,6 +231,95 @@ test.each<[string, object, object]>([
   await expect(sentinel.openSession()).rejects.toMatchObject({ name: "GatewayRefusedError", ...told });
 });
 
+describe("a message says what was tried, what came of it, and what to look at", () => {
+  test.each<[string, unknown, string]>([
+    ["Node was refused", new TypeError("fetch failed", { cause: Object.assign(new AggregateError([]), { code: "ECONNREFUSED" }) }), "ECONNREFUSED"],
+    ["Node found no address", new TypeError("fetch failed", { cause: Object.assign(new Error("getaddrinfo"), { code: "ENOTFOUND" }) }), "ENOTFOUND"],
+    ["a browser tells no more", new TypeError("Failed to fetch"), "Failed to fetch"],
+    ["a fetch tells something long", new Error("x".repeat(9999)), "x".repeat(500)],
+    ["a fetch quotes the token", new Error(`Invalid header: Bearer ${TOKEN}`), "Invalid header: Bearer [token]"],
+    ["a fetch's cause quotes the token", new Error("no", { cause: { code: TOKEN, message: TOKEN } }), "[token]"],
+    ["a fetch throws a text", "nope", "no answer"],
+    ["a fetch throws nothing", undefined, "no answer"],
+  ])("of a gateway that could not be reached, where %s", async (_, thrown, why) => {
+    const { open } = clientOf(() => Promise.reject(thrown));
+    const error = await (await open()).decide({ action: "pay" }).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(GatewayUnavailableError);
+    expect(String(error)).toContain(`Cannot decide "pay": the gateway at https://gate.test is unavailable: ${why}; is the gateway's address right?`);
+    expect(String(error)).not.toContain(TOKEN);
+  });
+
+  const page = (status: number) => new Response("<html>Hello</html>", { status, headers: { "content-type": "text/html; charset=utf-8" } });
+  const found = 'https://gate.test/v1/sessions/ses_01890000-0000-7000-8000-000000000001/decisions answered "text/html; charset=utf-8"';
+  test.each<[string, () => Response, string]>([
+    ["a page", () => page(200), `answer_malformed (status 200): ${found}; is the gateway's address right?`],
+    ["a page that is not there", () => page(404), `problem_malformed (status 404): ${found}; is the gateway's address right?`],
+    [
+      "somebody else's refusal",
+      () => json(404, { error: "no such route" }),
+      `problem_malformed (status 404): ${found.replace("text/html; charset=utf-8", "application/json")}; is the gateway's address right?`,
+    ],
+    [
+      "a refusal with nothing in it",
+      () => new Response(null, { status: 405 }),
+      `(status 405): ${found.replace("text/html; charset=utf-8", "")}; is the`,
+    ],
+    [
+      "a type that quotes the token",
+      () => new Response("x", { status: 404, headers: { "content-type": TOKEN } }),
+      `${found.replace("text/html; charset=utf-8", "[token]")}; is the gateway's`,
+    ],
+    [
+      "a way to somewhere else",
+      () => new Response(null, { status: 308, headers: { location: `https://gate.test/?${TOKEN}` } }),
+      `redirected (status 308): a token is never sent elsewhere, here to "https://gate.test/?[token]"; is the gateway's address right?`,
+    ],
+  ])("of %s in the place of an answer", async (_, respond, message) => {
+    const error = await (await clientOf(async () => respond()).open()).decide({ action: "pay" }).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(GatewayRefusedError);
+    expect(String(error)).toContain(message);
+    expect(String(error)).not.toContain(TOKEN);
+  });
+
+  test("of what is unavailable, or does not answer in time, where it was asked", async () => {
+    const away = await clientOf(async () => page(502)).open();
+    await expect(away.decide({ action: "pay" })).rejects.toThrow('Cannot decide "pay": the gateway at https://gate.test is unavailable: status 502');
+    const silent = await clientOf(() => new Promise(() => undefined)).open();
+    await expect(silent.decide({ action: "pay" })).rejects.toThrow(
+      'Cannot decide "pay": the gateway at https://gate.test is unavailable: no answer in time',
+    );
+  });
+
+  test("of a real connection that is refused, and of one that speaks no TLS", async () => {
+    await using gateway = await fakeGateway();
+    const tls = createSentinel({ url: gateway.url.replace("http:", "https:"), token: TOKEN, retries: 0 });
+    await expect(tls.openSession()).rejects.toThrow(/the gateway at https:\S+ is unavailable: ERR_SSL_/);
+    const { url } = gateway;
+    await gateway[Symbol.asyncDispose]();
+    const gone = createSentinel({ url, token: TOKEN, retries: 0 });
+    await expect(gone.openSession()).rejects.toThrow(`Cannot open a session: the gateway at ${url} is unavailable: ECONNREFUSED; is the`);
+  });
+
+  const NONE = "no token was given: wanted printable ASCII without blanks";
+  test.each<[string, SentinelOptions["token"], string]>([
+    ["is empty", "", NONE],
+    // As of an environment that has none.
+    ["is missing", undefined as never, NONE],
+    ["is missing from its source", () => undefined as never, NONE],
+    ["has a blank", "Bearer abc", NONE],
+    ["cannot be had", () => Promise.reject(new Error("vault is sealed")), NONE],
+  ])("of a token that %s", async (_, token, detail) => {
+    const sentinel = createSentinel({ url: "https://gate.test", token, ...fakeTime(), fetch: async () => json(201, {}) });
+    await expect(sentinel.openSession()).rejects.toMatchObject({ message: `Cannot open a session: token_unavailable: ${detail}`, detail });
+  });
+
+  test.each([[""], [undefined as never], [null as never]])("of the address %j", (url) => {
+    expect(() => createSentinel({ url, token: TOKEN })).toThrow(
+      'Cannot use the option "url": wanted "https://host/path" without credentials, query or fragment',
+    );
+  });
+});
+
 describe("the token", () => {
   test("is asked for before each try and sent in one header to one place, which redirects do not change", async () => {
     let minted = 0;
@@ -359,7 +464,9 @@ describe("a decision", () => {
     const { open, time, asked } = holding(["hangs", "hangs", "hangs"], { timeoutMs: 9_000 });
     const session = await open();
     const began = time.now();
-    await expect(session.readDecision(HELD, { waitMs: 30_000 })).rejects.toThrow(`Cannot read ${HELD}: the gateway did not answer in time`);
+    await expect(session.readDecision(HELD, { waitMs: 30_000 })).rejects.toThrow(
+      `Cannot read ${HELD}: the gateway at https://gate.test is unavailable: no answer in time`,
+    );
     expect([time.now() - began, asked, time.live()]).toEqual([99_000, [30_000, 30_000, 30_000], 0]);
   });
 

@@ -1,4 +1,4 @@
-import { readToken } from "../transport.ts";
+import { readToken, whyNot } from "../transport.ts";
 import { machineFiles } from "./ledger/files.ts";
 import type { LedgerStore } from "./ledger/line.ts";
 import { openLedgerSync } from "./ledger/open.ts";
@@ -42,11 +42,15 @@ export interface ReplayExportOptions extends Omit<ReplayOptions, "lines"> {
  */
 export async function replayExport({ url, token, fetch = globalThis.fetch, signal, ...options }: ReplayExportOptions): Promise<Replay> {
   const query = options.runId === undefined ? "" : `?run=${encodeURIComponent(options.runId)}`;
+  const secret = await readToken(typeof token === "string" ? () => token : token);
   const response = await fetch(`${url.replace(/\/+$/, "")}/v1/ledger/export${query}`, {
-    headers: { accept: "application/x-ndjson", authorization: `Bearer ${await readToken(typeof token === "string" ? () => token : token)}` },
+    headers: { accept: "application/x-ndjson", authorization: `Bearer ${secret}` },
     // A token is never sent elsewhere.
     redirect: "manual",
     ...(signal !== undefined && { signal }),
+  }).catch((cause: unknown) => {
+    signal?.throwIfAborted();
+    throw new Error(`Cannot replay the record of ${url}: ${whyNot(cause, secret)}`, { cause });
   });
   if (response.status !== 200) {
     await response.body?.cancel();

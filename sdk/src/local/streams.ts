@@ -22,11 +22,9 @@ export function watchedStream<Result>(result: Result, end: Ending, within: Withi
   const stream = isIterator(found)
     ? // An iterator's methods and symbol are all that it is asked for, and what is made of it has everything else from it.
       (watchedIterator(found, end, within) as Result)
-    : watched(isAsyncGenerator(found) ? (steppedWithin(found, within) as Result) : result, {
-        ended: async () => end.ended(),
-        cancelled: async () => end.cancelled(),
-        failed: async (error) => end.failed(error),
-      });
+    : watched(isAsyncGenerator(found) ? (steppedWithin(found, within) as Result) : result, (how) =>
+        how === "whole" ? end.ended() : how === "cut" ? end.cancelled() : end.failed(how.error),
+      );
   if (stream === null) throw unsupportedStream(action);
   abandoned?.register(Object(stream), end.cancelled);
   return stream;

@@ -1,4 +1,5 @@
-import { type AgentSentinelError, GatewayRefusedError, GatewayUnavailableError } from "../errors.ts";
+import { type AgentSentinelError, GatewayRefusedError } from "../errors.ts";
+import { CHECK, NO_TOKEN, parsed, problem, quoted, readToken, retryAfter, unavailable, whyNot } from "../transport.ts";
 import type { Batch } from "./batch.ts";
 import type { Settings } from "./config.ts";
 import { unref } from "./timers.ts";
@@ -41,7 +42,8 @@ const UNFIT: ReadonlySet<string> = new Set(["body_malformed", "body_invalid", "m
 export async function deliver(settings: Settings, batch: Batch, signal: AbortSignal, isLeaving = false): Promise<Delivered> {
   const controller = new AbortController();
   const abort = (): void => controller.abort(signal.reason);
-  const alarm = setTimeout(() => controller.abort(new Error("Timed out")), settings.timeoutMs);
+  const alarm = setTimeout(() => controller.abort(new Error("no answer in time")), settings.timeoutMs);
+  const seen = { token: "" };
   unref(alarm);
   try {
     signal.throwIfAborted();
@@ -50,27 +52,29 @@ export async function deliver(settings: Settings, batch: Batch, signal: AbortSig
       controller.signal.addEventListener("abort", () => reject(controller.signal.reason));
     });
     // A fetch or a token source that ignores its signal must not hold the others.
-    return await Promise.race([exchange(settings, batch, controller.signal, isLeaving), cut]);
+    return await Promise.race([exchange(settings, batch, seen, controller.signal, isLeaving), cut]);
   } catch (cause) {
     if (cause instanceof NoToken) {
-      const detail = "the token source gave no token";
-      const error = new GatewayRefusedError(WHAT, { status: null, code: "token_unavailable", detail, cause: cause.cause });
+      const error = new GatewayRefusedError(WHAT, { code: "token_unavailable", detail: NO_TOKEN, cause: cause.cause });
       return { kind: "failed", error, retryAfterMs: 0 };
     }
-    const why = cause === controller.signal.reason || signal.aborted ? "did not answer in time" : "could not be reached";
-    return { kind: "failed", error: new GatewayUnavailableError(`Cannot ${WHAT}: the gateway ${why}`, { cause }), retryAfterMs: 0 };
+    const why = controller.signal.aborted || signal.aborted ? "no answer in time" : whyNot(cause, seen.token);
+    return { kind: "failed", error: unavailable(WHAT, settings.base, why, { cause }), retryAfterMs: 0 };
   } finally {
     clearTimeout(alarm);
     signal.removeEventListener("abort", abort);
   }
 }
 
-async function exchange(settings: Settings, batch: Batch, signal: AbortSignal, isLeaving: boolean): Promise<Delivered> {
+async function exchange(settings: Settings, batch: Batch, seen: { token: string }, signal: AbortSignal, isLeaving: boolean): Promise<Delivered> {
   const token = await tokenFrom(settings);
+  seen.token = token;
   const first = await attempt(settings, batch, token, signal, isLeaving);
   if (first.kind !== "barred" || first.error.status !== 401) return first;
   const fresh = await tokenFrom(settings);
-  return fresh === token ? first : attempt(settings, batch, fresh, signal, isLeaving);
+  if (fresh === token) return first;
+  seen.token = fresh;
+  return attempt(settings, batch, fresh, signal, isLeaving);
 }
 
 /** The token's source failed: it may be out of reach for a while, as a gateway may. */
@@ -78,17 +82,15 @@ class NoToken extends Error {}
 
 async function tokenFrom({ token }: Settings): Promise<string> {
   try {
-    const found = await token();
-    // A header's own complaint about a bad value would quote it.
-    if (typeof found === "string" && /^[\x21-\x7e]+$/.test(found)) return found;
+    return await readToken(token);
   } catch (cause) {
-    throw new NoToken("the token source failed", { cause });
+    throw new NoToken("no token", { cause });
   }
-  throw new NoToken("wanted printable ASCII without blanks");
 }
 
 async function attempt({ base, fetch }: Settings, batch: Batch, token: string, signal: AbortSignal, isLeaving: boolean): Promise<Delivered> {
-  const response = await fetch(`${base}/v1/ledger/entries`, {
+  const url = `${base}/v1/ledger/entries`;
+  const response = await fetch(url, {
     method: "POST",
     headers: { accept: "application/json", "content-type": "application/json", authorization: `Bearer ${token}` },
     body: batch.body,
@@ -97,7 +99,23 @@ async function attempt({ base, fetch }: Settings, batch: Batch, token: string, s
     keepalive: isLeaving,
     signal,
   });
-  return read(response.status, await textOf(response), response.headers, batch.lines.length, token);
+  const found = parsed(await textOf(response));
+  const { status } = response;
+  if (status === 202) {
+    const taken = takenFrom(found, batch.lines.length, token);
+    if (taken !== null) return taken;
+    const detail = "the answer does not say what became of each line";
+    return { kind: "failed", retryAfterMs: 0, error: new GatewayRefusedError(WHAT, { status, code: "answer_malformed", detail }) };
+  }
+  const retryAfterMs = retryAfter(response.headers.get("retry-after") ?? "", Date.now()) ?? 0;
+  if (status >= 500 && status !== 501) {
+    return { kind: "failed", error: unavailable(WHAT, base, `status ${status}`, { remediation: { retryAfterMs, hint: null } }), retryAfterMs };
+  }
+  const { code, detail } = problem(found, token, `${url} answered "${quoted(response.headers.get("content-type"), token)}"${CHECK}`);
+  if (status === 429 || status === 408)
+    return { kind: "failed", error: new GatewayRefusedError(WHAT, { status, code, detail, retryAfterMs }), retryAfterMs };
+  const error = new GatewayRefusedError(WHAT, { status, code, detail });
+  return status === 413 || ((status === 400 || status === 422) && UNFIT.has(code)) ? { kind: "unfit", error } : { kind: "barred", error };
 }
 
 /** More than a gateway says of a thousand lines. */
@@ -122,27 +140,6 @@ async function textOf({ body }: Response): Promise<string> {
   return text + decoder.decode();
 }
 
-function read(status: number, text: string, headers: Headers, lines: number, token: string): Delivered {
-  const found = parsed(text);
-  if (status === 202) {
-    const taken = takenFrom(found, lines, token);
-    if (taken !== null) return taken;
-    const detail = "the answer does not say what became of each line";
-    return { kind: "failed", retryAfterMs: 0, error: new GatewayRefusedError(WHAT, { status, code: "answer_malformed", detail }) };
-  }
-  const { code, detail } = problemIn(found, token);
-  const retryAfterMs = retryAfter(headers.get("retry-after")) ?? 0;
-  if (status === 429 || status === 408 || (status >= 500 && status !== 501)) {
-    const error =
-      status >= 500
-        ? new GatewayUnavailableError(`Cannot ${WHAT}: the gateway is unavailable (status ${status})`, { remediation: { retryAfterMs, hint: null } })
-        : new GatewayRefusedError(WHAT, { status, code, detail, retryAfterMs });
-    return { kind: "failed", error, retryAfterMs };
-  }
-  const error = new GatewayRefusedError(WHAT, { status, code, detail });
-  return status === 413 || ((status === 400 || status === 422) && UNFIT.has(code)) ? { kind: "unfit", error } : { kind: "barred", error };
-}
-
 /** `null`: an answer that leaves open what became of some line. */
 function takenFrom(found: unknown, lines: number, token: string): Delivered | null {
   const { accepted, duplicates, rejected } = Object(found);
@@ -151,46 +148,14 @@ function takenFrom(found: unknown, lines: number, token: string): Delivered | nu
   for (const one of rejected) {
     const { index, code, message } = Object(one);
     if (!isCount(index) || index >= lines) continue;
-    places.set(index, { index, code: isCode(code) ? code : quoted(String(code), token), message: quoted(String(message), token) });
+    places.set(index, {
+      index,
+      code: /^\w{1,64}$/.test(String(code)) ? String(code) : quoted(String(code), token),
+      message: quoted(String(message), token),
+    });
   }
   const isWhole = places.size === rejected.length && accepted + duplicates + places.size === lines;
   return isWhole ? { kind: "taken", accepted, duplicates, rejected: [...places.values()] } : null;
 }
 
 const isCount = (value: unknown): value is number => typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
-
-/** A token that is shorter is nobody's secret, and may well be part of a word. */
-const SHORTEST_SECRET = 16;
-
-/** What a gateway says, without the token and not at any length: who quotes it back at us does not get it into a message or a file. */
-const quoted = (said: string, token: string): string => (token.length < SHORTEST_SECRET ? said : said.replaceAll(token, "[token]")).slice(0, 500);
-
-/** What has the shape of a code is one, whatever else it is. */
-const isCode = (said: unknown): said is string => typeof said === "string" && /^\w{1,64}$/.test(said);
-
-/** A problem document (RFC 9457) as far as it is one. */
-function problemIn(found: unknown, token: string): { readonly code: string; readonly detail: string } {
-  const { code, detail }: { readonly code?: unknown; readonly detail?: unknown } = Object(found);
-  return {
-    code: isCode(code) ? code : "problem_malformed",
-    detail: typeof detail === "string" ? quoted(detail, token).replace(/\.$/, "") : "no detail was given",
-  };
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
-}
-
-/** Nobody is believed who says to come back later than this: a clock may be wrong, here or there, and lines in memory do not wait for ever. */
-const LONGEST_RETRY_MS = 24 * 60 * 60 * 1000;
-
-/** `Retry-After` (RFC 9110 section 10.2.3), seconds or a date, in milliseconds from now. */
-function retryAfter(value: string | null): number | null {
-  if (value === null) return null;
-  const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();
-  return Number.isNaN(ms) ? null : Math.min(LONGEST_RETRY_MS, Math.max(0, ms));
-}

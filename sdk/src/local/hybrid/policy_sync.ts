@@ -1,7 +1,7 @@
-import { GatewayRefusedError, GatewayUnavailableError } from "../../errors.ts";
+import { GatewayRefusedError } from "../../errors.ts";
 import { observe } from "../../observers.ts";
 import type { PolicyRef } from "../../surface.ts";
-import { abortable, type Fetch, readToken } from "../../transport.ts";
+import { abortable, type Fetch, readToken, unavailable, whyNot } from "../../transport.ts";
 import { type LocalPolicy, readLocalPolicy } from "../policy_source.ts";
 
 /** What the gateway has in force for an agent, as far as is known here. `policy` `null`: it said that there is none, and everything is denied. */
@@ -84,13 +84,15 @@ export class PolicySync {
     let text: string;
     // A fetch or a token source that ignores its signal must not hold whoever waits.
     const signal = AbortSignal.timeout(timeoutMs);
+    let secret = "";
     const exchanged = async () => {
+      secret = await readToken(token);
       const response = await fetch(`${base}/v1/policies/effective?agent=${encodeURIComponent(agent)}`, {
         method: "GET",
         body: null,
         headers: {
           accept: "application/json",
-          authorization: `Bearer ${await readToken(token)}`,
+          authorization: `Bearer ${secret}`,
           ...(this.#etag !== null && { "if-none-match": this.#etag }),
         },
         redirect: "manual",
@@ -104,10 +106,10 @@ export class PolicySync {
         return () => undefined;
       }));
     } catch (cause) {
-      throw new GatewayUnavailableError(`Cannot ${WHAT}: the gateway could not be reached`, { cause });
+      throw unavailable(WHAT, base, whyNot(cause, secret), { cause });
     }
     if (response.status === 304 && this.#synced !== null) return null;
-    if (response.status > 501) throw new GatewayUnavailableError(`Cannot ${WHAT}: the gateway is unavailable (status ${response.status})`, {});
+    if (response.status > 501) throw unavailable(WHAT, base, `status ${response.status}`, {});
     if (response.status !== 200) {
       throw new GatewayRefusedError(WHAT, { status: response.status, code: codeOf(text), detail: "the policy in force was not told" });
     }
