@@ -1,3 +1,4 @@
+import { PACE_MS, WAIT_MS } from "./bounds.ts";
 import { errorFor } from "./errors.ts";
 import type { CallOptions, DecisionAnswer, DecisionNow } from "./surface.ts";
 import { type Ambience, pause } from "./transport.ts";
@@ -24,11 +25,6 @@ export interface Decision extends DecisionAnswer {
 
 /** Reads a decision; the gateway holds the answer back for `waitMs` while a person is waited for. */
 export type Look = (call: CallOptions, waitMs: number) => Promise<DecisionNow>;
-
-/** The gateway holds an answer back for 30 s at most; proxies in between often for less. */
-const WAIT_MS = 25_000;
-/** A gateway that answers at once although the decision is held is not asked more often than this. */
-const PACE_MS = 1_000;
 
 /** Looks until somebody has answered, or `timeoutMs` is over. */
 export async function answered(look: Look, ambience: Ambience, { signal, timeoutMs = Infinity }: WaitOptions = {}): Promise<DecisionNow> {

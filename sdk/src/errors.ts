@@ -89,7 +89,7 @@ export abstract class AgentSentinelError extends Error {
   declare readonly remediation: Remediation;
 
   constructor(message: string, { cause, decision = null, ...facts }: ErrorFacts & { readonly [member: string]: unknown }) {
-    super(message, cause === undefined ? undefined : { cause });
+    super(message, cause ? { cause } : {});
     Object.assign(this, {
       recoverable: decision !== null && mayGoOn(decision),
       decision,
@@ -145,7 +145,11 @@ export class ApprovalRequiredError extends VerdictError<"ApprovalRequiredError">
   declare readonly run: string;
   declare readonly decisionId: string;
   declare readonly approvalId: string;
-  /** Where a person can answer. */
+  /**
+   * The approval in the gateway's API: no page, and nobody opens it without a token. With a token of kind `human` that has `approvals:write` a person
+   * answers it there (`GET`, then `POST …/decide`), or with `agentsentinel approvals`. A link that a person can open is made by whoever holds
+   * `tokens:write`, which no agent does: `POST …/links`, where the tenant's settings have `approval_links`.
+   */
   declare readonly url: string;
   declare readonly expiresAt: string;
 
@@ -280,10 +284,14 @@ export function isAgentSentinelError<Name extends AgentSentinelErrorName = Agent
   return typeof recoverable === "boolean" && (name === undefined ? Object.hasOwn(CLASSES, found as PropertyKey) : found === name);
 }
 
-/** `Cannot run "send_email": the policy denies the action by name`. */
-function sentence({ action, reason, superseded }: DecisionAnswer): string {
+/**
+ * `Cannot run "send_email": the policy denies the action by name`; of what a person can approve, also how. Without an address there is no gateway, and
+ * nobody can.
+ */
+function sentence({ action, reason, superseded, approval }: DecisionAnswer): string {
   const why = superseded === null ? reason.message : `a ${superseded.kind} came into force after it was allowed`;
-  return `Cannot run "${action}": ${why.charAt(0).toLowerCase()}${why.slice(1).replace(/\.$/, "")}`;
+  const how = approval?.url ? `, by "agentsentinel approvals show ${approval.id}"` : "";
+  return `Cannot run "${action}": ${why.charAt(0).toLowerCase()}${why.slice(1).replace(/\.$/, "")}${how}`;
 }
 
 const mayGoOn = ({ stops, superseded, reason }: DecisionAnswer): boolean =>

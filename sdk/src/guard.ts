@@ -1,3 +1,4 @@
+import { AGAIN_MS } from "./bounds.ts";
 import { errorFor, GatewayRefusedError, GatewayUnavailableError } from "./errors.ts";
 import { attempt, observe } from "./observers.ts";
 import { assertNoClass, shown, shownArguments, UNSHOWN } from "./plain.ts";
@@ -211,9 +212,6 @@ const refused = (action: string, code: string, detail: string): GatewayRefusedEr
 
 /** Nothing runs twice under an id. */
 export const settled = (action: string): GatewayRefusedError => refused(action, "decision_settled", "id was used");
-
-/** A question that was let go has arrived after so long, or never will. */
-const AGAIN_MS = 3_000;
 
 /**
  * Gives back, without anybody waiting for it, what may have been reserved for a call that does not run. A question that was let go may arrive after this:

@@ -1,5 +1,5 @@
 import { knownReason } from "./errors.ts";
-import { flag, id, json, list, members, nullable, number, object, oneOf, type Read, ShapeFault, snake, text, texts } from "./read.ts";
+import { flag, id, json, list, nullable, number, object, oneOf, type Read, ShapeFault, snake, text, texts } from "./read.ts";
 import type {
   Approval,
   Balance,
@@ -52,7 +52,10 @@ const balanceShape = {
   limitUsd: nullable(text),
   postedUsd: text,
   pendingUsd: text,
+  leasedUsd: nullable(text),
   remainingUsd: nullable(text),
+  window: nullable(text),
+  resetsAt: nullable(text),
 };
 export const balance = object<Balance>(balanceShape);
 
@@ -127,7 +130,7 @@ export const sessionDetail: Read<SessionDetail> = object<SessionDetail>({
   labels: texts,
   state: oneOf("active", "paused", "killed", "closed", "expired"),
   openedAt: text,
-  budgets: list(object<SessionBudget>({ ...balanceShape, leasedUsd: text, resetsAt: nullable(text) })),
+  budgets: list(object<SessionBudget>({ ...balanceShape, leasedUsd: text })),
   totals: object({
     postedUsd: text,
     pendingUsd: text,
@@ -138,4 +141,4 @@ export const sessionDetail: Read<SessionDetail> = object<SessionDetail>({
 });
 
 /** Nothing of the answer is needed, but that it is one. */
-export const anything: Read<unknown> = members;
+export const anything: Read<unknown> = json;

@@ -41,7 +41,7 @@ function isPlain(value: unknown, level: number): value is Json {
   if (prototype && Object.getPrototypeOf(prototype)) return false;
   if (Object.getOwnPropertySymbols(value).length > 0) return false;
   return Object.values(Object.getOwnPropertyDescriptors(value)).every(
-    (member) => "value" in member && member.enumerable === true && (member.value === undefined || isPlain(member.value, level + 1)),
+    (member) => "value" in member && member.enumerable && (member.value === undefined || isPlain(member.value, level + 1)),
   );
 }
 

@@ -47,10 +47,7 @@ export const list =
   (value, at) =>
     items(value, at).map((item, place) => of(item, `${at}/${place}`));
 
-export const members = read(
-  "an object",
-  (value): value is Record<string, unknown> => typeof value === "object" && value !== null && !Array.isArray(value),
-);
+const members = read("an object", (value): value is Record<string, unknown> => typeof value === "object" && value !== null && !Array.isArray(value));
 
 export const texts: Read<{ readonly [key: string]: string }> = (value, at) =>
   Object.fromEntries(Object.entries(members(value, at)).map(([key, member]) => [key, text(member, `${at}/${key}`)]));

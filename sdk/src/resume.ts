@@ -24,7 +24,7 @@ export interface ResumeOptions extends CallOptions {
 export interface Held extends Hold {
   readonly session: Session;
   readonly action: string;
-  /** Where a person can answer. */
+  /** The approval in the gateway's API, for whoever has a token; no page. See `ApprovalRequiredError`. */
   readonly url: string;
   /** How it stands once nobody is waited for any more, or `timeoutMs` is over. */
   wait(options?: WaitOptions): Promise<DecisionNow>;

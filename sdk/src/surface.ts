@@ -127,10 +127,16 @@ export interface Reservation {
 export interface Balance {
   readonly scope: BudgetScope;
   readonly name: string;
+  /** Of an agent's or a tenant's budget: `hour`, `day`, `month` or `total`. */
+  readonly window?: string | null | undefined;
   readonly limitUsd: string | null;
   readonly postedUsd: string;
   readonly pendingUsd: string;
+  /** What client leases hold of it, where they do. Of an agent's or a tenant's budget: what other sessions hold of it and have not spent. */
+  readonly leasedUsd?: string | null | undefined;
   readonly remainingUsd: string | null;
+  /** When it is there again, whole. `null`: never. */
+  readonly resetsAt?: string | null | undefined;
 }
 
 export interface Rate {
@@ -142,6 +148,7 @@ export interface Rate {
 
 export interface Approval {
   readonly id: string;
+  /** The approval in the gateway's API, for whoever has a token; no page. See `ApprovalRequiredError`. */
   readonly url: string;
   /** Until then it waits for an answer; once it is approved, until then it may be used. */
   readonly expiresAt: string;
@@ -169,7 +176,7 @@ export interface DecisionAnswer {
   readonly advice: readonly Json[];
   /** What a policy that only observes would have refused it for. */
   readonly warnings: readonly Reason[];
-  /** Where a person can answer. Present exactly when the verdict is `hold`. */
+  /** What a person is asked. Present exactly when the verdict is `hold`. */
   readonly approval: Approval | null;
   readonly entry: EntryMark;
   /** A kill or pause that came into force after it was allowed: the action must not start any more. */
@@ -227,7 +234,6 @@ export interface OpenedSession {
 
 export interface SessionBudget extends Balance {
   readonly leasedUsd: string;
-  /** `null`: it never resets. */
   readonly resetsAt: string | null;
 }
 

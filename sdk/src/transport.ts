@@ -1,3 +1,4 @@
+import { FIRST_PAUSE_MS, LONGEST_PAUSE_MS, LONGEST_RETRY_MS, SHORTEST_SECRET } from "./bounds.ts";
 import { AgentSentinelError, GatewayRefusedError, GatewayUnavailableError, type Refusal } from "./errors.ts";
 import { type Read, ShapeFault } from "./read.ts";
 
@@ -55,9 +56,6 @@ export interface Call<T> {
  * a refusal or cannot be trusted, or the signal's own reason.
  */
 export type Ask = <T>(call: Call<T>, signal?: AbortSignal | undefined) => Promise<T>;
-
-const FIRST_PAUSE_MS = 100;
-const LONGEST_PAUSE_MS = 2_000;
 
 export function createTransport(settings: TransportSettings): Ask {
   return async <T>(call: Call<T>, signal?: AbortSignal): Promise<T> => {
@@ -234,9 +232,6 @@ export function parsed(text: string): unknown {
   }
 }
 
-/** A token that is shorter is nobody's secret, and may well be part of a word. */
-const SHORTEST_SECRET = 16;
-
 /** What somebody else says, without the token and not at any length: who quotes it back at us does not get it into a message, a log or a file. */
 export const quoted = (said: unknown, token: string): string =>
   typeof said === "string" ? (token.length < SHORTEST_SECRET ? said : said.replaceAll(token, "[token]")).slice(0, 500) : "";
@@ -257,9 +252,6 @@ export function problem(found: unknown, token: string, otherwise: string): Pick<
     requestId: quoted(request_id, token) || null,
   };
 }
-
-/** Nobody is believed who says to come back later than this: a clock may be wrong, here or there, and a timer that is longer fires at once. */
-const LONGEST_RETRY_MS = 86_400_000;
 
 /** `Retry-After` (RFC 9110 section 10.2.3), seconds or a date, as milliseconds from now. `null`: at once, or it is absent or unreadable. */
 export function retryAfter(value: string, now: number): number | null {

@@ -67,7 +67,7 @@ describe("a guarded call that is held", () => {
       name: "ApprovalRequiredError",
       code: "approval_required",
       recoverable: true,
-      message: 'Cannot run "send_money": a person must approve it first',
+      message: 'Cannot run "send_money": a person must approve it first, by "agentsentinel approvals show apr_1"',
       session: SESSION,
       run: RUN,
       decisionId: asked?.id,

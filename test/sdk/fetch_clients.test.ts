@@ -202,7 +202,7 @@ describe.skipIf(!CAN_SEE_PROCESSES)("with a real gateway", () => {
       expect(isAgentSentinelError(found, denial.name)).toBe(true);
       if (action === "llm.held") {
         expect(found?.approval?.url).toMatch(/^http.*apr_/);
-        expect(String(error)).toContain(found?.approval?.url);
+        expect(String(error)).toContain(`agentsentinel approvals show ${found?.approval?.id}`);
       } else expect(found?.approval).toBe(null);
       if (action === "llm.rare") expect(found?.remediation.retryAfterMs).toBeGreaterThan(3_000_000);
     },

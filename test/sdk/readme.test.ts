@@ -43,6 +43,13 @@ function run(code: string, environment: { readonly [name: string]: string } = {}
 }
 
 describe("the SDK's page", () => {
+  it("has a line for each entry of the package, and for nothing else", () => {
+    const { exports } = JSON.parse(readFileSync(path.join(ROOT, "sdk/package.json"), "utf8"));
+    const entries = Object.keys(exports).filter((entry) => entry !== "./package.json");
+    const named = [...PAGE.matchAll(/^\| `(?:@agentsentinel\/sdk|…)(\/\w+)?` \|/gm)].map(([, entry = ""]) => `.${entry}`);
+    expect(named.sort()).toEqual(entries.sort());
+  });
+
   it("has its whole programs where this test looks for them", () => {
     expect(PROGRAMS.map(({ title }) => title)).toEqual([
       "Deciding in this process, with a lease",

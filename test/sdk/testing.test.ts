@@ -1,6 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { guard, resume } from "../../sdk/src/approvals.ts";
-import { ApprovalRejectedError, ApprovalRequiredError, GatewayUnavailableError, PolicyViolationError } from "../../sdk/src/index.ts";
+import {
+  ApprovalRejectedError,
+  ApprovalRequiredError,
+  GatewayUnavailableError,
+  isAgentSentinelError,
+  PolicyViolationError,
+} from "../../sdk/src/index.ts";
 import { LocalRefusedError } from "../../sdk/src/local.ts";
 import { createTestSentinel, type TestSentinelOptions } from "../../sdk/src/testing.ts";
 
@@ -114,6 +120,24 @@ describe("A test's own sentinel", () => {
     );
     expect(twice[0]).toEqual(twice[1]);
     expect(twice[0]?.slice(0, 2)).toEqual([Date.UTC(2026, 0), Date.UTC(2026, 0) + 61_000]);
+  });
+
+  it("says when a budget that is gone is there again, and how long to wait for that", async () => {
+    const test = createTestSentinel({ policy: { version: 1, budgets: { agent: { day: 1 }, run: 5 } } });
+    const session = await test.sentinel.openSession();
+    const pay = session.guard({ action: "pay", costUsd: 0.8 }, () => "paid");
+    expect(await pay()).toBe("paid");
+    const error = await pay().catch((thrown: unknown) => thrown);
+    if (!isAgentSentinelError(error, "BudgetExceededError")) throw error;
+    const retryAfterMs = error.remediation.retryAfterMs ?? 0;
+    const { budgets } = error.decision;
+    expect(budgets.find(({ scope }) => scope === "run")).toMatchObject({ window: null, resetsAt: null });
+    const resetsAt = new Date(test.now() + retryAfterMs).toISOString();
+    expect(budgets.find(({ scope }) => scope === "agent")).toMatchObject({ window: "day", leasedUsd: "0", remainingUsd: "0.2", resetsAt });
+    await test.advance(retryAfterMs - 1);
+    await expect(pay()).rejects.toMatchObject({ name: "BudgetExceededError" });
+    await test.advance(1);
+    expect(await pay()).toBe("paid");
   });
 
   it("can be out of reach, for what a program does then", async () => {

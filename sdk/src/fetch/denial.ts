@@ -17,7 +17,7 @@ export interface Denial {
   readonly run: string | null;
   /** How far the no reaches. `null`: nobody said no, or it is not known. */
   readonly stops: Stops | null;
-  /** Where a person can answer, if that is what it waits for. `${session}/${decisionId}` is what `resume` takes. */
+  /** What it waits for, if that is a person's answer; `url` is in the gateway's API, and no page. `${session}/${decisionId}` is what `resume` takes. */
   readonly approval: { readonly id: string; readonly url: string; readonly expiresAt: string } | null;
 }
 
@@ -59,9 +59,9 @@ const HEADER = "x-authority-denial";
  * 429: no client tries 402 or 403 again.
  */
 export function denialResponse(denial: Denial, shape: Shape | undefined): Response {
-  const { decisionId, remediation, approval, code } = denial;
+  const { decisionId, remediation, code } = denial;
   const status = denial.name === "BudgetExceededError" ? 402 : 403;
-  const message = `${denial.message}${approval === null ? "" : `; a person can answer at ${approval.url}`}${decisionId === null ? "" : ` (decision ${decisionId})`}`;
+  const message = `${denial.message}${decisionId === null ? "" : ` (decision ${decisionId})`}`;
   const headers = new Headers({
     "content-type": "application/json",
     "x-should-retry": "false",

@@ -49,13 +49,16 @@ const reasonOf = ({ code, message, rule, retryAfterMs, hint }: core.Reason): Rea
 const HOW_TO_BEGIN =
   "Say in the program what is allowed: PolicyEngine.configure({}) permits everything and records it, PolicyEngine.loadFromYaml(path) and createLocalSentinel({ policy }) what the policy says.";
 
-export const balanceOf = ({ scope, name, limitMicroUsd, postedMicroUsd, pendingMicroUsd, leasedMicroUsd }: core.Balance): Balance => ({
+export const balanceOf = ({ scope, name, window, limitMicroUsd, postedMicroUsd, pendingMicroUsd, leasedMicroUsd }: core.Balance): Balance => ({
   scope,
   name,
+  window: window?.name ?? null,
   limitUsd: limitMicroUsd === null ? null : formatUsd(limitMicroUsd),
   postedUsd: formatUsd(postedMicroUsd),
   pendingUsd: formatUsd(pendingMicroUsd),
+  leasedUsd: leasedMicroUsd > 0 || window !== undefined ? formatUsd(leasedMicroUsd) : null,
   remainingUsd: limitMicroUsd === null ? null : formatUsd(lessUsd(lessUsd(lessUsd(limitMicroUsd, postedMicroUsd), pendingMicroUsd), leasedMicroUsd)),
+  resetsAt: window?.resetsAt == null ? null : formatInstant(window.resetsAt),
 });
 
 const reservationOf = (held: core.Reservation | null): Reservation | null =>
