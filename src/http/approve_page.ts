@@ -1,4 +1,5 @@
 import type { Sha256 } from "../core/digest.ts";
+import { sourceOf } from "./source_hash.ts";
 
 /** The page on which one person answers one approval by a link. The same for everybody: what it shows it asks for with the token behind `#`. */
 export interface ApprovePage {
@@ -31,12 +32,6 @@ export function approvePage(sha256: Sha256): ApprovePage {
       "Cache-Control": "no-cache",
     },
   };
-}
-
-/** How a Content-Security-Policy names a text: by its SHA-256 in base64. */
-function sourceOf(sha256: Sha256, text: string): string {
-  const bytes = (sha256(text).match(/../g) ?? []).map((byte) => Number.parseInt(byte, 16));
-  return `sha256-${btoa(String.fromCharCode(...bytes))}`;
 }
 
 const STYLE = `

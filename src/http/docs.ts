@@ -1,4 +1,5 @@
 import * as z from "zod";
+import type { Sha256 } from "../core/digest.ts";
 import { REASONS, SENTENCES } from "../core/reasons.ts";
 import { REFUSALS } from "../core/refusals.ts";
 import { MOST_BODY_BYTES } from "./body.ts";
@@ -6,36 +7,110 @@ import { MOST_DEPTH } from "./json.ts";
 import { refusalsOf } from "./openapi.ts";
 import { PROBLEMS } from "./problems.ts";
 import type { Route } from "./route.ts";
+import { sourceOf } from "./source_hash.ts";
 
 /** The pages for people. Everything they load comes from this gateway. */
 
+const POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 /** Nothing from elsewhere, and no script at all. */
 export const PAGE_HEADERS = {
-  "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  "Content-Security-Policy": POLICY,
   "Referrer-Policy": "no-referrer",
   "Cache-Control": "no-cache",
 } as const;
 
-/** The API for people, made from the same table as its document: no script, no file from elsewhere, and the browser's own search finds everything. */
-export function docsPage(routes: readonly Route[]): string {
+/**
+ * The API for people, made from the same table as its document, and what the page may do: run this one script. It loads no file, and is whole without its
+ * script, which only narrows the list of operations down: the browser's own search finds everything.
+ */
+export function docsPage(routes: readonly Route[], sha256: Sha256): { readonly text: string; readonly headers: { readonly [name: string]: string } } {
+  const script = `script-src '${sourceOf(sha256, FIND)}'; require-trusted-types-for 'script'; trusted-types 'none'`;
+  return { text: docsText(routes), headers: { ...PAGE_HEADERS, "Content-Security-Policy": `${POLICY}; ${script}` } };
+}
+
+function docsText(routes: readonly Route[]): string {
   const documented = routes.filter((route) => route.documented);
   const chapters = [...new Set(documented.map(({ tag }) => tag))].map((tag) => ({
     tag,
     operations: documented.filter((route) => route.tag === tag),
   }));
-  const contents = chapters
-    .map(({ tag, operations }) => `<h2><a href="#${anchor(tag)}">${tag}</a></h2>\n<ul>${operations.map(contentsLine).join("\n")}</ul>`)
-    .join("\n");
+  const lists = chapters.map(
+    ({ tag, operations }) => `<section><h2><a href="#${anchor(tag)}">${tag}</a></h2>\n<ul>${operations.map(contentsLine).join("\n")}</ul></section>`,
+  );
   const sections = chapters.map(
     ({ tag, operations }) => `<section><h2 id="${anchor(tag)}">${tag}</h2>\n${operations.map(operationOnce).join("\n")}</section>`,
   );
   return page(
     "AgentSentinel API",
     "/docs",
-    `<nav class="contents" aria-label="Contents">${contents}</nav>`,
+    `<details class="contents" id="contents">
+<summary>Operations <span class="kind">${documented.length}</span></summary>
+<nav aria-label="Operations">
+<search hidden><input type="search" id="find" aria-label="Find an operation" placeholder="Find an operation" autocomplete="off" autocapitalize="none" spellcheck="false"><output for="find"></output></search>
+${lists.join("\n")}
+</nav>
+</details>
+<script>${FIND}</script>`,
     `${INTRODUCTION}\n${sections.join("\n")}`,
   );
 }
+
+/**
+ * Runs where it stands, before anything is drawn: beside the text the list is open, above it a tap away. What is typed is looked for in how operations are
+ * called; only where none is called so, in all that is said of them.
+ */
+const FIND = `
+"use strict";
+{
+  const box = document.getElementById("contents");
+  const find = document.getElementById("find");
+  const told = box.querySelector("output");
+  const lines = [...box.querySelectorAll("li")];
+  const beside = matchMedia("(min-width: 56.01rem)");
+  const fold = () => { box.open = beside.matches; };
+  beside.addEventListener("change", fold);
+  fold();
+  find.parentElement.hidden = false;
+
+  // An operation is described further down.
+  document.addEventListener("DOMContentLoaded", () => narrow());
+  let texts = null;
+  const textOf = (line) => {
+    const article = document.getElementById(line.querySelector("a").hash.slice(1));
+    const [name, path, said] = ["h3", ".path", ".sides > div"].map((part) => article.querySelector(part).textContent.toLowerCase());
+    return { line, name: name + " " + path, all: name + " " + path + " " + said };
+  };
+  const narrow = () => {
+    if (document.readyState === "loading") return;
+    const words = find.value.toLowerCase().split(/\\s+/).filter((word) => word !== "");
+    texts ??= lines.map(textOf);
+    const having = (part) => texts.filter((text) => words.every((word) => text[part].includes(word)));
+    const named = having("name");
+    const found = named.length > 0 ? named : having("all");
+    const shown = new Set(found.map((text) => text.line));
+    for (const line of lines) line.hidden = !shown.has(line);
+    for (const part of box.querySelectorAll("section")) part.hidden = part.querySelector("li:not([hidden])") === null;
+    told.value = words.length === 0 ? "" : found.length === 0 ? "None" : named.length > 0 ? found.length + " of " + lines.length : "None is called so; mentioned by " + found.length;
+  };
+  const leave = () => { if (!beside.matches) box.open = false; };
+
+  find.addEventListener("input", narrow);
+  find.addEventListener("keydown", (event) => {
+    if (event.key === "Enter") lines.find((line) => !line.hidden)?.querySelector("a").click();
+    if (event.key === "Escape" && find.value === "") leave();
+  });
+  box.addEventListener("click", (event) => {
+    if (event.target.closest("a") !== null) leave();
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || event.target === find) return;
+    event.preventDefault();
+    box.open = true;
+    find.focus();
+  });
+}
+`;
 
 const INTRODUCTION = `<h1>The API</h1>
 <p class="lead">An agent asks before it acts. The answer is <b>allow</b>, <b>deny</b> or <b>hold</b>, always with status 200, and it is on record before it is sent.</p>
@@ -153,7 +228,8 @@ function fieldList(title: string, fields: readonly Field[]): string {
 const example = (title: string, value: unknown): string =>
   `<figure><figcaption>${title}</figcaption><pre tabindex="0"><code>${escaped(typeof value === "string" ? value : JSON.stringify(value, null, 2))}</code></pre></figure>`;
 
-const contentsLine = (route: Route): string => `<li><a href="#${route.id}">${badge(route)}${breakable(route.path.replace(/^\/v1/, ""))}</a></li>`;
+const contentsLine = (route: Route): string =>
+  `<li><a href="#${route.id}">${badge(route)}<span>${breakable(route.path.replace(/^\/v1/, ""))}<small>${escaped(route.summary)}</small></span></a></li>`;
 
 const badge = ({ method }: Pick<Route, "method">): string => `<span class="method ${method.toLowerCase()}">${method}</span>`;
 
@@ -228,9 +304,18 @@ code, pre { font: .86em/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, mono
 :not(pre) > code { background: var(--raised); border-radius: .25rem; padding: .1em .3em; overflow-wrap: anywhere; }
 pre { margin: 0; padding: .9rem 1rem; overflow: auto; max-height: 26rem; font-size: .8rem; }
 pre code { font-size: inherit; }
-.contents { position: sticky; top: 3.1rem; align-self: start; max-height: calc(100vh - 3.1rem); overflow-y: auto; padding: 1.5rem 1rem 3rem 1.5rem; border-right: 1px solid var(--line); font-size: .82rem; }
+.contents { position: sticky; top: 3.1rem; align-self: start; height: calc(100vh - 3.1rem); overflow-y: auto; border-right: 1px solid var(--line); font-size: .82rem; }
+.contents summary { padding: .6rem 1.5rem; cursor: pointer; font-weight: 650; font-size: .95rem; }
+.contents nav { padding: 0 1rem 3rem 1.5rem; }
+.contents search { display: block; position: sticky; top: 0; padding: 1.2rem 0 .5rem; background: var(--ground); }
+.contents input { width: 100%; padding: .4rem .6rem; font: inherit; font-size: .9rem; color: inherit; background: var(--raised); border: 1px solid var(--line); border-radius: .4rem; }
+.contents output { display: block; color: var(--quiet); }
+.contents output:not(:empty) { padding-top: .3rem; }
+.contents small { display: none; color: var(--quiet); font-size: .78rem; }
+[hidden] { display: none !important; }
+:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
 .contents h2 { font-size: .85rem; margin: 1.2rem 0 .3rem; padding: 0; border: 0; }
-.contents h2:first-child { margin-top: 0; }
+.contents section:first-of-type h2 { margin-top: .4rem; }
 .contents h2 a { color: var(--ink); text-decoration: none; }
 .contents ul { list-style: none; margin: 0; padding: 0; }
 .contents li { margin: 0; }
@@ -267,14 +352,19 @@ td code { white-space: nowrap; }
 .cards a { display: block; height: 100%; padding: 1rem 1.2rem; border: 1px solid var(--line); border-radius: .6rem; background: var(--raised); text-decoration: none; color: var(--quiet); font-size: .92rem; }
 .cards a:hover { border-color: var(--link); }
 .cards b { display: block; color: var(--link); font-size: 1rem; }
+@media (min-width: 56.01rem) { .contents[open] > summary { display: none; } }
 @media (max-width: 80rem) { .sides { grid-template-columns: minmax(0, 1fr); } .examples { padding-top: 1.2rem; } }
 @media (max-width: 56rem) {
-  header { padding: .6rem 1rem; }
-  html { scroll-padding-top: 6rem; }
+  header { position: static; padding: .6rem 1rem; }
+  html { scroll-padding-top: 4rem; }
   .page { grid-template-columns: minmax(0, 1fr); }
-  .contents { position: static; max-height: none; border-right: 0; border-bottom: 1px solid var(--line); padding: 1rem; display: flex; flex-wrap: wrap; gap: .5rem 1.2rem; }
-  .contents h2 { margin: 0; }
-  .contents ul { display: none; }
+  .contents { top: 0; z-index: 1; height: auto; overflow: visible; border-right: 0; border-bottom: 1px solid var(--line); background: var(--ground); font-size: .9rem; }
+  .contents summary { padding: .75rem 1rem; }
+  .contents nav { position: absolute; inset: 100% 0 auto; max-height: calc(100vh - 8rem); max-height: calc(100dvh - 8rem); overflow-y: auto; overscroll-behavior: contain; padding: 0 1rem 1.5rem; background: var(--ground); border-bottom: 1px solid var(--line); box-shadow: 0 .6rem 1.2rem color-mix(in srgb, var(--ink) 18%, transparent); }
+  .contents search { padding-top: .4rem; }
+  .contents input { font-size: 1rem; padding: .55rem .7rem; }
+  .contents li a { padding: .4rem 0; }
+  .contents small { display: block; }
   main { padding: 1rem 1rem 4rem; }
   h1 { font-size: 1.6rem; }
   td code { white-space: normal; overflow-wrap: normal; }

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { BrokenInvariant } from "../../src/core/assert.ts";
@@ -678,10 +679,18 @@ describe("the pages", () => {
     }
   });
 
-  it("show every operation, with its problems, and run no script", async () => {
-    const text = await (await send("/docs")).text();
+  it("show every operation, with its problems, and run no script but the one that narrows their list down", async () => {
+    const [docs, problems] = [await send("/docs"), await send("/docs/problems")];
+    const text = await docs.text();
     for (const { id, documented } of ROUTES) expect(text.includes(`id="${id}"`)).toBe(documented);
-    expect(text).not.toContain("<script");
+    const scripts = [...text.matchAll(/<script>([\s\S]*?)<\/script>/g)].map(([, script = ""]) =>
+      createHash("sha256").update(script).digest("base64"),
+    );
+    expect(scripts.length).toBe(1);
+    expect(docs.headers.get("Content-Security-Policy")).toContain(`; script-src 'sha256-${scripts[0]}';`);
+    expect(text.match(/<script|\son\w+=/g)).toEqual(["<script"]);
+    expect(await problems.text()).not.toContain("<script");
+    expect(problems.headers.get("Content-Security-Policy")).not.toContain("script-src");
   });
 
   it("greet a browser with a page and a program with JSON", async () => {

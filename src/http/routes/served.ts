@@ -26,6 +26,7 @@ const protectedResource = (origin: string) => ({
 export function servedRoutes(others: readonly Route[]): readonly Route[] {
   let openApiText: string | null = null;
   let approve: ApprovePage | null = null;
+  let docs: { readonly text: string; readonly headers: { readonly [name: string]: string } } | null = null;
   const page = (path: `/${string}`, id: string, summary: string, text: string) =>
     route({
       ...OPEN,
@@ -110,12 +111,10 @@ export function servedRoutes(others: readonly Route[]): readonly Route[] {
       summary: "The API, to read",
       documented: false,
       answers: [html("The page.")],
-      answer: async () =>
-        ok({
-          status: 200,
-          body: { text: docsPage([...others, ...routes]), type: "text/html; charset=utf-8" },
-          headers: PAGE_HEADERS,
-        }),
+      answer: async ({ ports }) => {
+        docs ??= docsPage([...others, ...routes], ports.sha256);
+        return ok({ status: 200, body: { text: docs.text, type: "text/html; charset=utf-8" }, headers: docs.headers });
+      },
     }),
     route({
       ...OPEN,
