@@ -376,9 +376,10 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     return ok(answer);
   }
 
+  /** Brings a version into force for whom its policy is; of one that was deleted, for whom it was. */
   async activatePolicy(principal: Principal, name: string, version: number): Promise<Outcome<PolicyVersionRow>> {
     const done = this.#known((now): Outcome<PolicyVersionRow> => {
-      const known = this.#store.findPolicy(name);
+      const known = this.#store.findPolicyEver(name);
       const wanted = known === null ? null : this.#store.readVersion(name, version);
       if (known === null || wanted === null) return err(refusal("not_found", `There is no version ${version} of a policy "${name}".`));
       if (known.activeVersion !== version) {
@@ -387,7 +388,8 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
         if (!readable.ok)
           return err(refusal("policy_invalid", `Version ${version} of "${name}" is no policy that can be enforced now.`, readable.error));
         this.#store.pointPolicy(name, known.scope, known.target, known.latestVersion, version, now);
-        this.#record("policy", principal, { event: "activated", name, version, digest: wanted.digest, instead_of: known.activeVersion });
+        const details = { event: "activated", name, version, digest: wanted.digest, instead_of: known.activeVersion };
+        this.#record("policy", principal, known.deleted ? { ...details, was_deleted: true } : details);
         this.#changed();
       }
       const { digest, createdAt, createdBy } = wanted;
@@ -419,10 +421,10 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     return this.#known(() => this.#store.listPolicies(page));
   }
 
-  /** One version of a policy; `null`: the one in force, or the newest where none is. */
+  /** One version of a policy, also of one that was deleted; `null`: the one in force, or the newest where none is. */
   readPolicy(policy: string, version: number | null): Outcome<PolicyRead> {
     return this.#known(() => {
-      const known = this.#store.findPolicy(policy);
+      const known = version === null ? this.#store.findPolicy(policy) : this.#store.findPolicyEver(policy);
       const found = known === null ? null : this.#store.readVersion(policy, version ?? known.activeVersion ?? known.latestVersion);
       return found === null
         ? err(refusal("not_found", version === null ? `There is no policy "${policy}".` : `There is no version ${version} of a policy "${policy}".`))
@@ -432,7 +434,9 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
 
   listPolicyVersions(policy: string, page: PageQuery): Outcome<PageOf<PolicyVersionRow>> {
     return this.#known(() =>
-      this.#store.findPolicy(policy) === null ? err(refusal("not_found", `There is no policy "${policy}".`)) : this.#store.listVersions(policy, page),
+      this.#store.findPolicyEver(policy) === null
+        ? err(refusal("not_found", `There is no policy "${policy}".`))
+        : this.#store.listVersions(policy, page),
     );
   }
 

@@ -308,9 +308,16 @@ export class TenantStore {
 
   // Policies
 
+  /** Not one that was deleted. */
   findPolicy(name: string): PolicyRow | null {
-    const row = this.#sql.exec<PolicyStored>(`${POLICY} WHERE p.deleted = 0 AND p.name = ?`, name).toArray()[0];
-    return row === undefined ? null : policyRowOf(row);
+    const known = this.findPolicyEver(name);
+    return known === null || known.deleted ? null : known;
+  }
+
+  /** Also one that was deleted, and stands where it stood then. */
+  findPolicyEver(name: string): (PolicyRow & { readonly deleted: boolean }) | null {
+    const row = this.#sql.exec<PolicyStored>(`${POLICY} WHERE p.name = ?`, name).toArray()[0];
+    return row === undefined ? null : { ...policyRowOf(row), deleted: row.deleted === 1 };
   }
 
   /** By name. */
@@ -358,17 +365,18 @@ export class TenantStore {
     );
   }
 
-  /** Takes a policy out of force and out of sight. Its versions stay on record. */
+  /** Takes a policy out of force and out of sight. Its versions are kept: what was decided under them can be recomputed, and each can be brought back. */
   deletePolicy(name: string, now: Instant): void {
     this.#sql.exec("UPDATE policies SET deleted = 1, active_version = NULL, updated_at = ? WHERE name = ?", now, name);
   }
 
+  /** Also of a policy that was deleted. */
   readVersion(name: string, version: number): PolicyRead | null {
     const row = this.#sql
       .exec<VersionStored & { scope: string; target: string | null; document: string; text: string; format: string }>(
         `SELECT v.*, t.text, p.scope, p.target, p.active_version FROM policy_versions v
          JOIN policies p ON p.name = v.name JOIN policy_texts t ON t.name = v.name AND t.version = v.version
-         WHERE p.deleted = 0 AND v.name = ? AND v.version = ?`,
+         WHERE v.name = ? AND v.version = ?`,
         name,
         version,
       )
@@ -384,7 +392,7 @@ export class TenantStore {
     };
   }
 
-  /** Newest first. */
+  /** Newest first; also of a policy that was deleted. */
   listVersions(name: string, page: PageQuery): Result<PageOf<PolicyVersionRow>, Refusal> {
     const cursor = parseCursor(page.cursor, CURSORS.version);
     if (!cursor.ok) return cursor;
@@ -392,7 +400,7 @@ export class TenantStore {
     const rows = this.#sql
       .exec<VersionStored>(
         `SELECT v.name, v.version, v.digest, v.created_at, v.created_by, p.active_version FROM policy_versions v JOIN policies p ON p.name = v.name
-         WHERE p.deleted = 0 AND v.name = ? AND v.version < ? ORDER BY v.version DESC LIMIT ?`,
+         WHERE v.name = ? AND v.version < ? ORDER BY v.version DESC LIMIT ?`,
         name,
         Number(before),
         page.limit + 1,
@@ -527,6 +535,7 @@ type PolicyStored = {
   active_version: number | null;
   latest_version: number;
   updated_at: number;
+  deleted: number;
   digest: string;
 };
 

@@ -377,9 +377,12 @@ export interface Tenants {
   liveSessions(tenant: string, most: number): Promise<readonly SessionId[]>;
 
   putPolicy(tenant: string, principal: Principal, put: PutPolicy): Reply<PolicyPutDone>;
+  /** Of a policy that was deleted too: it is back, for whom it was. */
   activatePolicy(tenant: string, principal: Principal, name: string, version: number): Reply<PolicyVersionRow>;
+  /** Takes it out of force and out of the list. Its versions can still be read and activated. */
   deletePolicy(tenant: string, principal: Principal, name: string): Reply<null>;
   listPolicies(tenant: string, page: PageQuery): Reply<PageOf<PolicyRow>>;
+  /** `null`: the version in force, or the newest, of one that was not deleted. */
   readPolicy(tenant: string, name: string, version: number | null): Reply<PolicyRead>;
   listPolicyVersions(tenant: string, name: string, page: PageQuery): Reply<PageOf<PolicyVersionRow>>;
   /** What is in force for an agent: every active document that applies to it, merged. */

@@ -276,7 +276,7 @@ class World implements Surroundings {
     return this.ports.tenants.readPolicy(this.#tenant, name, version);
   }
 
-  /** What a policy of then keeps. One that was deleted since is not known any more. */
+  /** What a policy of then keeps, also where it was deleted since. */
   async #readKeeping(name: string, version: number, digest: Digest): Promise<ReturnType<Surroundings["keepingOf"]>> {
     const found = await this.readPolicy(name, version);
     const read = found.ok && found.value.digest === digest ? readPolicy(found.value.document) : null;

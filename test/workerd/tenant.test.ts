@@ -65,6 +65,45 @@ describe("policies", () => {
     expect(await putFor(operator, "main", "budgets: { run: 1 }")).toMatchObject({ version: 2, created: true });
   });
 
+  it("what a deleted policy was can still be read, and one call brings it back, for whom it was and on record", async () => {
+    const { operator, agent, tenant } = await newTenant("denied_actions: [wire]");
+    await putFor(operator, "mine", "denied_actions: [rm]", { scope: "agent", target: "bot" });
+    await putFor(operator, "mine", "denied_actions: [pay]", { scope: "agent", target: "bot" });
+    const session = await newSession(agent);
+    const under = async () => [await decideOne(agent, session, "rm"), await decideOne(agent, session, "pay")].map(({ verdict }) => verdict);
+    const before = got(await ports.tenants.readPolicy(tenant, "mine", 2));
+    expect(await under()).toEqual(["allow", "deny"]);
+    got(await ports.tenants.deletePolicy(tenant, operator, "mine"));
+    expect(await under()).toEqual(["allow", "allow"]);
+    expect(got(await ports.tenants.readPolicy(tenant, "mine", 2))).toEqual({ ...before, active: false });
+    const versions = got(await ports.tenants.listPolicyVersions(tenant, "mine", { limit: 10, cursor: null }));
+    expect(versions.items).toMatchObject([
+      { version: 2, digest: before.digest, active: false },
+      { version: 1, active: false },
+    ]);
+    expect(got(await ports.tenants.listPolicies(tenant, { limit: 10, cursor: null })).items.map(({ name }) => name)).toEqual(["main"]);
+    for (const gone of [
+      await ports.tenants.readPolicy(tenant, "mine", null),
+      await ports.tenants.readPolicy(tenant, "mine", 3),
+      await ports.tenants.activatePolicy(tenant, operator, "mine", 3),
+      await ports.tenants.listPolicyVersions(tenant, "never", { limit: 10, cursor: null }),
+    ])
+      expect(refusalOf(gone)).toBe("not_found");
+    expect(got(await ports.tenants.activatePolicy(tenant, operator, "mine", 1))).toMatchObject({ version: 1, active: true });
+    expect(await under()).toEqual(["deny", "allow"]);
+    expect(got(await ports.tenants.readPolicy(tenant, "mine", null))).toMatchObject({ version: 1, active: true, scope: "agent", target: "bot" });
+    const other: Principal = { ...agent, subject: "other" };
+    expect((await decideOne(other, await newSession(other), "rm")).verdict).toBe("allow");
+    const [back, deleted] = got(await listEntries(ports, tenant, { kind: "policy" }, { limit: 2, cursor: null })).items;
+    expect([deleted, back].map((row) => JSON.parse(row?.canonical ?? "{}").details)).toMatchObject([
+      { event: "deleted", name: "mine", version: 2 },
+      { event: "activated", name: "mine", version: 1, instead_of: null, was_deleted: true },
+    ]);
+    // It goes on counting, and is deleted like any other.
+    expect(await putFor(operator, "mine", "denied_actions: [rm]", { scope: "agent", target: "bot" })).toMatchObject({ version: 3 });
+    got(await ports.tenants.deletePolicy(tenant, operator, "mine"));
+  });
+
   it("a tenant's and an agent's layer hold together, each for whom it is", async () => {
     const { operator, agent, tenant } = await newTenant(null);
     await putFor(operator, "base", "budgets: { run: 1 }\ndenied_actions: [rm]");
