@@ -2,7 +2,7 @@ import type { Digest } from "../core/digest.ts";
 import type { JsonValue } from "../core/json.ts";
 import { policyDigest } from "../core/policy/digest.ts";
 import type { PolicyRef } from "../core/policy/findings.ts";
-import { mergePolicies } from "../core/policy/merge.ts";
+import { mergePolicies, nameOfLayers } from "../core/policy/merge.ts";
 import { readPolicy } from "../core/policy/parse.ts";
 import type { EffectivePolicy } from "../flow/ports.ts";
 import type { SettingsStore } from "./settings_store.ts";
@@ -59,7 +59,7 @@ export class PoliciesInForce {
     if (last === undefined) return null;
     if (layers.length === 1)
       return { policy: { name: last.name, version: last.version, digest: last.digest }, document: last.document, conflicts: [] };
-    const named = (digest: Digest): PolicyRef => ({ name: layers.map(({ name }) => name).join("+"), version: last.version, digest });
+    const named = (digest: Digest): PolicyRef => ({ name: nameOfLayers(layers), version: last.version, digest });
     const readable: Parameters<typeof mergePolicies>[0][number][] = [];
     for (const { name, version, document, digest } of layers) {
       const read = readPolicy(document);

@@ -30,7 +30,15 @@ export const reasonCode = z.enum(REASONS).meta({
   description: `Why, in order of precedence. ${REASONS.map((reason) => `\`${reason}\`: ${SENTENCES[reason]}`).join(" ")}`,
 });
 
-export const policyRef = z.object({ name: z.string(), version: z.int(), digest: z.string() });
+export const policyRef = z.object({
+  name: z.string().meta({
+    description:
+      "Of several policies that hold together, `name@version` of each, joined by `+`: the tenant's by name, then the agent's. No policy's own name has either sign.",
+    examples: ["support-bots", "base@3+support-bots@1"],
+  }),
+  version: z.int().meta({ description: "Of several, the last one's." }),
+  digest: z.string().meta({ description: "Of the document that holds; of several, of what they merge to." }),
+});
 export const issue = z.object({ pointer: z.string(), message: z.string(), line: z.int().exactOptional(), column: z.int().exactOptional() });
 
 const remediation = z.object({ retry_after_ms: count.nullable(), hint: z.string().nullable() });

@@ -7,7 +7,8 @@ import { SessionAuthority } from "../../src/authority/session_authority.ts";
 import type { SessionId } from "../../src/core/ids.ts";
 import { canonicalJson } from "../../src/core/json.ts";
 import { policyDigest } from "../../src/core/policy/digest.ts";
-import { parsePolicy } from "../../src/core/policy/parse.ts";
+import { mergePolicies } from "../../src/core/policy/merge.ts";
+import { parsePolicy, readPolicy } from "../../src/core/policy/parse.ts";
 import type { Principal } from "../../src/core/request.ts";
 import { openSession } from "../../src/flow/open_session.ts";
 import type { EntityRow, Lease } from "../../src/flow/ports.ts";
@@ -111,7 +112,7 @@ describe("policies", () => {
     const session = await newSession(agent);
     expect(await decideOne(agent, session, "pay", { estimateMicroUsd: usd("0.3") })).toMatchObject({
       reason: { code: "run_budget_exceeded" },
-      policy: { name: "base+bot" },
+      policy: { name: "base@1+bot@1", version: 1 },
     });
     expect((await decideOne(agent, session, "rm")).reason.code).toBe("action_denied");
     const other: Principal = { ...agent, subject: "other" };
@@ -122,6 +123,41 @@ describe("policies", () => {
     expect(got(await ports.tenants.effectivePolicy(tenant, "bot"))?.policy.digest).not.toBe(
       got(await ports.tenants.effectivePolicy(tenant, null))?.policy.digest,
     );
+  });
+
+  it("that hold together are named layer by layer: what a decision was made under can be recomputed, whatever became of them", async () => {
+    const { operator, agent, tenant } = await newTenant(null);
+    const session = await newSession(agent);
+    const steps: readonly (() => Promise<unknown>)[] = [
+      async () => putFor(operator, "p", "denied_actions: [a]"),
+      async () => putFor(operator, "q", "denied_actions: [b]"),
+      async () => putFor(operator, "p", "denied_actions: [c]"),
+      async () => putFor(operator, "b.o_t-1", "denied_actions: [d]", { scope: "agent", target: "bot" }),
+      async () => ports.tenants.activatePolicy(tenant, operator, "p", 1),
+      async () => ports.tenants.deletePolicy(tenant, operator, "q"),
+    ];
+    const under: (wire.PolicyRef | null)[] = [];
+    for (const step of steps) {
+      await step();
+      under.push((await decideOne(agent, session, "pay")).policy);
+    }
+    expect(under.map((policy) => `${policy?.name} ${policy?.version}`)).toEqual([
+      "p 1",
+      "p@1+q@1 1",
+      "p@2+q@1 1",
+      "p@2+q@1+b.o_t-1@1 1",
+      "p@1+q@1+b.o_t-1@1 1",
+      "p@1+b.o_t-1@1 1",
+    ]);
+    await ports.tenants.deletePolicy(tenant, operator, "p");
+    for (const policy of under.slice(1)) {
+      const layers: Parameters<typeof mergePolicies>[0][number][] = [];
+      for (const [name = "", version] of policy?.name.split("+").map((layer) => layer.split("@")) ?? []) {
+        const read = got(await ports.tenants.readPolicy(tenant, name, Number(version)));
+        layers.push({ name, version: read.version, document: got(readPolicy(read.document)) });
+      }
+      expect(policyDigest(ports.sha256, mergePolicies(layers).document)).toBe(policy?.digest);
+    }
   });
 
   it("survive the eviction of their object", async () => {
@@ -696,7 +732,7 @@ describe("versions", () => {
     const second = await changed("another version", first.tag);
     await asOperator("PUT", "/v1/policies/mine?scope=agent&target=bot", "budgets: { run: 0.5 }");
     const merged = await changed("the agent's own layer", second.tag);
-    expect(merged.body).toMatchObject({ policy: { name: "main+mine" }, document: { budgets: { run: "0.5" } } });
+    expect(merged.body).toMatchObject({ policy: { name: "main@2+mine@1", version: 1 }, document: { budgets: { run: "0.5" } } });
     await asOperator("DELETE", "/v1/policies/mine");
     expect((await effective(second.tag)).status).toBe(304);
     await asOperator("POST", "/v1/policies/main/activate", '{"version":1}', { "Content-Type": "application/json" });

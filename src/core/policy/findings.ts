@@ -6,7 +6,7 @@ import type { LeaseReasonCode } from "../reasons.ts";
 import type { Redaction } from "../redact.ts";
 import type { Instant } from "../time.ts";
 
-/** Which policy a decision was made under. Of several merged documents the names are joined by `+` and the version is the most specific one's. */
+/** Which policy a decision was made under. Of several merged documents the name is all of theirs (`nameOfLayers`) and the version is the last one's. */
 export interface PolicyRef {
   readonly name: string;
   readonly version: number;

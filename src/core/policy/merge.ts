@@ -29,6 +29,13 @@ export interface Layer {
   readonly document: PolicyDocument;
 }
 
+/**
+ * What records call several layers together: `name@version` of each, in order, joined by `+`. No policy's name has either sign, so whoever reads it
+ * can fetch every layer and merge them again.
+ */
+export const nameOfLayers = (layers: readonly Pick<Layer, "name" | "version">[]): string =>
+  layers.map(({ name, version }) => `${name}@${version}`).join("+");
+
 /** A member on which layers disagree, and what counts. */
 export interface Conflict {
   readonly pointer: string;
