@@ -731,7 +731,8 @@ describe("what sessions share", () => {
     const sitting = new Sitting();
     // 100 less 30 of others; and of what it was given it has nothing any more.
     given(sitting, AGENT_DAY, 0, 30);
-    const judged = (costs: number, budgets: readonly (typeof AGENT_DAY | typeof TENANT_ALL)[] = [AGENT_DAY]) => sitting.judge({ costs, finds: { budgets } });
+    const judged = (costs: number, budgets: readonly (typeof AGENT_DAY | typeof TENANT_ALL)[] = [AGENT_DAY]) =>
+      sitting.judge({ costs, finds: { budgets } });
     const short = (costs: number) => ({ kind: "money", limit: AGENT_DAY, amountMicroUsd: costs, leastMicroUsd: costs, alerts: [] });
     expect(judged(70).shorts).toEqual([short(70)]);
     expect(judged(71)).toMatchObject({ reason: { code: "agent_budget_exceeded" }, shorts: [] });
