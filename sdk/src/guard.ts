@@ -57,6 +57,8 @@ export interface CallContext {
    * did until then is committed all the same.
    */
   readonly signal: AbortSignal;
+  /** What it runs under, or was asked for under where nobody answered: for `session.topup`, for the `parents` of what follows from it. */
+  readonly decisionId: string;
 }
 
 /** The guarded function: same parameters and `this`; a promise of the same result. */
@@ -171,7 +173,7 @@ export function guard<This, Args extends unknown[], Result>(
 
     let result: Awaited<Result>;
     try {
-      const given = options.context ? [{ signal: killed } satisfies CallContext, ...args] : args;
+      const given = options.context ? [{ signal: killed, decisionId: id } satisfies CallContext, ...args] : args;
       // `fn` takes what the overloads of `Session.guard` say it takes with this option.
       result = await fn.apply(this, given as never);
       if (isStream(result)) {

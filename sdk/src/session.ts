@@ -298,4 +298,4 @@ function decisionPath(id: string): string {
 }
 
 /** Ids go into paths: one that a path would read differently (`..`) is a `TypeError`. */
-export const assertId = (found: string): void => void id(found, JSON.stringify(found));
+export const assertId = (found: string): void => void id(found, `"${found}"`);

@@ -167,6 +167,25 @@ describe("a guarded function", () => {
     expect(runs).toBe(0);
   });
 
+  test("knows under which decision it runs, and can ask for more with that", async () => {
+    await using gateway = await fakeGateway();
+    const { session } = await openFake(gateway);
+    const grow = session.guard({ action: "grow", costUsd: 1, actualUsd: () => 3, context: true }, async ({ decisionId }, usd: number) => {
+      const more = await session.topup(decisionId, usd);
+      more.assertAllowed();
+      await session.decide({ action: "inner", parents: [decisionId] });
+      return usd;
+    });
+    expect(await grow(3)).toBe(3);
+    const [id] = gateway.decisions.keys();
+    expect(gateway.decisions.get(String(id))).toMatchObject({ action: "grow", state: "posted", posted_usd: "3" });
+    const seen = gateway.seen.map(({ path, body }) => [path.replace(/.*decisions/, ""), body.estimate_usd, body.parents]);
+    expect(seen.slice(1, 3)).toEqual([
+      [`/${id}/topup`, "3", undefined],
+      ["", undefined, [id]],
+    ]);
+  });
+
   test("works for names that are known only when it is called", async () => {
     await using gateway = await fakeGateway();
     const { session } = await openFake(gateway);

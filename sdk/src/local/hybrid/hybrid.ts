@@ -308,7 +308,7 @@ class Hybrid implements HybridSession {
     here.settleMirror(request.estimateMicroUsd);
     let result: Result;
     try {
-      const given = options.context === true ? [{ signal } satisfies CallContext, ...args] : args;
+      const given = options.context === true ? [{ signal, decisionId: request.id } satisfies CallContext, ...args] : args;
       result = call.within(() => Reflect.apply(run, self, given));
     } catch (thrown) {
       call.failed(thrown);
