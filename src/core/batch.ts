@@ -43,9 +43,12 @@ export function decideAll(turn: Turn, members: readonly Member[], semantics: Bat
   return { kind: "decided", answers };
 }
 
+/** A turn at a copy of the book, of which nothing remains: what is tried in it is not written down, which would cost more than all the rest of it. */
+const openTrial = ({ book, now, sha256 }: Turn): Turn => openTurn(forkBook(book), now, { sha256, fresh: null });
+
 /** Tries the whole batch on a copy of the book; if any member is not allowed there, those that were are refused with it. */
 function judgeTogether(turn: Turn, members: readonly Member[]): readonly (Judgement | null)[] {
-  const trial = openTurn(forkBook(turn.book), turn.now, turn);
+  const trial = openTrial(turn);
   let all = true;
   const judgements = members.map(({ ask, fingerprint, prior }) => {
     const judgement = prior === null ? judge(trial.book, ask, turn.now, turn.sha256) : null;
@@ -60,7 +63,7 @@ function judgeTogether(turn: Turn, members: readonly Member[]): readonly (Judgem
 function shortsOf(turn: Turn, members: readonly Member[]): readonly Short[] {
   const sharing = members.filter(({ ask, prior }) => prior === null && ask.tenant !== "lost" && sharesAnything(ask));
   if (sharing.length === 0 || areCovered(turn.book, members)) return [];
-  const trial = openTurn(forkBook(turn.book), turn.now, turn);
+  const trial = openTrial(turn);
   const found = new Map<string, Short>();
   for (const { ask, fingerprint, prior } of members) {
     if (prior !== null) continue;

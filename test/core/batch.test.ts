@@ -284,5 +284,18 @@ describe("what a batch is short of", () => {
     const before = sitting.drawn;
     decide(sitting, asked);
     expect(sitting.drawn - before).toBe(count);
+    expect(sitting.trials).toBe(0);
+  });
+
+  it.each<readonly [string, BatchSemantics, number, (sitting: Sitting) => readonly Member[]]>([
+    ["is allowed as a whole or not at all", "all_or_nothing", 3, (s) => [1, 2, 3].map((costs) => member(s, { costs }))],
+    ["is refused as a whole", "all_or_nothing", 2, (s) => [member(s, {}), member(s, { finds: DENY })]],
+    ["lacks what its tenant must be asked for", "independent", 0, (s) => [30, 40].map((costs) => member(s, spends(costs)))],
+  ])("is tried, where a batch %s, without an entry of what is only tried", (_, semantics, count, members) => {
+    const sitting = new Sitting();
+    decide(sitting, members(sitting), semantics);
+    expect(sitting.trials).toBe(1);
+    expect(sitting.drawn).toBe(count);
+    expect(sitting.ledger).toHaveLength(count);
   });
 });

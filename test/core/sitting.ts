@@ -43,13 +43,21 @@ export class Sitting {
   readonly book: Book;
   readonly ledger: SealedEntry[] = [];
   readonly decided: Decided[] = [];
-  /** How much was drawn of what is fresh: an entry that is only tried takes of it, too. */
+  /** How much was drawn of what is fresh: once for every entry that was made. */
   drawn = 0;
+  /** How often the book was copied, for something to be tried. */
+  trials = 0;
   readonly #records = new Map<DecisionId, DecisionRecord>();
   #ids = 0;
 
   constructor(opening: Partial<Opening> = {}) {
-    this.book = emptyBook({ ...OPENING, ...opening }, new Trail(null));
+    const trail = new Trail(null);
+    const fork = trail.fork.bind(trail);
+    trail.fork = () => {
+      this.trials++;
+      return fork();
+    };
+    this.book = emptyBook({ ...OPENING, ...opening }, trail);
     this.turn(0, (turn) => happen(turn, { kind: "run_opened", run: RUN }));
   }
 
