@@ -58,6 +58,8 @@ export interface Asked {
   /** `null`: none were sent. */
   readonly inputs: Digest | null;
   readonly estimateMicroUsd: MicroUsd;
+  /** Of what else was said of it. Absent: people were asked before this was bound, and the approval stays good for what it was bound to then. */
+  readonly facts?: Digest | undefined;
 }
 
 /** What a person made of a request. What is absent stays as it was asked. */
@@ -104,12 +106,44 @@ export type Answering = Result<{ readonly approval: Approval; readonly replayed:
 /** Whether it may still be answered or used. */
 export const isOpen = ({ status }: Approval): boolean => status === "pending" || status === "info_requested" || status === "approved";
 
-/** What of a request an approval is bound to. */
-export const askedOf = (sha256: Sha256, { resource, inputs }: Pick<ActionRequest, "resource" | "inputs">, estimateMicroUsd: MicroUsd): Asked => ({
-  resource: resourceDigest(sha256, resource),
-  inputs: inputs === undefined ? null : digestOf(sha256, canonicalJson(inputs)),
+/**
+ * What of a request an approval is bound to: all that people are shown of it and that can change what runs or what rules say of it, and where it is said to
+ * come from. Two things are left out. The rationale argues for the action and is no part of it: an agent that asks again after hours words it anew, what
+ * people read stays on record with their answer, and a rule that forbids by it is asked again. How long the reservation stands is shown to nobody and
+ * changes nothing that an `extend` could not.
+ */
+export const askedOf = (sha256: Sha256, request: Pick<ActionRequest, "resource" | "inputs" | keyof Facts>, estimateMicroUsd: MicroUsd): Asked => ({
+  resource: resourceDigest(sha256, request.resource),
+  inputs: request.inputs === undefined ? null : digestOf(sha256, canonicalJson(request.inputs)),
   estimateMicroUsd,
+  facts: factsDigest(sha256, request),
 });
+
+type Facts = Pick<ActionRequest, "tags" | "riskLevel" | "confidence" | "model" | "sources" | "parents">;
+
+function factsDigest(sha256: Sha256, { tags, riskLevel, confidence, model, sources, parents }: Facts): Digest {
+  const facts = {
+    confidence,
+    model: model === null ? null : { name: model.name, provider: model.provider ?? null, version: model.version ?? null },
+    parents,
+    risk_level: riskLevel,
+    sources: sources.map(({ source, version }) => ({ source, version: version ?? null })),
+    tags,
+  };
+  return digestOf(sha256, canonicalJson(facts));
+}
+
+/** Whether a request is the very one that may be made with an approval: it must be all that the approval is bound to. */
+export function isBoundTo(
+  sha256: Sha256,
+  book: Pick<Book, "tenant" | "agent" | "session">,
+  { digest, asked: { facts } }: Pick<Approval, "digest" | "asked">,
+  run: RunId,
+  action: string,
+  asked: Asked,
+): boolean {
+  return digest === actionDigest(sha256, book, run, action, facts === undefined ? { ...asked, facts } : asked);
+}
 
 const resourceDigest = (sha256: Sha256, resource: ActionRequest["resource"]): Digest | null =>
   resource === null ? null : digestOf(sha256, canonicalJson({ id: resource.id, type: resource.type }));
@@ -120,6 +154,7 @@ export function actionDigest(sha256: Sha256, book: Pick<Book, "tenant" | "agent"
     action,
     agent: book.agent,
     estimate_usd: formatUsd(asked.estimateMicroUsd),
+    ...(asked.facts !== undefined && { facts_digest: asked.facts }),
     inputs_digest: asked.inputs,
     resource_digest: asked.resource,
     run,
@@ -299,6 +334,7 @@ const edited = (sha256: Sha256, asked: Asked, edits: Edits): Asked => ({
   resource: edits.resource === undefined ? asked.resource : resourceDigest(sha256, edits.resource),
   inputs: edits.inputs === undefined ? asked.inputs : digestOf(sha256, canonicalJson(edits.inputs)),
   estimateMicroUsd: edits.estimateMicroUsd ?? asked.estimateMicroUsd,
+  facts: asked.facts,
 });
 
 /** An approval that is over: what people wrote into it was for the agent, and is kept as the record is. */

@@ -1,5 +1,5 @@
 import { alertAdvice, alertsOf, alertText, rememberAlerts } from "./alerts.ts";
-import { type Approval, actionDigest, askedOf, consume, isOpen, openApproval } from "./approvals.ts";
+import { type Approval, actionDigest, askedOf, consume, isBoundTo, isOpen, openApproval } from "./approvals.ts";
 import { assert } from "./assert.ts";
 import { type Book, balancesOf, type Fund, hitsOf, limitsFor, logOf, type Matter, sharedRate } from "./book.ts";
 import type { Advice, Balance, Decision, RateState, Reason, Reservation, Stops, Verdict } from "./decision.ts";
@@ -117,8 +117,7 @@ function presentedOf(book: Book, ask: Ask, approval: Approval | null, sha256: Sh
   if (request.inputs === undefined && request.inputsDigest !== null) return "mismatch";
   const { policy, estimateMicroUsd } = evaluation.findings;
   const asked = askedOf(sha256, request, estimateMicroUsd);
-  const isThis =
-    approval.policy.digest === policy.digest && approval.digest === actionDigest(sha256, book, request.run ?? book.currentRun, request.action, asked);
+  const isThis = approval.policy.digest === policy.digest && isBoundTo(sha256, book, approval, request.run ?? book.currentRun, request.action, asked);
   // Whoever approved does not ask: somebody else must want it, also where it was edited.
   const isOwn = approval.answers.some(({ decision, subject }) => decision === "approve" && subject === ask.principal.subject);
   return isThis && !isOwn ? (approval.status === "approved" ? "granted" : "open") : "mismatch";

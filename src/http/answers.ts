@@ -173,7 +173,10 @@ export const approval = z.object({
   action: z.string(),
   resource: resource.nullable(),
   inputs: json.meta({ description: "Redacted. `null`: none were sent, or it is over and the policy keeps none." }),
-  action_digest: z.string().meta({ description: "Names exactly what is asked for; whoever answers says it again." }),
+  action_digest: z.string().meta({
+    description:
+      "Names exactly what is asked for, as it was sent: agent, session, run, action, resource, inputs, estimate, tags, risk level, confidence, model, sources and parents. Whoever answers says it again.",
+  }),
   estimate_usd: usd,
   tags: z.array(z.string()),
   risk_level: z.enum(["low", "medium", "high", "critical"]).nullable(),

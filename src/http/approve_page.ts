@@ -135,6 +135,9 @@ const SCRIPT = String.raw`
   const answered = ({ subject, decision, note, at: instant }) =>
     when(instant) + ", " + line(subject + ": " + decision + (note === null ? "" : " \u201c" + note + "\u201d"));
 
+  const words = (...all) => all.filter(Boolean).join(" ");
+  const lines = (all) => (all.length === 0 ? null : all.map(line).join("\n"));
+
   const facts = (a) => [
     ["Agent", a.agent],
     ["On", a.resource === null ? null : named(a.resource)],
@@ -142,9 +145,12 @@ const SCRIPT = String.raw`
     ["A person changed this: it is what you approve", a.edits === null ? null : edited(a.edits), "code"],
     ["Why it waits for you", a.reason.message],
     ["Risk", a.risk_level],
+    ["Tags", lines(a.tags)],
+    ["Model", a.model === null ? null : line(words(a.model.provider, a.model.name, a.model.version))],
     ["The agent says why", a.rationale],
     ["How sure the agent says it is", a.confidence],
-    ["The agent names as its sources", a.sources.length === 0 ? null : a.sources.map((s) => line([s.source, s.version].filter(Boolean).join(" "))).join("\n")],
+    ["The agent names as its sources", lines(a.sources.map((s) => words(s.source, s.version)))],
+    ["Follows from", lines(a.parents)],
     ["Balances when it was asked", a.budgets.length === 0 ? null : a.budgets.map(balance).join("\n")],
     ["Who has approved", a.quorum.approved + " of " + a.quorum.needed],
     ["Four eyes", a.four_eyes ? "the agent's owner must not approve" : null],

@@ -76,7 +76,9 @@ export const decision = z
     ...ofAction,
     estimate_usd: usd.optional().meta({ description: "What it may cost; this much is reserved. Defaults to 0." }),
     usage: expectedUsage.optional().meta({ description: "What a call to the model is expected to use at most: priced where no estimate is stated." }),
-    approval: id("apr").optional().meta({ description: "The approval of an earlier, held request of the same action." }),
+    approval: id("apr").optional().meta({
+      description: "The approval of an earlier, held request: all but `id`, `rationale` and `ttl_ms` must be as it was, or as a person edited it.",
+    }),
     ttl_ms: whole(1, DAY_MS).optional().meta({ description: "How long the reservation stands.", default: 300_000 }),
   })
   .refine(hasOneOfInputs, BOTH_INPUTS);

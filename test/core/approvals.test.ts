@@ -40,6 +40,9 @@ const BEN = person("ben");
 const CY = person("cy");
 const BOT = named("bot", "agent");
 
+/** A request of which nothing is said beside what it does. */
+const NO_FACTS = { tags: [], riskLevel: null, confidence: null, model: null, sources: [], parents: [] } as const;
+
 const chainOf = (more: Partial<Chain> = {}): Chain => ({ needed: 1, groups: [], fourEyes: false, ...more });
 
 /** One approval, with what became of it: what is over stays here, as it does in the store. */
@@ -432,7 +435,7 @@ describe("what a person edits", () => {
   ])("is what is approved: %s", (_, edits, after, costs) => {
     const desk = new Desk({ costs: 5, request });
     desk.say(ANN, { edits });
-    const asked = askedOf(sha256, { ...request, ...after }, usd(costs));
+    const asked = askedOf(sha256, { ...NO_FACTS, ...request, ...after }, usd(costs));
     const digest = actionDigest(sha256, desk.sitting.book, RUN, "pay", asked);
     expect(desk.approval).toMatchObject({
       status: "approved",
@@ -629,8 +632,9 @@ it("a request is known by everything that it is of, whatever stands in it, and b
     inputs: { a: 1, b: 2 },
     costs: 5,
     resource: null,
+    ...NO_FACTS,
   } as const;
-  interface Of {
+  interface Of extends Pick<ActionRequest, keyof typeof NO_FACTS> {
     readonly tenant: string;
     readonly agent: string;
     readonly session: `ses_${string}`;
@@ -641,8 +645,8 @@ it("a request is known by everything that it is of, whatever stands in it, and b
     readonly resource: ActionRequest["resource"];
   }
   const of = (more: Partial<Of> = {}) => {
-    const { tenant, agent, session, run, action, inputs, costs, resource }: Of = { ...first, ...more };
-    return actionDigest(sha256, { tenant, agent, session }, run, action, askedOf(sha256, { inputs, resource }, usd(costs)));
+    const { tenant, agent, session, run, action, costs, ...request }: Of = { ...first, ...more };
+    return actionDigest(sha256, { tenant, agent, session }, run, action, askedOf(sha256, request, usd(costs)));
   };
   const others: readonly Partial<Of>[] = [
     { tenant: "u" },
@@ -656,19 +660,53 @@ it("a request is known by everything that it is of, whatever stands in it, and b
     { costs: 6 },
     { resource: { type: "x", id: "y" } },
     { resource: { type: "y", id: "x" } },
+    { tags: ["a"] },
+    { tags: ["a", "b"] },
+    { tags: ["b", "a"] },
+    { riskLevel: "low" },
+    { riskLevel: "high" },
+    { confidence: 0 },
+    { confidence: 1 },
+    { model: { name: "a" } },
+    { model: { name: "a", provider: "b" } },
+    { model: { name: "a", version: "b" } },
+    { sources: [{ source: "a" }] },
+    { sources: [{ source: "a", version: "b" }] },
+    { sources: [{ source: "a" }, { source: "b" }] },
+    { parents: ["dec_00000000-0000-7000-8000-000000000001"] },
   ];
   expect(new Set([of(), ...others.map(of)]).size).toBe(others.length + 1);
   expect(of({ inputs: { b: 2, a: 1 } })).toBe(of());
+  // A member that says nothing says what an absent one does.
+  expect(of({ sources: [{ source: "a", version: undefined }] })).toBe(of({ sources: [{ source: "a" }] }));
   // Whoever is handed an approval can reckon this again.
+  const facts = {
+    confidence: 0.5,
+    model: { name: "m", provider: null, version: "1" },
+    parents: ["dec_00000000-0000-7000-8000-000000000001"],
+    risk_level: "low",
+    sources: [{ source: "crm", version: null }],
+    tags: ["dev"],
+  };
   const bound = {
     action: "pay",
     agent: "bot",
     estimate_usd: "0.000005",
+    facts_digest: `sha-256:${sha256(canonicalJson(facts))}`,
     inputs_digest: `sha-256:${sha256('{"a":1,"b":2}')}`,
     resource_digest: `sha-256:${sha256('{"id":"y","type":"x"}')}`,
     run: RUN,
     session: first.session,
     tenant: "t",
   };
-  expect(of({ resource: { type: "x", id: "y" } })).toBe(`sha-256:${sha256(canonicalJson(bound))}`);
+  const said: Partial<Of> = {
+    resource: { type: "x", id: "y" },
+    confidence: 0.5,
+    model: { name: "m", version: "1" },
+    parents: ["dec_00000000-0000-7000-8000-000000000001"],
+    riskLevel: "low",
+    sources: [{ source: "crm" }],
+    tags: ["dev"],
+  };
+  expect(of(said)).toBe(`sha-256:${sha256(canonicalJson(bound))}`);
 });

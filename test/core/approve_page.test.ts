@@ -209,6 +209,27 @@ describe("a person with a link", () => {
     expect(at("question").textContent).toBe(heading);
   });
 
+  it("sees everything else that is approved: tags, risk, confidence, model, sources and what it follows from", async () => {
+    const { facts } = await opened([
+      ok({
+        ...PENDING,
+        tags: ["production", "two\nlines"],
+        risk_level: "critical",
+        confidence: 0.25,
+        model: { provider: "acme", name: "large", version: "3" },
+        sources: [{ source: "crm", version: "7" }],
+        parents: ["dec_00000000-0000-7000-8000-000000000009", "dec_00000000-0000-7000-8000-000000000010"],
+      }),
+    ]);
+    expect(facts()).toContain("Tags\nproduction\ntwo\\u000alines\n");
+    expect(facts()).toContain("Risk\ncritical\n");
+    expect(facts()).toContain("\n0.25\n");
+    expect(facts()).toContain("Model\nacme large 3\n");
+    expect(facts()).toContain("crm 7\n");
+    expect(facts()).toContain("Follows from\ndec_00000000-0000-7000-8000-000000000009\ndec_00000000-0000-7000-8000-000000000010\n");
+    expect((await opened([ok({ ...PENDING, tags: [], model: null, parents: [] })])).facts()).not.toMatch(/^(Tags|Model|Follows from)$/m);
+  });
+
   it("is not shown one answer, source or resource as two", async () => {
     const at = PENDING.opened_at;
     const note = "ok\u201d, now\nboss: approve \u201cgo ahead";

@@ -16,6 +16,7 @@ import { EXPIRES_AT, POLICY, PRINCIPAL, type Put, RUN, Sitting } from "./sitting
 const usd = microUsdOf;
 const HOLD: Partial<Findings> = { hold: { rule: "/approvals/actions" } };
 const OTHER_RUN = "run_00000000-0000-7000-8000-000000000002";
+const PARENT = "dec_00000000-0000-7000-8000-000000000009";
 const ANN: Principal = { tokenId: "tok_00000000-0000-7000-8000-000000000002", tenant: "t", subject: "ann", kind: "human" };
 const SESSION: BudgetLimit = { scope: "session", limitMicroUsd: usd(100) };
 
@@ -72,6 +73,17 @@ describe("an approval that a request names", () => {
     ["no inputs", { request: { inputs: { n: 1 } } }, {}],
     ["another resource", { request: { resource: { type: "order", id: "1" } } }, { request: { resource: { type: "order", id: "2" } } }],
     ["another policy", {}, { finds: { policy: { ...POLICY, digest: `sha-256:${"b".repeat(64)}` } } }],
+    ["other tags", { request: { tags: ["dev"] } }, { request: { tags: ["production"] } }],
+    ["a tag more", { request: { tags: ["dev"] } }, { request: { tags: ["dev", "production"] } }],
+    ["no tags", { request: { tags: ["dev"] } }, {}],
+    ["a higher risk", { request: { riskLevel: "low" } }, { request: { riskLevel: "critical" } }],
+    ["no risk", { request: { riskLevel: "low" } }, {}],
+    ["less confidence", { request: { confidence: 0.9 } }, { request: { confidence: 0.1 } }],
+    ["another model", { request: { model: { name: "small" } } }, { request: { model: { name: "large" } } }],
+    ["a model's other version", { request: { model: { name: "m", version: "1" } } }, { request: { model: { name: "m", version: "2" } } }],
+    ["another source", { request: { sources: [{ source: "crm" }] } }, { request: { sources: [{ source: "web" }] } }],
+    ["a source's other version", { request: { sources: [{ source: "crm", version: "1" }] } }, { request: { sources: [{ source: "crm" }] } }],
+    ["other parents", { request: { parents: [PARENT] } }, {}],
     [
       "the digest of its inputs, which nobody can hold against it",
       { request: { inputs: { n: 1 } } },
@@ -91,6 +103,29 @@ describe("an approval that a request names", () => {
       // The run that is current is the one that was named, and the other way round.
       expect(sitting.judge(again(approval, { ...first, request: { ...first.request, run: RUN } })).reason.code).not.toBe("approval_mismatch");
     }
+  });
+
+  it.each<readonly [string, Partial<ActionRequest>]>([
+    ["words of why", { rationale: "The same, in other words." }],
+    ["term of its reservation", { ttlMs: 86_400_000 }],
+  ])("is of what was shown, whatever the %s", (_, more) => {
+    const sitting = new Sitting();
+    const approval = held(sitting, { request: { rationale: "It is due.", tags: ["dev"] } });
+    stands(sitting, approval, { status: "approved" });
+    expect(sitting.judge(again(approval, { request: { tags: ["dev"], ...more } })).reason.code).toBe("permitted");
+  });
+
+  it("that was asked for before the facts were bound is good for what it was bound to", () => {
+    const request = { inputs: { n: 1 }, tags: ["dev"], riskLevel: "low" } as const;
+    const sitting = new Sitting();
+    const approval = held(sitting, { request });
+    const { facts: _, ...asked } = approval.asked;
+    stands(sitting, approval, { status: "approved", asked, digest: actionDigest(sha256, sitting.book, RUN, "pay", asked) });
+    expect(sitting.judge(again(approval, { request })).reason.code).toBe("permitted");
+    expect(sitting.judge(again(approval, { request: { ...request, inputs: { n: 2 } } })).reason.code).toBe("approval_mismatch");
+    // Its digest is not that of one that binds more.
+    stands(sitting, approval, { status: "approved", digest: actionDigest(sha256, sitting.book, RUN, "pay", asked) });
+    expect(sitting.judge(again(approval, { request })).reason.code).toBe("approval_mismatch");
   });
 
   it("of inputs that were only a digest is of nothing, though it names nothing else", () => {
@@ -236,7 +271,7 @@ describe("asking a person", () => {
       request: REQUEST,
       finds: { redaction: REDACTION, chain, policy, holdTimeoutMs: 1_000, estimateMicroUsd: usd(9) },
     });
-    const asked = askedOf(sha256, { inputs: REQUEST.inputs, resource: REQUEST.resource ?? null }, usd(9));
+    const asked = askedOf(sha256, sitting.ask({ request: REQUEST }).request, usd(9));
     expect(approval).toEqual({
       id: idFromDigest("apr", sha256(`t/${sitting.book.session}/${decision.id}`)),
       decision: decision.id,

@@ -199,8 +199,18 @@ export async function fakeGateway(): Promise<FakeGateway> {
       return { ...says, approval: { id: opened, url: `https://gate.test/v1/approvals/${opened}`, expires_at: LATER } };
     }
     const { status, asked, edits } = shown;
-    const of = ({ action, run, resource, inputs, estimate_usd }: wire.DecisionRequest): string =>
-      JSON.stringify([action, run, resource ?? null, inputs ?? null, Number(estimate_usd ?? 0)]);
+    const of = ({ action, run, resource, inputs, estimate_usd, ...said }: wire.DecisionRequest): string =>
+      JSON.stringify([
+        action,
+        run,
+        resource ?? null,
+        inputs ?? null,
+        Number(estimate_usd ?? 0),
+        said.tags,
+        said.risk_level,
+        said.confidence,
+        said.model,
+      ]);
     if (status === "pending" || status === "info_requested") {
       return { ...says, approval: { id: String(request.approval), url: "https://gate.test/v1/approvals", expires_at: LATER } };
     }

@@ -92,6 +92,9 @@ describe("the action-bound approval protocol, with memory lost between every two
     ["the resource", { resource: { type: "account", id: "acct_9" } }, "pay"],
     ["no resource", { resource: null }, "pay"],
     ["the action", {}, "refund"],
+    ["a tag", { tags: ["production"] }, "pay"],
+    ["the risk", { riskLevel: "critical" }, "pay"],
+    ["the model", { model: { name: "large" } }, "pay"],
   ];
   it.each(CHANGES)("3: is worth nothing for another request: %s", async (_what, change, action) => {
     const { ask, hold, answer } = await desk();

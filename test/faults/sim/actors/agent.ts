@@ -3,7 +3,7 @@ import type { ApprovalId, DecisionId, RunId, SessionId, TokenId } from "../../..
 import { idOf } from "../../../../src/core/ids.ts";
 import { microUsdOf } from "../../../../src/core/money.ts";
 import type { Refusal } from "../../../../src/core/refusals.ts";
-import type { CommitReport, Principal } from "../../../../src/core/request.ts";
+import { type CommitReport, type Principal, RISK_LEVELS } from "../../../../src/core/request.ts";
 import type { Result } from "../../../../src/core/result.ts";
 import { cancelApproval, readApproval, respondToApproval } from "../../../../src/flow/approve.ts";
 import { type AskedAction, decide } from "../../../../src/flow/decide.ts";
@@ -328,7 +328,7 @@ export class Seat extends Actor {
       token: this.agent.token,
       person: this.#asker(),
     });
-    switch (random.weighted({ asApproved: 10, twice: 3, batch: 1.5, amount: 1, inputs: 1, action: 0.5, run: 0.5, session: 0.5 })) {
+    switch (random.weighted({ asApproved: 10, twice: 3, batch: 1.5, amount: 1, inputs: 1, risk: 0.5, action: 0.5, run: 0.5, session: 0.5 })) {
       case "asApproved":
         return this.#ask(session, question(again()));
       case "twice":
@@ -340,6 +340,8 @@ export class Seat extends Actor {
         return this.#ask(session, question(again({ estimateMicroUsd: microUsdOf((asked.estimateMicroUsd ?? 0) + 1) })));
       case "inputs":
         return this.#ask(session, question(again({ inputs: { n: random.between(0, 9) } })));
+      case "risk":
+        return this.#ask(session, question(again({ riskLevel: random.pick(RISK_LEVELS) })));
       case "action":
         return this.#ask(session, question(again({ action: random.pick(ACTIONS) })));
       case "run":
