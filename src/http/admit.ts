@@ -7,7 +7,7 @@ import type { Route } from "./route.ts";
 
 /**
  * Lets in who may use a route: first who it is (401), then whether it comes too often (429), then whether the token was revoked (401), then what it may
- * do (403). Who comes too often is turned away before any object is asked. A link is let in to its one approval, whatever its scopes would open.
+ * do (403). `throttle` hears that too: an allowance that not everybody has is nobody else's to use up. Who comes too often is turned away before any object is asked. A link is let in to its one approval, whatever its scopes would open.
  * `null` on a route for anyone, where nobody is asked.
  */
 export async function admit(
@@ -16,7 +16,7 @@ export async function admit(
   authorization: string | null,
   ports: Ports,
   now: Instant,
-  throttle: (principal: Principal) => Refusal | null,
+  throttle: (principal: Principal, mayUse: boolean) => Refusal | null,
 ): Promise<Result<Caller | null, Refusal>> {
   if (route.caller === "anyone") return ok(null);
   const known = await ports.identity.authenticate(authorization, now);
@@ -27,17 +27,17 @@ export async function admit(
       return err(refusal("scope_insufficient", "The root key only makes tenants and tokens; this needs a tenant's token."));
     return ok(caller);
   }
-  const tooMany = throttle(caller.principal);
+  const hasScope = route.scopes.some((scope) => caller.scopes.includes(scope));
+  const { only } = caller.principal;
+  const isElsewhere = only !== undefined && !(route.admitsLinks && segments.approval === only);
+  const tooMany = throttle(caller.principal, hasScope && !isElsewhere);
   if (tooMany !== null) return err(tooMany);
   if (route.revocation === "tenant" && !(await ports.tenants.isTokenGood(caller.principal.tenant, caller.principal))) {
     return err(refusal("token_revoked", "The token was revoked."));
   }
   if (route.caller === "root") return err(refusal("scope_insufficient", "This needs the root key."));
-  const { only } = caller.principal;
-  if (only !== undefined && !(route.admitsLinks && segments.approval === only)) return err(ONE_APPROVAL);
-  if (!route.scopes.some((scope) => caller.scopes.includes(scope))) {
-    return err(refusal("scope_insufficient", `The token lacks the scope ${route.scopes.join(" or ")}.`));
-  }
+  if (isElsewhere) return err(ONE_APPROVAL);
+  if (!hasScope) return err(refusal("scope_insufficient", `The token lacks the scope ${route.scopes.join(" or ")}.`));
   return ok(caller);
 }
 

@@ -146,9 +146,9 @@ async function reach(
   seen: Seen,
 ): Promise<Result<Answer, TurnedAway>> {
   const ports = world.ports();
-  const caller = await admit(route, segments, request.headers.get("Authorization"), ports, world.now, (principal) => {
+  const caller = await admit(route, segments, request.headers.get("Authorization"), ports, world.now, (principal, mayUse) => {
     seen.tenant = principal.tenant;
-    seen.throttled = world.memory.admit(principal, ports, world.now, world.background);
+    seen.throttled = world.memory.admit(principal, route.isUrgent && mayUse, ports, world.now, world.background);
     if (!seen.throttled.isLet) return TOO_MANY;
     const waitMs = waitOf(route, request.url);
     if (waitMs > 0) seen.wait = world.memory.beginWait(principal, world.now, waitMs) ?? "none left";

@@ -10,6 +10,7 @@ import {
   MOST_WAITS_OF_TOKEN,
   Throttle,
   type Throttled,
+  URGENT_LIMIT,
   Waits,
   WORK_OF_TENANT,
   WORK_OF_TOKEN,
@@ -32,6 +33,7 @@ export class DoorMemory {
   readonly #settings = new Map<string, Remembered<Settings>>();
   readonly #origins = new Map<string, Remembered<boolean>>();
   readonly #throttle = new Throttle();
+  readonly #urgent = new Throttle();
   readonly #work = new Throttle();
   readonly #waits = new Waits();
   readonly #paces = new Map<string, Pace>();
@@ -40,10 +42,10 @@ export class DoorMemory {
   readonly #lookups = new Ration(MOST_LOOKUPS);
 
   /**
-   * Counts a request against its token's limit. The tenant's own limit is learned beside the request, not before it: until then the gateway's counts,
+   * Counts a request against its token's limit, or, if it is urgent, against one of its own. The tenant's own limit is learned beside the request, not before it: until then the gateway's counts,
    * so that no decision ever waits for it.
    */
-  admit({ tenant, tokenId }: Principal, ports: Ports, now: Instant, background: (work: Promise<unknown>) => void): Throttled {
+  admit({ tenant, tokenId }: Principal, isUrgent: boolean, ports: Ports, now: Instant, background: (work: Promise<unknown>) => void): Throttled {
     const known = this.#settings.get(tenant);
     const askedAt = this.#asking.get(tenant);
     const isAsking = askedAt !== undefined && now - askedAt < REMEMBERED_MS;
@@ -51,6 +53,7 @@ export class DoorMemory {
       this.#asking.set(tenant, now);
       background(this.#learn(tenant, ports, now).finally(() => this.#asking.delete(tenant)));
     }
+    if (isUrgent) return this.#urgent.admit(`${tenant} ${tokenId}`, URGENT_LIMIT, now);
     return this.#throttle.admit(`${tenant} ${tokenId}`, known?.value.throttle ?? DEFAULT_LIMIT, now);
   }
 

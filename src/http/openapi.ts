@@ -9,7 +9,7 @@ import { isParameter, PARAMETERS } from "./parameters.ts";
 import { PROBLEMS, problemType } from "./problems.ts";
 import * as requests from "./requests.ts";
 import type { AnswerShape, BodyWanted, Route } from "./route.ts";
-import { WORK_OF_TENANT, WORK_OF_TOKEN } from "./throttle.ts";
+import { URGENT_LIMIT, WORK_OF_TENANT, WORK_OF_TOKEN } from "./throttle.ts";
 
 type Json = { [member: string]: unknown };
 
@@ -137,7 +137,9 @@ function schemaOf(schema: z.ZodType): Json {
 }
 
 function operation(route: Route): Json {
-  const description = [route.description ?? "", route.weight === null ? "" : WEIGHED].filter((part) => part !== "").join(" ");
+  const description = [route.description ?? "", route.weight === null ? "" : WEIGHED, route.isUrgent ? URGENT : ""]
+    .filter((part) => part !== "")
+    .join(" ");
   return {
     operationId: route.id,
     tags: [route.tag],
@@ -154,6 +156,9 @@ const seconds = (ms: number): string => `${ms / 1000} second${ms === 1000 ? "" :
 
 /** What is said of every route that has a weight. */
 const WEIGHED = `Checks of policies, simulations and reports of one token may be worked on for about ${seconds(WORK_OF_TOKEN.requests)} within ${seconds(WORK_OF_TOKEN.windowMs)}, and those of all tokens of a tenant for ${seconds(WORK_OF_TENANT.requests)}, as their sizes tell; beyond that they are \`throttled\`, and everything else goes on.`;
+
+/** What is said of every route that is urgent. */
+const URGENT = `Waits behind no other requests of its token: it is counted by itself, up to ${URGENT_LIMIT.requests} within ${seconds(URGENT_LIMIT.windowMs)}, whatever \`throttle\` the tenant has set.`;
 
 function securityOf(route: Route): readonly Json[] {
   const token = { token: route.scopes };

@@ -438,7 +438,7 @@ export const putSettings = z.strictObject({
     .optional()
     .meta({
       description:
-        "How many requests each of the tenant's tokens may make at once; they come back evenly within the window. null: the gateway's own limit.",
+        "How many requests each of the tenant's tokens may make at once; they come back evenly within the window. Interventions and answers to approvals are counted by themselves, by the gateway's own limit. null: the gateway's own limit.",
       default: null,
     }),
   approval_links: z.boolean().optional().meta({

@@ -39,6 +39,8 @@ export interface Route {
   readonly weight: Weight | null;
   /** Whether its answer is held back for as long as its query's `wait_ms` says. */
   readonly waits: boolean;
+  /** Whether it must not wait behind what else its token asks: of whoever may use it, it is counted by itself. */
+  readonly isUrgent: boolean;
   /** Whether it changes what the door itself goes by. */
   readonly changesSettings: boolean;
   readonly answers: readonly AnswerShape[];
@@ -179,6 +181,7 @@ type RouteSpec<P extends `/${string}`, W extends CallerWanted, Q extends z.ZodOb
   | "creates"
   | "weight"
   | "waits"
+  | "isUrgent"
   | "changesSettings"
   | "refuses"
   | "answer"
@@ -194,6 +197,7 @@ type RouteSpec<P extends `/${string}`, W extends CallerWanted, Q extends z.ZodOb
   readonly creates?: boolean;
   readonly weight?: Weight;
   readonly waits?: boolean;
+  readonly isUrgent?: boolean;
   readonly changesSettings?: boolean;
   readonly refuses?: readonly RefusalCode[];
   readonly answer: (asked: Typed<P, W, Q, B>) => Promise<Result<Answer, Refusal>>;
@@ -211,6 +215,7 @@ export function route<const P extends `/${string}`, const W extends CallerWanted
     creates: false,
     weight: null,
     waits: false,
+    isUrgent: false,
     changesSettings: false,
     refuses: [],
     ...spec,

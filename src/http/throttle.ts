@@ -6,6 +6,8 @@ import type { Instant } from "../core/time.ts";
 export interface ThrottleLimit {
   readonly requests: number;
   readonly windowMs: number;
+  /** Its name for whoever meets it; absent: it is the token's. */
+  readonly name?: "token-urgent";
 }
 
 /** Of work, what is counted as requests are is milliseconds of it; and what was too heavy for what was left is paid off before anything more is let in. */
@@ -25,6 +27,12 @@ export interface Throttled {
 
 /** No honest client of a few sessions comes near it: a token may make 2,000 requests a second all day. */
 export const DEFAULT_LIMIT: ThrottleLimit = { requests: 20_000, windowMs: 10_000 };
+
+/**
+ * What a person says to stop or to let an agent waits behind nothing that the same token polls, and no tenant can make it scarce. It is counted by itself
+ * all the same, for whoever sends nothing else.
+ */
+export const URGENT_LIMIT: ThrottleLimit = { ...DEFAULT_LIMIT, name: "token-urgent" };
 
 /**
  * Everybody's decisions are made on the thread on which a policy is parsed, so whoever has policies checked makes all others wait. All that one token lets
@@ -118,7 +126,7 @@ const TOLERANCE_MS = 1e-6;
 /** The fields of the RateLimit draft (draft-ietf-httpapi-ratelimit-headers-10), and when to come back. */
 export function rateFields({ isLet, limit, remaining, waitMs }: Throttled): Record<string, string> {
   const seconds = Math.ceil(waitMs / 1000);
-  const [name, unit] = "of" in limit ? [limit.of, ';qu="milliseconds"'] : ["token", ""];
+  const [name, unit] = "of" in limit ? [limit.of, ';qu="milliseconds"'] : [limit.name ?? "token", ""];
   return {
     "RateLimit-Policy": `"${name}";q=${limit.requests};w=${Math.max(1, Math.round(limit.windowMs / 1000))}${unit}`,
     RateLimit: `"${name}";r=${remaining};t=${seconds}`,

@@ -5,7 +5,7 @@ import { BrokenInvariant } from "../../src/core/assert.ts";
 import { refusal } from "../../src/core/refusals.ts";
 import { err, ok } from "../../src/core/result.ts";
 import { DEFAULT_SETTINGS, type DecideCall, type LedgerFilter, type OpenSession } from "../../src/flow/ports.ts";
-import { EXAMPLE_IDS } from "../../src/http/fields.ts";
+import { EXAMPLE_DIGEST, EXAMPLE_IDS } from "../../src/http/fields.ts";
 import { openApiDocument } from "../../src/http/openapi.ts";
 import type { Route } from "../../src/http/route.ts";
 import { ROUTES } from "../../src/http/routes.ts";
@@ -441,6 +441,43 @@ describe("who is turned away for now", () => {
     await vi.waitFor(() => expect(answers).toHaveLength(MOST_WAITS_OF_TOKEN + 1));
     for (const answer of answers.splice(0)) answer();
     for (const one of [...let_, next, later]) expect((await one).status).toBe(200);
+  });
+
+  it("keeps nobody from a kill or an answer to an agent: those have a limit of their own, whatever the tenant's is", async () => {
+    const scarce = { tenants: { readSettings: async () => ok({ ...DEFAULT_SETTINGS, throttle: { requests: 2, windowMs: 60_000 } }) } };
+    const app = appOver(scarce);
+    const kill = () => app("/v1/interventions", post({ target: { type: "tenant", id: "demo" }, kind: "kill", reason: "It mails the wrong people." }));
+    const said = { decision: "approve", action_digest: EXAMPLE_DIGEST };
+    const poll = () => app("/v1/sessions", get());
+    // As often as it may, and until it is turned away.
+    while ((await poll()).status !== 429);
+    for (let n = 0; n < 10; n++) {
+      expect((await kill()).status).toBe(201);
+      expect((await app(`/v1/approvals/${EXAMPLE_IDS.apr}/decide`, post(said))).status).toBe(200);
+      expect((await app("/v1/approvals/decide", post({ answers: [{ id: EXAMPLE_IDS.apr, ...said }] }))).status).toBe(200);
+    }
+    expect((await poll()).status).toBe(429);
+    // Nor do kills use up what the token may ask besides.
+    const fresh = appOver(scarce);
+    await fresh("/v1/interventions", post({ target: { type: "tenant", id: "demo" }, kind: "pause", reason: "?" }));
+    for (let n = 0; n < 10; n++) await fresh("/v1/interventions", post({ target: { type: "tenant", id: "demo" }, kind: "pause", reason: "?" }));
+    expect((await fresh("/v1/sessions", get())).status).toBe(200);
+  });
+
+  it("for kills without a word that lets it kill has them counted with all else", async () => {
+    const { authenticate } = portsOf({}).identity;
+    const app = appOver({
+      tenants: { readSettings: async () => ok({ ...DEFAULT_SETTINGS, throttle: { requests: 2, windowMs: 60_000 } }) },
+      identity: {
+        authenticate: async (authorization, now) => {
+          const caller = await authenticate(authorization, now);
+          return caller.ok && caller.value.kind === "bearer" ? ok({ ...caller.value, scopes: ["ledger:read"] }) : caller;
+        },
+      },
+    });
+    const kill = () => app("/v1/interventions", post({ target: { type: "tenant", id: "demo" }, kind: "kill", reason: "?" }));
+    const statuses = [(await kill()).status, (await kill()).status, (await kill()).status, (await kill()).status];
+    expect([statuses[0], statuses[3]]).toEqual([403, 429]);
   });
 
   it.each([

@@ -178,7 +178,7 @@ describe("a tenant's own limit", () => {
     const memory = new DoorMemory();
     const principal: Principal = { tokenId: EXAMPLE_IDS.tok, tenant: "demo", subject: "ada", kind: "agent" };
     const askedBy = (now: number): number => {
-      memory.admit(principal, ports, now, () => undefined);
+      memory.admit(principal, false, ports, now, () => undefined);
       return asked;
     };
     expect([0, 1, 29_999, 30_000, 59_999, 60_000].map(askedBy)).toEqual([1, 1, 1, 2, 2, 3]);

@@ -93,6 +93,7 @@ export const approvalRoutes = [
     body: jsonBody(requests.approvalBatch, {
       answers: [{ id: examples.approval.id, decision: "approve", action_digest: examples.approval.action_digest }],
     }),
+    isUrgent: true,
     answers: [
       jsonAnswer(200, "What became of each, in order.", answers.approvalBatch, {
         items: [{ id: examples.approval.id, approval: examples.approval }],
@@ -135,6 +136,7 @@ export const approvalRoutes = [
     scopes: ["approvals:write"],
     query: requests.noQuery,
     body: jsonBody(requests.approvalDecide, { decision: "approve", note: "Checked the invoice.", action_digest: examples.approval.action_digest }),
+    isUrgent: true,
     answers: [jsonAnswer(200, "The approval as it stands now.", answers.approval, examples.approval)],
     refuses: ["not_found", "self_approval", "approval_closed", "authority_unavailable"],
     answer: async ({ ports, principal, caller, parameters, body }) =>

@@ -46,6 +46,7 @@ export const interventionRoutes = [
     query: requests.noQuery,
     body: jsonBody(requests.intervene, { target: { type: "agent", id: "support-1" }, kind: "kill", reason: "It mails the wrong people." }),
     creates: true,
+    isUrgent: true,
     answers: [jsonAnswer(201, "It is in force, and this is the evidence.", answers.intervened, examples.intervened)],
     refuses: ["not_found", "authority_unavailable"],
     answer: async ({ ports, principal, body, key }) =>
