@@ -30,7 +30,10 @@ const durationMs = z.number({ error: (issue) => found(issue.input, "a number of 
 /** What is read of an entry. Whatever else it has is kept. */
 const line = z.looseObject({
   id: oneLine(128).meta({ description: "Made by whoever wrote the entry, one for each. With the agent it names the entry for ever." }),
-  action: oneLine(256),
+  action: oneLine(256).meta({
+    description:
+      "A name of a function, in any letters, and not only what an action that is decided here may be called. What nobody sees in it is read as U+FFFD; as it was told it stands in the entry's details.",
+  }),
   timestamp: z.string().max(64).nullish().meta({ description: "When its writer says it was; kept beside the gateway's own instant." }),
   cost_usd: reportedUsd.nullish(),
   duration_ms: durationMs.nullish(),
@@ -56,6 +59,12 @@ export const ingestEntry = (z.unknown() as z.ZodType<IngestEntry, IngestEntry>)
   .transform((input: unknown): Result<Line, Refusal> => lineOf(input))
   .meta(z.toJSONSchema(line, { io: "input", target: "draft-2020-12" }));
 
+/**
+ * What nobody sees, or what looks like a blank and is none, could make one name look like another wherever names are listed. It is no reason to lose the
+ * line: it tells of what has happened.
+ */
+const HIDDEN = /(?! )[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Z}\p{Default_Ignorable_Code_Point}\u2800]/gu;
+
 function lineOf(input: unknown): Result<Line, Refusal> {
   if (input instanceof Unclear) return err(refusal("body_malformed", `The entry is not unambiguous JSON: ${input.message}.`, [input]));
   const read = parseWith(line, input, "entry");
@@ -65,7 +74,7 @@ function lineOf(input: unknown): Result<Line, Refusal> {
   const { id, action, outcome, verdict } = read.value;
   return ok({
     id,
-    action,
+    action: action.replaceAll(HIDDEN, "\ufffd"),
     agent: read.value.agent_id ?? null,
     run: read.value.run_id ?? null,
     session: read.value.session_id ?? null,

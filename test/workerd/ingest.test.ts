@@ -160,6 +160,21 @@ describe("a line that was recorded elsewhere", () => {
     expect(await exported(agent, `?run=${encodeURIComponent("of the batch")}&action=${encodeURIComponent("<lambda>")}`)).toHaveLength(1);
   });
 
+  it.each([
+    ["a mark that turns what follows around", "!! bad \u202e name", "!! bad \ufffd name"],
+    ["letters of no width", "pay\u200b\u2060", "pay\ufffd\ufffd"],
+    ["blanks that are none", "a\u00a0b\u3000c\u2028", "a\ufffdb\ufffdc\ufffd"],
+    ["letters of a plane that nobody sees", "pay\u{e0061}", "pay\ufffd"],
+    ["nothing but such", "\u200b", "\ufffd"],
+    ["whatever everybody sees", "Größe.<lambda> \u4f60\u597d \u{1f642}", "Größe.<lambda> \u4f60\u597d \u{1f642}"],
+  ])("shows a name of a function as what it is, and keeps it as it was told: with %s", async (_, told, action) => {
+    const { agent } = await newPlace();
+    expect(await report(agent, { entries: [{ id: "1", action: told }] })).toMatchObject({ accepted: 1, rejected: [] });
+    expect(await reported(agent)).toMatchObject([{ action, details: { line: { action: told } } }]);
+    expect(await exported(agent, `?action=${encodeURIComponent(action)}`)).toHaveLength(1);
+    expect(await report(agent, { entries: [{ id: "1", action: told }] })).toMatchObject({ accepted: 0, duplicates: 1 });
+  });
+
   it("keeps members that are called like a part of every object, and texts that are no whole characters", async () => {
     const { service } = await newPlace();
     const line = (payload: string) =>
