@@ -98,7 +98,7 @@ describe("A test's own sentinel", () => {
     expect(error).toBeInstanceOf(ApprovalRequiredError);
     const held = await resume(test.sentinel, error as ApprovalRequiredError);
     await test.approve();
-    expect(await held.guard({ action: "pay", costUsd: 0.3 }, async (order: { to: string }) => order.to)({ to: "ann" })).toBe("ann");
+    expect(await held.guard({ action: "pay", costUsd: 0.3, tags: ["money"] }, async (order: { to: string }) => order.to)({ to: "ann" })).toBe("ann");
     expect((await session.read()).totals.decisions).toEqual({ allow: 1, deny: 0, hold: 1 });
   });
 
