@@ -35,7 +35,8 @@ async function bundleOf(entry: string, dist: string, shared: ReadonlySet<string>
     mainFields: ["module", "main"],
     target: "es2022",
     minifySyntax: true,
-    minifyWhitespace: true,
+    // Of an error that nobody caught Node shows the whole line from which it comes: so lines are short, and read like their source.
+    lineLimit: 160,
     legalComments: "none",
     banner: { js: "/*! The licences of what is bundled here stand in THIRD_PARTY_NOTICES.txt. */" },
     define: { "Map.groupBy": "mapGroupBy" },

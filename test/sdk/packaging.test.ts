@@ -47,6 +47,24 @@ describe("the packed package", { timeout: 120_000 }, () => {
     expect(texts.filter((file) => [root, home].some((place) => readFileSync(path.join(installed, file), "utf8").includes(place)))).toEqual([]);
   });
 
+  it("has no long line, since of an error that nobody caught Node shows the line from which it comes", () => {
+    const longest = files()
+      .filter((file) => file.endsWith(".js"))
+      .map((file) =>
+        Math.max(
+          ...readFileSync(path.join(installed, file), "utf8")
+            .split("\n")
+            .map((line) => line.length),
+        ),
+      );
+    // A library's regular expressions are as long as they are.
+    expect(Math.max(...longest)).toBeLessThanOrEqual(600);
+    const script = `import { createLocalSentinel } from "${NAME}/local"; createLocalSentinel({ policy: "version: 2" });`;
+    const { stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", script], { cwd: path.join(home, "project"), encoding: "utf8" });
+    expect(stderr).toMatch(/version/);
+    expect(stderr.length).toBeLessThan(4_000);
+  });
+
   it("is found clean by publint", async () => {
     const tarball = readFileSync(packed.tarball);
     const { messages, pkg } = await publint({
