@@ -127,8 +127,8 @@ approvals:
   threshold_usd: 0.75 # and whatever one call may cost more than this
   timeout_seconds: 3600
 
-# What is written down. Taken out before anything is kept, hashed or shown, at any depth.
+# What is written down. Taken out before anything is kept, hashed or shown, at any depth: members with the name of a secret (password, api_key,
+# authorization ...; "keys: [iban]" puts your own in their place), and what is recognised in texts.
 redact:
-  keys: [password, api_key, authorization]
-  detect: [credit_card, private_key, token]
+  detect: [credit_card, private_key, token] # and email, where nobody who approves needs to see addresses
 `;

@@ -1,7 +1,7 @@
 import { canonicalJson, type JsonValue } from "../core/json.ts";
 import { DEFAULT_APPROVAL_TIMEOUT_SECONDS, type PolicyDocument, type Rule, storedUsd } from "../core/policy/document.ts";
 import { indexOf } from "../core/policy/patterns.ts";
-import { plainKey } from "../core/redact.ts";
+import { DEFAULT_DETECTORS, DEFAULT_KEYS, plainKey } from "../core/redact.ts";
 import { RISK_LEVELS } from "../core/request.ts";
 
 /** `tighter`: nothing that was refused is allowed by this alone, and more is refused. `different`: neither can be said of every request. */
@@ -58,17 +58,20 @@ const sectionOf = (document: PolicyDocument, section: string): JsonValue | undef
 
 type Redact = NonNullable<PolicyDocument["redact"]>;
 
-const KEEPS_ALL: Redact = { store_inputs: "full", store_outputs: "full" };
+const NOTHING_SAID: Redact = { store_inputs: "full", store_outputs: "full" };
 
 /** What is in force where a section is not written. Others say nothing then. */
-const UNWRITTEN: { readonly [section: string]: JsonValue } = { redact: KEEPS_ALL, approvals: { timeout_seconds: DEFAULT_APPROVAL_TIMEOUT_SECONDS } };
+const UNWRITTEN: { readonly [section: string]: JsonValue } = {
+  redact: NOTHING_SAID,
+  approvals: { timeout_seconds: DEFAULT_APPROVAL_TIMEOUT_SECONDS },
+};
 
 /** A section as it is obeyed, to be held against another. */
 function meant(section: string, written: JsonValue | undefined): JsonValue {
   const says = written ?? UNWRITTEN[section] ?? null;
   if (section !== "redact") return says;
-  const { keys = [], ...rest } = says as Redact; // as the section is typed
-  return { ...rest, keys: [...new Set(keys.map(plainKey))].sort() };
+  const { keys = DEFAULT_KEYS, detect = DEFAULT_DETECTORS, ...rest } = says as Redact; // as the section is typed
+  return { ...rest, detect, keys: [...new Set(keys.map(plainKey))].sort() };
 }
 
 const COMPARED: { readonly [section: string]: Compare } = {
@@ -111,11 +114,11 @@ const COMPARED: { readonly [section: string]: Compare } = {
     ];
   },
   approvals,
-  redact: ({ redact: a = KEEPS_ALL }, { redact: b = KEEPS_ALL }) => [
+  redact: ({ redact: a = NOTHING_SAID }, { redact: b = NOTHING_SAID }) => [
     ...one("/redact/store_inputs", a.store_inputs, b.store_inputs, keepings),
     ...one("/redact/store_outputs", a.store_outputs, b.store_outputs, keepings),
-    ...keys("/redact/keys", a.keys ?? [], b.keys ?? []),
-    ...lists("/redact/detect", a.detect ?? [], b.detect ?? [], "tighter"),
+    ...keys("/redact/keys", a.keys ?? DEFAULT_KEYS, b.keys ?? DEFAULT_KEYS),
+    ...lists("/redact/detect", a.detect ?? DEFAULT_DETECTORS, b.detect ?? DEFAULT_DETECTORS, "tighter"),
   ],
   compliance: (a, b) => byKey("/compliance", a.compliance, b.compliance, (at, x, y) => one(at, x, y, () => "different")),
 };

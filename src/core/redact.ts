@@ -6,6 +6,21 @@ export const DETECTORS: readonly Detector[] = ["email", "credit_card", "private_
 
 export type Keeping = "full" | "digest" | "none";
 
+/**
+ * Members whose values a policy hides that does not name any itself. Names of secrets only, each whole: a `token` may be a currency or a page, a `key` a
+ * record's, `pwd` a directory and `pin_code` a town, and whoever approves must see those.
+ */
+export const DEFAULT_KEYS: readonly string[] = [
+  ...["password", "passwd", "passphrase", "passcode", "new_password", "old_password", "current_password", "user_password", "db_password"],
+  ...["secret", "client_secret", "app_secret", "api_secret", "signing_secret", "webhook_secret", "secret_key", "secret_access_key"],
+  ...["aws_secret_access_key", "api_key", "x_api_key", "private_key", "api_token", "access_token", "refresh_token", "id_token", "auth_token"],
+  ...["x_auth_token", "session_token", "bearer_token", "authorization", "proxy_authorization", "cookie", "set_cookie", "credentials"],
+  ...["cvv", "cvv2", "cvc", "security_code", "pin", "otp", "ssn", "social_security_number", "seed_phrase"],
+];
+
+/** What a policy hides in texts that does not say: not addresses, for who approves a mail must see to whom it goes. */
+export const DEFAULT_DETECTORS: readonly Detector[] = ["credit_card", "private_key"];
+
 /** A policy's `redact` section, ready: plain data that crosses object RPC and is stored with a decision. */
 export interface Redaction {
   readonly storeInputs: Keeping;
@@ -23,7 +38,7 @@ export interface Redaction {
  * Two names of one object that become alike are told apart by `#2`, `#3`. What is nested deeper than 512 levels cannot be looked at and is replaced whole.
  */
 export function redactJson(value: JsonValue, redaction: Redaction): { readonly value: JsonValue; readonly count: number } {
-  const keys = new Set(redaction.keys.map(plainKey));
+  const keys = plainKeys(redaction.keys);
   const tally = { count: 0 };
   return { value: redactValue(value, keys, redaction, tally, 0), count: tally.count };
 }
@@ -48,6 +63,14 @@ const WHOLE = "[redacted]";
 
 /** A key as keys are compared: `api_key`, `apiKey` and `API-KEY` are one. */
 export const plainKey = (key: string): string => key.replace(/[_-]/g, "").toLowerCase();
+
+const plainKeys = (keys: readonly string[]): ReadonlySet<string> => (isDefault(keys) ? PLAIN_DEFAULT_KEYS : new Set(keys.map(plainKey)));
+
+const PLAIN_DEFAULT_KEYS: ReadonlySet<string> = new Set(DEFAULT_KEYS.map(plainKey));
+
+/** Most policies' keys are these, and to look is much cheaper than to make them plain at every decision. Over RPC they come as a copy. */
+const isDefault = (keys: readonly string[]): boolean =>
+  keys === DEFAULT_KEYS || (keys.length === DEFAULT_KEYS.length && keys.every((key, place) => key === DEFAULT_KEYS[place]));
 
 type Tally = { count: number };
 

@@ -1,7 +1,7 @@
 import { type Digest, digestOf, type Sha256 } from "./digest.ts";
 import type { Entry, EntryDraft, Payload } from "./entry.ts";
 import { canonicalJson, type JsonValue } from "./json.ts";
-import { DETECTORS, type Keeping, type Redaction, redactJson, redactText } from "./redact.ts";
+import { DEFAULT_KEYS, DETECTORS, type Keeping, type Redaction, redactJson, redactText } from "./redact.ts";
 import type { ActionRequest, CommitReport } from "./request.ts";
 import type { Line } from "./testimony.ts";
 
@@ -13,7 +13,7 @@ export interface Shown {
 
 /**
  * What the record shows of a request: redacted before anything of it is hashed, stored or streamed. Where no policy could be asked what to hide,
- * nothing is kept of the inputs, and every detector looks at the rest.
+ * nothing is kept of the inputs, and of the rest what has a secret's name, or what any detector finds, is hidden.
  */
 export function shownRequest(sha256: Sha256, request: ActionRequest, redaction: Redaction | null | undefined): Shown {
   const hide = hiding(redaction);
@@ -125,7 +125,7 @@ const keepingOf = (wanted: Keeping = "full", value: JsonValue | undefined): Keep
 const digestFor = (sha256: Sha256, value: JsonValue | undefined, keeping: Keeping): Digest | null =>
   value === undefined || keeping !== "digest" ? null : digestOf(sha256, canonicalJson(value));
 
-const UNKNOWN: Redaction = { storeInputs: "none", storeOutputs: "none", keys: [], detect: DETECTORS };
+const UNKNOWN: Redaction = { storeInputs: "none", storeOutputs: "none", keys: DEFAULT_KEYS, detect: DETECTORS };
 
 /** Redacts piece by piece and counts the places. `null`: a policy that hides nothing; `undefined`: no policy could be asked. */
 function hiding(asked: Redaction | null | undefined) {

@@ -1,5 +1,6 @@
 import { expect, it } from "vitest";
 import { compilePolicy } from "../../src/core/policy/compile.ts";
+import { DEFAULT_DETECTORS, DEFAULT_KEYS } from "../../src/core/redact.ts";
 import { documentOf } from "./playing.ts";
 
 it("what permits stands by itself, and what forbids or holds among the rules", () => {
@@ -9,15 +10,17 @@ it("what permits stands by itself, and what forbids or holds among the rules", (
   expect(found.permits.map((group) => group.map(({ rule }) => rule))).toEqual([["permit"]]);
 });
 
-it("what is hidden is what the policy says, and nothing else", () => {
-  const redactionOf = (redact: object) => compilePolicy(documentOf({ redact })).redaction;
-  expect(redactionOf({ keys: ["pin"] })).toEqual({ storeInputs: "full", storeOutputs: "full", keys: ["pin"], detect: [] });
-  expect(redactionOf({ detect: ["email"], store_inputs: "none" })).toEqual({
-    storeInputs: "none",
-    storeOutputs: "none",
-    keys: [],
-    detect: ["email"],
-  });
+it("what is hidden is what the policy says; where it says no keys, or no detectors, those that everybody means", () => {
+  const redactionOf = (redact?: object) => compilePolicy(documentOf({ version: 1, ...(redact !== undefined && { redact }) })).redaction;
+  const [keys, detect] = [DEFAULT_KEYS, DEFAULT_DETECTORS];
+  expect(redactionOf()).toEqual({ storeInputs: "full", storeOutputs: "full", keys, detect });
+  expect(redactionOf({})).toEqual(redactionOf());
+  expect(redactionOf({ keys: ["pin"] })).toEqual({ storeInputs: "full", storeOutputs: "full", keys: ["pin"], detect });
+  expect(redactionOf({ detect: ["email"], store_inputs: "none" })).toEqual({ storeInputs: "none", storeOutputs: "none", keys, detect: ["email"] });
+  expect(redactionOf({ keys: [] })).toEqual({ storeInputs: "full", storeOutputs: "full", keys: [], detect });
+  expect(redactionOf({ detect: [] })).toEqual({ storeInputs: "full", storeOutputs: "full", keys, detect: [] });
+  expect(redactionOf({ keys: [], detect: [] }), "nothing").toBe(null);
+  expect(redactionOf({ keys: [], detect: [], store_outputs: "none" })?.storeOutputs).toBe("none");
 });
 
 it("of a policy that names nobody, anybody may approve", () => {

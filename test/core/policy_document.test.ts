@@ -94,7 +94,10 @@ describe("a policy's normal form says what it says once, in one order, and nothi
     [{ arguments: { a: true, b: [{}, { minimum: 0 }] } }, { arguments: { a: [true], b: [{}, { minimum: 0 }] } }],
     [{ redact: {} }, { redact: { store_inputs: "full", store_outputs: "full" } }],
     [{ redact: { store_inputs: "none" } }, { redact: { store_inputs: "none", store_outputs: "none" } }],
-    [{ redact: { store_outputs: "digest", keys: [], detect: [] } }, { redact: { store_inputs: "full", store_outputs: "digest" } }],
+    [
+      { redact: { store_outputs: "digest", keys: [], detect: [] } },
+      { redact: { store_inputs: "full", store_outputs: "digest", keys: [], detect: [] } },
+    ],
     [
       { redact: { keys: ["B", "a", "A"], detect: ["token", "email", "token"] } },
       { redact: { store_inputs: "full", store_outputs: "full", keys: ["a", "b"], detect: ["email", "token"] } },

@@ -20,6 +20,9 @@ const asked = (request: Partial<Asked>): Asked => ({ ...NOT_ASKED, ...request })
 
 const usd = microUsdOf;
 
+/** What is hidden where the policy says nothing of it. */
+const UNSAID = compiled("version: 1").redaction;
+
 describe("what a policy says of a request", () => {
   test.each<[string, Partial<Asked>, Partial<Findings>]>([
     ["version: 1", {}, {}],
@@ -96,7 +99,7 @@ describe("what a policy says of a request", () => {
     ],
   ])("%s, asked %j", (yaml, request, findings) => {
     const policy = compiled(yaml);
-    const expected = { ...noFindings(REF), estimateMicroUsd: request.estimateMicroUsd ?? ZERO_USD, ...findings };
+    const expected = { ...noFindings(REF), redaction: UNSAID, estimateMicroUsd: request.estimateMicroUsd ?? ZERO_USD, ...findings };
     expect(evaluatePolicy(policy, REF, asked(request), AROUND)).toEqual(expected);
     expect(evaluatePolicy(policy, REF, asked(request), AROUND), "asked again").toEqual(expected);
   });

@@ -9,6 +9,7 @@ import { evaluatePolicy } from "../../src/core/policy/evaluate.ts";
 import type { Findings } from "../../src/core/policy/findings.ts";
 import { type Layer, mergePolicies } from "../../src/core/policy/merge.ts";
 import { readPolicy } from "../../src/core/policy/parse.ts";
+import { DEFAULT_DETECTORS, DEFAULT_KEYS } from "../../src/core/redact.ts";
 import { RISK_LEVELS } from "../../src/core/request.ts";
 import { AROUND, NOT_ASKED } from "./nothing.ts";
 
@@ -221,8 +222,8 @@ describe("merging", () => {
       (one) => perPattern(one.arguments),
       (one) => texts(one.approvals?.approvers),
       (one) => texts(one.budgets?.alerts),
-      (one) => texts(one.redact?.keys),
-      (one) => texts(one.redact?.detect),
+      (one) => texts(one.redact?.keys ?? DEFAULT_KEYS),
+      (one) => texts(one.redact?.detect ?? DEFAULT_DETECTORS),
     ];
     const kept = ["none", "digest", "full"];
     fc.assert(
@@ -383,6 +384,21 @@ describe("merging", () => {
       { redact: { store_inputs: "digest", keys: ["a"], detect: ["email"] } },
       { redact: { store_outputs: "none", keys: ["B", "a"], detect: ["token"] } },
       { redact: { store_inputs: "digest", store_outputs: "none", keys: ["a", "b"], detect: ["email", "token"] } },
+    ],
+    [
+      "what one hides by name, and what the other hides without saying so",
+      { redact: { keys: ["iban"], detect: [] } },
+      { denied_actions: ["a"] },
+      {
+        denied_actions: ["a"],
+        redact: { keys: ["iban", ...DEFAULT_KEYS], detect: [...DEFAULT_DETECTORS] },
+      },
+    ],
+    [
+      "nothing where both say so",
+      { redact: { keys: [], detect: [] } },
+      { name: "n", redact: { keys: [], detect: [] } },
+      { name: "n", redact: { keys: [], detect: [] } },
     ],
     [
       "permits of two layers must each hold, and what refuses unites",

@@ -512,12 +512,32 @@ describe("redaction", () => {
     expect(new Set(digests).size, "it is the digest of what would have been kept").toBe(2);
   });
 
-  it("without a redact section keeps all, and says that nothing was hidden", () => {
-    const playing = new Playing("strict_mode: true");
+  const KEY = ["-----BEGIN PRIVATE", " KEY-----\\nMIIE"].join("");
+
+  it.each([
+    ["has no redact section", "strict_mode: true"],
+    ["says only what is kept", "redact: { store_inputs: full }"],
+    ["names keys, and no detector: the detectors", "redact: { keys: [password, note] }"],
+    ["names a detector, and no key: the keys", "redact: { detect: [credit_card, private_key] }"],
+  ])("hides secrets, cards and private keys without being told to, where the policy %s", (_, policy) => {
+    for (const more of ["", "approvals: { actions: [x] }", "denied_actions: [x]"]) {
+      const playing = new Playing(`${policy}\n${more}`);
+      const { id } = playing.decide(told({ rationale: `pays with ${CARD} for ${MAIL}: ${KEY}` }), 0);
+      if (more === "")
+        playing.commit(id, { outputs: { passWord: SECRET, text: KEY }, error: `no ${CARD}`, usage: { input_tokens: 5, max_tokens: 9 } }, 0);
+      const all = written(playing) + JSON.stringify(playing.decided);
+      expect(raw(all)).toEqual([MAIL]);
+      expect(all).not.toContain("MIIE");
+      if (more === "") expect(playing.ledger[1]?.entry.usage).toEqual({ input_tokens: 5, max_tokens: 9 });
+    }
+  });
+
+  it("hides nothing where the policy says so, and says that nothing was hidden", () => {
+    const playing = new Playing("redact: { keys: [], detect: [] }");
     playing.decide(told(), 0);
     expect(playing.ledger[0]).toMatchObject({
       entry: { redacted: 0, rationale: `because ${MAIL} asked` },
-      payload: { inputs: { password: SECRET } },
+      payload: { inputs: { password: SECRET, card: CARD } },
     });
   });
 

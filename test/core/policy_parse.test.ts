@@ -227,7 +227,7 @@ describe("every line of the language that this gateway enforces", () => {
     ],
     ["redact: {}", { redact: { store_inputs: "full", store_outputs: "full" } }],
     ["redact: { store_inputs: digest }", { redact: { store_inputs: "digest", store_outputs: "digest" } }],
-    ["redact: { store_outputs: none, keys: [], detect: [] }", { redact: { store_inputs: "full", store_outputs: "none" } }],
+    ["redact: { store_outputs: none, keys: [], detect: [] }", { redact: { store_inputs: "full", store_outputs: "none", keys: [], detect: [] } }],
     [
       "redact: { keys: [Password, api_key, PASSWORD], detect: [token, email, private_key, credit_card, email] }",
       {

@@ -1,7 +1,16 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { JsonValue } from "../../src/core/json.ts";
-import { DETECTORS, type Detector, type Redaction, redactJson, redactText } from "../../src/core/redact.ts";
+import {
+  DEFAULT_DETECTORS,
+  DEFAULT_KEYS,
+  DETECTORS,
+  type Detector,
+  plainKey,
+  type Redaction,
+  redactJson,
+  redactText,
+} from "../../src/core/redact.ts";
 
 const redaction = (detect: readonly Detector[], keys: readonly string[] = []): Redaction => ({
   storeInputs: "full",
@@ -367,6 +376,104 @@ describe("members and their names", () => {
     const deep = redactJson(nested(20_000), all);
     expect(deep.count).toBe(1);
     expect(redactJson(deep.value, all).value).toBe(deep.value);
+  });
+});
+
+describe("what is hidden where a policy does not say", () => {
+  const unsaid = redaction(DEFAULT_DETECTORS, DEFAULT_KEYS);
+
+  it.each([
+    ...[
+      "password",
+      "passwd",
+      "passphrase",
+      "secret",
+      "client_secret",
+      "clientSecret",
+      "CLIENT-SECRET",
+      "api_key",
+      "apikey",
+      "X-API-Key",
+      "access_token",
+    ],
+    ...["refresh_token", "id_token", "auth_token", "Authorization", "cookie", "Set-Cookie", "private_key", "credentials", "cvv", "cvc", "pin", "SSN"],
+  ])("the value of %s, at any depth", (name) => {
+    expect(redactJson({ a: [{ [name]: { b: "hunter2" } }] }, unsaid)).toEqual({ value: { a: [{ [name]: "[redacted]" }] }, count: 1 });
+  });
+
+  it("a card number and a private key in any text; to whom a mail goes is seen", () => {
+    const text = `4111 1111 1111 1111, ${begin("PRIVATE KEY")}\n${a(40)}\n${end("PRIVATE KEY")}, ann@example.com`;
+    expect(redactText(text, unsaid).text).toBe("[redacted:credit_card], [redacted:private_key], ann@example.com");
+  });
+
+  // Counts, currencies, pages, postal codes, working directories, key presses: who approves must see them.
+  const innocent = [
+    ...[
+      "token",
+      "tokens",
+      "max_tokens",
+      "input_tokens",
+      "token_count",
+      "next_page_token",
+      "key",
+      "keys",
+      "primary_key",
+      "sort_key",
+      "pwd",
+      "pin_code",
+    ],
+    ...[
+      "password_reset",
+      "forgot_password_url",
+      "secretary",
+      "cookies_accepted",
+      "author",
+      "authority",
+      "signature",
+      "id",
+      "order_id",
+      "amount_usd",
+      "to",
+    ],
+  ];
+  const word = fc.stringMatching(/^[A-Za-z @.:/_-]{0,20}$/).filter((text) => !text.includes("BEGIN") && !text.includes("SECRET"));
+  const scalar = fc.oneof(
+    word,
+    fc.constant(null),
+    fc.boolean(),
+    fc.integer({ min: -999_999_999_999, max: 999_999_999_999 }),
+    fc.double({ noNaN: true, noDefaultInfinity: true }).filter((n) => !Number.isInteger(n)),
+    // Instants in milliseconds and microseconds, money in whole micro-dollars, ids as people make them.
+    fc.integer({ min: 1_600_000_000_000, max: 1_900_000_000_000 }),
+    fc.integer({ min: 1_600_000_000_000_000, max: 1_900_000_000_000_000 }),
+    fc.tuple(fc.constantFrom("ord", "cus", "INV"), fc.integer({ min: 0, max: 999_999_999_999 })).map(([kind, n]) => `${kind}_${n}`),
+    fc.constantFrom("12.50", "+1 415 555 0100", "2026-11-28T08:00:00.000Z", "ann@example.com", "9f86d081-884c-4d63-a1b2-0c9d8e7f6a5b"),
+  );
+  const name = fc.oneof(fc.constantFrom(...innocent), word).filter((text) => !DEFAULT_KEYS.some((key) => plainKey(key) === plainKey(text)));
+  const harmless = fc.letrec<{ value: JsonValue }>((tie) => ({
+    value: fc.oneof({ depthSize: "small" }, scalar, fc.array(tie("value")), fc.dictionary(name, tie("value"))),
+  })).value;
+
+  it("and what has no such name and no such value is left as it came", () => {
+    fc.assert(
+      fc.property(harmless, (value) => {
+        const { value: kept, count } = redactJson(value, unsaid);
+        expect(kept).toBe(value);
+        expect(count).toBe(0);
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  it("a model's usage, amounts and ids among them", () => {
+    const told = {
+      usage: { input_tokens: 1200, output_tokens: 80, cache_read_tokens: 4_096, max_tokens: 8_192, token: "USDC" },
+      amount: "19.99",
+      amount_micro_usd: 19_990_000,
+      order: { id: "ord_01JDQ8Z3S6V4K5T7W9X1Y2Z3A4", key: "orders/7", at_ms: 1_795_852_800_000 },
+      to: "ann@example.com",
+    };
+    expect(redactJson(told, unsaid)).toEqual({ value: told, count: 0 });
   });
 });
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { overall, policyDifferences } from "../../src/cli/policy_diff.ts";
+import { DEFAULT_KEYS } from "../../src/core/redact.ts";
 import { documentOf } from "../core/playing.ts";
 
 type Part = { readonly [member: string]: unknown };
@@ -141,6 +142,20 @@ const ROWS: readonly (readonly [what: string, a: Part, b: Part, at: string, dire
     "tighter",
   ],
   [
+    "cards and private keys hidden again, which they are where nothing is said",
+    { denied_actions: ["x"], redact: { detect: ["email"] } },
+    { denied_actions: ["x"], redact: { detect: ["email", "credit_card"] } },
+    "/redact/detect",
+    "tighter",
+  ],
+  [
+    "a section that takes away what is hidden anyway",
+    { denied_actions: ["x"], redact: { detect: ["credit_card"] } },
+    { denied_actions: ["x"] },
+    "/redact/detect",
+    "tighter",
+  ],
+  [
     "another note",
     { denied_actions: ["x"], compliance: { a: "1" } },
     { denied_actions: ["x"], compliance: { a: "2" } },
@@ -158,8 +173,13 @@ describe("what a policy says otherwise than another is told once, with its direc
   });
 
   it.each<[string, Part, Part]>([
-    ["that all is kept, which it is where nothing is said", {}, { redact: {} }],
-    ["that all is kept, at length", {}, { redact: { store_inputs: "full", store_outputs: "full", keys: [], detect: [] } }],
+    ["a redact section that says nothing", {}, { redact: {} }],
+    [
+      "what is hidden anyway, at length",
+      {},
+      { redact: { store_inputs: "full", store_outputs: "full", keys: [...DEFAULT_KEYS], detect: ["private_key", "credit_card"] } },
+    ],
+    ["that nothing is hidden, and all of it kept", { redact: { keys: [], detect: [] } }, { redact: { detect: [], keys: [], store_outputs: "full" } }],
     ["that outputs are kept as inputs are", { redact: { store_inputs: "digest" } }, { redact: { store_inputs: "digest", store_outputs: "digest" } }],
     ["a key with other capitals and dashes", { redact: { keys: ["api_key", "b"] } }, { redact: { keys: ["b", "apiKey", "API-KEY"] } }],
     ["a detector twice, in another order", { redact: { detect: ["email", "token"] } }, { redact: { detect: ["token", "email", "token"] } }],

@@ -412,8 +412,8 @@ describe("what is hidden", () => {
   });
 
   it.each([
-    ["none", "redact:\n  store_inputs: none\n  store_outputs: full\n", null, null],
-    ["digest", "redact:\n  store_inputs: digest\n  store_outputs: full\n", expect.stringMatching(/^sha-256:/), null],
+    ["none", "redact:\n  keys: []\n  store_inputs: none\n  store_outputs: full\n", null, null],
+    ["digest", "redact:\n  keys: []\n  store_inputs: digest\n  store_outputs: full\n", expect.stringMatching(/^sha-256:/), null],
   ])("is all that the inputs have, where the policy keeps %s of them", async (_, policy, inputs_digest, outputs_digest) => {
     const { service } = await newPlace(policy);
     await report(service, { entries: [line()] });
@@ -438,11 +438,14 @@ describe("what is hidden", () => {
       path: "/v1/tokens",
       body: { tenant, subject: "ops", kind: "human", scopes: ["policies:write"] },
     });
-    const body = { redact: { keys: ["password"] } };
+    const body = { redact: { keys: ["note"] } };
     const path = "/v1/policies/ada?scope=agent&target=ada";
     await told(201, { tenant, authorization: `Bearer ${operator.token}` }, { method: "PUT", path, body });
     await report(service, { entries: [line({ agent_id: "ada" }), line({ agent_id: "eve" })] });
-    expect((await reported(service)).map(({ payload }) => Object(payload?.inputs).password)).toEqual(["[redacted]", "hunter2"]);
+    expect((await reported(service)).map(({ payload }) => payload?.inputs)).toEqual([
+      { note: "[redacted]", password: "[redacted]" },
+      { ...SECRET, password: "[redacted]" },
+    ]);
   });
 });
 

@@ -1,6 +1,6 @@
 import { BUDGET_WINDOWS } from "../calendar.ts";
 import type { MicroUsd } from "../money.ts";
-import type { Redaction } from "../redact.ts";
+import { DEFAULT_DETECTORS, DEFAULT_KEYS, type Redaction } from "../redact.ts";
 import type { RiskLevel } from "../request.ts";
 import { type ArgumentsSchema, compileArguments } from "./arguments.ts";
 import { allowlistsOf, DEFAULT_APPROVAL_TIMEOUT_SECONDS, millisecondsOf, type PolicyDocument, storedUsd } from "./document.ts";
@@ -18,6 +18,7 @@ export interface CompiledPolicy {
   /** What stands for an estimate whose price is not known; `null`: the policy does not say. */
   readonly defaultPrice: MicroUsd | "deny" | null;
   readonly alerts: readonly number[];
+  /** `null`: it hides nothing, and keeps all. */
   readonly redaction: Redaction | null;
   readonly holds: {
     readonly tags: ReadonlySet<string>;
@@ -108,10 +109,7 @@ export function compilePolicy(document: PolicyDocument): CompiledPolicy {
     compliance: document.compliance ?? null,
     defaultPrice: budgets?.default_price === "deny" ? "deny" : amountOf(budgets?.default_price),
     alerts: budgets?.alerts ?? [],
-    redaction:
-      redact === undefined
-        ? null
-        : { storeInputs: redact.store_inputs, storeOutputs: redact.store_outputs, keys: redact.keys ?? [], detect: redact.detect ?? [] },
+    redaction: redactionOf(redact),
     holds: {
       tags: new Set(document.approvals?.tags),
       riskLevels: new Set(document.approvals?.risk_levels),
@@ -136,6 +134,13 @@ export function compilePolicy(document: PolicyDocument): CompiledPolicy {
       return found;
     },
   };
+}
+
+/** Secrets are hidden unless the policy says that they are not. */
+function redactionOf(redact: PolicyDocument["redact"]): Redaction | null {
+  const { store_inputs = "full", store_outputs = "full", keys = DEFAULT_KEYS, detect = DEFAULT_DETECTORS } = redact ?? {};
+  if (keys.length === 0 && detect.length === 0 && store_inputs === "full" && store_outputs === "full") return null;
+  return { storeInputs: store_inputs, storeOutputs: store_outputs, keys, detect };
 }
 
 /** The limits on money that hold for a session whatever the action. */

@@ -69,8 +69,9 @@ export type PolicyDocument = {
   readonly redact?: {
     readonly store_inputs: Keeping;
     readonly store_outputs: Keeping;
-    /** In small letters. */
+    /** In small letters. Absent: `DEFAULT_KEYS`. Empty: none. */
     readonly keys?: readonly string[];
+    /** Absent: `DEFAULT_DETECTORS`. Empty: none. */
     readonly detect?: readonly Detector[];
   };
   readonly wind_down?: { readonly actions: readonly string[]; readonly budget: string };
@@ -222,8 +223,8 @@ export function normalise(written: WrittenPolicy): PolicyDocument {
       redact: {
         store_inputs: redact.store_inputs,
         store_outputs: redact.store_outputs ?? redact.store_inputs,
-        ...(hasItems(redact.keys) && { keys: sortedSet(redact.keys.map((key) => key.toLowerCase())) }),
-        ...(hasItems(redact.detect) && { detect: sortedDetectors(redact.detect) }),
+        ...(redact.keys !== undefined && { keys: sortedSet(redact.keys.map((key) => key.toLowerCase())) }),
+        ...(redact.detect !== undefined && { detect: sortedDetectors(redact.detect) }),
       },
     }),
     ...(wind_down !== undefined && { wind_down: { actions: sortedSet(wind_down.actions), budget: wind_down.budget } }),

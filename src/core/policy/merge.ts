@@ -1,6 +1,7 @@
 import { assert } from "../assert.ts";
 import { BUDGET_WINDOWS } from "../calendar.ts";
 import { canonicalJson } from "../json.ts";
+import { DEFAULT_DETECTORS, DEFAULT_KEYS } from "../redact.ts";
 import {
   allowlistMembers,
   allowlistsOf,
@@ -269,17 +270,13 @@ function mergedRedact(layers: readonly Layer[], settle: Settling): PolicyDocumen
   const store_inputs = settle("/redact/store_inputs", ({ redact }) => redact?.store_inputs, least);
   const store_outputs = settle("/redact/store_outputs", ({ redact }) => redact?.store_outputs, least);
   if (store_inputs === undefined || store_outputs === undefined) return undefined;
+  // Who names none hides what is hidden by default: that is written out as soon as another layer names any.
+  const names = <K extends "keys" | "detect">(member: K): boolean => layers.some(({ document }) => document.redact?.[member] !== undefined);
   return {
     store_inputs,
     store_outputs,
-    ...optional("keys", union(saying(layers, ({ redact }) => redact?.keys))),
-    ...optional(
-      "detect",
-      unionOf(
-        saying(layers, ({ redact }) => redact?.detect),
-        sortedDetectors,
-      ),
-    ),
+    ...(names("keys") && { keys: sortedSet(layers.flatMap(({ document }) => document.redact?.keys ?? DEFAULT_KEYS)) }),
+    ...(names("detect") && { detect: sortedDetectors(layers.flatMap(({ document }) => document.redact?.detect ?? DEFAULT_DETECTORS)) }),
   };
 }
 

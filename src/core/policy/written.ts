@@ -303,17 +303,20 @@ export function policySchema(bounds: Bounds) {
                 .array(text("a member's name"), wants("a list of members' names"))
                 .max(bounds.names, wants(`at most ${bounds.names} keys`))
                 .optional()
-                .meta({ description: "Members whose values are never kept, at any depth, in capitals or not." }),
+                .meta({
+                  description:
+                    "Members whose values are never kept, at any depth, in capitals or not, with _ and - or without. Absent: names of secrets (password, api_key, access_token, authorization, cvv, pin …). Empty: none.",
+                }),
               detect: z
                 .array(z.enum(DETECTORS, wants(`one of ${DETECTORS.join(", ")}`)), wants("a list of detectors"))
                 .max(bounds.lists, wants(`at most ${bounds.lists} detectors`))
                 .optional()
-                .meta({ description: "What is recognised in texts and never kept." }),
+                .meta({ description: "What is recognised in texts and never kept. Absent: credit_card and private_key. Empty: nothing." }),
             },
             wants("the members store_inputs, store_outputs, keys, detect"),
           )
           .optional()
-          .meta({ description: "What is left out before anything is stored, hashed or streamed." }),
+          .meta({ description: "What is left out before anything is stored, hashed or streamed. Absent: secrets, card numbers and private keys." }),
         wind_down: z
           .strictObject(
             {
