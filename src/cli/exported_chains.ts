@@ -10,6 +10,12 @@ export interface Head {
   readonly hash: string;
 }
 
+/** Where all chains stood once the entry at a place of the tenant's ledger had come, in one digest. */
+export interface Heads {
+  readonly index: number;
+  readonly digest: string;
+}
+
 /** Places of a tenant's ledger, both ends included. */
 export interface Places {
   readonly from: number;
@@ -31,6 +37,14 @@ export class ExportedChains {
   #missing = 0;
   #erased = 0;
   #begunLater = 0;
+  readonly #kept: Heads | null;
+  /** Where all chains stood at the place of `kept`; `null`: nothing of that place came. */
+  #thenStood: Heads | null = null;
+
+  /** `kept`: heads of an earlier reading, to be found again on the way. */
+  constructor(kept: Heads | null = null) {
+    this.#kept = kept;
+  }
 
   /** Takes the next line. Gives what is wrong with it, as a sentence that begins with its seq or "it", or `null`. After a wrong one nothing more can be said. */
   take(text: string): string | null {
@@ -82,6 +96,7 @@ export class ExportedChains {
     if (!isHere && payload_digest !== null) this.#erased++;
     if (before === undefined && seq > 1) this.#begunLater++;
     this.#heads.set(name, { seq, hash, missing: this.#missing });
+    if (index === this.#kept?.index) this.#thenStood = this.heads;
     return null;
   }
 
@@ -122,6 +137,24 @@ export class ExportedChains {
   get head(): Head | null {
     const [only] = this.#heads.values();
     return this.#heads.size === 1 && only !== undefined ? { seq: only.seq, hash: only.hash } : null;
+  }
+
+  /** Where all chains stand; `null` when none came, or those of several tenants, whose places nothing orders. */
+  get heads(): Heads | null {
+    const [index] = this.#indices.values();
+    if (index === undefined || this.#indices.size > 1) return null;
+    const stand = [...this.#heads].map(([name, { seq, hash }]) => [name, seq, hash] as const);
+    stand.sort(([a], [b]) => (a < b ? -1 : 1));
+    return { index, digest: sha256(canonicalJson(stand)) };
+  }
+
+  /** What speaks against the heads that were kept, as a sentence. It may have gone on since. */
+  get keptFault(): string | null {
+    const [kept, heads] = [this.#kept, this.heads];
+    if (kept === null || this.#thenStood?.digest === kept.digest) return null;
+    if (heads !== null && heads.index < kept.index)
+      return `It ends with index ${heads.index}, and --head is of index ${kept.index}: its end was cut off.`;
+    return `Up to index ${kept.index} it is not what it was when --head was printed: something was cut off, left out or written anew.`;
   }
 
   /** Whether some chain ends with this. */

@@ -4,47 +4,50 @@ import { CHAIN_START, type ChainEnd, parsedLine } from "../../sdk/src/local/ledg
 import { verifyLines } from "../../sdk/src/local/ledger/verify.ts";
 import { CALLED } from "./called_as.ts";
 import { type Command, type CommandLine, Stop, Usage } from "./command_line.ts";
-import { ExportedChains, type Head } from "./exported_chains.ts";
+import { ExportedChains, type Head, type Heads } from "./exported_chains.ts";
 import { isMapping } from "./gateway.ts";
 import { type Line, linesOf, shownName } from "./ledger_lines.ts";
 import { count, plain, shown, type Terminal } from "./terminal.ts";
 
 export const options = { head: { type: "string" }, strict: { type: "boolean" } } as const satisfies Command["options"];
 
-export const help = `Usage: agentsentinel verify [FILE]... [--head SEQ:HASH] [--strict] [--json]
+export const help = `Usage: agentsentinel verify [FILE]... [--head HEAD] [--strict] [--json]
 
-Checks that nothing of a ledger was changed, left out, swapped or put in between: every line has the hash of what it says and names the hash of the
-line before it. Needs no gateway. Reads the SDK's local ledger with its rotated files; and what GET /v1/ledger/export gives (of everything, or of one
-session), where every session has a chain of its own and every entry an index, its place in the tenant's ledger. Places that are missing are named, and
-so are inputs and outputs: no fault, for an export may be of a part, and payloads are erased. Where no line of a ledger came, nothing was verified.
+Checks that the lines of a ledger hold together: each has the hash of what it says and names the hash of the line before it, so that none was changed,
+left out, swapped or put in between by itself. Needs no gateway. Reads the SDK's local ledger with its rotated files; and what GET /v1/ledger/export
+gives (of everything, or of one session), where every session has a chain of its own and every entry an index, its place in the tenant's ledger. Places
+that are missing are named, and so are inputs and outputs: no fault, for an export may be of a part, and payloads are erased. Where no line of a ledger
+came, nothing was verified.
 
-What a chain alone cannot show: that its end was cut off, or that all of it was written anew. Proofs against signed checkpoints are not looked at.
-A cut end takes a --head that was kept; an export of several chains has one for each, which is printed where a session is verified alone. Or a later
-export, ?after= the last index, behind the earlier one: verify old.ndjson new.ndjson.
+What lines alone cannot show: that the end was cut off, or that all of it was written anew with new hashes. So a head is printed: keep it elsewhere, and
+give it next time. Proofs against signed checkpoints are not looked at. A later export, ?after= the last index, is read behind the earlier one:
+verify old.ndjson new.ndjson.
 
-  FILE              one ledger, its files in their order; a directory: the ledger in it; - is standard input.
-                    Without: the ledger in $AGENT_SENTINEL_HOME, else in .agent-sentinel
-  --head SEQ:HASH   it must end with this, as an earlier verify printed it: so a cut end is found too
-  --strict          whatever is not here counts as broken: a half-written last line, a beginning, places of the tenant's ledger, inputs and outputs
-  --json            {"valid", "lines", "chains", "head", "bad", "instead", "torn", "begun_later", "missing", "erased", "set_aside"}
+  FILE           one ledger, its files in their order; a directory: the ledger in it; - is standard input.
+                 Without: the ledger in $AGENT_SENTINEL_HOME, else in .agent-sentinel
+  --head HEAD    as an earlier verify printed it. SEQ:HASH, of one chain: it must end with this. all:INDEX:HASH, of all chains of an export up to that
+                 index: until there it must be what it was then, and may have gone on
+  --strict       whatever is not here counts as broken: a half-written last line, a beginning, places of the tenant's ledger, inputs and outputs
+  --json         {"valid", "lines", "chains", "head", "keep", "bad", "instead", "torn", "begun_later", "missing", "erased", "set_aside"};
+                 "keep" is what --head takes next time
 
   curl -s "$AGENTSENTINEL_URL/v1/ledger/export" -H "Authorization: Bearer $AGENTSENTINEL_TOKEN" | ${CALLED} verify -
 
-Exit code: 0 when nothing of what is here was changed, 1 when something was, or nothing could be read, 2 for a mistake in the command.`;
+Exit code: 0 when what is here holds together (and is what --head says), 1 when not, or nothing could be read, 2 for a mistake in the command.`;
 
-/** `verify`: whether every chain is whole. */
+/** `verify`: whether every chain holds together. */
 export function run(line: CommandLine, directory: string, terminal: Terminal): boolean {
   const given = line.positionals.length > 0 ? line.positionals : [ledgerHome(process.env, directory)];
   if (given.filter((name) => name === "-").length > 1) throw new Usage("standard input (-) can be read once", "verify");
-  const head = headOf(line.text("head"));
+  const kept = keptOf(line.text("head"));
   const found = verifyFiles(
     given.flatMap((name) => filesOf(name, directory)),
     directory,
     terminal,
-    head,
+    kept,
   );
   const valid = found.bad === null && found.instead === null && (!line.has("strict") || isWhole(found));
-  terminal.out(line.has("json") ? `${JSON.stringify(inJson(found, valid))}\n` : inWords(found, valid, terminal));
+  terminal.out(line.has("json") ? `${JSON.stringify(inJson(found, valid))}\n` : inWords(found, valid, kept, terminal));
   return valid;
 }
 
@@ -52,13 +55,24 @@ export function run(line: CommandLine, directory: string, terminal: Terminal): b
 const isWhole = ({ torn, begunLater, missing, erased }: Verified): boolean =>
   torn === null && begunLater === 0 && missing.count === 0 && erased === 0;
 
-function headOf(text: string | undefined): Head | null {
+/** What was kept of an earlier reading: where one chain ended, or where all of an export stood. */
+type Kept = Head | Heads;
+
+function keptOf(text: string | undefined): Kept | null {
   if (text === undefined) return null;
-  const [, seq, hash] = /^([1-9]\d{0,14}):([0-9a-f]{64})$/.exec(text) ?? [];
-  if (seq === undefined || hash === undefined)
-    throw new Usage(`--head is SEQ:HASH as verify prints it, like 12:9f86d0…, found ${JSON.stringify(text)}`, "verify");
-  return { seq: Number(seq), hash };
+  const [, all, place, hash] = /^(all:(?=\d)|(?=[1-9]))(\d{1,15}):([0-9a-f]{64})$/.exec(text) ?? [];
+  if (place === undefined || hash === undefined)
+    throw new Usage(
+      `--head is SEQ:HASH or all:INDEX:HASH as verify prints it, like 12:9f86d0… or all:41:9f86d0…, found ${JSON.stringify(text)}`,
+      "verify",
+    );
+  return all === "" ? { seq: Number(place), hash } : { index: Number(place), digest: hash };
 }
+
+const isOfAll = (kept: Kept): kept is Heads => "index" in kept;
+
+/** As `--head` takes it. */
+const written = (kept: Kept): string => (isOfAll(kept) ? `all:${kept.index}:${kept.digest}` : `${kept.seq}:${kept.hash}`);
 
 export interface Verified {
   readonly files: readonly string[];
@@ -67,6 +81,8 @@ export interface Verified {
   readonly chains: number;
   /** Where the chain ends, if there is one only. */
   readonly head: Head | null;
+  /** Where all chains of an export stand. */
+  readonly heads: Heads | null;
   readonly bad: Place | null;
   /** What came where no line of a ledger did, as a sentence: then there is nothing of which anything could be said. */
   readonly instead: string | null;
@@ -121,13 +137,13 @@ function firstSeq(home: string, part: string, directory: string): number {
   return parsedLine(line?.text ?? "")?.seq ?? 0;
 }
 
-/** Follows the chains through files, which are read once and never held in memory. `head`: what they must end with. */
-export function verifyFiles(files: readonly string[], directory: string, terminal: Terminal, head: Head | null): Verified {
+/** Follows the chains through files, which are read once and never held in memory. `kept`: what they must end with, or have come by. */
+export function verifyFiles(files: readonly string[], directory: string, terminal: Terminal, kept: Kept | null): Verified {
   if (files.length === 0) throw new Stop("there is no file to verify");
   const sources = files.map((file): Source => ({ file, lines: linesOf(file, directory) }));
   const { first, read } = peeked(sources);
   try {
-    const found = isEntry(first?.text ?? null) ? ofExport(read, terminal, head) : ofLocal(read, terminal, head);
+    const found = isEntry(first?.text ?? null) ? ofExport(read, terminal, kept) : ofLocal(read, terminal, kept);
     const instead = found.lines > 0 ? null : insteadOf(first, found.bad !== null);
     if (instead === null) return { files, ...found, instead };
     return { files, ...found, bad: null, torn: instead === HALF ? found.torn : null, instead };
@@ -197,7 +213,8 @@ function isEntry(text: string | null): boolean {
 }
 
 /** A local ledger is one chain through its files. The SDK's own eyes look at it. */
-function ofLocal(sources: readonly Source[], terminal: Terminal, head: Head | null): Found {
+function ofLocal(sources: readonly Source[], terminal: Terminal, head: Kept | null): Found {
+  if (head !== null && isOfAll(head)) throw new Usage("--head all:INDEX:HASH is of a gateway's export; that of one chain is SEQ:HASH", "verify");
   let end: ChainEnd | undefined;
   let [good, setAside, begunLater] = [0, 0, 0];
   for (const [place, { file, lines }] of sources.entries()) {
@@ -224,6 +241,7 @@ function ofLocal(sources: readonly Source[], terminal: Terminal, head: Head | nu
       lines: good,
       chains: 1,
       head: end ?? null,
+      heads: null,
       bad: isTorn && !isCut ? null : bad,
       torn: isTorn ? at : null,
       begunLater,
@@ -236,6 +254,7 @@ function ofLocal(sources: readonly Source[], terminal: Terminal, head: Head | nu
     lines: good,
     chains: good === 0 ? 0 : 1,
     head: end ?? null,
+    heads: null,
     bad: null,
     torn: null,
     begunLater,
@@ -257,12 +276,12 @@ function* textsOf(file: string, lines: Generator<Line, void, void>, before: numb
 }
 
 /** An export has as many chains as sessions, one of the tenant, and one of what was reported. */
-function ofExport(sources: readonly Source[], terminal: Terminal, head: Head | null): Found {
-  const chains = new ExportedChains();
+function ofExport(sources: readonly Source[], terminal: Terminal, kept: Kept | null): Found {
+  const chains = new ExportedChains(kept !== null && isOfAll(kept) ? kept : null);
   let good = 0;
   const found = (bad: Place | null, torn: Place | null): Found => {
-    const { begunLater, missing, erased, head: end } = chains;
-    return { lines: good, chains: chains.chains, head: end, bad, torn, begunLater, missing, erased, setAside: 0 };
+    const { begunLater, missing, erased, head, heads } = chains;
+    return { lines: good, chains: chains.chains, head, heads, bad, torn, begunLater, missing, erased, setAside: 0 };
   };
   let last: Place = { file: "", line: 0, why: "" };
   for (const [place, { file, lines }] of sources.entries()) {
@@ -275,9 +294,11 @@ function ofExport(sources: readonly Source[], terminal: Terminal, head: Head | n
       else return found({ ...last, why: `${why[0]?.toUpperCase() ?? ""}${why.slice(1)}.` }, null);
     }
   }
-  if (head === null || chains.endsWith(head)) return found(null, null);
-  return found({ ...last, why: `No chain ends with seq ${head.seq} and the hash of --head: its end was cut off, or went on.` }, null);
+  const why = kept === null ? null : isOfAll(kept) ? chains.keptFault : chains.endsWith(kept) ? null : notEnding(kept);
+  return found(why === null ? null : { ...last, why }, null);
 }
+
+const notEnding = ({ seq }: Head): string => `No chain ends with seq ${seq} and the hash of --head: its end was cut off, or went on.`;
 
 /** Every so many lines it is told how far it is. */
 const TOLD_EVERY = 5_000;
@@ -287,22 +308,32 @@ function tellProgress(file: string, { number, part }: Line, before: number, term
   terminal.progress(`${shownName(file)}: ${before + number} lines${part === null ? "" : `, ${Math.floor(part * 100)} %`} …`);
 }
 
-const inJson = ({ lines, chains, head, bad, instead, torn, begunLater, missing, erased, setAside }: Verified, valid: boolean): object => ({
-  valid,
-  lines,
-  chains,
-  head,
-  bad,
-  instead,
-  torn,
-  begun_later: begunLater,
-  missing,
-  erased,
-  set_aside: setAside,
-});
+/** What to keep elsewhere, and to give as `--head` next time. Of a chain that is broken there is no end. */
+function keepOf({ head, heads, bad, instead }: Verified): string | null {
+  const keep = heads ?? head;
+  return keep === null || bad !== null || instead !== null ? null : written(keep);
+}
 
-function inWords(found: Verified, valid: boolean, { paint }: Terminal): string {
-  const { files, lines, chains, head, bad, instead, torn, begunLater, missing, erased, setAside } = found;
+const inJson = (found: Verified, valid: boolean): object => {
+  const { lines, chains, head, bad, instead, torn, begunLater, missing, erased, setAside } = found;
+  return {
+    valid,
+    lines,
+    chains,
+    head,
+    keep: keepOf(found),
+    bad,
+    instead,
+    torn,
+    begun_later: begunLater,
+    missing,
+    erased,
+    set_aside: setAside,
+  };
+};
+
+function inWords(found: Verified, valid: boolean, kept: Kept | null, { paint }: Terminal): string {
+  const { files, lines, chains, bad, instead, torn, begunLater, missing, erased, setAside } = found;
   if (instead !== null)
     return `${paint.red("✗")} ${paint.bold(files.map(shownName).join(", "))}: ${instead}.\n  Not one line of a ledger was read, so nothing was verified.\n`;
   const said: string[] = [];
@@ -315,8 +346,10 @@ function inWords(found: Verified, valid: boolean, { paint }: Terminal): string {
         : `  ${good} before it ${lines === 1 ? "is" : "are"} good; of what follows nothing can be said.`,
     );
   } else if (!valid) said.push(`${paint.red("✗")} ${good} are good, and that is not all (--strict).`);
-  else if (isWhole(found)) said.push(`${paint.green("✓")} ${good}: nothing was changed or left out.`);
-  else said.push(`${paint.green("✓")} ${good}: nothing was changed. Of what is not here nothing can be said:`);
+  else {
+    const together = `${paint.green("✓")} ${good} hold together: each has the hash of what it says and follows the one before it`;
+    said.push(isWhole(found) ? `${together}, and none between is missing.` : `${together}. Of what is not here nothing can be said:`);
+  }
   const note = (text: string): number => said.push(`${paint.yellow("!")} ${text}`);
   if (torn !== null && bad === null) note(`${torn.file}:${torn.line} ${torn.why}`);
   if (begunLater > 0)
@@ -334,9 +367,23 @@ function inWords(found: Verified, valid: boolean, { paint }: Terminal): string {
         `  ${count(setAside, "half-written line was", "half-written lines were")} set aside by the SDK after a crash, as a later line records.`,
       ),
     );
-  if (head !== null && bad === null) said.push(paint.dim(`  It ends with --head ${head.seq}:${head.hash}`));
+  if (bad === null) said.push(...endsOf(found, kept).map((text) => paint.dim(`  ${text}`)));
   return `${said.join("\n")}\n`;
 }
+
+/** What can be said of the end, and what to keep so that it can be said next time. */
+function endsOf(found: Verified, kept: Kept | null): readonly string[] {
+  const keep = keepOf(found);
+  // Of several chains one that ends as it did says nothing of the others.
+  const what = kept === null ? null : isOfAll(kept) ? `Up to index ${kept.index} it` : found.chains > 1 ? "One of its chains" : "It";
+  const known = what === null ? null : `${what} is what it was when that --head was printed.`;
+  if (keep === null) return known === null ? [`${UNKNOWN_END} Verify each tenant's by itself: then there is a head to keep.`] : [known];
+  const isAll = kept !== null && (written(kept) === keep || (!isOfAll(kept) && found.chains === 1));
+  if (isAll) return [`${known} Nothing was cut off its end, and it was not written anew.`];
+  return [known ?? UNKNOWN_END, `Keep this elsewhere, and add it next time: --head ${keep}`];
+}
+
+const UNKNOWN_END = "Whether its end was cut off, or all of it written anew, no line can tell: only a head that was kept elsewhere.";
 
 function gapsOf({ count, first }: Verified["missing"]): string {
   const named = first.reduce((sum, { from, to }) => sum + to - from + 1, 0);

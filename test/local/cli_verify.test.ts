@@ -38,13 +38,21 @@ async function record(count: number, options: { readonly rotateBytes?: number } 
 const LEDGER = ".agent-sentinel/ledger.jsonl";
 const read = (name = LEDGER) => readFileSync(path.join(folder, name), "utf8");
 
+// What is said of lines that hold together, and of their end.
+const HOLD = "hold together: each has the hash of what it says and follows the one before it";
+const WHOLE = `${HOLD}, and none between is missing.`;
+const UNKNOWN = "  Whether its end was cut off, or all of it written anew, no line can tell: only a head that was kept elsewhere.";
+const AS_IT_WAS = "what it was when that --head was printed. Nothing was cut off its end, and it was not written anew.";
+const keep = (head: string): string => `  Keep this elsewhere, and add it next time: --head ${head}`;
+
 describe("agentsentinel verify", () => {
   it.each<[string, string[], number, RegExp]>([
     ["--help", ["--help"], 0, /^Usage: agentsentinel verify[\s\S]*Proofs against signed checkpoints are not looked at/],
     ["no ledger here", [], 1, /there is no ledger \.agent-sentinel/],
     ["a file that is not there", ["gone.jsonl"], 1, /there is no ledger gone\.jsonl/],
     ["standard input twice", ["-", "-"], 2, /can be read once/],
-    ["a head that is none", ["--head", "12"], 2, /--head is SEQ:HASH/],
+    ["a head that is none", ["--head", "12"], 2, /--head is SEQ:HASH or all:INDEX:HASH/],
+    ["a head of no place", ["--head", `0:${"a".repeat(64)}`], 2, /--head is SEQ:HASH or all:INDEX:HASH/],
   ])("%s: %j ends with %i and says so", async (_what, args, code, says) => {
     vi.stubEnv("AGENT_SENTINEL_HOME", "");
     const ended = await verify(...args);
@@ -55,11 +63,13 @@ describe("agentsentinel verify", () => {
     await record(3);
     vi.stubEnv("AGENT_SENTINEL_HOME", "");
     const { hash } = JSON.parse(read().trimEnd().split("\n").at(-1) ?? "");
-    expect(await verify()).toMatchObject({ code: 0, out: `✓ 3 lines: nothing was changed or left out.\n  It ends with --head 3:${hash}\n` });
+    expect(await verify()).toMatchObject({ code: 0, out: `✓ 3 lines ${WHOLE}\n${UNKNOWN}\n${keep(`3:${hash}`)}\n` });
     vi.stubEnv("AGENT_SENTINEL_HOME", path.join(folder, ".agent-sentinel"));
     const elsewhere = await typed(["verify", "--json"], { directory: home });
-    expect(JSON.parse(elsewhere.out)).toMatchObject({ valid: true, lines: 3, chains: 1, head: { seq: 3, hash } });
-    expect(await verify("--head", `3:${hash}`)).toMatchObject({ code: 0 });
+    expect(JSON.parse(elsewhere.out)).toMatchObject({ valid: true, lines: 3, chains: 1, head: { seq: 3, hash }, keep: `3:${hash}` });
+    expect(await verify("--head", `3:${hash}`)).toMatchObject({ code: 0, out: `✓ 3 lines ${WHOLE}\n  It is ${AS_IT_WAS}\n` });
+    const wrong = await verify("--head", `all:3:${hash}`);
+    expect([wrong.code, wrong.err]).toEqual([2, expect.stringContaining("--head all:INDEX:HASH is of a gateway's export")]);
   });
 
   it("reads rotated files in their order, packed ones too, and misses one that is gone", async () => {
@@ -71,7 +81,7 @@ describe("agentsentinel verify", () => {
     // A name that somebody gave it says nothing of the order.
     writeFileSync(place("ledger-zz.jsonl.gz"), gzipSync(readFileSync(place(first))));
     rmSync(place(first));
-    expect((await verify(".agent-sentinel")).out).toMatch(new RegExp(`^✓ 30 lines of ${parts.length + 1} files: `));
+    expect((await verify(".agent-sentinel")).out).toMatch(new RegExp(`^✓ 30 lines of ${parts.length + 1} files hold together: `));
     rmSync(place(second));
     const missing = await verify(".agent-sentinel", "--json");
     expect([missing.code, JSON.parse(missing.out).bad.why]).toEqual([1, expect.stringMatching(/seq \d+ to \d+ are missing/)]);
@@ -174,7 +184,7 @@ describe("agentsentinel verify", () => {
     const end = await verify("end.jsonl");
     expect([end.code, end.out]).toEqual([
       0,
-      expect.stringMatching(/^✓ 2 lines: nothing was changed\. Of what is not here[^\n]*\n! It begins later than with seq 1/),
+      expect.stringMatching(/^✓ 2 lines hold together: [^\n]*\. Of what is not here[^\n]*\n! It begins later than with seq 1/),
     ]);
     expect((await verify("end.jsonl", "--strict")).code).toBe(1);
   });
@@ -276,25 +286,26 @@ describe("agentsentinel verify, of what a gateway exports", () => {
   };
 
   it("follows every session's chain and the tenant's, and is not troubled by what was erased, which it counts", async () => {
-    expect(await check(exported())).toMatchObject({ code: 0, out: "✓ 7 lines in 3 chains: nothing was changed or left out.\n" });
+    const { code, out } = await check(exported());
+    expect([code, out.split("\n")]).toEqual([
+      0,
+      [`✓ 7 lines in 3 chains ${WHOLE}`, UNKNOWN, expect.stringMatching(/^ {2}Keep this .* --head all:6:[0-9a-f]{64}$/), ""],
+    ]);
     expect((await check(exported(), "--strict")).code).toBe(0);
     const erased = exported().map((line) => line.replace(/"payload":\{.*\}\}$/, '"payload":null}'));
     const told = await check(erased);
     expect([told.code, told.out]).toEqual([
       0,
-      expect.stringMatching(/nothing was changed\. Of what is not here[^\n]*\n! Payloads that are not here: 2 /),
+      expect.stringMatching(/hold together: [^\n]*\. Of what is not here[^\n]*\n! Payloads that are not here: 2 /),
     ]);
     expect((await check(erased, "--strict")).code).toBe(1);
   });
 
   it("follows what was reported in a chain of its own, whichever sessions that names", async () => {
-    expect(await check(reported(), "--strict")).toMatchObject({ code: 0, out: "✓ 7 lines in 3 chains: nothing was changed or left out.\n" });
+    expect(await check(reported(), "--strict")).toMatchObject({ code: 0, out: expect.stringContaining(`✓ 7 lines in 3 chains ${WHOLE}\n`) });
     // What was reported of the other session stands between: it is among the places that are missing.
     const ofOne = await check(reported().filter((line) => line.includes('"ses_a"')));
-    expect([ofOne.code, ofOne.out]).toEqual([
-      0,
-      expect.stringMatching(/^✓ 4 lines in 2 chains: nothing was changed\. .*\n! 3 places .* index 2 to 4\.\n/),
-    ]);
+    expect([ofOne.code, ofOne.out]).toEqual([0, expect.stringMatching(/^✓ 4 lines in 2 chains hold together: .*\n! 3 places .* index 2 to 4\.\n/)]);
   });
 
   it.each<[string, (lines: string[]) => string[], RegExp]>([
@@ -339,7 +350,7 @@ describe("agentsentinel verify, of what a gateway exports", () => {
     const lines = change(exported());
     const told = await check(lines);
     expect([told.code, told.out]).toEqual([0, expect.stringMatching(says)]);
-    expect(told.out).toMatch(/^✓ \d lines.*: nothing was changed\. Of what is not here nothing can be said:\n/);
+    expect(told.out).toMatch(/^✓ \d lines.* hold together: .*\. Of what is not here nothing can be said:\n/);
     expect((await check(lines, "--strict")).code).toBe(1);
     expect(JSON.parse((await check(lines, "--json")).out)).toMatchObject({ valid: true, missing: { count, first } });
   });
@@ -350,9 +361,7 @@ describe("agentsentinel verify, of what a gateway exports", () => {
     put("old.ndjson", `${lines.slice(0, 4).join("\n")}\n`);
     put("new.ndjson", `${lines.slice(4).join("\n")}\n`);
     expect(await verify("old.ndjson", "new.ndjson", "--strict")).toMatchObject({ code: 0 });
-    expect((await verify("empty.ndjson", "old.ndjson", "new.ndjson")).out).toMatch(
-      /^✓ 7 lines in 3 chains of 3 files: nothing was changed or left out/,
-    );
+    expect((await verify("empty.ndjson", "old.ndjson", "new.ndjson")).out).toContain(`✓ 7 lines in 3 chains of 3 files ${WHOLE}`);
     // The end of the older one was cut off.
     put("old.ndjson", `${lines.slice(0, 1).join("\n")}\n`);
     put("new.ndjson", `${lines.slice(2, 3).join("\n")}\n`);
@@ -422,8 +431,51 @@ describe("agentsentinel verify, of what a gateway exports", () => {
       { file: "export.ndjson", line: 6, why: expect.stringMatching(/^Seq 3 of ses_a comes after seq 1: seq 2 is missing, or/) },
     ]);
     const head = `2:${JSON.parse(lines[5] ?? "").hash}`;
-    expect((await check(lines, "--head", head)).code).toBe(0);
+    const ended = await check(lines, "--head", head);
+    expect([ended.code, ended.out]).toEqual([0, expect.stringContaining("\n  One of its chains is what it was when that --head was printed.\n")]);
     expect((await check(lines.toSpliced(5, 1), "--head", head)).out).toMatch(/No chain ends with seq 2 and the hash of --head/);
+  });
+
+  it("claims nothing of an end that was cut off, or of an export that was written anew, but with the head that was kept finds both", async () => {
+    const lines = exported();
+    const { keep: head } = JSON.parse((await check(lines, "--json")).out);
+    expect(head).toMatch(/^all:6:[0-9a-f]{64}$/);
+    const forged = exported("pay");
+    for (const [changed, why] of [
+      [lines.slice(0, -1), "It ends with index 5, and --head is of index 6: its end was cut off."],
+      [
+        lines.filter((line) => !line.includes('"ses_b"')),
+        "Up to index 6 it is not what it was when --head was printed: something was cut off, left out or written anew.",
+      ],
+      [forged, "Up to index 6 it is not what it was when --head was printed: something was cut off, left out or written anew."],
+    ] as const) {
+      const unasked = await check(changed);
+      expect([unasked.code, unasked.out]).toEqual([0, expect.stringContaining(UNKNOWN)]);
+      const { code, out } = await check(changed, "--head", head, "--json");
+      expect([code, JSON.parse(out)]).toMatchObject([1, { valid: false, keep: null, bad: { line: changed.length, why } }]);
+    }
+    expect((await check(forged, "--strict")).code, "lines alone cannot tell").toBe(0);
+  });
+
+  it("knows an export by the head that was kept: as it was, with what was erased since, and where it went on", async () => {
+    const lines = exported();
+    const headOf = async (some: readonly string[]): Promise<string> => JSON.parse((await check(some, "--json")).out).keep;
+    const last = await headOf(lines);
+    expect(await check(lines, "--head", last)).toMatchObject({
+      code: 0,
+      out: `✓ 7 lines in 3 chains ${WHOLE}\n  Up to index 6 it is ${AS_IT_WAS}\n`,
+    });
+    const erased = lines.map((line) => line.replace(/"payload":\{.*\}\}$/, '"payload":null}'));
+    expect((await check(erased, "--head", last)).code).toBe(0);
+    for (const [place] of lines.entries()) {
+      const head = await headOf(lines.slice(0, place + 1));
+      const told = await check(lines, "--head", head);
+      expect(told.code).toBe(0);
+      if (place < 6)
+        expect(told.out).toBe(
+          `✓ 7 lines in 3 chains ${WHOLE}\n  Up to index ${place} it is what it was when that --head was printed.\n${keep(last)}\n`,
+        );
+    }
   });
 
   it("finds an entry that was written anew with a hash of its own", async () => {
@@ -434,7 +486,7 @@ describe("agentsentinel verify, of what a gateway exports", () => {
 
   it("says of which chains the beginning is not there", async () => {
     const end = exported().slice(3);
-    expect((await check(end)).out).toMatch(/^✓ 4 lines in 3 chains: nothing was changed\. Of what[\s\S]*! 3 chains begin later than with seq 1/);
+    expect((await check(end)).out).toMatch(/^✓ 4 lines in 3 chains hold together: .*\. Of what[\s\S]*! 3 chains begin later than with seq 1/);
     expect((await check(end, "--strict")).code).toBe(1);
   });
 
