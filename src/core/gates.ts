@@ -23,7 +23,7 @@ import type { ReasonCode } from "./reasons.ts";
 import type { ActionRequest } from "./request.ts";
 import { isAsTight, isCovered, isPermitted, leftOf, permitKey, type Short, sliceOf, spanOf } from "./shares.ts";
 import { shownText } from "./shown.ts";
-import type { Instant } from "./time.ts";
+import { type Instant, spokenTime } from "./time.ts";
 import { keptOf, priorOf, seenAt, type Trace, valueAt } from "./trail.ts";
 import { type HitLog, waitFor, waitMs } from "./windows.ts";
 
@@ -358,7 +358,7 @@ function sharedRateNos({ book, now, tenant }: Question, { rates }: Findings): re
 function rateNo(rate: RateLimit, wait: number | null): No {
   const whose = rate.per === "agent" || rate.per === "tenant" ? ` to all sessions of the ${rate.per}` : "";
   const message = `${rate.max} of "${rate.pattern}" are allowed${whose} within ${rate.windowMs / 1000} s, and as many were.`;
-  const hint = wait === null ? "This action is never allowed under the present limit." : `Try again in ${wait} ms.`;
+  const hint = wait === null ? "This action is never allowed under the present limit." : `Try again in ${spokenTime(wait)}.`;
   return no("rate_exceeded", "action", message, pointer("rate_limits", rate.pattern), wait, hint);
 }
 
@@ -426,7 +426,7 @@ function sharedBudgetNo({ book, amountMicroUsd, tenant, now }: Taking, findings:
   const each = limit.window === "total" ? "in all" : `for each ${limit.window}`;
   const message = `The ${limit.scope}'s budget has ${formatUsd(left)} USD left of ${formatUsd(limit.limitMicroUsd)} ${each}, and this takes ${formatUsd(amountMicroUsd)}.`;
   const wait = endsAt === null || amountMicroUsd > limit.limitMicroUsd ? null : endsAt - now;
-  const later = wait === null ? "Only more budget helps." : `More is there in ${wait} ms.`;
+  const later = wait === null ? "Only more budget helps." : `More is there in ${spokenTime(wait)}.`;
   const hint = left === 0 ? `Nothing is left. ${later}` : `Ask for at most ${formatUsd(left)} USD. ${later}`;
   const found = no(`${limit.scope}_budget_exceeded`, left === 0 ? "session" : "action", message, budgetRule(limit), wait, hint);
   // What was heard may have been of a stretch that has ended since: of this one nothing is known. And what was given may have gone to somebody else, or back

@@ -334,7 +334,7 @@ const BY_POLICY: readonly Row[] = [
       message: '1 of "pay" are allowed within 10 s, and as many were.',
       rule: "/rate_limits/pay",
       wait: 6_000,
-      hint: "Try again in 6000 ms.",
+      hint: "Try again in 6 seconds.",
     },
     4_000,
   ],
@@ -666,7 +666,7 @@ describe("what sessions share", () => {
         message: "The agent's budget has 0.00003 USD left of 0.0001 for each day, and this takes 0.000071.",
         rule: "/budgets/agent/day",
         wait: DAY_MS - 5,
-        hint: `Ask for at most 0.00003 USD. More is there in ${DAY_MS - 5} ms.`,
+        hint: `Ask for at most 0.00003 USD. More is there in about 24 hours.`,
       },
     ],
     [
@@ -691,7 +691,7 @@ describe("what sessions share", () => {
         message: "The agent's budget has 0 USD left of 0.0001 for each day, and this takes 0.0001.",
         rule: "/budgets/agent/day",
         wait: DAY_MS - 5,
-        hint: `Nothing is left. More is there in ${DAY_MS - 5} ms.`,
+        hint: `Nothing is left. More is there in about 24 hours.`,
         stops: "session",
       },
     ],
@@ -788,7 +788,7 @@ describe("what sessions share", () => {
         message: '3 of "pay" are allowed to all sessions of the agent within 10 s, and as many were.',
         rule: "/rate_limits/pay",
         ...(wait !== null && { wait }),
-        hint: wait === null ? "This action is never allowed under the present limit." : `Try again in ${wait} ms.`,
+        hint: wait === null ? "This action is never allowed under the present limit." : `Try again in ${wait === 1 ? "a second" : "5 seconds"}.`,
       }),
     );
     const { shorts } = sitting.judge(

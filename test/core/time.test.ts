@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { formatInstant, parseInstant } from "../../src/core/time.ts";
+import { formatInstant, parseInstant, spokenTime } from "../../src/core/time.ts";
 
 it.each([
   ["2026-11-22T18:48:26.123Z", 1795373306123],
@@ -19,4 +19,21 @@ it.each(["2026-02-30T00:00:00Z", "2025-02-29T00:00:00Z", "2026-13-01T00:00:00Z",
 
 it("formatInstant() writes milliseconds and UTC", () => {
   expect(formatInstant(0)).toBe("1970-01-01T00:00:00.000Z");
+});
+
+it.each([
+  [1, "a second"],
+  [1_000, "a second"],
+  [1_001, "2 seconds"],
+  [119_000, "119 seconds"],
+  [119_001, "about 2 minutes"],
+  [3_278_229, "about 55 minutes"],
+  [7_169_999, "about 119 minutes"],
+  [7_170_000, "about 2 hours"],
+  [86_399_995, "about 24 hours"],
+  [257_399_999, "about 71 hours"],
+  [257_400_000, "about 3 days"],
+  [2_592_000_000, "about 30 days"],
+])("%i ms are said as %s", (ms, words) => {
+  expect(spokenTime(ms)).toBe(words);
 });
