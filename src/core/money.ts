@@ -66,6 +66,14 @@ export function formatUsd(amount: MicroUsd): string {
   return rest === 0 ? String(whole) : `${whole}.${String(rest).padStart(6, "0").replace(/0+$/, "")}`;
 }
 
+/** The same of a sum of amounts, which may be more than any amount. Not of a negative one. */
+export function formatUsdSum(sum: bigint): string {
+  assert(sum >= 0n, "a sum of amounts is not negative");
+  const rest = String(sum % BigInt(UNIT)).padStart(6, "0");
+  const whole = sum / BigInt(UNIT);
+  return rest === "000000" ? String(whole) : `${whole}.${rest.replace(/0+$/, "")}`;
+}
+
 export const addUsd = (a: MicroUsd, b: MicroUsd): MicroUsd => microUsdOf(a + b);
 
 /** `a - b`, or zero where `b` is the larger. */

@@ -842,10 +842,11 @@ export interface CostQuery {
   readonly to?: Instant | undefined;
 }
 
+/** Sums of what any number of sessions spent can be more than any one amount may be. */
 export interface CostReport {
   readonly items: readonly CostLine[];
-  readonly totalMicroUsd: MicroUsd;
-  readonly reportedMicroUsd: MicroUsd;
+  readonly totalMicroUsd: bigint;
+  readonly reportedMicroUsd: bigint;
 }
 
 /** Policies ready to be evaluated, by digest: what a digest names never changes. */
@@ -925,11 +926,11 @@ export interface ExpectedUsage {
 /** What one key has spent. Within a window, more can have been taken back than was reported: what is posted is then zero. */
 export interface CostLine {
   readonly key: string;
-  readonly postedMicroUsd: MicroUsd;
-  readonly costMicroUsd: MicroUsd;
-  readonly correctedMicroUsd: MicroUsd;
+  readonly postedMicroUsd: bigint;
+  readonly costMicroUsd: bigint;
+  readonly correctedMicroUsd: bigint;
   /** How many decisions posted it. */
   readonly count: number;
   /** What was reported beside that, by lines of which the gateway has posted nothing itself: in none of the other sums. */
-  readonly reportedMicroUsd: MicroUsd;
+  readonly reportedMicroUsd: bigint;
 }

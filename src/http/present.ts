@@ -4,7 +4,7 @@ import { withLeases } from "../core/book.ts";
 import type { Balance, Decision, Reason, Reservation, Settlement } from "../core/decision.ts";
 import type { Entry } from "../core/entry.ts";
 import { matchesGlob } from "../core/glob.ts";
-import { addUsd, formatUsd, lessUsd, type MicroUsd, minUsd, ZERO_USD } from "../core/money.ts";
+import { addUsd, formatUsd, formatUsdSum, lessUsd, type MicroUsd, minUsd, ZERO_USD } from "../core/money.ts";
 import type { PolicyLimits } from "../core/policy/compile.ts";
 import { ASSUMPTIONS, type RuleSums, type Sum } from "../core/policy/simulate.ts";
 import type { Issue, Refusal } from "../core/refusals.ts";
@@ -486,12 +486,12 @@ export const ledgerPageText = (rows: flow.PageOf<flow.LedgerRow>): string =>
 export const costReport = (report: flow.CostReport): wire.CostReport => ({
   items: report.items.map((item) => ({
     key: item.key,
-    posted_usd: formatUsd(item.postedMicroUsd),
+    posted_usd: formatUsdSum(item.postedMicroUsd),
     count: item.count,
-    reported_usd: formatUsd(item.reportedMicroUsd),
+    reported_usd: formatUsdSum(item.reportedMicroUsd),
   })),
-  total_usd: formatUsd(report.totalMicroUsd),
-  reported_usd: formatUsd(report.reportedMicroUsd),
+  total_usd: formatUsdSum(report.totalMicroUsd),
+  reported_usd: formatUsdSum(report.reportedMicroUsd),
 });
 
 /** One sentence for each: what is wrong, and where in the entry. */

@@ -2,7 +2,6 @@ import { and, asc, count, desc, eq, gt, gte, isNotNull, isNull, lt, lte, ne, or,
 import { drizzle } from "drizzle-orm/d1";
 import { unionAll } from "drizzle-orm/sqlite-core";
 import type { Payload } from "../core/entry.ts";
-import { type MicroUsd, microUsdOf } from "../core/money.ts";
 import { type Refusal, refusal } from "../core/refusals.ts";
 import { err, ok, type Result } from "../core/result.ts";
 import type { CostQuery, CostReport, LedgerFilter, LedgerRow, NoKind, PageOf, PageQuery, Reply } from "../flow/ports.ts";
@@ -67,47 +66,51 @@ async function lastIndex(db: D1Database, tenant: string): Promise<number> {
 
 /**
  * What was spent, by action, run, session, agent or UTC day of the entry: largest first. The total is of everything in the time asked for, also of
- * entries that have no such key. Exact; a sum too large to be told exactly is refused with `money_precision`.
+ * entries that have no such key. Exact, however much it is.
  */
 export async function reportCosts(db: D1Database, tenant: string, query: CostQuery): Reply<CostReport> {
   const orm = drizzle(db);
   const key = COST_KEYS[query.groupBy];
   const posting = and(eq(entries.tenant, tenant), posts(), query.agent === undefined ? undefined : eq(entries.agent, query.agent), ...during(query));
-  const cost = sql<number>`coalesce(sum(${entries.costMicroUsd}) filter (where not ${IS_TOLD}), 0)`;
-  const corrected = sql<number>`sum(${entries.correctedMicroUsd})`;
-  const posted = sql<number>`${cost} - ${corrected}`;
+  const sums = {
+    ...inParts("cost", entries.costMicroUsd, sql`not ${IS_TOLD}`),
+    ...inParts("corrected", entries.correctedMicroUsd, sql`true`),
+    ...inParts("reported", entries.costMicroUsd, sql`${IS_TOLD} and not ${IS_POSTED}`),
+  };
   // A decision's id is made by its client, and is one of its session.
   const count = sql<number>`count(distinct coalesce(${entries.session}, '') || ' ' || ${entries.decisionId}) filter (where not ${IS_TOLD})`;
-  const reported = sql<number>`coalesce(sum(${entries.costMicroUsd}) filter (where ${IS_TOLD} and not ${IS_POSTED}), 0)`;
   const reply = await asked(() =>
     // One transaction: the total is of the same instant as the lines.
     orm.batch([
       orm
-        .select({ key: sql<string>`${key}`, cost, corrected, count, reported })
+        .select({ key: sql<string>`${key}`, count, ...sums })
         .from(entries)
         .where(and(posting, isNotNull(key)))
         .groupBy(key)
-        .orderBy(desc(posted), asc(key)),
-      orm.select({ cost, corrected, reported }).from(entries).where(posting),
+        .orderBy(asc(key)),
+      orm.select(sums).from(entries).where(posting),
     ]),
   );
   if (!reply.ok) return reply;
-  const [lines, [total]] = reply.value;
-  const sums = { cost: total?.cost ?? 0, corrected: total?.corrected ?? 0, reported: total?.reported ?? 0 };
-  if (!Object.values(sums).every(Number.isSafeInteger)) {
-    return err(refusal("money_precision", "The sum is beyond 9007199254.740991 USD and cannot be told exactly: ask for a shorter time."));
-  }
+  const [rows, [total]] = reply.value;
+  const lines = rows.map((row) => {
+    const cost = whole(row.costHigh, row.costLow);
+    const corrected = whole(row.correctedHigh, row.correctedLow);
+    return { key: row.key, count: row.count, cost, corrected, net: cost - corrected, reported: whole(row.reportedHigh, row.reportedLow) };
+  });
+  // Here, because what comes back from SQLite in two parts it cannot sort by their sum. Those of one sum stay in the order of their keys.
+  lines.sort((a, b) => (a.net === b.net ? 0 : a.net > b.net ? -1 : 1));
   return ok({
     items: lines.map((line) => ({
       key: line.key,
-      postedMicroUsd: net(line),
+      postedMicroUsd: atLeastZero(line.net),
       count: line.count,
-      costMicroUsd: microUsdOf(line.cost),
-      correctedMicroUsd: microUsdOf(line.corrected),
-      reportedMicroUsd: microUsdOf(line.reported),
+      costMicroUsd: line.cost,
+      correctedMicroUsd: line.corrected,
+      reportedMicroUsd: line.reported,
     })),
-    totalMicroUsd: net(sums),
-    reportedMicroUsd: microUsdOf(sums.reported),
+    totalMicroUsd: total === undefined ? 0n : atLeastZero(whole(total.costHigh, total.costLow) - whole(total.correctedHigh, total.correctedLow)),
+    reportedMicroUsd: total === undefined ? 0n : whole(total.reportedHigh, total.reportedLow),
   });
 }
 
@@ -317,7 +320,23 @@ function payloadOf(salt: string | null, inputs: string | null, outputs: string |
   };
 }
 
-const net = ({ cost, corrected }: { readonly cost: number; readonly corrected: number }): MicroUsd => microUsdOf(Math.max(0, cost - corrected));
+/**
+ * A sum in two parts, of which each is exact: a number from D1 is a double, and SQLite's own sum fails beyond 64 bits, which a thousand amounts can
+ * reach. Either part of a hundred million amounts, however large they are, is less than 2^53.
+ */
+const inParts = <N extends string>(name: N, amount: typeof entries.costMicroUsd | typeof entries.correctedMicroUsd, filter: SQL) =>
+  ({
+    [`${name}High`]: sql<number>`coalesce(sum(${amount} / ${sql.raw(String(PART))}) filter (where ${filter}), 0)`,
+    [`${name}Low`]: sql<number>`coalesce(sum(${amount} % ${sql.raw(String(PART))}) filter (where ${filter}), 0)`,
+    // Names that are put together are texts to the compiler.
+  }) as { readonly [part in `${N}High` | `${N}Low`]: SQL<number> };
+
+/** About the square root of the largest amount. */
+const PART = 100_000_000;
+
+const whole = (high: number, low: number): bigint => BigInt(high) * BigInt(PART) + BigInt(low);
+
+const atLeastZero = (sum: bigint): bigint => (sum > 0n ? sum : 0n);
 
 const cursorOf = (index: number): string => `e${index.toString(36)}`;
 

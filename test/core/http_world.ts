@@ -169,11 +169,11 @@ const aRow = { index: 4, canonical, hash: "cd".repeat(32), payload: null };
 
 const aCost = (key: string, micro: number) => ({
   key,
-  postedMicroUsd: microUsdOf(micro),
+  postedMicroUsd: BigInt(micro),
   count: 1,
-  costMicroUsd: microUsdOf(micro),
-  correctedMicroUsd: ZERO_USD,
-  reportedMicroUsd: ZERO_USD,
+  costMicroUsd: BigInt(micro),
+  correctedMicroUsd: 0n,
+  reportedMicroUsd: 0n,
 });
 
 const page = <T>(...items: readonly T[]) => ok({ items, nextCursor: null });
@@ -360,8 +360,8 @@ export function portsOf(overrides: Overrides = {}): Ports {
         const items = [aCost("ada", 100_000), aCost("eve", 1)].filter(({ key }) => agent === undefined || key === agent);
         return ok({
           items,
-          totalMicroUsd: microUsdOf(items.reduce((sum, { postedMicroUsd }) => sum + postedMicroUsd, 0)),
-          reportedMicroUsd: ZERO_USD,
+          totalMicroUsd: items.reduce((sum, { postedMicroUsd }) => sum + postedMicroUsd, 0n),
+          reportedMicroUsd: 0n,
         });
       },
       ingest: async (_tenant, { lines }) => ok({ answer: lines.map(() => "recorded"), replayed: false }),

@@ -534,7 +534,7 @@ describe("shipping to D1", () => {
     );
     expect(batches).toBeLessThan(60);
     const report = await reportCosts(env.DB, tenant, { groupBy: "action" });
-    expect(report).toMatchObject({ ok: true, value: { totalMicroUsd: (9999 * 10_000) / 2 } });
+    expect(report).toMatchObject({ ok: true, value: { totalMicroUsd: BigInt((9999 * 10_000) / 2) } });
     expect((await everything(tenant)).map(({ index }) => index)).toEqual(Array.from({ length: 10_000 }, (_, i) => i));
   });
 });
@@ -849,7 +849,7 @@ describe("costs", () => {
       run_id: pick<string | null>("run_1", "run_2", null),
       action: pick<string | null>("send", "book", "pay", null),
       decision_id: pick("dec_1", "dec_2", "dec_3", "dec_4"),
-      cost: fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 3_000_000 }), fc.integer({ min: 0, max: 1_000_000_000_000 })),
+      cost: fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 3_000_000 }), fc.integer({ min: 0, max: 1_000_000_000_000 }), fc.maxSafeNat()),
       corrected: fc.oneof({ weight: 4, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: fc.integer({ min: 0, max: 100_000 }) }),
       at: fc.integer({ min: 0, max: 4 * 86_400_000 }),
     });
@@ -887,7 +887,7 @@ describe("costs", () => {
     ]);
     expect(await reportCosts(env.DB, tenant, { groupBy: "action" })).toMatchObject({
       ok: true,
-      value: { items: [{ key: "read", postedMicroUsd: 0, count: 1 }], totalMicroUsd: 0 },
+      value: { items: [{ key: "read", postedMicroUsd: 0n, count: 1 }], totalMicroUsd: 0n },
     });
   });
 
@@ -899,7 +899,7 @@ describe("costs", () => {
     ]);
     expect(await reportCosts(env.DB, tenant, { groupBy: "action", agent: "ada" })).toMatchObject({
       ok: true,
-      value: { items: [{ key: "read", postedMicroUsd: 1_000_000, count: 1 }], totalMicroUsd: 1_000_000 },
+      value: { items: [{ key: "read", postedMicroUsd: 1_000_000n, count: 1 }], totalMicroUsd: 1_000_000n },
     });
   });
 
@@ -913,32 +913,48 @@ describe("costs", () => {
     }
     expect(await reportCosts(env.DB, tenant, { groupBy: "action" })).toMatchObject({
       ok: true,
-      value: { items: [{ key: "read", postedMicroUsd: 2_000_000, count: 2 }] },
+      value: { items: [{ key: "read", postedMicroUsd: 2_000_000n, count: 2 }] },
     });
   });
 
-  it("refuses a sum that no number can tell exactly", async () => {
+  it("are told to the last micro-dollar beyond what a number holds, and beyond what SQLite can add up", async () => {
     const tenant = newTenant();
-    await record(tenant, sessionOf(tenant), many(2, { kind: "commit", action: "buy", cost_usd: "9007199254" }));
-    expect(await reportCosts(env.DB, tenant, { groupBy: "action" })).toMatchObject({ ok: false, error: { code: "money_precision" } });
+    const most = 9_007_199_254_740_991n;
+    await record(tenant, sessionOf(tenant), [
+      ...many(1_100, { kind: "commit", action: "buy", cost_usd: "9007199254.740991", decision_id: "dec_1" }),
+      { kind: "commit", action: "sell", cost_usd: "0.000001", decision_id: "dec_2" },
+      { kind: "release", action: "sell", corrected_usd: "0.5", decision_id: "dec_2" },
+      { kind: "commit", action: "tip", cost_usd: "0.000002", decision_id: "dec_3" },
+    ]);
+    expect(await reportCosts(env.DB, tenant, { groupBy: "action" })).toMatchObject({
+      ok: true,
+      value: {
+        items: [
+          { key: "buy", postedMicroUsd: 1_100n * most, count: 1 },
+          { key: "tip", postedMicroUsd: 2n },
+          { key: "sell", postedMicroUsd: 0n, costMicroUsd: 1n, correctedMicroUsd: 500_000n },
+        ],
+        totalMicroUsd: 1_100n * most + 3n - 500_000n,
+      },
+    });
   });
 });
 
 /** The report by the plainest means: loops and maps over the entries' own decimals. */
 function modelOf(sealed: readonly SealedEntry[], { groupBy, from, to }: CostQuery) {
-  const micro = (text: string): number => {
+  const micro = (text: string): bigint => {
     const parsed = parseUsd(text);
     if (!parsed.ok) throw new Error(parsed.error.message);
-    return parsed.value;
+    return BigInt(parsed.value);
   };
-  const lines = new Map<string, { cost: number; corrected: number; decisions: Set<string | null> }>();
-  const total = { cost: 0, corrected: 0 };
+  const lines = new Map<string, { cost: bigint; corrected: bigint; decisions: Set<string | null> }>();
+  const total = { cost: 0n, corrected: 0n };
   for (const { entry } of sealed) {
     const at = Date.parse(entry.timestamp);
     const cost = micro(entry.cost_usd);
     const corrected = micro(entry.corrected_usd);
     if ((from !== undefined && at < from) || (to !== undefined && at >= to)) continue;
-    if (entry.kind !== "commit" && cost === 0 && corrected === 0) continue;
+    if (entry.kind !== "commit" && cost === 0n && corrected === 0n) continue;
     total.cost += cost;
     total.corrected += corrected;
     const key = {
@@ -949,7 +965,7 @@ function modelOf(sealed: readonly SealedEntry[], { groupBy, from, to }: CostQuer
       day: entry.timestamp.slice(0, 10),
     }[groupBy];
     if (key === null) continue;
-    const line = lines.get(key) ?? { cost: 0, corrected: 0, decisions: new Set() };
+    const line = lines.get(key) ?? { cost: 0n, corrected: 0n, decisions: new Set() };
     line.cost += cost;
     line.corrected += corrected;
     line.decisions.add(entry.decision_id);
@@ -957,16 +973,16 @@ function modelOf(sealed: readonly SealedEntry[], { groupBy, from, to }: CostQuer
   }
   return {
     items: [...lines]
-      .sort(([a, x], [b, y]) => y.cost - y.corrected - (x.cost - x.corrected) || (a < b ? -1 : 1))
+      .sort(([a, x], [b, y]) => Number(y.cost - y.corrected - (x.cost - x.corrected)) || (a < b ? -1 : 1))
       .map(([key, { cost, corrected, decisions }]) => ({
         key,
-        postedMicroUsd: Math.max(0, cost - corrected),
+        postedMicroUsd: cost > corrected ? cost - corrected : 0n,
         count: decisions.size,
         costMicroUsd: cost,
         correctedMicroUsd: corrected,
-        reportedMicroUsd: 0,
+        reportedMicroUsd: 0n,
       })),
-    totalMicroUsd: Math.max(0, total.cost - total.corrected),
-    reportedMicroUsd: 0,
+    totalMicroUsd: total.cost > total.corrected ? total.cost - total.corrected : 0n,
+    reportedMicroUsd: 0n,
   };
 }

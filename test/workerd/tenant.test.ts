@@ -781,8 +781,8 @@ describe("the record", () => {
     for (const { canonical, hash } of page.items) expect(ports.sha256(canonical)).toBe(hash);
     const state = got(await ports.sessions.read(tenant, session, agent));
     const costs = got(await ports.ledger.costs(tenant, { groupBy: "session" }));
-    expect(costs.totalMicroUsd).toBe(state.total.postedMicroUsd);
-    expect(costs.items).toMatchObject([{ key: session, postedMicroUsd: state.total.postedMicroUsd, count: 20 }]);
+    expect(costs.totalMicroUsd).toBe(BigInt(state.total.postedMicroUsd));
+    expect(costs.items).toMatchObject([{ key: session, postedMicroUsd: BigInt(state.total.postedMicroUsd), count: 20 }]);
   });
 
   it("what the tenant does is on its own chain", async () => {

@@ -123,7 +123,7 @@ export const ledgerRoutes = [
         reported_usd: "0",
       }),
     ],
-    refuses: ["money_precision", "authority_unavailable", "ledger_unavailable"],
+    refuses: ["authority_unavailable", "ledger_unavailable"],
     answer: async ({ ports, principal, query }) => {
       const agent = agentToRead(principal, undefined);
       if (!agent.ok) return agent;

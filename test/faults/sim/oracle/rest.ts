@@ -160,17 +160,17 @@ export async function demandRecord(reader: Reader, tenant: TenantModel, oracle: 
       if (reported?.ok !== true) return demand(false, "when all is well costs can be read", () => reported);
       const told = new Map(reported.value.items.map(({ key, postedMicroUsd }) => [key, postedMicroUsd]));
       for (const [key, posted] of sums)
-        demand((told.get(key) ?? 0) === posted, "costs are the sum of what was posted", () => ({
+        demand((told.get(key) ?? 0n) === BigInt(posted), "costs are the sum of what was posted", () => ({
           groupBy,
           key,
           posted,
-          told: told.get(key) ?? null,
+          told: Number(told.get(key) ?? 0n),
         }));
       const total = sessions.reduce((sum, { total: { posted } }) => sum + posted, 0);
-      demand(reported.value.totalMicroUsd === total, "costs are the sum of what was posted", () => ({
+      demand(reported.value.totalMicroUsd === BigInt(total), "costs are the sum of what was posted", () => ({
         groupBy,
         total,
-        told: reported.value.totalMicroUsd,
+        told: Number(reported.value.totalMicroUsd),
       }));
     });
   }
