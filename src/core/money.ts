@@ -63,7 +63,12 @@ export function parseReportedUsd(input: unknown): Result<MicroUsd, MoneyFault> {
 export function formatUsd(amount: MicroUsd): string {
   const whole = Math.floor(amount / UNIT);
   const rest = amount % UNIT;
-  return rest === 0 ? String(whole) : `${whole}.${String(rest).padStart(6, "0").replace(/0+$/, "")}`;
+  if (rest === 0) return String(whole);
+  // A unit more gives the decimals all their leading zeros. This is asked some sixty times for every decision.
+  const digits = String(UNIT + rest);
+  let end = digits.length;
+  while (digits[end - 1] === "0") end--;
+  return `${whole}.${digits.slice(1, end)}`;
 }
 
 /** The same of a sum of amounts, which may be more than any amount. Not of a negative one. */

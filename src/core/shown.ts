@@ -119,8 +119,9 @@ function shownModel(model: ActionRequest["model"], hide: (text: string) => strin
 /** Numbers and redaction can print much longer than what was sent, and an entry must fit the stores: of what is longer only the digest is kept. */
 const MOST_CHARACTERS = 500_000;
 
+/** Canonical JSON is as long as any other. */
 const keepingOf = (wanted: Keeping = "full", value: JsonValue | undefined): Keeping =>
-  wanted === "full" && value !== undefined && canonicalJson(value).length > MOST_CHARACTERS ? "digest" : wanted;
+  wanted === "full" && value !== undefined && JSON.stringify(value).length > MOST_CHARACTERS ? "digest" : wanted;
 
 const digestFor = (sha256: Sha256, value: JsonValue | undefined, keeping: Keeping): Digest | null =>
   value === undefined || keeping !== "digest" ? null : digestOf(sha256, canonicalJson(value));
