@@ -2,8 +2,9 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { JsonValue } from "../../src/core/json.ts";
 import { microUsdOf } from "../../src/core/money.ts";
-import { checkExpression, compileExpression, type Expression, type ExpressionKind, ExpressionMemory } from "../../src/core/policy/expressions.ts";
+import { compileExpression, type Expression, type ExpressionKind, ExpressionMemory } from "../../src/core/policy/expressions.ts";
 import type { Past, Path, Prior, Scene } from "../../src/core/policy/findings.ts";
+import { checkExpression } from "./expression_fault.ts";
 
 const NOW = Date.UTC(2026, 6, 1, 12, 30, 15, 250);
 

@@ -1,8 +1,9 @@
 import { describe, expect, it } from "vitest";
 import type { JsonValue } from "../../src/core/json.ts";
 import { microUsdOf } from "../../src/core/money.ts";
-import { checkExpression, compileExpression } from "../../src/core/policy/expressions.ts";
+import { compileExpression } from "../../src/core/policy/expressions.ts";
 import type { Past, Prior, Scene } from "../../src/core/policy/findings.ts";
+import { checkExpression } from "./expression_fault.ts";
 
 const INPUTS: JsonValue = {
   n: 3,

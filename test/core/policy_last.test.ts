@@ -1,9 +1,10 @@
 import { describe, expect, test } from "vitest";
 import type { JsonValue } from "../../src/core/json.ts";
 import { microUsdOf } from "../../src/core/money.ts";
-import { checkExpression, compileExpression } from "../../src/core/policy/expressions.ts";
+import { compileExpression } from "../../src/core/policy/expressions.ts";
 import type { Path, Prior, Scene } from "../../src/core/policy/findings.ts";
 import { pastOf, type Trace, Trail } from "../../src/core/trail.ts";
+import { checkExpression } from "./expression_fault.ts";
 
 /** `last('action')` and `last('action', 'inputs.path')`: the newest earlier call, as a rule sees it. */
 

@@ -7,12 +7,12 @@ import { patternFault } from "../../src/core/policy/arguments_patterns.ts";
 import { MOST_REGEX_INSTRUCTIONS, roomOf, sizeOf } from "../../src/core/policy/authored.ts";
 import { policyDigest } from "../../src/core/policy/digest.ts";
 import type { PolicyDocument } from "../../src/core/policy/document.ts";
-import { checkExpression } from "../../src/core/policy/expressions.ts";
 import { parsePolicy, readPolicy } from "../../src/core/policy/parse.ts";
 import { formatPath, parsePath } from "../../src/core/policy/paths.ts";
 import { instructionsAtMost } from "../../src/core/policy/regex_bound.ts";
 import { policyJsonSchema } from "../../src/core/policy/schema.ts";
 import { readText } from "../../src/core/policy/text.ts";
+import { checkExpression } from "./expression_fault.ts";
 
 const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
 

@@ -9,7 +9,6 @@ import { LEASE_TTL_MS, MOST_OPEN_LEASES, MOST_UNTOLD_LEASES } from "../../src/co
 import { formatUsd, microUsdOf } from "../../src/core/money.ts";
 import { MOST_REGEX_INSTRUCTIONS } from "../../src/core/policy/authored.ts";
 import { AUTHOR_BOUNDS, DEFAULT_APPROVAL_TIMEOUT_SECONDS } from "../../src/core/policy/document.ts";
-import { checkExpression } from "../../src/core/policy/expressions.ts";
 import { parsePolicy } from "../../src/core/policy/parse.ts";
 import { MOST_IDLE_LINES, MOST_ISSUES, MOST_POLICY_BYTES } from "../../src/core/policy/text.ts";
 import { MOST_ATTEMPTS, OLD_SECRET_SIGNS_MS, RETRY_DELAYS_MS } from "../../src/core/webhooks.ts";
@@ -26,6 +25,7 @@ import { ROUTES } from "../../src/http/routes.ts";
 import * as throttle from "../../src/http/throttle.ts";
 import { createWebhook } from "../../src/http/webhook_shapes.ts";
 import { makeSigningKeys } from "../../src/local/keys.ts";
+import { checkExpression } from "../core/expression_fault.ts";
 import { ask, clear, npmStart, type Ready, ready, type Started } from "../local/gateway.ts";
 
 const ROOT = path.resolve(import.meta.dirname, "../..");

@@ -37,12 +37,6 @@ export const CHARACTERS_PER_INSTRUCTION = 3;
 /** Of each kind some 20 megabytes, of the 128 that all objects of an isolate have together. */
 const MOST_CHARACTERS = 700_000;
 
-/** Why a text is no condition, or `null` where it is one. */
-export function checkExpression(text: string, kind: ExpressionKind): ExpressionFault | null {
-  const compiled = compileExpression(text, kind);
-  return compiled.ok ? null : compiled.error;
-}
-
 /**
  * Compiles a condition in CEL. Refuses what cannot be read, names nobody knows, types that do not go together, a value that is neither true nor false,
  * history calls whose arguments are not literals, and what is too large: more than 4096 characters, 2000 parts, 250 levels, macros nested three deep.
