@@ -310,14 +310,24 @@ function hasDigits(text: string, least: number): boolean {
 
 const FEWEST_CARD_DIGITS = 13;
 
+/** A UUID, or 24 hexadecimal digits or more with a letter among them: of such ids and digests one in some hundred has the digits of a card by chance. */
+const HEX_CODES = /(?<![0-9a-z])(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?=[0-9]*[a-f])[0-9a-f]{24,})(?![0-9a-z])/gi;
+
 function* cardsIn(text: string): Generator<Hit> {
   if (!hasDigits(text, FEWEST_CARD_DIGITS)) return;
+  let codes: readonly Pick<Hit, "start" | "end">[] | null = null;
+  let next = 0;
   for (const { 0: chain, index } of text.matchAll(DIGIT_GROUPS)) {
     if (chain.length < FEWEST_CARD_DIGITS) continue;
     const groups = groupsOf(chain);
     for (let first = 0; first < groups.length; first++) {
       const end = endOfCard(groups, first);
-      if (end !== null) yield { start: index + (groups[first]?.at ?? 0), end: index + end, detector: "credit_card" };
+      if (end === null) continue;
+      const hit: Hit = { start: index + (groups[first]?.at ?? 0), end: index + end, detector: "credit_card" };
+      codes ??= Array.from(text.matchAll(HEX_CODES), ({ 0: code, index: at }) => ({ start: at, end: at + code.length }));
+      // Both come in the order of the text.
+      while ((codes[next]?.end ?? text.length) < hit.end) next++;
+      if ((codes[next]?.start ?? text.length) > hit.start) yield hit;
     }
   }
 }

@@ -102,6 +102,13 @@ describe("what is a card number", () => {
     ["3530111333300000", "[redacted:credit_card]"],
     ["30569309025904", "[redacted:credit_card]"],
     ["6200000000000005", "[redacted:credit_card]"],
+    ["abc4111111111111111def", "abc[redacted:credit_card]def"],
+    ["7afda076-4d29-4071-8532-39918c4c4952", "7afda076-4d29-4071-8532-39918c4c4952"], // has the digits of one in its middle
+    ["ses_7AFDA076-4d29-4071-8532-39918c4c4952, 4111111111111111", "ses_7AFDA076-4d29-4071-8532-39918c4c4952, [redacted:credit_card]"],
+    ["4111111111111111; 7afda076-4d29-4071-8532-39918c4c4952", "[redacted:credit_card]; 7afda076-4d29-4071-8532-39918c4c4952"],
+    ["7afda076-4d29-4071-8532-39918c4c49521", "7afda076-4d29-[redacted:credit_card]c4c49521"], // is no UUID
+    ["sha-256:a4111111111111111bcdef01", "sha-256:a4111111111111111bcdef01"],
+    ["a4111111111111111bcdef0", "a[redacted:credit_card]bcdef0"], // is too short for a digest
     ["4111111111111111 5555555555554444", "[redacted:credit_card] [redacted:credit_card]"],
   ])("%s becomes %s", (text, clean) => expect(textOf(text)).toBe(clean));
 

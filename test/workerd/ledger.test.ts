@@ -770,7 +770,7 @@ describe("reading", () => {
       expect(await everything(ours, filter)).toHaveLength(1);
       expect(await listEntries(env.DB, ours, filter, { limit: 10, cursor: null })).toMatchObject({ ok: true, value: { items: [{ payload: null }] } });
     }
-    expect(await reportCosts(env.DB, ours, { groupBy: "session" })).toMatchObject({ ok: true, value: { totalMicroUsd: 1_000_000 } });
+    expect(await reportCosts(env.DB, ours, { groupBy: "session" })).toMatchObject({ ok: true, value: { totalMicroUsd: 1_000_000n } });
   });
 
   it("refuses with ledger_unavailable while D1 does not answer, and breaks an export off", async () => {
