@@ -71,9 +71,10 @@ describe("a line that was reported", () => {
 
   it("keeps its own hashes as they are, some of whose digits may look like a card's, and hides what only claims to be one", () => {
     const hash = "94642b2c8923e2570a904a1168b5b4b363050791771526fee723e5222daffca0";
-    const told = { id: "1", hash, prev_hash: hash, note: hash };
+    // With something behind it, it is no hash.
+    const told = { id: "1", hash, prev_hash: hash, note: `${hash}x` };
     const { says } = tellBy({ ...lineOf(undefined), told }, undefined);
-    const hidden = hash.replace("363050791771526", "[redacted:credit_card]");
+    const hidden = told.note.replace("363050791771526", "[redacted:credit_card]");
     expect([says.details, says.redacted]).toEqual([{ event: "reported", line: { ...told, note: hidden } }, expect.any(Number)]);
     const claimed = { id: "1", hash: "4111111111111111", prev_hash: "ann@example.org" };
     expect(tellBy({ ...lineOf(undefined), told: claimed }, undefined).says.details).toEqual({
