@@ -108,8 +108,9 @@ export const isOpen = ({ status }: Approval): boolean => status === "pending" ||
 
 /**
  * What of a request an approval is bound to: all that people are shown of it and that can change what runs or what rules say of it, and where it is said to
- * come from. Two things are left out. The rationale argues for the action and is no part of it: an agent that asks again after hours words it anew, what
- * people read stays on record with their answer, and a rule that forbids by it is asked again. How long the reservation stands is shown to nobody and
+ * come from. Three things are left out. The rationale argues for the action and is no part of it: an agent that asks again after hours words it anew, what
+ * people read stays on record with their answer, and a rule that forbids by it is asked again. The decisions that it follows have new ids whenever what is
+ * around it runs again, as it does to use the approval, and no rule looks at them. How long the reservation stands is shown to nobody and
  * changes nothing that an `extend` could not.
  */
 export const askedOf = (sha256: Sha256, request: Pick<ActionRequest, "resource" | "inputs" | keyof Facts>, estimateMicroUsd: MicroUsd): Asked => ({
@@ -119,13 +120,12 @@ export const askedOf = (sha256: Sha256, request: Pick<ActionRequest, "resource" 
   facts: factsDigest(sha256, request),
 });
 
-type Facts = Pick<ActionRequest, "tags" | "riskLevel" | "confidence" | "model" | "sources" | "parents">;
+type Facts = Pick<ActionRequest, "tags" | "riskLevel" | "confidence" | "model" | "sources">;
 
-function factsDigest(sha256: Sha256, { tags, riskLevel, confidence, model, sources, parents }: Facts): Digest {
+function factsDigest(sha256: Sha256, { tags, riskLevel, confidence, model, sources }: Facts): Digest {
   const facts = {
     confidence,
     model: model === null ? null : { name: model.name, provider: model.provider ?? null, version: model.version ?? null },
-    parents,
     risk_level: riskLevel,
     sources: sources.map(({ source, version }) => ({ source, version: version ?? null })),
     tags,

@@ -369,7 +369,9 @@ export function draw(shares: Shares, shorts: readonly Short[], givesBack: boolea
   for (const [key, permits] of shares.permits) {
     const call = calls.get(key);
     const isOld = call !== undefined && !isAsTight(permits.limits, call.limits);
-    if (givesBack || isOld || (permits.isExact && call === undefined)) shares.permits.set(key, { ...permits, unused: 0 });
+    // What goes back is free again, by all that is known here: whoever it was given for, and had no turn since, asks again.
+    if (givesBack || isOld || (permits.isExact && call === undefined))
+      shares.permits.set(key, { ...permits, unused: 0, remaining: permits.remaining + permits.unused });
   }
 
   const slices: SliceDraw[] = [];

@@ -175,7 +175,7 @@ export const approval = z.object({
   inputs: json.meta({ description: "Redacted. `null`: none were sent, or it is over and the policy keeps none." }),
   action_digest: z.string().meta({
     description:
-      "Names exactly what is asked for, as it was sent: agent, session, run, action, resource, inputs, estimate, tags, risk level, confidence, model, sources and parents. Whoever answers says it again.",
+      "Names exactly what is asked for, as it was sent: agent, session, run, action, resource, inputs, estimate, tags, risk level, confidence, model and sources. Whoever answers says it again.",
   }),
   estimate_usd: usd,
   tags: z.array(z.string()),

@@ -83,7 +83,7 @@ export class Throttle {
 }
 
 /** Most answers that are held back at once while a person is waited for: for one token, and for all tokens of a tenant together. */
-export const MOST_WAITS_OF_TOKEN = 256;
+export const MOST_WAITS_OF_TOKEN = 512;
 export const MOST_WAITS_OF_TENANT = 1_024;
 
 /**

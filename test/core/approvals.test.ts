@@ -673,7 +673,6 @@ it("a request is known by everything that it is of, whatever stands in it, and b
     { sources: [{ source: "a" }] },
     { sources: [{ source: "a", version: "b" }] },
     { sources: [{ source: "a" }, { source: "b" }] },
-    { parents: ["dec_00000000-0000-7000-8000-000000000001"] },
   ];
   expect(new Set([of(), ...others.map(of)]).size).toBe(others.length + 1);
   expect(of({ inputs: { b: 2, a: 1 } })).toBe(of());
@@ -683,7 +682,6 @@ it("a request is known by everything that it is of, whatever stands in it, and b
   const facts = {
     confidence: 0.5,
     model: { name: "m", provider: null, version: "1" },
-    parents: ["dec_00000000-0000-7000-8000-000000000001"],
     risk_level: "low",
     sources: [{ source: "crm", version: null }],
     tags: ["dev"],

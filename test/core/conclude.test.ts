@@ -83,7 +83,6 @@ describe("an approval that a request names", () => {
     ["a model's other version", { request: { model: { name: "m", version: "1" } } }, { request: { model: { name: "m", version: "2" } } }],
     ["another source", { request: { sources: [{ source: "crm" }] } }, { request: { sources: [{ source: "web" }] } }],
     ["a source's other version", { request: { sources: [{ source: "crm", version: "1" }] } }, { request: { sources: [{ source: "crm" }] } }],
-    ["other parents", { request: { parents: [PARENT] } }, {}],
     [
       "the digest of its inputs, which nobody can hold against it",
       { request: { inputs: { n: 1 } } },
@@ -108,6 +107,7 @@ describe("an approval that a request names", () => {
   it.each<readonly [string, Partial<ActionRequest>]>([
     ["words of why", { rationale: "The same, in other words." }],
     ["term of its reservation", { ttlMs: 86_400_000 }],
+    ["decisions that it follows", { parents: [PARENT] }],
   ])("is of what was shown, whatever the %s", (_, more) => {
     const sitting = new Sitting();
     const approval = held(sitting, { request: { rationale: "It is due.", tags: ["dev"] } });

@@ -188,6 +188,14 @@ describe("the stretches of the calendar", () => {
   });
 });
 
+describe("leave that goes back before it was used", () => {
+  it("is free again, by all that the session knows: whoever it was given for asks again", () => {
+    const shares = sharesWith({ permits: { unused: 2, remaining: 1, isExact: true } });
+    draw(shares, [], false);
+    expect(shares.permits.get("agent pay")).toMatchObject({ unused: 0, remaining: 3 });
+  });
+});
+
 describe("what a session tells its tenant", () => {
   const sliceDraw = (draws: Draw, limit = DAY) => draws.slices.find((one) => sliceKey(one) === sliceKey(limit));
 

@@ -225,14 +225,14 @@ export class Approvals {
   }
 
   /** What an approval is bound to: its members are in the order of their canonical form. */
-  #digestOf({ action, estimate_usd, run_id, resource, confidence, model, parents, risk_level, sources, tags }: Entry, inputs: unknown): string {
+  #digestOf({ action, estimate_usd, run_id, resource, confidence, model, risk_level, sources, tags }: Entry, inputs: unknown): string {
     const by = model === null ? null : { name: model.name, provider: model.provider ?? null, version: model.version ?? null };
     const from = sources.map(({ source, version }) => ({ source, version: version ?? null }));
     return digestOf({
       action,
       agent: this.#whose.agent,
       estimate_usd,
-      facts_digest: digestOf({ confidence, model: by, parents, risk_level, sources: from, tags }),
+      facts_digest: digestOf({ confidence, model: by, risk_level, sources: from, tags }),
       inputs_digest: inputs === undefined ? null : digestOf(inputs),
       resource_digest: resource === null ? null : digestOf({ id: resource.id, type: resource.type }),
       run: run_id,
