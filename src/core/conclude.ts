@@ -339,13 +339,16 @@ function passed(question: Question, findings: Findings, gates: readonly { readon
   const advice: Advice[] = [];
   const reserve: Advice[] = [];
   const shorts: Short[] = [];
+  /** Those of them of which there is enough, by what the tenant said. */
+  const there = new Set<Short>();
   let usesApproval = false;
   for (const { asks } of gates) {
     const objections = asks(question, findings);
     if (objections.length === 0) continue;
-    for (const { mode, no, short, granted } of objections) {
+    for (const { mode, no, short, isThere, granted } of objections) {
       if (short !== undefined) {
         shorts.push(short);
+        if (isThere) there.add(short);
         continue;
       }
       if (findings.strict && mode === "enforce") {
@@ -361,8 +364,9 @@ function passed(question: Question, findings: Findings, gates: readonly { readon
           usesApproval = true;
           continue;
         }
-        const answer = no.reason.code === "approval_required" ? held(no, warnings, advice) : denied(no, warnings, advice);
-        return { ...answer, shorts };
+        if (no.reason.code === "approval_required") return { ...held(no, warnings, advice), shorts };
+        // Who is denied whatever it gets would only take from others what it has no use for.
+        return { ...denied(no, warnings, advice), shorts: shorts.filter((short) => !there.has(short)) };
       }
       if (warnings.length >= MOST_WARNINGS) continue;
       warnings.push(no.reason);

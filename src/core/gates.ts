@@ -62,6 +62,8 @@ export interface Objection {
   readonly granted?: boolean | undefined;
   /** The tenant may know better, and must be asked before this counts. */
   readonly short?: Short | undefined;
+  /** It was asked, and said that there is enough: a no that stands elsewhere need not wait for it. */
+  readonly isThere?: boolean | undefined;
 }
 
 /** What takes money from accounts, as far as they ask. */
@@ -351,7 +353,9 @@ function sharedRateNos({ book, now, tenant }: Question, { rates }: Findings): re
     const wait = permits?.fitsAt == null ? null : Math.max(1, permits.fitsAt - now);
     // As with money: there was enough when it was asked for.
     const isThere = permits !== undefined && permits.remaining > 0 && isAsTight(permits.limits, limits);
-    return [{ mode: "enforce", no: rateNo(rate, wait), short: tenant === "unasked" || isThere ? { kind: "calls", ...shared, limits } : undefined }];
+    const found: Objection = { mode: "enforce", no: rateNo(rate, wait) };
+    if (tenant === "heard" && !isThere) return [found];
+    return [{ ...found, short: { kind: "calls", ...shared, limits }, isThere: tenant === "heard" }];
   });
 }
 
@@ -434,7 +438,8 @@ function sharedBudgetNo({ book, amountMicroUsd, tenant, now }: Taking, findings:
   const slice = sliceOf(shares, limit);
   const isThere = slice !== null && slice.limitMicroUsd <= limit.limitMicroUsd && left > 0 && amountMicroUsd <= left;
   if (tenant === "heard" && slice !== null && !isThere) return { mode: "enforce", no: found };
-  return { mode: "enforce", no: found, short: { kind: "money", limit, amountMicroUsd, leastMicroUsd: amountMicroUsd, alerts: findings.alerts } };
+  const short: Short = { kind: "money", limit, amountMicroUsd, leastMicroUsd: amountMicroUsd, alerts: findings.alerts };
+  return { mode: "enforce", no: found, short, isThere: tenant === "heard" && isThere };
 }
 
 /** Asks the reserve for winding down, of an action that is paid from it already. */

@@ -1,6 +1,6 @@
 import { describe, expect, it, test } from "vitest";
 import type { Stops } from "../../src/core/decision.ts";
-import { budgetRule, type PresentedApproval } from "../../src/core/gates.ts";
+import { budgetRule, type PresentedApproval, type TenantWord } from "../../src/core/gates.ts";
 import { microUsdOf } from "../../src/core/money.ts";
 import { type Order, TARGETS, type Target } from "../../src/core/orders.ts";
 import type { BudgetLimit, Conditions, Findings, RateLimit, Requirement, RuleFinding, Scene } from "../../src/core/policy/findings.ts";
@@ -773,6 +773,20 @@ describe("what sessions share", () => {
     expect(judged(1).shorts).toEqual([{ kind: "calls", per: "agent", pattern: "pay", limits: [{ max: 3, windowMs: 10_000 }] }]);
     // Under a tighter limit than is in force now it says nothing.
     expect(judged(1, 2)).toMatchObject({ reason: { code: "rate_exceeded" }, shorts: [] });
+  });
+
+  it("what there is enough of, by all that was heard, is not waited for where something else says no for good", () => {
+    const sitting = new Sitting();
+    permits(sitting.book.shares, 0, 0);
+    const [[key, known] = ["", undefined]] = sitting.book.shares.permits;
+    if (known !== undefined) sitting.book.shares.permits.set(key, { ...known, remaining: 1 });
+    given(sitting, AGENT_DAY, 0, 100);
+    const put = (tenant: TenantWord): Put => ({ costs: 1, finds: { rates: [shared], budgets: [AGENT_DAY] }, around: { tenant } });
+    expect(sitting.judge(put("heard"))).toMatchObject({ verdict: "deny", reason: { code: "agent_budget_exceeded" }, shorts: [] });
+    // Before the tenant was asked nothing is for good.
+    expect(sitting.judge(put("unasked")).shorts).toHaveLength(2);
+    // Where nothing else says no, it decides.
+    expect(sitting.judge({ ...put("heard"), costs: 0, finds: { rates: [shared] } }).shorts).toHaveLength(1);
   });
 
   it.each([
