@@ -99,6 +99,9 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
   readonly #accounts: SharedAccounts;
   /** Sessions that are being asked to give back. */
   readonly #recalls = new Map<SessionId, Promise<unknown>>();
+  /** Whose draws wait for what others hold, and how many ever began to. */
+  readonly #drawing = new Map<SessionId, Drawing>();
+  #draws = 0;
   /** Ends when sessions may be told again of changed entities. */
   #entityRest: Promise<unknown> = Promise.resolve();
   /** The telling that has not begun: it will say what is in force when it begins, so whoever changes an entity until then waits for it. */
@@ -186,11 +189,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     let given = first.value;
     const patience = Date.now() + RECALL_PATIENCE_MS;
     const comesBack = given === null || given.overdrawn.length === 0 ? null : this.#bringAllBack(session, given.overdrawn);
-    const asked = new Set<SessionId>();
-    while (given !== null && given.scarce.length > 0 && Date.now() < patience) {
-      if (!(await this.#bringBack(session, given.scarce, asked, patience - Date.now()))) break;
-      given = this.#giveAgain(call, false);
-    }
+    if (given !== null && given.scarce.length > 0) given = await this.#giveInTurn(call, given, patience);
     // An overrun is felt by everybody: what others were given of that account comes back before whoever tells of it is answered.
     if (comesBack !== null) await inTime(Math.max(0, patience - Date.now()), comesBack);
     if (given !== null && (given.scarce.length > 0 || comesBack !== null)) given = this.#giveAgain(call, true);
@@ -781,6 +780,25 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     return given.ok ? given.value : null;
   }
 
+  /** Has what is scarce brought back, and gives what a draw asks for as soon as there is enough; `null`: the session has said something newer. */
+  async #giveInTurn(call: DrawCall, first: Given, patience: Instant): Promise<Given | null> {
+    const ended = Promise.withResolvers<void>();
+    const drawing: Drawing = { place: ++this.#draws, ended: ended.promise };
+    this.#drawing.set(call.session, drawing);
+    try {
+      const asked = new Set<SessionId>();
+      let given: Given | null = first;
+      while (given !== null && given.scarce.length > 0 && Date.now() < patience) {
+        if (!(await this.#bringBack(call.session, given.scarce, asked, patience - Date.now(), drawing.place))) break;
+        given = this.#giveAgain(call, false);
+      }
+      return given;
+    } finally {
+      if (this.#drawing.get(call.session) === drawing) this.#drawing.delete(call.session);
+      ended.resolve();
+    }
+  }
+
   #recordAlert({ key, ...reached }: AccountAlert): void {
     const { scope, window, startsAt } = key;
     const name = scope === "agent" ? key.target : this.#store.readTenant().id;
@@ -789,7 +807,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
   }
 
   /** Asks those who hold what is scarce, and were not asked `before`, to give back what they have not spent. Answers whether there was anybody to ask. */
-  async #bringBack(asker: SessionId, scarce: readonly Scarce[], before: Set<SessionId>, patienceMs: number): Promise<boolean> {
+  async #bringBack(asker: SessionId, scarce: readonly Scarce[], before: Set<SessionId>, patienceMs: number, place: number): Promise<boolean> {
     const { id: tenant } = this.#store.readTenant();
     const holders = new Set(
       scarce.flatMap(({ kind, key }) =>
@@ -801,7 +819,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     const asked = [...holders].filter((one) => !before.has(one)).slice(0, MOST_RECALLED);
     if (asked.length === 0) return false;
     for (const one of asked) before.add(one);
-    await inTime(patienceMs, Promise.allSettled(asked.map((one) => this.#recall(tenant, one))));
+    await inTime(patienceMs, Promise.allSettled(asked.map((one) => this.#recallInTurn(tenant, one, place))));
     return true;
   }
 
@@ -809,11 +827,21 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
   #bringAllBack(asker: SessionId, overdrawn: readonly Scarce[]): Promise<void> {
     const asked = new Set<SessionId>();
     const all = async (): Promise<void> => {
-      while (await this.#bringBack(asker, overdrawn, asked, this.patienceMs));
+      while (await this.#bringBack(asker, overdrawn, asked, this.patienceMs, BEFORE_ALL));
     };
     const comesBack = all();
     this.ctx.waitUntil(comesBack);
     return comesBack;
+  }
+
+  /**
+   * Who asked for what is scarce before, and waits for it, is answered first: asked to give back meanwhile it would ask again from the beginning, and of many
+   * that want the last of something none would ever be answered.
+   */
+  async #recallInTurn(tenant: string, session: SessionId, place: number): Promise<unknown> {
+    const drawing = this.#drawing.get(session);
+    if (drawing !== undefined && drawing.place < place) await drawing.ended;
+    return this.#recall(tenant, session);
   }
 
   /** One session is asked to give back once at a time, whoever wants it; again where it says nothing for long. Its word counts whenever it comes. */
@@ -916,6 +944,16 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     await inTime(PUSH_PATIENCE_MS, this.#nextEntityPush);
   }
 }
+
+/** A draw that waits for what others hold. */
+interface Drawing {
+  /** How many began to wait before it. */
+  readonly place: number;
+  readonly ended: Promise<void>;
+}
+
+/** The place of whoever waits behind nobody. */
+const BEFORE_ALL = 0;
 
 interface Told {
   readonly heard: readonly (Omit<Heard, "draw"> & { readonly session: SessionId })[];

@@ -3,6 +3,7 @@ import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { sessionObjectName } from "../../src/authority/env.ts";
 import { LEASE_TERM_MS } from "../../src/authority/lease_term.ts";
+import type { DrawCall } from "../../src/authority/shared_accounts.ts";
 import type { SessionId } from "../../src/core/ids.ts";
 import type { Principal } from "../../src/core/request.ts";
 import { listEntries } from "../../src/flow/read_ledger.ts";
@@ -47,6 +48,10 @@ const granted = (tenant: string) =>
       .toArray()
       .map(({ scope, span, granted: sum }) => `${scope} ${span} ${sum}`),
   );
+
+/** From now on an object finds others where the row says. */
+const inside = (stub: DurableObjectStub, finds: Readonly<Record<string, unknown>>) =>
+  runInDurableObject(stub, (object) => void Reflect.set(object, "env", { ...env, ...finds }));
 
 /** From now on whatever needs a table of the object fails. */
 const loseTables = (stub: DurableObjectStub) =>
@@ -349,6 +354,49 @@ describe("money of a tenant", () => {
     expect((await pay(agent, a, "0.000001")).verdict).toBe("deny");
     await put("budgets: { tenant: { day: 6 } }");
     expect((await pay(agent, a, "1")).verdict).toBe("allow");
+  });
+
+  it("that is scarce is given in the order in which it was asked for: who waits for it is not asked to give back what it waits with", async () => {
+    const { tenant, agent } = await newTenant("budgets: { agent: { day: 8 }, tenant: { day: 10 } }");
+    const other: Principal = { ...agent, subject: "other" };
+    const [a, b, c] = [await newSession(agent), await newSession(agent), await newSession(other)];
+    const held = await pay(other, c, "8");
+    // What it gives back its tenant hears when it asks, and not before.
+    await inside(sessionStub(tenant, c), { TENANTS: { getByName: () => ({ draw: () => Promise.reject(new Error("away")) }) } });
+    got(await ports.sessions.release(tenant, c, other, held.id, null));
+    const { promise: answers, resolve: answer } = Promise.withResolvers<void>();
+    await inside(tenantStub(tenant), {
+      SESSIONS: {
+        getByName: (name: string) => ({
+          report: async (givesBack: boolean) => {
+            if (name === sessionObjectName(tenant, c)) await answers;
+            return env.SESSIONS.getByName(name).report(givesBack);
+          },
+        }),
+      },
+    });
+    const heard: boolean[] = [];
+    await inside(sessionStub(tenant, a), {
+      TENANTS: {
+        getByName: () => ({
+          draw: async (call: DrawCall) => {
+            const drawn = await tenantStub(tenant).draw(call);
+            heard.push(drawn.ok && drawn.value.word !== null);
+            return drawn;
+          },
+        }),
+      },
+    });
+    const lastAsk = async (session: SessionId) =>
+      runInDurableObject(tenantStub(tenant), (_, { storage }) => storage.sql.exec("SELECT ask FROM sessions WHERE id = ?", session).one().ask);
+    const first = pay(agent, a, "6");
+    await vi.waitUntil(async () => (await lastAsk(a)) !== 0);
+    const second = pay(agent, b, "3");
+    await vi.waitUntil(async () => (await lastAsk(b)) !== 0);
+    answer();
+    expect((await first).verdict).toBe("allow");
+    expect((await second).reason.code).toBe("agent_budget_exceeded");
+    expect(heard).toEqual([true]);
   });
 
   it("that is gone is the reason of every no, and not an agent's of which there is enough", async () => {
