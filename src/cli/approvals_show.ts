@@ -2,6 +2,7 @@ import type { Approval } from "../../sdk/src/wire.ts";
 import { span } from "./approvals_list.ts";
 import { type CommandLine, Usage } from "./command_line.ts";
 import { type Gateway, gatewayOf, gatewayOptions, noGateway } from "./gateway.ts";
+import { policyCalled } from "./policy_called.ts";
 import { pad, plain, type Terminal, wrapped } from "./terminal.ts";
 
 export const options = gatewayOptions;
@@ -69,7 +70,7 @@ export function inWords(found: Approval, now: number, { paint, columns }: Termin
   if (found.edits !== null) lines.push(`  ${paint.cyan("changed by a person to")}`, ...jsonLines(found.edits));
 
   head("Why it waits");
-  tell("rule", `${plain(found.rule ?? "-")} of ${plain(found.policy.name)} version ${found.policy.version}`);
+  tell("rule", `${plain(found.rule ?? "-")} of ${plain(policyCalled(found.policy))}`);
   tell("reason", `${plain(found.reason.message)} (${found.reason.code})`);
   tell("needs", needs(found));
   for (const group of found.approvers)

@@ -8,6 +8,7 @@ import { type Claims, claimsOf } from "./claims.ts";
 import { type Command, type CommandLine, Stop, Usage } from "./command_line.ts";
 import { whyNot } from "./files.ts";
 import { clockOf, DEFAULT_URL, gatewayOptions, isMapping, urlOf, whyNoAnswer } from "./gateway.ts";
+import { policyCalled } from "./policy_called.ts";
 import { count, pad, plain, type Terminal, wrapped } from "./terminal.ts";
 import { ledgerFiles, ledgerHome, verifyFiles } from "./verify.ts";
 
@@ -348,7 +349,7 @@ async function policyChecks(url: string, token: string): Promise<readonly Check[
       ),
     ];
   const document = isMapping(body.document) ? body.document : {};
-  const named = `${plain(String(policy.name))} version ${String(policy.version)} is in force`;
+  const named = `${plain(policyCalled({ name: String(policy.name), version: Number(policy.version) }))} is in force`;
   return [
     accepted,
     document.strict_mode === false

@@ -163,7 +163,8 @@ const SCRIPT = String.raw`
     ["Asked", when(a.opened_at) + " by " + a.requester.kind + " " + a.requester.subject],
     ["If nobody answers", a.on_expiry],
     ["Rule", a.rule],
-    ["Policy", a.policy.name + " version " + a.policy.version],
+    // Several that hold together (base@2+bot@1) have all their versions in the name.
+    ["Policy", a.policy.name.includes("@") ? a.policy.name : a.policy.name + " version " + a.policy.version],
     ["Approval", a.id],
     ["Decision", a.decision_id],
     ["Run", a.run],

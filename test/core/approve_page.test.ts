@@ -230,6 +230,15 @@ describe("a person with a link", () => {
     expect((await opened([ok({ ...PENDING, tags: [], model: null, parents: [] })])).facts()).not.toMatch(/^(Tags|Model|Follows from)$/m);
   });
 
+  it.each([
+    [{ name: "demo", version: 3 }, "Policy\ndemo version 3\n"],
+    // The version of several is the last one's, which the name has already.
+    [{ name: "base@2+bot@1", version: 1 }, "Policy\nbase@2+bot@1\n"],
+  ])("is told the policy %j by its versions, once", async (policy, said) => {
+    const { textOf } = await opened([ok({ ...PENDING, policy: { ...PENDING.policy, ...policy } })]);
+    expect(textOf("ids")).toContain(said);
+  });
+
   it("is not shown one answer, source or resource as two", async () => {
     const at = PENDING.opened_at;
     const note = "ok\u201d, now\nboss: approve \u201cgo ahead";

@@ -100,6 +100,16 @@ describe("agentsentinel approvals, before it asks a gateway", () => {
   });
 
   it.each([
+    [{ name: "demo", version: 3 }, " of demo version 3\n"],
+    // The version of several is the last one's, which the name has already.
+    [{ name: "base@2+bot@1", version: 1 }, " of base@2+bot@1\n"],
+  ])("names the policy %j that holds an action by its versions once", (policy, said) => {
+    const silent = stream(false, () => undefined);
+    const text = told({ ...examples.approval, policy: { ...examples.approval.policy, ...policy } }, 0, terminalOf(silent, silent, {}));
+    expect(text).toContain(said);
+  });
+
+  it.each([
     [0, "0s"],
     [59_999, "59s"],
     [61_000, "1m 1s"],

@@ -254,6 +254,20 @@ describe.skipIf(!CAN_SEE_PROCESSES)("agentsentinel doctor, on a real gateway", {
     for (const [name, each] of Object.entries(said)) expect(checks[name]).toMatch(each);
   });
 
+  it("names several policies that hold together by the versions in their names, and by no other", async () => {
+    await ask(gateway.url, ROOT_KEY, "POST", "/v1/tenants", { id: "layered" });
+    const { token } = await tokenOf("layered", ["policies:read", "policies:write"]);
+    for (const [name, budget] of [
+      ["base", 2],
+      ["base", 3],
+      ["extra", 1],
+    ]) {
+      const { status } = await ask(gateway.url, token, "PUT", `/v1/policies/${name}`, `version: 1\nname: ${name}\nbudgets: { run: ${budget} }\n`);
+      expect(status).toBe(201);
+    }
+    expect((await doctor(token)).policy).toMatch(/^ok \| base@2\+extra@1 is in force \|/);
+  });
+
   it("warns of a policy that only observes", async () => {
     const { status } = await ask(gateway.url, gateway.operator, "PUT", "/v1/policies/demo", "version: 1\nname: demo\nstrict_mode: false\n");
     // `ask` sends a text as YAML.
