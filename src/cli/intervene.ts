@@ -6,6 +6,7 @@ import { CALLED } from "./called_as.ts";
 import { claimsOf } from "./claims.ts";
 import { type Command, type CommandLine, Stop, Usage } from "./command_line.ts";
 import { type Gateway, gatewayOf, gatewayOptions, isMapping, NoAnswer, noGateway } from "./gateway.ts";
+import { tellOfLift } from "./lifted.ts";
 import { count, plain, type Terminal } from "./terminal.ts";
 
 /** The four buttons. What they print is evidence: who obeys, since when, and who has not answered. */
@@ -19,7 +20,10 @@ const options = {
 
 /** The exit code of what is in force, but not yet known to be so everywhere. */
 export const SOME_UNANSWERED = 4;
-/** The exit code of a stop that is in force, of something that nobody has ever seen: most likely it is mistyped, and what was meant goes on. */
+/**
+ * The exit code of a stop that is in force, of something that nobody has ever seen: most likely it is mistyped, and what was meant goes on. And of a lift of
+ * what nobody ever stopped: what was meant is stopped still.
+ */
 export const NEVER_SEEN = 5;
 
 const command = (kind: InterventionKind, does: string, example: string): Command => ({
@@ -41,8 +45,8 @@ Prints which sessions obey and since which entry, which did not answer, and by w
   ${CALLED} ${example}
 
 Exit code: 0 when every session that it concerns obeys, or with --wait when it is in force everywhere; ${SOME_UNANSWERED} when it is in force and some session did
-not answer in time; ${NEVER_SEEN} when a kill or a pause is in force, and no agent of that name, or no such run, was ever seen here: look for a typing mistake;
-1 when it was not done, or nobody knows; 2 for a mistake in the command.`,
+not answer in time; ${NEVER_SEEN} when a kill or a pause is in force, and no agent of that name, or no such run, was ever seen here, or when a revive or a resume
+lifted nothing, because nothing of that name was ever stopped: look for a typing mistake; 1 when it was not done, or nobody knows; 2 for a mistake in the command.`,
   run: (line, _directory, terminal) => intervene(line, terminal, kind),
 });
 
@@ -82,6 +86,7 @@ async function intervene(line: CommandLine, terminal: Terminal, kind: Interventi
   terminal.out(json ? `${JSON.stringify(told)}\n` : inWords(told, target, kind, Date.now() + gateway.aheadMs(), terminal));
   const stops = kind === "kill" || kind === "pause";
   if (stops && told.evidence.acknowledged.length + unanswered.length === 0 && (await isStranger(gateway, target, kind, terminal))) return NEVER_SEEN;
+  if ((kind === "revive" || kind === "resume") && (await tellOfLift(gateway, told, target, kind, terminal))) return NEVER_SEEN;
   const isLeasedOut = told.evidence.acknowledged.some(({ leased_until }) => leased_until != null);
   if (unanswered.length === 0 && !(isLeasedOut && line.has("wait"))) return true;
   if (!line.has("wait")) return SOME_UNANSWERED;
@@ -101,7 +106,10 @@ export function targetOf(text: string, tenant: string | null, about: string): In
   const id = colon < 0 ? "" : text.slice(colon + 1);
   const type = TARGETS.find((known) => known === word);
   if (type === undefined)
-    throw new Usage(`a TARGET is agent:NAME, session:ses_..., run:run_..., action:NAME or tenant, found ${JSON.stringify(text)}${hint(word)}`, about);
+    throw new Usage(
+      `a TARGET is agent:NAME, session:ses_..., run:run_..., action:NAME or tenant, found ${JSON.stringify(text)}${hint(text, word)}`,
+      about,
+    );
   if (id !== "") return { type, id };
   if (type !== "tenant") throw new Usage(`which ${type}? Write ${type}:${EXAMPLES[type]}`, about);
   if (tenant === null) throw new Usage("the token does not say whose it is; write tenant:ID", about);
@@ -110,10 +118,12 @@ export function targetOf(text: string, tenant: string | null, about: string): In
 
 const EXAMPLES = { agent: "support-bot", session: "ses_...", run: "run_...", action: "send_email" } as const;
 
-const hint = (word: string): string => {
+/** A name alone is most often an agent's. */
+function hint(text: string, word: string): string {
   const near = didYouMean(word, TARGETS);
-  return near.startsWith("; did") ? near : "";
-};
+  if (near.startsWith("; did")) return near;
+  return text === word && text !== "" ? `; for an agent write agent:${plain(text)}` : "";
+}
 
 const TRIES = 3;
 /** The gateway itself waits up to two seconds for the sessions. */
@@ -192,10 +202,12 @@ export function inWords(
   const lines = [`${paint.bold(DONE[kind])} ${type} ${plain(id)}  ${paint.dim(told.id)}`];
   const stops = kind === "kill" || kind === "pause";
   if (acknowledged.length + unanswered.length === 0)
-    lines.push(`No session that it concerns is at work now. ${stops ? "Whichever asks next obeys." : "Whichever asks next goes on."}`);
+    lines.push(
+      `No session that it concerns is at work now. ${stops ? "Whichever asks next obeys." : "Whichever asks next is not stopped by it any more."}`,
+    );
   if (acknowledged.length > 0)
     lines.push(
-      `${paint.green("✓")} ${count(acknowledged.length, stops ? "session obeys" : "session goes on", stops ? "sessions obey" : "sessions go on")}`,
+      `${paint.green("✓")} ${count(acknowledged.length, stops ? "session obeys" : "session has lifted it", stops ? "sessions obey" : "sessions have lifted it")}`,
     );
   for (const { session, seq, at, leased_until: leasedUntil } of acknowledged.slice(0, MOST_SHOWN)) {
     lines.push(`    ${session}  ${seq === 0 ? "opens with it" : `since its entry ${seq}`}  ${paint.dim(at)}`);

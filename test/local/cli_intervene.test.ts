@@ -24,6 +24,7 @@ describe("agentsentinel kill, pause, resume and revive, before they ask a gatewa
     ["nothing named", ["pause"], 2, /wants one TARGET/],
     ["two targets", ["pause", "agent:a", "agent:b"], 2, /wants one TARGET/],
     ["no token", ["kill", "agent:a", "--reason", "x"], 2, /wants a token/],
+    ["a name alone", ["kill", "support-bot", "--token", "t", "--reason", "x"], 2, /found "support-bot"; for an agent write agent:support-bot\n/],
     ["a misspelt type", ["kill", "agnt:a", "--token", "t", "--reason", "x"], 2, /found "agnt:a"; did you mean "agent"\?/],
     ["a type alone", ["kill", "session", "--token", "t", "--reason", "x"], 2, /which session\? Write session:ses_/],
     ["a tenant that nobody names", ["pause", "tenant", "--token", "t", "--reason", "x"], 2, /write tenant:ID/],
@@ -80,6 +81,9 @@ describe("agentsentinel kill, pause, resume and revive, before they ask a gatewa
       [/1 session obeys/, /1 session did not answer, and may still allow something until .* \(12s\)/, /ses_late_0/],
     ],
     ["one does not know yet that it may go on", evidence(0, 1), "revive", [/^Revived/, /may still deny it until/]],
+    // Something else may stop it all the same.
+    ["all have lifted it", evidence(2, 0), "resume", [/^Resumed/, /2 sessions have lifted it\n/]],
+    ["nobody at work has anything to lift", evidence(0, 0), "revive", [/^Revived/, /Whichever asks next is not stopped by it any more\.\n/]],
     [
       "client leases run on",
       evidence(2, 0, "2026-11-22T19:00:00.000Z"),
@@ -251,6 +255,64 @@ describe.skipIf(!CAN_SEE_PROCESSES)("agentsentinel kill, pause, resume and reviv
       expect(JSON.parse(stopped.out)).toMatchObject({ id: expect.stringMatching(/^int_/), evidence: { unanswered: [] } });
       // What lifts it stops nobody, and looks nobody up.
       expect(await person([lift, named, "--reason", "x"])).toMatchObject({ code: 0, err: "" });
+    }
+  });
+
+  /** What is typed in turn, how it ends and what it says besides the evidence, with "" for nothing. */
+  it.each<[string, readonly (readonly [string, string, number, RegExp | ""])[]]>([
+    [
+      "nothing was ever stopped under a name, with the name that was",
+      [
+        ["kill", "agent:demo-agent", 0, ""],
+        ["revive", "agent:demo-agant", 5, /agent "demo-agant" was not killed, so nothing was lifted; did you mean "demo-agent"\?\n$/],
+        ["revive", "agent:like/no-other", 5, /agent "like\/no-other" was not killed, so nothing was lifted; killed are agent "demo-agent"\n$/],
+        [
+          "resume",
+          "action:unheard_of",
+          5,
+          /action "unheard_of" was not paused, so nothing was lifted; nothing is paused here\n.*still in force is the kill of agent "demo-agent"/,
+        ],
+        ["revive", "agent:demo-agent", 0, ""],
+      ],
+    ],
+    [
+      "somebody has lifted it before",
+      [
+        ["pause", "action:send_*", 0, ""],
+        ["resume", "action:send_*", 0, ""],
+        ["resume", "action:send_*", 0, /action "send_\*" was not paused any more: demo-operator resumed it at 20\S+Z\n$/],
+      ],
+    ],
+    [
+      "something else still stops it",
+      [
+        ["kill", "tenant", 0, ""],
+        ["kill", "agent:demo-agent", 0, ""],
+        ["pause", "agent:demo-agent", 0, ""],
+        [
+          "revive",
+          "agent:demo-agent",
+          0,
+          /^agentsentinel: still in force is the pause of agent "demo-agent", since 20\S+Z by demo-operator: "x"\nagentsentinel: still in force is the kill of tenant "demo", since/,
+        ],
+        ["resume", "agent:demo-agent", 0, /^agentsentinel: still in force is the kill of tenant "demo", [^\n]*\n$/],
+        ["revive", "tenant", 0, ""],
+      ],
+    ],
+    [
+      "what stops others does not stop it",
+      [
+        ["kill", "agent:demo-agent", 0, ""],
+        ["kill", "agent:other", 5, /BUT no agent/],
+        ["revive", "agent:other", 0, ""],
+        ["revive", "agent:demo-agent", 0, ""],
+      ],
+    ],
+  ])("says of what lifts a stop where %s", async (_what, steps) => {
+    for (const [kind, target, code, says] of steps) {
+      const ended = await person([kind, target, "--reason", "x", "--yes", "--json"]);
+      expect([kind, target, ended.code, ended.err]).toEqual([kind, target, code, says === "" ? "" : expect.stringMatching(says)]);
+      expect(JSON.parse(ended.out)).toMatchObject({ id: expect.stringMatching(/^int_/) });
     }
   });
 
