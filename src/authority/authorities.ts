@@ -3,7 +3,7 @@ import type { Refusal } from "../core/refusals.ts";
 import { ok, type Result } from "../core/result.ts";
 import type { DecideReply, Sessions, Tenants } from "../flow/ports.ts";
 import { type AuthorityEnv, sessionObjectName } from "./env.ts";
-import { reach } from "./reach.ts";
+import { reach, TRIES } from "./reach.ts";
 import type { DecideReplyText, SessionAuthority } from "./session_authority.ts";
 import type { TenantAuthority } from "./tenant_authority.ts";
 
@@ -63,7 +63,8 @@ export function openTenants(env: AuthorityEnv): Tenants {
     approvalSignals: (tenant, from, to) => reach(() => at(tenant).approvalSignals(from, to)),
     admitLease: (tenant, principal, session, ttlMs) => reach(() => at(tenant).admitLease(principal, session, ttlMs)),
     standing: (tenant, agent) => reach(() => at(tenant).standing(agent)),
-    putPolicy: (tenant, principal, put) => reach(() => at(tenant).putPolicy(principal, put)),
+    // What must not be there is there the second time, if the first did it.
+    putPolicy: (tenant, principal, put) => reach(() => at(tenant).putPolicy(principal, put), put.onlyIf?.isNot == null ? TRIES : 1),
     activatePolicy: (tenant, principal, name, version) => reach(() => at(tenant).activatePolicy(principal, name, version)),
     deletePolicy: (tenant, principal, name) => reach(() => at(tenant).deletePolicy(principal, name)),
     listPolicies: (tenant, page) => reach(() => at(tenant).listPolicies(page)),

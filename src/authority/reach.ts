@@ -3,7 +3,7 @@ import { err } from "../core/result.ts";
 import type { Reply } from "../flow/ports.ts";
 
 /** Tries at one call, the first included, and the wait before each further one. */
-const TRIES = 3;
+export const TRIES = 3;
 const WAIT_MS = 25;
 
 /** The platform's word on a failed call. */
@@ -17,17 +17,17 @@ interface CallFault {
 }
 
 /**
- * Calls an object whose answer to a repeated call is the same. A new stub for each try, since one that threw may stay broken. What cannot be
+ * Calls an object whose answer to a repeated call is the same; with one try, any other. A new stub for each try, since one that threw may stay broken. What cannot be
  * reached is a refusal, never a verdict: nobody knows whether the call was served, and asking again under the same id finds out.
  */
-export async function reach<T>(call: () => Reply<T>): Reply<T> {
+export async function reach<T>(call: () => Reply<T>, tries = TRIES): Reply<T> {
   for (let tried = 1; ; tried++) {
     try {
       return await call();
     } catch (fault) {
       // What the object's own code threw is a broken law, and asking again breaks it again: that is no outage.
       if (isOwnFault(fault)) throw fault;
-      if (tried >= TRIES || !mayRetry(fault)) {
+      if (tried >= tries || !mayRetry(fault)) {
         console.error(`an authority object could not be reached: ${String(fault)}`);
         return err(
           refusal("authority_unavailable", "The authority could not be reached. Nothing is known to have been done; ask again with the same id."),

@@ -6,6 +6,7 @@ import { type EntryDraft, type EntryKind, seal } from "../core/entry.ts";
 import type { ApprovalId, SessionId, TokenId } from "../core/ids.ts";
 import { canonicalJson, type JsonValue } from "../core/json.ts";
 import { readPolicy } from "../core/policy/parse.ts";
+import { type PutIf, unmet } from "../core/precondition.ts";
 import { type Refusal, refusal } from "../core/refusals.ts";
 import type { Principal } from "../core/request.ts";
 import { err, ok, type Result } from "../core/result.ts";
@@ -358,6 +359,8 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
       const version = same ? latest.version : this.#store.latestVersion(put.name) + 1;
       const active = put.activate ? version : (known?.activeVersion ?? null);
       const changed = active !== (known?.activeVersion ?? null) || (!samePlace && active !== null);
+      const refused = put.onlyIf == null ? null : refusedBy(put.onlyIf, put.name, known, same && samePlace && !changed);
+      if (refused !== null) return err(refused);
       if (!same) this.#store.writeVersion(put, version, principal.subject, now);
       if (!same || changed || !samePlace) {
         this.#store.pointPolicy(put.name, put.scope, put.target, version, active, now);
@@ -1011,6 +1014,31 @@ const TOO_MANY_ISSUERS = refusal("body_invalid", `A tenant registers at most ${M
 const noSuchIssuer = (name: string): Refusal => refusal("not_found", `There is no issuer "${name}".`);
 
 const noSuchApproval = (id: ApprovalId): Refusal => refusal("not_found", `There is no approval "${id}".`);
+
+/**
+ * Why a policy is not put under this condition. What is there already just as it is put loses nobody anything: whoever was not answered, and asks again, is
+ * not refused for what it did itself (RFC 9110 section 13.1.1).
+ */
+function refusedBy({ is, isNot }: PutIf, name: string, known: PolicyRow | null, isThere: boolean): Refusal | null {
+  const version = known === null ? 0 : (known.activeVersion ?? known.latestVersion);
+  const now = known === null ? null : { version, active: known.activeVersion !== null, scope: known.scope, target: known.target };
+  switch (unmet({ is: isThere ? null : is, isNot }, now)) {
+    case null:
+      return null;
+    case "If-Match":
+      return refusal(
+        "precondition_failed",
+        now === null
+          ? `There is no policy "${name}", and If-Match wants one. Nothing was done.`
+          : `The policy "${name}" is not what If-Match says it is: version ${version} is ${now.active ? "in force" : "the newest"} now. Nothing was done; read it and see what was changed.`,
+      );
+    case "If-None-Match":
+      return refusal(
+        "precondition_failed",
+        `The policy "${name}" is what If-None-Match says must not be there, at version ${version}. Nothing was done.`,
+      );
+  }
+}
 
 const noSuchTenant = (): Refusal => refusal("not_found", "There is no such tenant.");
 

@@ -27,6 +27,7 @@ export const REFUSALS = [
   "approval_closed",
   "session_closed",
   "lease_refused",
+  "precondition_failed",
   "body_too_large",
   "body_invalid",
   "policy_invalid",

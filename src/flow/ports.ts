@@ -12,6 +12,7 @@ import type { JsonValue } from "../core/json.ts";
 import type { MicroUsd } from "../core/money.ts";
 import type { InterventionKind, Order, Target } from "../core/orders.ts";
 import type { Evaluation, LeaseWish, Path, PolicyRef } from "../core/policy/findings.ts";
+import type { PutIf } from "../core/precondition.ts";
 import type { Redaction } from "../core/redact.ts";
 import type { Refusal } from "../core/refusals.ts";
 import type { ActionRequest, CommitReport, Principal } from "../core/request.ts";
@@ -376,6 +377,7 @@ export interface Tenants {
   /** Ids of sessions that may still act, newest first, at most `most`. */
   liveSessions(tenant: string, most: number): Promise<readonly SessionId[]>;
 
+  /** Refuses with `precondition_failed` where the name does not stand for what the writer wants it to when the policy is put: of two that race, one. */
   putPolicy(tenant: string, principal: Principal, put: PutPolicy): Reply<PolicyPutDone>;
   /** Of a policy that was deleted too: it is back, for whom it was. */
   activatePolicy(tenant: string, principal: Principal, name: string, version: number): Reply<PolicyVersionRow>;
@@ -581,6 +583,8 @@ export interface PutPolicy {
   readonly text: string;
   readonly format: "yaml" | "json";
   readonly activate: boolean;
+  /** What its writer wants the name to stand for until then; left out or `null`: whatever it does. */
+  readonly onlyIf?: PutIf | null;
 }
 
 export interface PolicyPutDone {

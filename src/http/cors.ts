@@ -1,5 +1,5 @@
 /** What a page in a browser may send, beside what every page may (Fetch standard, section 3.2). */
-const REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Request-ID, Last-Event-ID, If-None-Match, Accept";
+const REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Request-ID, Last-Event-ID, If-Match, If-None-Match, Accept";
 /** What it may read of an answer. */
 const ANSWER_HEADERS = "X-Request-ID, RateLimit, RateLimit-Policy, Retry-After, Idempotency-Replayed, ETag, WWW-Authenticate, Allow";
 const PREFLIGHT_SECONDS = 600;

@@ -3,6 +3,7 @@ import { MOST_POLICY_BYTES } from "../core/policy/text.ts";
 import type { RefusalCode } from "../core/refusals.ts";
 import * as answers from "./answers.ts";
 import { MOST_BODY_BYTES } from "./body.ts";
+import { TAGS } from "./conditional.ts";
 import * as examples from "./examples.ts";
 import { MOST_DEPTH } from "./json.ts";
 import { isParameter, PARAMETERS } from "./parameters.ts";
@@ -188,6 +189,12 @@ function queryParameters(route: Route): readonly Json[] {
   });
 }
 
+/** What a writer may say of what it means to write over. */
+const PRECONDITIONS: readonly Json[] = [
+  ["If-Match", "`ETag`s of what the writer saw: nothing is done unless it is there still (strong comparison). `*`: there must be something."],
+  ["If-None-Match", "`*`: nothing is done if there is something already. Or `ETag`s of what must not be there."],
+].map(([name, description]) => ({ name, in: "header", required: false, description, schema: { type: "string", pattern: TAGS } }));
+
 const headerParameters = (route: Route): readonly Json[] => [
   ...(route.creates
     ? [
@@ -203,6 +210,7 @@ const headerParameters = (route: Route): readonly Json[] => [
   ...(route.answers.some(({ status }) => status === 304)
     ? [{ name: "If-None-Match", in: "header", required: false, description: "An `ETag` that the client has.", schema: { type: "string" } }]
     : []),
+  ...(route.hasPreconditions ? PRECONDITIONS : []),
 ];
 
 function requestBody(body: BodyWanted): Json {
@@ -225,7 +233,7 @@ function answersOf(route: Route): Json {
         headers: {
           "X-Request-ID": { $ref: "#/components/headers/RequestId" },
           ...(route.creates ? { "Idempotency-Replayed": { $ref: "#/components/headers/IdempotencyReplayed" } } : {}),
-          ...(route.answers.some(({ status }) => status === 304) ? { ETag: { $ref: "#/components/headers/ETag" } } : {}),
+          ...(route.answers.some(({ status }) => status === 304) || route.hasPreconditions ? { ETag: { $ref: "#/components/headers/ETag" } } : {}),
         },
         ...(shape.types.length === 0 ? {} : { content: contentOf(shape) }),
       },
@@ -255,6 +263,7 @@ export function refusalsOf(route: Route): readonly RefusalCode[] {
   if (route.path.includes("{")) add("not_found");
   if (route.answers.some(({ types }) => types.length > 0)) add("not_acceptable");
   if (route.creates) add("idempotency_mismatch");
+  if (route.hasPreconditions) add("precondition_failed");
   add("body_invalid");
   if (route.body !== null) add("body_malformed", "body_too_large", "media_type_unsupported");
   if (

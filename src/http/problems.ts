@@ -3,7 +3,7 @@ import type { Refusal, RefusalCode } from "../core/refusals.ts";
 import type { Scope } from "../core/scopes.ts";
 
 interface ProblemKind {
-  readonly status: 400 | 401 | 403 | 404 | 405 | 406 | 409 | 413 | 415 | 422 | 429 | 500 | 503;
+  readonly status: 400 | 401 | 403 | 404 | 405 | 406 | 409 | 412 | 413 | 415 | 422 | 429 | 500 | 503;
   readonly title: string;
 }
 
@@ -25,6 +25,7 @@ export const PROBLEMS = {
   approval_closed: { status: 409, title: "The approval does not take this now" },
   session_closed: { status: 409, title: "The session is closed" },
   lease_refused: { status: 409, title: "No lease is granted" },
+  precondition_failed: { status: 412, title: "A condition of the request does not hold" },
   body_too_large: { status: 413, title: "The body is too large" },
   media_type_unsupported: { status: 415, title: "The media type is not supported" },
   body_invalid: { status: 422, title: "The request does not fit the contract" },

@@ -35,6 +35,8 @@ export interface Route {
   readonly body: BodyWanted | null;
   /** Whether the operation makes something, so that an `Idempotency-Key` counts. */
   readonly creates: boolean;
+  /** Whether a writer may say what it means to write over, by `If-Match` and `If-None-Match`. */
+  readonly hasPreconditions: boolean;
   /** What it may cost on the thread that all share; `null`: no more than any request does. */
   readonly weight: Weight | null;
   /** Whether its answer is held back for as long as its query's `wait_ms` says. */
@@ -179,6 +181,7 @@ type RouteSpec<P extends `/${string}`, W extends CallerWanted, Q extends z.ZodOb
   | "admitsLinks"
   | "documented"
   | "creates"
+  | "hasPreconditions"
   | "weight"
   | "waits"
   | "isUrgent"
@@ -195,6 +198,7 @@ type RouteSpec<P extends `/${string}`, W extends CallerWanted, Q extends z.ZodOb
   readonly admitsLinks?: boolean;
   readonly documented?: boolean;
   readonly creates?: boolean;
+  readonly hasPreconditions?: boolean;
   readonly weight?: Weight;
   readonly waits?: boolean;
   readonly isUrgent?: boolean;
@@ -213,6 +217,7 @@ export function route<const P extends `/${string}`, const W extends CallerWanted
     admitsLinks: false,
     documented: true,
     creates: false,
+    hasPreconditions: false,
     weight: null,
     waits: false,
     isUrgent: false,

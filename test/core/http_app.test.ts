@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { BrokenInvariant } from "../../src/core/assert.ts";
+import type { PutIf } from "../../src/core/precondition.ts";
 import { refusal } from "../../src/core/refusals.ts";
 import { err, ok } from "../../src/core/result.ts";
 import { DEFAULT_SETTINGS, type DecideCall, type LedgerFilter, type OpenSession } from "../../src/flow/ports.ts";
@@ -183,6 +184,96 @@ describe("an ETag", () => {
     expect(yaml.headers.get("Content-Type")).toBe("application/yaml");
     expect(await yaml.text()).toBe("version: 1 # the author's\n");
     expect(yaml.headers.get("ETag")).not.toBe((await send("/v1/policies/demo", get())).headers.get("ETag"));
+  });
+});
+
+describe("what a policy's writer says it saw", () => {
+  const STANDING = { version: 3, active: true, scope: "tenant", target: null };
+
+  /** Puts a policy with these headers, in which `<json>` and `<yaml>` stand for the tags of what is there, and answers what the tenant was told. */
+  async function told(headers: Record<string, string>, overrides: Parameters<typeof appOver>[0] = {}) {
+    const puts: (PutIf | null | undefined)[] = [];
+    const app = appOver({
+      tenants: {
+        ...overrides.tenants,
+        putPolicy: async (_tenant, _principal, { name, digest, onlyIf }) => {
+          puts.push(onlyIf);
+          return ok({ name, version: 4, digest, active: true, created: true });
+        },
+      },
+    });
+    const json = (await send("/v1/policies/demo", get())).headers.get("ETag") ?? "";
+    const yaml = (await send("/v1/policies/demo", get({ Accept: "application/yaml" }))).headers.get("ETag") ?? "";
+    const filled = Object.entries(headers).map(([name, value]) => [name, value.replace("<json>", json).replace("<yaml>", yaml)]);
+    const response = await app("/v1/policies/demo", {
+      method: "PUT",
+      headers: { Authorization: SERVICE, "Content-Type": "application/yaml", ...Object.fromEntries(filled) },
+      body: "version: 1",
+    });
+    return { response, puts };
+  }
+
+  it.each<[headers: Record<string, string>, onlyIf: unknown]>([
+    [{}, null],
+    [{ "If-Match": "<json>" }, { is: [STANDING], isNot: null }],
+    [{ "If-Match": "<yaml>" }, { is: [STANDING], isNot: null }],
+    [{ "If-Match": '"other,one" , <json>' }, { is: [STANDING], isNot: null }],
+    [{ "If-Match": "*" }, { is: "anything", isNot: null }],
+    [{ "If-Match": '"other"' }, { is: [], isNot: null }],
+    [{ "If-Match": "W/<json>" }, { is: [], isNot: null }],
+    [{ "If-Match": 'W/"other"' }, { is: [], isNot: null }],
+    [{ "If-None-Match": "*" }, { is: null, isNot: "anything" }],
+    [{ "If-None-Match": "<yaml>" }, { is: null, isNot: [STANDING] }],
+    [{ "If-None-Match": "W/<json>" }, { is: null, isNot: [STANDING] }],
+    [{ "If-None-Match": '"other"' }, { is: null, isNot: [] }],
+    [
+      { "If-Match": "<json>", "If-None-Match": "*" },
+      { is: [STANDING], isNot: "anything" },
+    ],
+  ])("as %j reaches the tenant", async (headers, onlyIf) => {
+    const { response, puts } = await told(headers);
+    expect(response.status).toBe(201);
+    expect(puts).toEqual([onlyIf]);
+  });
+
+  it("as a tag reaches the tenant where there is no such policy: nothing of it stands", async () => {
+    const none = { tenants: { readPolicy: async () => err(refusal("not_found", "none")) } };
+    expect((await told({ "If-Match": "<json>", "If-None-Match": "<json>" }, none)).puts).toEqual([{ is: [], isNot: [] }]);
+  });
+
+  it("is refused where nobody can say what is there, and nothing is put", async () => {
+    const lost = { tenants: { readPolicy: async () => err(refusal("authority_unavailable", "lost")) } };
+    const { response, puts } = await told({ "If-Match": "<json>" }, lost);
+    expect([response.status, puts]).toEqual([503, []]);
+  });
+
+  it.each(["", "x", '"x', "**", '*, "x"', '"a" "b"', '"a",,"b"', 'w/"a"', "abc123", "W/*"])(
+    "is refused where it is %j, and nothing is put",
+    async (value) => {
+      for (const name of ["If-Match", "If-None-Match"]) {
+        const { response, puts } = await told({ [name]: value });
+        expect(await response.json()).toMatchObject({ status: 422, code: "body_invalid", issues: [{ pointer: `/${name}` }] });
+        expect(puts).toEqual([]);
+      }
+    },
+  );
+
+  it.each([
+    ["<json>", false],
+    ['"other"', false],
+    ["W/<json>", true],
+    ['"other", W/"x"', true],
+  ])("and does not stand is refused with 412; with %s it is said that weak tags never match: %s", async (match, isSaid) => {
+    const refused = { tenants: { putPolicy: async () => err(refusal("precondition_failed", "It is at version 4 now.")) } };
+    const json = (await send("/v1/policies/demo", get())).headers.get("ETag") ?? "";
+    const response = await appOver(refused)("/v1/policies/demo", {
+      method: "PUT",
+      headers: { Authorization: SERVICE, "Content-Type": "application/yaml", "If-Match": match.replace("<json>", json) },
+      body: "version: 1",
+    });
+    expect([response.status, response.headers.get("ETag")]).toEqual([412, null]);
+    const { code, detail }: { code: string; detail: string } = await response.json();
+    expect([code, detail.includes("Accept-Encoding: identity")]).toEqual(["precondition_failed", isSaid]);
   });
 });
 

@@ -279,6 +279,94 @@ describe("policies", () => {
     expect(await code(404, send("GET", "/v1/policies/notes", { token: operator }))).toBe("not_found");
   });
 
+  describe("written over by somebody who says what they saw", () => {
+    const YAML = { "Content-Type": "application/yaml" };
+    const write = (name: string, body: string, headers: Record<string, string> = {}, query = ""): Promise<Response> =>
+      send("PUT", `/v1/policies/${name}?scope=agent&target=nobody${query}`, { token: operator, body, headers: { ...YAML, ...headers } });
+    const tagsOf = async (name: string): Promise<readonly string[]> => {
+      const read = (accept: string) => send("GET", `/v1/policies/${name}`, { token: operator, headers: { Accept: accept } });
+      return [(await read("application/json")).headers.get("ETag") ?? "", (await read("application/yaml")).headers.get("ETag") ?? ""];
+    };
+    const textOfNow = async (name: string): Promise<string> =>
+      textOf(await send("GET", `/v1/policies/${name}`, { token: operator, headers: { Accept: "application/yaml" } }));
+
+    it("are changed by exactly one of many who saw the same, and by the next who looks again", async () => {
+      expect((await write("raced", "denied_actions: [a]")).status).toBe(201);
+      for (const round of [0, 1]) {
+        const [json = "", yaml = ""] = await tagsOf("raced");
+        const tags = [json, yaml, `"x", ${json}`, yaml];
+        const came = await Promise.all(tags.map((tag, n) => write("raced", `denied_actions: [b${round}${n}]`, { "If-Match": tag })));
+        expect(came.map(({ status }) => status).sort()).toEqual([201, 412, 412, 412]);
+        const winner = came.findIndex(({ status }) => status === 201);
+        expect(await textOfNow("raced")).toBe(`denied_actions: [b${round}${winner}]`);
+        const lost: wire.Problem[] = await Promise.all(came.filter(({ status }) => status === 412).map(async (response) => response.json()));
+        for (const { code: why, detail } of lost) {
+          expect(why).toBe("precondition_failed");
+          expect(detail).toContain(`version ${round + 2} is in force now`);
+        }
+      }
+    });
+
+    it("are made by exactly one of many who want to be the first, also where one was deleted", async () => {
+      const first = { "If-None-Match": "*" };
+      for (const round of [0, 1]) {
+        const came = await Promise.all([0, 1, 2].map((n) => write("only-once", `denied_actions: [c${round}${n}]`, first)));
+        expect(came.map(({ status }) => status).sort()).toEqual([201, 412, 412]);
+        expect((await send("DELETE", "/v1/policies/only-once", { token: operator })).status).toBe(204);
+      }
+      expect(await code(412, write("only-once", "denied_actions: [d]", { "If-Match": "*" }))).toBe("precondition_failed");
+      expect(await code(412, write("only-once", "denied_actions: [d]", { "If-Match": '"x"' }))).toBe("precondition_failed");
+    });
+
+    it.each(["yaml", "json"])("are known again by what a PUT of %s answered, and are done once however often they are asked for", async (format) => {
+      const type = { "Content-Type": `application/${format}` };
+      const name = `chain-${format}`;
+      const text = (action: string) => JSON.stringify({ denied_actions: [action] });
+      const made = await write(name, text("a"), type);
+      const tag = made.headers.get("ETag") ?? "";
+      expect([made.status, tag]).toEqual([201, (await tagsOf(name))[1]]);
+      const next = await write(name, text("b"), { ...type, "If-Match": tag });
+      expect([next.status, next.headers.get("ETag")]).toEqual([201, (await tagsOf(name))[1]]);
+      // Nobody heard the answer, and asks again: it was their own hand.
+      const again = await write(name, text("b"), { ...type, "If-Match": tag });
+      expect([again.status, await again.json()]).toEqual([200, expect.objectContaining({ version: 2, active: true })]);
+      expect(await code(412, write(name, text("c"), { ...type, "If-Match": tag }))).toBe("precondition_failed");
+      // The same document, and yet it would bring something about.
+      await json(200, send("POST", `/v1/policies/${name}/activate`, { token: operator, body: { version: 1 } }));
+      const [now = ""] = await tagsOf(name);
+      expect(await code(412, write(name, text("b"), { ...type, "If-Match": next.headers.get("ETag") ?? "" }))).toBe("precondition_failed");
+      expect((await write(name, text("b"), { ...type, "If-Match": now })).status).toBe(200);
+    });
+
+    it("tell no tag where a GET shows something else", async () => {
+      await write("asleep", "denied_actions: [a]");
+      const later = await write("asleep", "denied_actions: [b]", {}, "&activate=false");
+      expect([later.status, later.headers.get("ETag")]).toEqual([201, null]);
+      const spaced = await write("asleep", '{"denied_actions":["c"]}', { "Content-Type": "application/json" });
+      expect(spaced.headers.get("ETag")).toBe((await tagsOf("asleep"))[1]);
+      const same = await write("asleep", '{ "denied_actions": ["c"] }', { "Content-Type": "application/json" });
+      expect([same.status, same.headers.get("ETag")]).toEqual([200, null]);
+    });
+
+    it("are known though no version is in force, and are another thing when one is", async () => {
+      await write("dormant", "denied_actions: [a]", {}, "&activate=false");
+      const again = { "If-Match": (await tagsOf("dormant"))[0] ?? "" };
+      expect((await write("dormant", "denied_actions: [b]", again, "&activate=false")).status).toBe(201);
+      const then = { "If-Match": (await tagsOf("dormant"))[0] ?? "" };
+      await json(200, send("POST", "/v1/policies/dormant/activate", { token: operator, body: { version: 2 } }));
+      expect(await code(412, write("dormant", "denied_actions: [c]", then, "&activate=false"))).toBe("precondition_failed");
+    });
+
+    it("are told their mistakes before what they saw", async () => {
+      await write("mistaken", "denied_actions: [a]");
+      expect(await code(422, write("mistaken", "denied_action: [a]", { "If-Match": '"x"' }))).toBe("policy_invalid");
+      expect(await code(422, send("PUT", "/v1/policies/mistaken", { token: operator, body: POLICY, headers: { ...YAML, "If-Match": '"x"' } }))).toBe(
+        "body_invalid",
+      );
+      expect(await textOfNow("mistaken")).toBe("denied_actions: [a]");
+    });
+  });
+
   it("in force are read with an ETag", async () => {
     const first = await send("GET", "/v1/policies/effective", { token: agent });
     answers.effectivePolicy.parse(await first.json());

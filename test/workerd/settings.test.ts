@@ -137,11 +137,11 @@ describe("pages in browsers", () => {
     const after = await preflight(page);
     expect(after.status).toBe(204);
     expect(after.headers.get("Access-Control-Allow-Origin")).toBe(page);
-    expect(after.headers.get("Access-Control-Allow-Headers")).toContain("Authorization");
+    for (const name of ["Authorization", "If-Match", "If-None-Match"]) expect(after.headers.get("Access-Control-Allow-Headers")).toContain(name);
     expect(after.headers.get("Access-Control-Allow-Credentials")).toBeNull();
     const read = await send("GET", "/v1/sessions", listed.agentToken, undefined, { Origin: page });
     expect(read.headers.get("Access-Control-Allow-Origin")).toBe(page);
-    expect(read.headers.get("Access-Control-Expose-Headers")).toContain("Retry-After");
+    for (const name of ["Retry-After", "ETag"]) expect(read.headers.get("Access-Control-Expose-Headers")).toContain(name);
     const problem = await send("GET", "/v1/ledger", listed.agentToken, undefined, { Origin: page });
     expect([problem.status, problem.headers.get("Access-Control-Allow-Origin")]).toEqual([403, page]);
     // Also how a token is refused that is no tenant's: what a page cannot read it takes for no answer at all.

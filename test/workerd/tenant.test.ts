@@ -2,16 +2,18 @@ import { evictDurableObject, runInDurableObject } from "cloudflare:test";
 import { env, exports } from "cloudflare:workers";
 import { describe, expect, it, vi } from "vitest";
 import type * as wire from "../../sdk/src/wire.ts";
-import { sessionObjectName } from "../../src/authority/env.ts";
+import { called, openTenants } from "../../src/authority/authorities.ts";
+import { type AuthorityEnv, sessionObjectName } from "../../src/authority/env.ts";
 import { SessionAuthority } from "../../src/authority/session_authority.ts";
 import type { SessionId } from "../../src/core/ids.ts";
 import { canonicalJson } from "../../src/core/json.ts";
 import { policyDigest } from "../../src/core/policy/digest.ts";
 import { mergePolicies } from "../../src/core/policy/merge.ts";
 import { parsePolicy, readPolicy } from "../../src/core/policy/parse.ts";
+import type { PolicyStanding, PutIf } from "../../src/core/precondition.ts";
 import type { Principal } from "../../src/core/request.ts";
 import { openSession } from "../../src/flow/open_session.ts";
-import type { EntityRow, Lease } from "../../src/flow/ports.ts";
+import type { EntityRow, Lease, Tenants } from "../../src/flow/ports.ts";
 import { listEntries } from "../../src/flow/read_ledger.ts";
 import { asked, decideMany, decideOne, got, newSession, newTenant, ports, refusalOf, usd } from "./world.ts";
 
@@ -20,21 +22,32 @@ const putFor = async (
   name: string,
   text: string,
   more: { activate?: boolean; scope?: "tenant" | "agent"; target?: string | null } = {},
+) => got(await tryPut(operator, name, text, more));
+
+/** What is on record of a tenant, newest first. */
+const record = async (operator: Principal): Promise<readonly unknown[]> =>
+  got(await listEntries(ports, operator.tenant, { kind: "policy" }, { limit: 100, cursor: null })).items.map(({ hash }) => hash);
+
+const tryPut = (
+  operator: Principal,
+  name: string,
+  text: string,
+  more: { activate?: boolean; scope?: "tenant" | "agent"; target?: string | null; onlyIf?: PutIf } = {},
+  tenants: Pick<Tenants, "putPolicy"> = ports.tenants,
 ) => {
   const { document } = got(parsePolicy(text, "yaml"));
   const digest = policyDigest(ports.sha256, document);
   const place = { scope: more.scope ?? "tenant", target: more.target ?? null } as const;
-  return got(
-    await ports.tenants.putPolicy(operator.tenant, operator, {
-      name,
-      ...place,
-      document: JSON.parse(JSON.stringify(document)),
-      digest,
-      text,
-      format: "yaml",
-      activate: more.activate ?? true,
-    }),
-  );
+  return tenants.putPolicy(operator.tenant, operator, {
+    name,
+    ...place,
+    document: JSON.parse(JSON.stringify(document)),
+    digest,
+    text,
+    format: "yaml",
+    activate: more.activate ?? true,
+    ...(more.onlyIf !== undefined && { onlyIf: more.onlyIf }),
+  });
 };
 
 describe("policies", () => {
@@ -55,6 +68,53 @@ describe("policies", () => {
       { version: 1, active: true },
     ]);
     expect(refusalOf(await ports.tenants.activatePolicy(tenant, operator, "p", 4))).toBe("not_found");
+  });
+
+  it("is held against what stands when it is put, whatever stood when its writer looked, and a refusal leaves no trace", async () => {
+    const { operator, tenant } = await newTenant(null);
+    const V1: PolicyStanding = { version: 1, active: true, scope: "tenant", target: null };
+    const ifIs = (is: PutIf["is"]) => ({ onlyIf: { is, isNot: null } });
+    const ifNone = { onlyIf: { is: null, isNot: "anything" } } as const;
+    expect(refusalOf(await tryPut(operator, "p", "denied_actions: [a]", ifIs("anything")))).toBe("precondition_failed");
+    expect(got(await tryPut(operator, "p", "denied_actions: [a]", ifNone))).toMatchObject({ version: 1, created: true });
+    // Both looked while version 1 was in force.
+    const both = await Promise.all(["b", "c"].map((action) => tryPut(operator, "p", `denied_actions: [${action}]`, ifIs([V1]))));
+    expect(both.map(({ ok }) => ok).sort()).toEqual([false, true]);
+    const before = await record(operator);
+    for (const refused of [
+      await tryPut(operator, "p", "denied_actions: [d]", ifIs([V1])),
+      await tryPut(operator, "p", "denied_actions: [d]", ifIs([])),
+      await tryPut(operator, "p", "denied_actions: [d]", { ...ifIs([V1]), activate: false }),
+      await tryPut(operator, "p", "denied_actions: [d]", ifNone),
+      await tryPut(operator, "p", "denied_actions: [d]", { onlyIf: { is: null, isNot: [{ ...V1, version: 2 }] } }),
+    ])
+      expect(refusalOf(refused)).toBe("precondition_failed");
+    expect(await record(operator)).toEqual(before);
+    expect(got(await ports.tenants.listPolicyVersions(tenant, "p", { limit: 10, cursor: null })).items.map(({ version }) => version)).toEqual([2, 1]);
+    // Brought back as it stood, it is what was seen.
+    got(await ports.tenants.activatePolicy(tenant, operator, "p", 1));
+    expect(got(await tryPut(operator, "p", "denied_actions: [d]", ifIs([V1])))).toMatchObject({ version: 3, active: true });
+  });
+
+  it("was put, and the answer was lost: what it was put over is not told as somebody else's, and what must not be there is not put twice", async () => {
+    const { operator, tenant } = await newTenant(null);
+    /** An object that does the first thing it is asked for, and is not heard. */
+    const onceUnheard = () => {
+      let unheard = 1;
+      const object = called(env.TENANTS.getByName(tenant));
+      const putPolicy = async (...asked: Parameters<typeof object.putPolicy>) => {
+        const done = await object.putPolicy(...asked);
+        if (unheard-- > 0) throw Object.assign(new Error("Network connection lost."), { retryable: true });
+        return done;
+      };
+      // Nothing else of the platform's namespace and stub is asked for here.
+      return openTenants({ ...env, TENANTS: { getByName: () => ({ putPolicy }) } } as unknown as AuthorityEnv);
+    };
+    const put = (text: string, onlyIf: PutIf) => tryPut(operator, "p", text, { onlyIf }, onceUnheard());
+    expect(refusalOf(await put("denied_actions: [a]", { is: null, isNot: "anything" }))).toBe("authority_unavailable");
+    const V1: PolicyStanding = { version: 1, active: true, scope: "tenant", target: null };
+    expect(got(await ports.tenants.readPolicy(tenant, "p", null))).toMatchObject(V1);
+    expect(got(await put("denied_actions: [b]", { is: [V1], isNot: null }))).toMatchObject({ version: 2, active: true });
   });
 
   it("a deleted policy is out of force and out of sight, and its name goes on counting versions", async () => {

@@ -3,6 +3,7 @@ import { policyDigest } from "../../core/policy/digest.ts";
 import { type ParsedPolicy, parsePolicy } from "../../core/policy/parse.ts";
 import { policyJsonSchema } from "../../core/policy/schema.ts";
 import { MOST_POLICY_BYTES } from "../../core/policy/text.ts";
+import type { PutIf } from "../../core/precondition.ts";
 import { type Issue, type Refusal, refusal } from "../../core/refusals.ts";
 import { err, ok, type Result } from "../../core/result.ts";
 import type { Scope } from "../../core/scopes.ts";
@@ -10,7 +11,16 @@ import type { PolicyRead, Ports } from "../../flow/ports.ts";
 import { MOST_ENTRIES, MOST_ENTRIES_OF_A_SESSION, MOST_LOOKUPS, MOST_SESSIONS, MOST_STEPS, type Simulating, simulate } from "../../flow/simulate.ts";
 import * as answers from "../answers.ts";
 import type { BodyFormat } from "../body.ts";
-import { conditional } from "../conditional.ts";
+import {
+  conditional,
+  type Named,
+  namesStrongly,
+  namesWeakly,
+  type Preconditions,
+  parsePreconditions,
+  type Representation,
+  tagOf,
+} from "../conditional.ts";
 import * as examples from "../examples.ts";
 import { parseJson } from "../json.ts";
 import { agentToRead } from "../own.ts";
@@ -76,7 +86,9 @@ export const policyRoutes = [
       const agent = agentToRead(principal, query.agent);
       if (!agent.ok) return agent;
       const effective = await ports.tenants.effectivePolicy(principal.tenant, agent.value);
-      return reply(effective, (found) => conditional(ports, headers, JSON.stringify(present.effectivePolicy(found)), "application/json"));
+      return reply(effective, (found) =>
+        conditional(ports, headers, { text: JSON.stringify(present.effectivePolicy(found)), type: "application/json" }),
+      );
     },
   }),
   route({
@@ -145,26 +157,32 @@ export const policyRoutes = [
     id: "putPolicy",
     tag: "Policies",
     summary: "Publish a policy, as YAML or JSON",
-    description: "A changed document becomes a new version (201). An unchanged one keeps its version (200).",
+    description:
+      "A changed document becomes a new version (201). An unchanged one keeps its version (200). `If-Match` with the `ETag` that a GET of the policy answered, of either representation, puts it only where nobody has changed it since; `If-None-Match: *` only where there is no such policy. Of two writers who saw the same, one is refused with `precondition_failed`. Where the document is there already just as it is put, nobody loses anything, and it is answered (200) whatever `If-Match` says: asking again does no harm. The answer's `ETag` is that of the author's text, where that is what a GET shows now.",
     caller: "bearer",
     scopes: ["policies:write"],
     query: requests.putPolicyQuery,
     body: policyBody,
+    hasPreconditions: true,
     answers: [
       jsonAnswer(201, "A new version.", answers.policyPut, examples.policyPut),
       jsonAnswer(200, "The document was there already and keeps its version.", answers.policyPut, examples.policyPut),
     ],
     refuses: ["body_invalid", "policy_invalid", "authority_unavailable"],
-    answer: async ({ ports, principal, parameters, query, text, format }) => {
+    answer: async ({ ports, principal, parameters, query, headers, text, format }) => {
       if (!requests.POLICY_NAME.test(parameters.name)) {
         const message = `wanted ${requests.POLICY_NAME_WANTED}`;
         return err(refusal("body_invalid", `The policy's name is not valid: ${message}.`, [{ pointer: "/name", message }]));
       }
+      const preconditions = parsePreconditions(headers);
+      if (!preconditions.ok) return preconditions;
       const readable = assertReadable(text, format);
       if (!readable.ok) return readable;
       const parsed = parsePolicy(text, format);
       if (!parsed.ok) return err(mistaken(parsed.error));
       const { document, warnings } = parsed.value;
+      const onlyIf = await putIfOf(ports, principal.tenant, parameters.name, preconditions.value);
+      if (!onlyIf.ok) return onlyIf;
       const put = await ports.tenants.putPolicy(principal.tenant, principal, {
         name: parameters.name,
         scope: query.scope ?? "tenant",
@@ -174,8 +192,16 @@ export const policyRoutes = [
         text,
         format,
         activate: query.activate ?? true,
+        onlyIf: onlyIf.value,
       });
-      return reply(put, ({ name, version, digest, active, created }) => answered(created ? 201 : 200, { name, version, digest, active, warnings }));
+      if (!put.ok && put.error.code === "precondition_failed" && hasWeak(preconditions.value.match))
+        return err({ ...put.error, detail: `${put.error.detail} ${WEAK}` });
+      return reply(put, ({ name, version, digest, active, created }) => {
+        // What is in force is what a GET shows. Of JSON that was there already, the text may have been spaced otherwise.
+        const isShown = active && (created || format === "yaml");
+        const answer = { name, version, digest, active, warnings };
+        return answered(created ? 201 : 200, answer, isShown ? { ETag: tagOf(ports, authorsText(text)) } : {});
+      });
     },
   }),
   route({
@@ -310,9 +336,39 @@ let schemaText: string | null = null;
 
 /** The author's text for who wants YAML. JSON is YAML too (YAML 1.2 section 1.3), so a text that came as JSON is handed out as it is. */
 const policyAnswer = (ports: Ports, headers: Headers, accepts: string, read: PolicyRead): Answer =>
-  accepts === "application/yaml"
-    ? conditional(ports, headers, read.text, "application/yaml")
-    : conditional(ports, headers, JSON.stringify(present.policyDetail(read)), "application/json");
+  conditional(ports, headers, accepts === "application/yaml" ? authorsText(read.text) : detailOf(read));
+
+const authorsText = (text: string): Representation => ({ text, type: "application/yaml" });
+const detailOf = (read: PolicyRead): Representation => ({ text: JSON.stringify(present.policyDetail(read)), type: "application/json" });
+
+/**
+ * What a writer says of what it saw, as the tenant's object can hold against what it has then. A tag may be of either representation. What stands when this
+ * looks may stand no longer when the policy is put; it is the object that decides.
+ */
+async function putIfOf(ports: Ports, tenant: string, name: string, { match, noneMatch }: Preconditions): Promise<Result<PutIf | null, Refusal>> {
+  if (match === null && noneMatch === null) return ok(null);
+  const read = await ports.tenants.readPolicy(tenant, name, null);
+  if (!read.ok && read.error.code !== "not_found") return read;
+  const standing = read.ok ? [read.value] : [];
+  const seen = (named: Named | null, names: typeof namesStrongly): PutIf["is"] => {
+    if (named === null) return null;
+    if (named === "*") return "anything";
+    return standing
+      .filter((one) =>
+        names(
+          named,
+          [detailOf(one), authorsText(one.text)].map((representation) => tagOf(ports, representation)),
+        ),
+      )
+      .map(({ version, active, scope, target }) => ({ version, active, scope, target }));
+  };
+  return ok({ is: seen(match, namesStrongly), isNot: seen(noneMatch, namesWeakly) });
+}
+
+const hasWeak = (match: Named | null): boolean => match !== null && match !== "*" && match.some((tag) => tag.startsWith("W/"));
+
+/** What compresses an answer on its way makes its tag weak. */
+const WEAK = "A weak tag (W/…) is never what is there: read the policy with `Accept-Encoding: identity` to have its own.";
 
 /** JSON is first held to the same rules as every other body: one meaning, bounded depth. */
 function assertReadable(text: string, format: BodyFormat): Result<null, Refusal> {

@@ -219,6 +219,8 @@ function headerValues(operation: Operation, chance: Chance, { pools }: Surroundi
     if (name === "Idempotency-Key" && chance.isLucky(0.3)) headers.push([name, chance.isLucky(0.5) ? `k-${chance.below(20)}` : chance.hex(32)]);
     const etag = pools.pick("etag", chance)?.[0];
     if (name === "If-None-Match" && etag !== undefined && chance.isLucky(0.3)) headers.push([name, etag]);
+    // Of something else, nearly always: then nothing is done.
+    if (name === "If-Match" && etag !== undefined && chance.isLucky(0.1)) headers.push([name, etag]);
   }
   if (chance.isLucky(0.3)) headers.push(["X-Request-ID", chance.pick(["r", chance.hex(64), "~!@#$", "x".repeat(128)])]);
   if (chance.isLucky(0.2)) headers.push(["Accept", chance.pick(["*/*", "application/*, */*;q=0.1", "text/html, */*;q=0.8"])]);

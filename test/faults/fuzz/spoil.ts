@@ -34,7 +34,11 @@ const SPOILINGS: readonly (readonly [weight: number, spoiling: Spoiling])[] = [
     (draft, chance) =>
       setHeader(draft, "Last-Event-ID", chance.pick(["", "0", "-1", "1.2.3", "9".repeat(40), "x", "17.1", "1e5", " 5", "9007199254740993"])),
   ],
-  [1, (draft, chance) => setHeader(draft, "If-None-Match", chance.pick(["*", '""', 'W/"x"', '"a", "b"', "x", '"', `"${"x".repeat(3000)}"`]))],
+  [
+    1,
+    (draft, chance) =>
+      setHeader(draft, chance.pick(["If-None-Match", "If-Match"]), chance.pick(["*", '""', 'W/"x"', '"a", "b"', "x", '"', `"${"x".repeat(3000)}"`])),
+  ],
   [1, (draft, chance) => setHeader(draft, "Origin", chance.pick(["null", "https://app.example.com", "x", "", "https://é", "https://a/b"]))],
   [
     1,
