@@ -16,6 +16,7 @@ import {
   type Question,
   reserveGate,
   type TenantWord,
+  windingDown,
   windsDown,
 } from "./gates.ts";
 import { type ApprovalId, type DecisionId, idFromDigest, type RunId } from "./ids.ts";
@@ -179,8 +180,10 @@ export function judgeTopup(book: Book, ask: TopupAsk, moreMicroUsd: MicroUsd, no
   if (full !== null) return denied(full, [], []);
   // What runs does not change where it is paid from.
   const judgement = passed(question, fund === "wind_down" ? findings : { ...findings, windDown: null }, fund === "wind_down" ? RESERVE_TOPUP : TOPUP);
+  if (judgement.verdict !== "hold") return judgement;
   // An action that runs cannot wait for a person: what would be held is refused, and its reservation stays as it was.
-  return judgement.verdict === "hold" ? { ...judgement, verdict: "deny", stops: "action" } : judgement;
+  const hint = "Nobody is asked while an action runs: end this one with what it has, and ask for the rest anew.";
+  return { ...judgement, verdict: "deny", stops: "action", reason: { ...judgement.reason, hint } };
 }
 
 /** The judgement of a batch's member that would have been allowed, had all been. */
@@ -366,7 +369,8 @@ function passed(question: Question, findings: Findings, gates: readonly { readon
         }
         if (no.reason.code === "approval_required") return { ...held(no, warnings, advice), shorts };
         // Who is denied whatever it gets would only take from others what it has no use for.
-        return { ...denied(no, warnings, advice), shorts: shorts.filter((short) => !there.has(short)) };
+        const told = IS_BUDGET.has(no.reason.code) ? windingDown(no, question, findings) : no;
+        return { ...denied(told, warnings, advice), shorts: shorts.filter((short) => !there.has(short)) };
       }
       if (warnings.length >= MOST_WARNINGS) continue;
       warnings.push(no.reason);

@@ -2,7 +2,7 @@ import { accountOf, type Book, freeOf, hitsOf, limitsFor, logOf, MOST_SPENT, sha
 import type { Reason, Stops } from "./decision.ts";
 import type { RunId } from "./ids.ts";
 import { canonicalJson } from "./json.ts";
-import { formatUsd, type MicroUsd } from "./money.ts";
+import { formatUsd, type MicroUsd, ZERO_USD } from "./money.ts";
 import { type Order, orderAgainst } from "./orders.ts";
 import type {
   BudgetLimit,
@@ -391,69 +391,118 @@ const priceGate = (_question: Question, findings: Findings): No | null =>
     : null;
 
 /**
- * Asks every account, from the narrowest to the widest. `spent + amount <= limit` passes; equality passes. A no ends the run or the session only when
- * nothing of its budget is left: as long as something is, the agent may do something smaller.
+ * Asks every account, from the narrowest to the widest. `spent + amount <= limit` passes; equality passes. A no ends the run or the session only where all
+ * of its budget is posted: as long as something is left the agent may do something smaller, and what is only set aside may come back.
  */
 export function budgetGate(question: Taking, findings: Pick<Findings, "budgets" | "alerts">): readonly Objection[] {
   const { book, request, amountMicroUsd } = question;
   const limits = limitsFor(book, findings.budgets);
   if (limits.length === 0) return NONE;
   const shorts: Objection[] = [];
+  const lacks: Lack[] = [];
   for (const limit of limits) {
     if (limit.scope === "agent" || limit.scope === "tenant") {
-      const found = sharedBudgetNo(question, findings, limit);
-      if (found === null) continue;
-      // Of what is not to be had the narrowest is the reason; what the tenant must be asked for, it is asked for together.
-      if (found.short === undefined) return [found];
-      shorts.push(found);
+      const lack = lackOf(question, findings, limit);
+      if (lack === null) continue;
+      if ("leftMicroUsd" in lack) lacks.push(lack);
+      else shorts.push(lack);
       continue;
     }
     const account = accountOf(book, limit, request.run ?? book.currentRun);
     if (spentOf(account) + amountMicroUsd <= limit.limitMicroUsd) continue;
-    const left = formatUsd(freeOf(account, limit.limitMicroUsd));
-    const message = `The ${NOUN[limit.scope]} has ${left} USD left of ${formatUsd(limit.limitMicroUsd)}, and this takes ${formatUsd(amountMicroUsd)}.`;
-    const gone = left === "0" && limit.scope !== "action";
-    const hint = left === "0" ? "Nothing is left; only more budget helps." : `Ask for at most ${left} USD.`;
-    const found = no(BUDGET_REASON[limit.scope], gone ? limit.scope : "action", message, budgetRule(limit), null, hint);
+    const left = freeOf(account, limit.limitMicroUsd);
+    const message = `The ${NOUN[limit.scope]} has ${formatUsd(left)} USD left of ${formatUsd(limit.limitMicroUsd)}, and this takes ${formatUsd(amountMicroUsd)}.`;
+    const isGone = account.postedMicroUsd >= limit.limitMicroUsd;
+    const stops = isGone && limit.scope !== "action" ? limit.scope : "action";
+    const found = no(
+      BUDGET_REASON[limit.scope],
+      stops,
+      message,
+      budgetRule(limit),
+      null,
+      helps(left, isGone, isGone ? "Only more budget helps." : null),
+    );
     return [{ mode: "enforce", no: found }];
   }
-  return shorts;
+  const [narrowest] = lacks;
+  // What the tenant must be asked for, it is asked for together; what is not to be had needs no asking.
+  return narrowest === undefined ? shorts : [{ mode: "enforce", no: lackNo(question, narrowest, lacks) }];
+}
+
+/** What is not to be had of an account that sessions share. `wait`: for so many milliseconds, or for ever. */
+interface Lack {
+  readonly limit: SharedLimit;
+  readonly leftMicroUsd: MicroUsd;
+  readonly isGone: boolean;
+  readonly wait: number | null;
 }
 
 /** Asks an account that sessions share: of this session's slice of it, and where that is too small, of the tenant. */
-function sharedBudgetNo({ book, amountMicroUsd, tenant, now }: Taking, findings: Pick<Findings, "alerts">, limit: SharedLimit): Objection | null {
+function lackOf(
+  { book, request, amountMicroUsd, tenant, now }: Taking,
+  { alerts }: Pick<Findings, "alerts">,
+  limit: SharedLimit,
+): Lack | Objection | null {
   const { shares } = book;
   if (isCovered(shares, limit, amountMicroUsd)) return null;
-  if (tenant === "lost") return { mode: "enforce", no: unreached() };
-  const left = leftOf(shares, limit);
+  const leftMicroUsd = leftOf(shares, limit);
   const { endsAt } = spanOf(shares, limit.window);
-  const each = limit.window === "total" ? "in all" : `for each ${limit.window}`;
-  const message = `The ${limit.scope}'s budget has ${formatUsd(left)} USD left of ${formatUsd(limit.limitMicroUsd)} ${each}, and this takes ${formatUsd(amountMicroUsd)}.`;
-  const wait = endsAt === null || amountMicroUsd > limit.limitMicroUsd ? null : endsAt - now;
-  const later = wait === null ? "Only more budget helps." : `More is there in ${spokenTime(wait)}.`;
-  const hint = left === 0 ? `Nothing is left. ${later}` : `Ask for at most ${formatUsd(left)} USD. ${later}`;
-  const found = no(`${limit.scope}_budget_exceeded`, left === 0 ? "session" : "action", message, budgetRule(limit), wait, hint);
+  const isGone = accountOf(book, limit, request.run ?? book.currentRun).postedMicroUsd >= limit.limitMicroUsd;
+  const lack: Lack = { limit, leftMicroUsd, isGone, wait: endsAt === null || amountMicroUsd > limit.limitMicroUsd ? null : endsAt - now };
   // What was heard may have been of a stretch that has ended since: of this one nothing is known. And what was given may have gone to somebody else, or back
   // to the tenant for another account's sake, before this had its turn: while by all that was heard there is enough, no budget is the reason.
   const slice = sliceOf(shares, limit);
-  const isThere = slice !== null && slice.limitMicroUsd <= limit.limitMicroUsd && left > 0 && amountMicroUsd <= left;
-  if (tenant === "heard" && slice !== null && !isThere) return { mode: "enforce", no: found };
-  const short: Short = { kind: "money", limit, amountMicroUsd, leastMicroUsd: amountMicroUsd, alerts: findings.alerts };
-  return { mode: "enforce", no: found, short, isThere: tenant === "heard" && isThere };
+  const isThere = slice !== null && slice.limitMicroUsd <= limit.limitMicroUsd && leftMicroUsd > 0 && amountMicroUsd <= leftMicroUsd;
+  if (tenant === "heard" && slice !== null && !isThere) return lack;
+  if (tenant === "lost") return { mode: "enforce", no: unreached() };
+  const short: Short = { kind: "money", limit, amountMicroUsd, leastMicroUsd: amountMicroUsd, alerts };
+  return { mode: "enforce", no: lackNo({ amountMicroUsd }, lack, [lack]), short, isThere: tenant === "heard" && isThere };
+}
+
+/** Of what is not to be had the narrowest is the reason, and what lasts longest says when to come back. */
+function lackNo({ amountMicroUsd }: Pick<Taking, "amountMicroUsd">, { limit, leftMicroUsd, isGone }: Lack, all: readonly Lack[]): No {
+  const each = limit.window === "total" ? "in all" : `for each ${limit.window}`;
+  const message = `The ${limit.scope}'s budget has ${formatUsd(leftMicroUsd)} USD left of ${formatUsd(limit.limitMicroUsd)} ${each}, and this takes ${formatUsd(amountMicroUsd)}.`;
+  const wait = longest(all)?.wait ?? null;
+  const isForGood = all.some((lack) => lack.wait === null && (lack.isGone || lack.leftMicroUsd > 0));
+  const later = wait !== null ? `More is there in ${spokenTime(wait)}.` : isForGood ? "Only more budget helps." : null;
+  const stops = all.some((lack) => lack.isGone) ? "session" : "action";
+  return no(`${limit.scope}_budget_exceeded`, stops, message, budgetRule(limit), wait, helps(leftMicroUsd, isGone, later));
+}
+
+/** What an agent can do about a budget that is too small; `later`: and when it is larger. */
+function helps(leftMicroUsd: MicroUsd, isGone: boolean, later: string | null): string {
+  const also = later === null ? "" : ` ${later}`;
+  if (leftMicroUsd > 0) return `Ask for at most ${formatUsd(leftMicroUsd)} USD.${also}`;
+  return isGone
+    ? `Nothing is left.${also}`
+    : `What is left is set aside for what is under way, and some of it may come back when that is settled.${also}`;
 }
 
 /** Asks the reserve for winding down, of an action that is paid from it already. */
 export function reserveGate(question: Question, findings: Findings): No | null {
   if (windsDown(question, findings)) return null;
-  const { windDown } = findings;
-  const left = windDown === null ? "0" : formatUsd(freeOf(question.book.windDown, windDown.limitMicroUsd));
-  const message = `The reserve for winding down has ${left} USD left, and this takes ${formatUsd(question.amountMicroUsd)}.`;
-  return no("session_budget_exceeded", "action", message, "/wind_down/budget", null, `Ask for at most ${left} USD more.`);
+  const left = reserveLeft(question, findings);
+  const message = `The reserve for winding down has ${formatUsd(left)} USD left, and this takes ${formatUsd(question.amountMicroUsd)}.`;
+  return no("session_budget_exceeded", "action", message, RESERVE_RULE, null, `Ask for at most ${formatUsd(left)} USD more.`);
 }
 
 /** Whether the reserve for winding down covers what no budget does. */
 export function windsDown({ book, amountMicroUsd }: Question, { windDown }: Findings): boolean {
   return windDown !== null && spentOf(book.windDown) + amountMicroUsd <= windDown.limitMicroUsd;
+}
+
+const RESERVE_RULE = "/wind_down/budget";
+
+const reserveLeft = ({ book }: Question, { windDown }: Findings): MicroUsd =>
+  windDown === null ? ZERO_USD : freeOf(book.windDown, windDown.limitMicroUsd);
+
+/** A budget's no to an action that winds down, where its reserve has too little for it too: with less of it the agent can go on. */
+export function windingDown(found: No, question: Question, findings: Findings): No {
+  const left = reserveLeft(question, findings);
+  if (left === 0 || found.reason.rule === RESERVE_RULE) return found;
+  const hint = `Ask for at most ${formatUsd(left)} USD: so much is left of the reserve for winding down.`;
+  return { ...found, stops: "action", reason: { ...found.reason, hint } };
 }
 
 /** Asks whether a person must answer first, and what became of the approval that the request names. */

@@ -222,16 +222,38 @@ describe("reasons", () => {
 });
 
 describe("how far a no reaches", () => {
-  // 50 of each budget are pending before the question.
+  // 50 of each budget are spent before the question, or only reserved.
   it.each([
-    ["as long as anything is left the agent may do something smaller", 60, [limit("run", 100), limit("session", 100)], "action"],
-    ["with nothing left of its budget the run is over", 1, [limit("run", 50), limit("session", 100)], "run"],
-    ["with nothing left of its budget the session is over", 1, [limit("session", 50)], "session"],
-    ["an action's budget ends only the action", 1, [actionLimit("pay", 50)], "action"],
-  ] as const)("%s", (_, amount, budgets, stops) => {
+    ["as long as anything is left the agent may do something smaller", 60, [limit("run", 100), limit("session", 100)], "action", "action"],
+    ["with nothing left of its budget the run is over, unless it is only reserved", 1, [limit("run", 50), limit("session", 100)], "run", "action"],
+    ["with nothing left of its budget the session is over, unless it is only reserved", 1, [limit("session", 50)], "session", "action"],
+    ["an action's budget ends only the action", 1, [actionLimit("pay", 50)], "action", "action"],
+  ] as const)("%s", (_, amount, budgets, spent, reserved) => {
+    const stops = (isSpent: boolean) => {
+      const session = new Session();
+      const { id } = decideOn(session, 0, ask(request({ estimateMicroUsd: microUsdOf(50) }), { budgets }));
+      if (isSpent) expect(session.turn(0, (turn) => commit(turn, session.record(id), PRINCIPAL, report(50), "a")).ok).toBe(true);
+      return decideOn(session, 0, ask(request({ estimateMicroUsd: microUsdOf(amount) }), { budgets })).stops;
+    };
+    expect([stops(true), stops(false)]).toEqual([spent, reserved]);
+  });
+
+  it("an action that winds down may still take what is left of its reserve", () => {
     const session = new Session();
-    expect(decideOn(session, 0, ask(request({ estimateMicroUsd: microUsdOf(50) }), { budgets })).verdict).toBe("allow");
-    expect(decideOn(session, 0, ask(request({ estimateMicroUsd: microUsdOf(amount) }), { budgets })).stops).toBe(stops);
+    const windDown = { scope: "wind_down", limitMicroUsd: microUsdOf(5) } as const;
+    const spend = (amount: number) => {
+      const decision = decideOn(session, 0, ask(request({ estimateMicroUsd: microUsdOf(amount) }), { budgets: [limit("session", 50)], windDown }));
+      if (decision.verdict === "allow") session.turn(0, (turn) => commit(turn, session.record(decision.id), PRINCIPAL, report(amount), "a"));
+      return decision;
+    };
+    expect([spend(50).verdict, spend(4).verdict]).toEqual(["allow", "allow"]);
+    expect(spend(2)).toMatchObject({
+      verdict: "deny",
+      stops: "action",
+      reason: { code: "session_budget_exceeded", hint: "Ask for at most 0.000001 USD: so much is left of the reserve for winding down." },
+    });
+    expect(spend(1).verdict).toBe("allow");
+    expect(spend(1)).toMatchObject({ stops: "session", reason: { hint: "Nothing is left. Only more budget helps." } });
   });
 });
 

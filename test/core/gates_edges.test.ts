@@ -3,7 +3,7 @@ import type { Stops } from "../../src/core/decision.ts";
 import { budgetRule, type PresentedApproval, type TenantWord } from "../../src/core/gates.ts";
 import { microUsdOf } from "../../src/core/money.ts";
 import { type Order, TARGETS, type Target } from "../../src/core/orders.ts";
-import type { BudgetLimit, Conditions, Findings, RateLimit, Requirement, RuleFinding, Scene } from "../../src/core/policy/findings.ts";
+import type { BudgetLimit, Conditions, Findings, RateLimit, Requirement, RuleFinding, Scene, SharedLimit } from "../../src/core/policy/findings.ts";
 import type { ReasonCode } from "../../src/core/reasons.ts";
 import { draw, hear, noShares, type Shares, type Word } from "../../src/core/shares.ts";
 import { happen } from "../../src/core/turn.ts";
@@ -31,6 +31,7 @@ const calls =
   (sitting: Sitting): void => {
     for (let call = 0; call < count; call++) sitting.decide(put, at);
   };
+const spends = (costs: number) => (sitting: Sitting) => void sitting.commit(sitting.decide({ costs }).id, costs, 0);
 const fails = (count: number) => (sitting: Sitting) => {
   for (let call = 0; call < count; call++) sitting.commit(sitting.decide().id, 0, 0, { outcome: "error", error: "no" });
 };
@@ -380,14 +381,25 @@ const BY_POLICY: readonly Row[] = [
     ],
     [
       `anything of the ${noun} when it is gone`,
+      spends(100),
+      { costs: 1, finds: { budgets: [limit] } },
+      {
+        code: `${scope}_budget_exceeded`,
+        message: `The ${noun} has 0 USD left of 0.0001, and this takes 0.000001.`,
+        rule: pointer,
+        hint: "Nothing is left. Only more budget helps.",
+        stops: scope,
+      },
+    ],
+    [
+      `anything of the ${noun} while all of it is set aside: that may come back, and ends nothing`,
       calls(1, { costs: 100 }),
       { costs: 1, finds: { budgets: [limit] } },
       {
         code: `${scope}_budget_exceeded`,
         message: `The ${noun} has 0 USD left of 0.0001, and this takes 0.000001.`,
         rule: pointer,
-        hint: "Nothing is left; only more budget helps.",
-        stops: scope,
+        hint: "What is left is set aside for what is under way, and some of it may come back when that is settled.",
       },
     ],
   ]),
@@ -632,7 +644,7 @@ describe("what sessions share", () => {
   const DAY_MS = 86_400_000;
 
   /** The tenant says how much of one account this session may spend, and what others have. */
-  function given(sitting: Sitting, limit: typeof AGENT_DAY | typeof TENANT_ALL, granted: number, others: number): void {
+  function given(sitting: Sitting, limit: SharedLimit, granted: number, others: number, pending = 0): void {
     const { shares } = sitting.book;
     const told = draw(shares, [{ kind: "money", limit, amountMicroUsd: usd(granted), leastMicroUsd: usd(0), alerts: [] }], false);
     const { scope, window, limitMicroUsd } = limit;
@@ -645,7 +657,7 @@ describe("what sessions share", () => {
           startsAt: noShares(0).spans.find((span) => span.window === window)?.startsAt ?? 0,
           limitMicroUsd,
           grantedMicroUsd: usd(granted),
-          others: { postedMicroUsd: usd(others), pendingMicroUsd: usd(0), leasedMicroUsd: usd(0) },
+          others: { postedMicroUsd: usd(others), pendingMicroUsd: usd(pending), leasedMicroUsd: usd(0) },
           isExact: false,
           isShort: false,
         },
@@ -718,6 +730,49 @@ describe("what sessions share", () => {
     expect(sitting.judge({ costs, finds: { budgets: [limit] }, around: { tenant: "lost" } }, 5)).toMatchObject(
       whole({ ...STALE, message: "What the session may use without asking is used up, and its tenant could not be asked for more." }),
     );
+  });
+
+  it("what others have set aside of an account may come back: it ends nothing", () => {
+    const sitting = new Sitting();
+    given(sitting, AGENT_DAY, 0, 0, 100);
+    expect(sitting.judge({ costs: 1, finds: { budgets: [AGENT_DAY] } }, 5)).toMatchObject({
+      stops: "action",
+      reason: {
+        code: "agent_budget_exceeded",
+        hint: "What is left is set aside for what is under way, and some of it may come back when that is settled. More is there in about 24 hours.",
+        retryAfterMs: DAY_MS - 5,
+      },
+      shorts: [],
+    });
+    given(sitting, TENANT_ALL, 0, 0, 100);
+    const hint = "What is left is set aside for what is under way, and some of it may come back when that is settled.";
+    expect(sitting.judge({ costs: 1, finds: { budgets: [TENANT_ALL] } }, 5)).toMatchObject({ stops: "action", reason: { hint, retryAfterMs: null } });
+  });
+
+  it.each([
+    ["one that never comes back", 100, 0, "Nothing is left. Only more budget helps."],
+    ["one that is set aside, until nobody knows when", 0, 100, "Nothing is left."],
+  ])(
+    "of several accounts that are gone the narrowest is the reason, and what lasts longest says when to come back: %s",
+    (_, posted, pending, hint) => {
+      const sitting = new Sitting();
+      given(sitting, AGENT_DAY, 0, 100);
+      given(sitting, TENANT_ALL, 0, posted, pending);
+      expect(sitting.judge({ costs: 1, finds: { budgets: [AGENT_DAY, TENANT_ALL] } }, 5)).toMatchObject({
+        stops: "session",
+        reason: { code: "agent_budget_exceeded", rule: "/budgets/agent/day", hint, retryAfterMs: null },
+        shorts: [],
+      });
+    },
+  );
+
+  it("of two that come back the later one says when", () => {
+    const sitting = new Sitting();
+    const hour = { ...AGENT_DAY, window: "hour" } as const;
+    given(sitting, hour, 0, 100);
+    given(sitting, AGENT_DAY, 0, 100);
+    const { reason } = sitting.judge({ costs: 1, finds: { budgets: [hour, AGENT_DAY] } }, 5);
+    expect(reason).toMatchObject({ rule: "/budgets/agent/hour", retryAfterMs: DAY_MS - 5 });
   });
 
   it("what was given is spent to the last, whatever became of the tenant", () => {
