@@ -205,12 +205,14 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
   /** The session is over, and this is its last word: it keeps nothing. */
   closeSession(session: SessionId, draw: Draw): void {
     if (!this.#exists()) return;
-    this.#known((now) => {
-      this.#hear(session, draw, now);
+    const heard = this.#known((now) => {
+      const given = this.#hear(session, draw, now);
       this.#store.closeSession(session);
       this.#orders.forgetSession(session);
-      return ok(null);
+      return ok(given);
     });
+    // Of an overrun that it could not tell before, nobody else would hear until the session's alarm tells it again, when its lease ends.
+    if (heard.ok && heard.value !== null && heard.value.overdrawn.length > 0) void this.#bringAllBack(session, heard.value.overdrawn);
   }
 
   /** The accounts of an agent and of the tenant in the windows of now, after the sessions that may have spent of them were asked where they stand. */
@@ -770,11 +772,11 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     });
   }
 
-  /** Takes a session's word in where it stands, and gives it nothing. Not a word that is older than one that was heard. */
-  #hear(session: SessionId, draw: Draw, now: Instant): void {
+  /** Takes a session's word in where it stands, and gives it nothing. Not a word that is older than one that was heard: `null`. */
+  #hear(session: SessionId, draw: Draw, now: Instant): Given | null {
     const known = this.#store.findSession(session);
-    if (known === null || !this.#pools.hearAsk(session, draw.ask)) return;
-    this.#accounts.give({ session, agent: known.agent, draw, under: null, renews: false }, now, false);
+    if (known === null || !this.#pools.hearAsk(session, draw.ask)) return null;
+    return this.#accounts.give({ session, agent: known.agent, draw, under: null, renews: false }, now, false);
   }
 
   /** Gives what a draw asks for, if it is still the session's last word. */

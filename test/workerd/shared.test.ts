@@ -6,8 +6,9 @@ import { LEASE_TERM_MS } from "../../src/authority/lease_term.ts";
 import type { DrawCall } from "../../src/authority/shared_accounts.ts";
 import type { SessionId } from "../../src/core/ids.ts";
 import type { Principal } from "../../src/core/request.ts";
+import type { Draw } from "../../src/core/shares.ts";
 import { listEntries } from "../../src/flow/read_ledger.ts";
-import { readSession } from "../../src/flow/read_session.ts";
+import { closeSession, readSession } from "../../src/flow/read_session.ts";
 import { topup } from "../../src/flow/topup.ts";
 import * as present from "../../src/http/present.ts";
 import { asked, commitOf, decideMany, decideOne, got, newSession, newTenant, ports, usd } from "./world.ts";
@@ -500,6 +501,23 @@ describe("a tenant that cannot be reached", () => {
     }
     expect(Date.now() - spentAt).toBeLessThanOrEqual(6_000);
     expect((await pay(agent, b, "1")).verdict).toBe("deny");
+  });
+
+  it("and hears of an overrun only when its session is closed has it felt by others at once", async () => {
+    const { tenant, agent } = await newTenant("budgets: { tenant: { day: 100 } }");
+    const [a, b] = [await newSession(agent), await newSession(agent)];
+    const { id } = await pay(agent, a, "0.01");
+    expect((await pay(agent, b, "0.01")).verdict).toBe("allow");
+    const closes = (session: SessionId, last: Draw) => tenantStub(tenant).closeSession(session, last);
+    await inside(sessionStub(tenant, a), {
+      TENANTS: { getByName: () => ({ draw: () => Promise.reject(new Error("away")), closeSession: closes }) },
+    });
+    got(await commitOf(agent, a, id, "99"));
+    got(await closeSession(ports, agent, a));
+    // All that is given is what is spent: the other has given back what it was given.
+    await vi.waitUntil(async () => (await granted(tenant)).includes("tenant day 99010000"), { timeout: 3_000 });
+    expect((await pay(agent, b, "1")).reason.code).toBe("tenant_budget_exceeded");
+    await heal(tenant, a);
   });
 
   it("may have given and not been heard: what is asked again is not given twice", async () => {
