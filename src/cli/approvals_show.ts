@@ -1,4 +1,4 @@
-import type { Approval } from "../../sdk/src/wire.ts";
+import type { Approval, Balance } from "../../sdk/src/wire.ts";
 import { span } from "./approvals_list.ts";
 import { type CommandLine, Usage } from "./command_line.ts";
 import { type Gateway, gatewayOf, gatewayOptions, noGateway } from "./gateway.ts";
@@ -86,13 +86,7 @@ export function inWords(found: Approval, now: number, { paint, columns }: Termin
   if (lines.length === before) lines.push(paint.dim("  It does not say."));
 
   if (found.budgets.length > 0) head("Money when it was asked (USD)");
-  for (const { scope, name, window, limit_usd, posted_usd, pending_usd, remaining_usd } of found.budgets) {
-    const left = remaining_usd === null ? "no limit" : `${remaining_usd} left of ${limit_usd}`;
-    tell(
-      scope,
-      `${left}, ${posted_usd} spent, ${pending_usd} pending  ${paint.dim(plain(window === undefined ? name : `${name} by the ${window}`))}`,
-    );
-  }
+  for (const budget of found.budgets) tell(accountOf(budget), balance(budget));
 
   head("When");
   tell("opened", `${found.opened_at} (${span(now - Date.parse(found.opened_at))} ago)`);
@@ -114,6 +108,16 @@ export function inWords(found: Approval, now: number, { paint, columns }: Termin
 }
 
 const resourceText = (resource: Approval["resource"]): string | null => (resource === null ? null : plain(`${resource.type} ${resource.id}`));
+
+/** Whose run, session, agent and tenant it is stands among the names; an action's account may be of a glob. */
+const accountOf = ({ scope, name, window }: Balance): string => (scope === "action" ? plain(name) : [scope, window].filter(Boolean).join(" "));
+
+function balance({ window, limit_usd, posted_usd, pending_usd, leased_usd = "0", remaining_usd }: Balance): string {
+  const left = remaining_usd === null ? "no limit" : `${remaining_usd} left of ${limit_usd}`;
+  // Without it what is left, spent and pending would not add up to the limit.
+  const leased = leased_usd === "0" ? "" : `, ${leased_usd} in ${window === undefined ? "leases" : "other sessions"}`;
+  return `${left}, ${posted_usd} spent, ${pending_usd} pending${leased}`;
+}
 
 const needs = ({ quorum, four_eyes }: Approval): string =>
   `${quorum.approved} of ${quorum.needed} ${quorum.needed === 1 ? "person has" : "people have"} approved${four_eyes ? "; the agent's owner may not" : ""}`;

@@ -1,12 +1,13 @@
 import { existsSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { policyDigest } from "../core/policy/digest.ts";
+import { POLICY_NAME, POLICY_NAME_WANTED } from "../http/requests.ts";
 import { CALLED } from "./called_as.ts";
 import { type Command, type CommandLine, Stop, Usage } from "./command_line.ts";
 import { whyNot } from "./files.ts";
 import { DEFAULT_URL } from "./gateway.ts";
 import { checkSource, sha256 } from "./policy_file.ts";
-import type { Terminal } from "./terminal.ts";
+import { shown, type Terminal } from "./terminal.ts";
 
 export const options = { name: { type: "string" }, force: { type: "boolean" } } as const satisfies Command["options"];
 
@@ -31,6 +32,7 @@ export function run(line: CommandLine, directory: string, terminal: Terminal): b
   if (others.length > 0) throw new Usage("init writes one FILE", "init");
   if (file !== "-" && !/\.ya?ml$/i.test(file)) throw new Usage(`a policy that people read is .yaml or .yml, found ${JSON.stringify(file)}`, "init");
   const name = line.text("name") ?? "support-bots";
+  if (!POLICY_NAME.test(name)) throw new Usage(`--name: wanted ${POLICY_NAME_WANTED}, found ${shown(name, 60)}`, "init");
   const text = policyText(name);
   const { parsed, issues } = checkSource({ name: file, text, format: "yaml" });
   if (parsed === null) throw new Usage(`--name: ${issues[0]?.message ?? "it is no name for a policy"}`, "init");
@@ -72,7 +74,7 @@ const nextSteps = (file: string, name: string): readonly Step[] => {
     { does: "see why a request comes out as it does", command: `${CALLED} policy explain ${quoted} send_money` },
     {
       does: "put it in force on a gateway",
-      command: `curl -X PUT "\${AGENTSENTINEL_URL:-${DEFAULT_URL}}/v1/policies/${name}" -H "Authorization: Bearer $AGENTSENTINEL_TOKEN" -H 'Content-Type: application/yaml' --data-binary @${quoted}`,
+      command: `curl -sS -X PUT "\${AGENTSENTINEL_URL:-${DEFAULT_URL}}/v1/policies/${name}" -H "Authorization: Bearer $AGENTSENTINEL_TOKEN" -H 'Content-Type: application/yaml' --data-binary @${quoted}; echo`,
     },
     { does: "see whether everything else is set up", command: `${CALLED} doctor` },
   ];
@@ -89,7 +91,7 @@ export const policyText = (
 ): string => `# What your agents may do. The command line's "policy check" finds every mistake in here; whatever a line says is enforced, and what cannot
 # be enforced is refused. A request must pass every section; a "no" of any of them is a no.
 version: 1
-name: ${/^[\w][\w.-]*$/.test(name) ? name : JSON.stringify(name)}
+name: ${name}
 
 # true: a no is a no. With false everything is allowed, and the record says what would have happened: a way to try this on a live agent first.
 strict_mode: true

@@ -101,7 +101,7 @@ function commandOf(args: readonly string[]): { readonly command: Known; readonly
   }
   if (isHelp(args[1])) return { tells: helpOf(first, room) };
   const command = of(room.commands, name);
-  if (command === undefined) throw new Usage(`there is no command ${first} ${name}${didYouMean(name, Object.keys(room.commands))}`);
+  if (command === undefined) throw new Usage(`there is no command ${first} ${name}${didYouMean(name, Object.keys(room.commands))}`, first);
   return { command, rest };
 }
 
@@ -129,6 +129,8 @@ export async function main(args: readonly string[], directory: string, terminal:
   } catch (fault) {
     terminal.progress("");
     if (fault instanceof Usage) {
+      const room = fault.about === null ? undefined : of(ROOMS, fault.about);
+      if (room !== undefined) help = helpOf(fault.about ?? "", room);
       terminal.err(`agentsentinel: ${fault.message}\n\n${help.split("\n\n")[0]}\n`);
       return 2;
     }

@@ -8,6 +8,8 @@ import {
   type StreamState,
 } from "../../sdk/src/index.ts";
 import { type LiveEvent, tail } from "../../sdk/src/live.ts";
+import { matchesGlob } from "../core/glob.ts";
+import { didYouMean } from "../http/issues.ts";
 import { CALLED } from "./called_as.ts";
 import { type Command, type CommandLine, Stop, Usage } from "./command_line.ts";
 import { type Gateway, gatewayOf, gatewayOptions } from "./gateway.ts";
@@ -28,7 +30,8 @@ export const help = `Usage: agentsentinel tail [--type NAME]... [--agent ID] [--
 
 Shows what is decided, spent, stopped and approved, as it happens, until Ctrl-C. After a cut it goes on where it was: nothing comes twice or is left out.
 
-  --type NAME    only events of this name or glob: decision.deny, 'intervention.*'. Several times, or with commas: any of them
+  --type NAME    only events of this name or glob: decision.deny, 'intervention.*' (there are decision, intervention, approval, budget, lease,
+                 session, policy, token and ingest). Several times, or with commas: any of them
   --agent ID, --session ID, --action NAME
                  only what is about this
   --after EVENT  goes on after this event (the id in --json), however long ago it was; without it, with what comes next
@@ -48,7 +51,9 @@ export async function run(line: CommandLine, _directory: string, terminal: Termi
     throw new Usage("tail takes options only; what is shown is chosen by --type, --agent, --session and --action", "tail");
   const limit = line.text("limit") === undefined ? Number.POSITIVE_INFINITY : Number(line.text("limit"));
   if (limit !== Number.POSITIVE_INFINITY && (!Number.isSafeInteger(limit) || limit < 1)) throw new Usage("--limit is a whole number from 1", "tail");
+  const types = line.texts("type").flatMap((text) => text.split(","));
   const gateway = gatewayOf(line, "tail", "tail");
+  for (const odd of types.flatMap(neverCalled)) terminal.err(`agentsentinel: ${odd}\n`);
   const { url, token } = gateway;
   const json = line.has("json");
 
@@ -57,7 +62,6 @@ export async function run(line: CommandLine, _directory: string, terminal: Termi
   const end = (): void => stop.abort(ended);
   const listening = new Listening(url, terminal, (why) => stop.abort(why));
   const sentinel = sentinelOf({ url, token, onStream: (state) => listening.hear(state) });
-  const types = line.texts("type").flatMap((text) => text.split(","));
   // A signal that is listened to does not end the program by itself, and a pipe that is closed is heard of here alone.
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, end);
   process.stdout.once("close", end).once("error", end);
@@ -85,6 +89,23 @@ export async function run(line: CommandLine, _directory: string, terminal: Termi
     process.stdout.off("close", end).off("error", end);
     terminal.progress("");
   }
+}
+
+/** What events are called. After some words the gateway has others too, and may have more. */
+const NAMES = [
+  ...["allow", "deny", "hold", "commit", "release", "expiry", "topup", "extend", "recorded"].map((word) => `decision.${word}`),
+  ...["kill", "pause", "resume", "revive", "obeyed", "lifted", "evidence", "recorded"].map((word) => `intervention.${word}`),
+  "budget.threshold",
+];
+const OPEN = ["approval", "lease", "session", "policy", "token", "ingest"];
+const GLOBS = ["decision", "intervention", "budget", ...OPEN].map((word) => `${word}.*`);
+
+/** Whoever waits for what has no such name would wait for ever, and take the silence for peace. */
+function neverCalled(pattern: string): readonly string[] {
+  const [word = ""] = pattern.split(".", 1);
+  if (NAMES.some((name) => matchesGlob(pattern, name)) || word.includes("*") || (OPEN.includes(word) && pattern !== word)) return [];
+  const near = didYouMean(pattern, [...NAMES, ...GLOBS]);
+  return [`no event is called ${shown(pattern)}${near.startsWith("; did") ? near : `; there are ${GLOBS.join(", ")}`}`];
 }
 
 /** Nobody waits longer to be told that they will wait. */

@@ -99,6 +99,25 @@ describe("agentsentinel approvals, before it asks a gateway", () => {
     expect(line).not.toContain("\u001b");
   });
 
+  it("shows each balance on a line of its own, with all that its rest is made of", () => {
+    const silent = { ...stream(true, () => undefined), columns: 80 } as NodeJS.WriteStream;
+    const money = { limit_usd: "20", posted_usd: "0", pending_usd: "0.1", remaining_usd: "13.125" };
+    const { run, session } = examples.approval;
+    const budgets: Approval["budgets"] = [
+      { scope: "action", name: "llm.*", ...money },
+      { scope: "run", name: run, ...money, limit_usd: null, remaining_usd: null },
+      { scope: "session", name: session, ...money, leased_usd: "1" },
+      { scope: "tenant", name: "demo", window: "month", ...money, leased_usd: "6.775" },
+    ];
+    const text = told({ ...examples.approval, budgets }, 0, terminalOf(silent, silent, { NO_COLOR: "1" }));
+    expect(text).toContain(`Money when it was asked (USD)
+  llm.*        13.125 left of 20, 0 spent, 0.1 pending
+  run          no limit, 0 spent, 0.1 pending
+  session      13.125 left of 20, 0 spent, 0.1 pending, 1 in leases
+  tenant month 13.125 left of 20, 0 spent, 0.1 pending, 6.775 in other sessions
+`);
+  });
+
   it.each([
     [{ name: "demo", version: 3 }, " of demo version 3\n"],
     // The version of several is the last one's, which the name has already.

@@ -40,6 +40,7 @@ describe("agentsentinel init", () => {
     ["two files", ["a.yaml", "b.yaml"], 2, /writes one FILE/],
     ["an ending that is not a policy's", ["policy.json"], 2, /is \.yaml or \.yml, found "policy\.json"/],
     ["a name that is none", ["--name", "x".repeat(300)], 2, /--name:/],
+    ["a name under which no gateway takes it", ["--name", "base@2"], 2, /--name: wanted 1 to 128 letters, digits or _ - \. of which/],
     ["a directory that is not there", ["deep/er/p.yaml"], 1, /there is no directory deep\/er.*mkdir -p 'deep\/er'/],
   ])("%s: %j ends with %i, says so and writes nothing", async (_what, args, code, says) => {
     const ended = await init(...args);

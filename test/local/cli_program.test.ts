@@ -111,6 +111,12 @@ describe("agentsentinel policy", { timeout: 30_000 }, () => {
     ["another room", ["polcy", "check"], 2, /did you mean "policy"\?/],
     ["a command without its room", ["check", "good.yaml"], 2, /did you mean "policy check"\?/],
     ["a misspelt command", ["policy", "chekc"], 2, /did you mean "check"\?|known are check/],
+    [
+      "a command that its room has not",
+      ["policy", "lint", "good.yaml"],
+      2,
+      /known are check, [^\n]*\n\nUsage: agentsentinel policy <command> \.\.\.\n$/,
+    ],
     ["a misspelt option", ["policy", "check", "--jsn", "good.yaml"], 2, /did you mean "--json"\?/],
     ["a value that a flag does not take", ["policy", "check", "--json=1", "good.yaml"], 2, /--json takes no value/],
     ["an option without its value", ["policy", "test", "--grep"], 2, /--grep needs a value/],

@@ -29,7 +29,21 @@ describe("agentsentinel tail, before it listens", () => {
       2,
       /^agentsentinel: the token has blanks, line ends or other odd characters in it; copy it again, as one word\n/,
     ],
-    ["no gateway", ["--token", "t", "--url", "http://127.0.0.1:1"], 1, /no answer from http:\/\/127\.0\.0\.1:1/],
+    ["no gateway", ["--token", "t", "--url", "http://127.0.0.1:1"], 1, /^agentsentinel: no answer from http:\/\/127\.0\.0\.1:1/],
+    ...(
+      [
+        ["decision.denied", /^agentsentinel: no event is called "decision\.denied"; did you mean "decision\.deny"\?\n/],
+        ["decision.deny,aproval.*", /^agentsentinel: no event is called "aproval\.\*"; did you mean "approval\.\*"\?\n/],
+        ["intervention", /^agentsentinel: no event is called "intervention"; [^\n]*intervention\.\*/],
+        // The words after these are the gateway's own to add to.
+        ["approval.rejected,lease.of_tomorrow,*,d*.deny,decision.*,budget.threshold", /^agentsentinel: no answer from/],
+      ] as const
+    ).map(([type, says]): [string, string[], number, RegExp] => [
+      "the name of an event",
+      ["--type", type, "--token", "t", "--url", "http://127.0.0.1:1"],
+      1,
+      says,
+    ]),
   ])("%s: %j ends with %i and says so", async (_what, args, code, says) => {
     vi.stubEnv("AGENTSENTINEL_TOKEN", "");
     const ended = await typed(["tail", ...args]);
