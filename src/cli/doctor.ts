@@ -235,7 +235,10 @@ async function reachCheck(url: string): Promise<{ readonly check: Check; readonl
         }
       : { check: check("gateway", "ok", answers), clock: health.clock };
   } catch (fault) {
-    const isHere = url === DEFAULT_URL ? "Start one here with npm start in the clone, or set AGENTSENTINEL_URL." : elsewhere;
+    const isHere =
+      url === DEFAULT_URL
+        ? "Start one here with npm start in the clone. Where one runs at another address, set AGENTSENTINEL_URL: the line that npm start prints does."
+        : elsewhere;
     return failed(`no answer from ${url}: ${plain(whyNoAnswer(fault, url))}`, isHere);
   }
 }
@@ -266,7 +269,12 @@ const SOON_MS = 3_600_000;
 export function tokenCheck(token: string, now: number): Check {
   const name = "token";
   if (token === "")
-    return check(name, "failed", "there is none", "Set AGENTSENTINEL_TOKEN, or --token. npm start prints two; POST /v1/tokens makes others.");
+    return check(
+      name,
+      "failed",
+      "there is none",
+      "Set AGENTSENTINEL_TOKEN, or --token: the line that npm start prints does (. .wrangler/state/demo.env). POST /v1/tokens makes others.",
+    );
   if (/^bearer\s/i.test(token)) return check(name, "failed", 'it begins with "Bearer"', "Set the token alone: the word is added when it is sent.");
   if (!/^[\x21-\x7e]+$/.test(token))
     return check(name, "failed", "it has blanks, line ends or other odd characters in it", "Copy it again, as one word.");

@@ -46,7 +46,8 @@ export const DEFAULT_URL = "http://127.0.0.1:8787";
 export function gatewayOf(line: CommandLine, command: string, about: string): Gateway {
   const url = urlOf(line.text("url") ?? process.env.AGENTSENTINEL_URL ?? DEFAULT_URL, about);
   const token = line.text("token") ?? process.env.AGENTSENTINEL_TOKEN;
-  if (token === undefined || token === "") throw new Usage(`${command} wants a token: --token, or AGENTSENTINEL_TOKEN in the environment`, about);
+  if (token === undefined || token === "")
+    throw new Usage(`${command} wants a token: --token, or AGENTSENTINEL_TOKEN in the environment, which the line that npm start prints sets`, about);
   // What `fetch` says of a bad header would quote it.
   if (!/^[\x21-\x7e]+$/.test(token))
     throw new Usage("the token has blanks, line ends or other odd characters in it; copy it again, as one word", about);

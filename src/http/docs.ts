@@ -349,6 +349,7 @@ th, td { padding: .5rem 1rem .5rem 0; border-bottom: 1px solid var(--line); vert
 tr:target td { background: color-mix(in srgb, var(--put) 18%, transparent); }
 td code { white-space: nowrap; }
 .cards { list-style: none; padding: 0; display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1rem; max-width: none; }
+.cards li { margin: 0; }
 .cards a { display: block; height: 100%; padding: 1rem 1.2rem; border: 1px solid var(--line); border-radius: .6rem; background: var(--raised); text-decoration: none; color: var(--quiet); font-size: .92rem; }
 .cards a:hover { border-color: var(--link); }
 .cards b { display: block; color: var(--link); font-size: 1rem; }
@@ -378,7 +379,7 @@ export const PROBLEMS_PAGE = page(
   "/docs/problems",
   "",
   `<h1>Problems</h1>
-<p class="lead">A problem means that the question was not answered. A policy's "no" is an answer, never a problem.</p>
+<p class="lead">A problem means that the question was not answered. A policy's "no" is an answer, never a problem: its reasons are <a href="#reasons">below</a>.</p>
 <table>
 <thead><tr><th scope="col">Code</th><th scope="col">Status</th><th scope="col">Meaning</th></tr></thead>
 <tbody>

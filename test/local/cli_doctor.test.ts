@@ -53,7 +53,7 @@ describe("agentsentinel doctor", () => {
   });
 
   it.each<[string, string, RegExp]>([
-    ["none", "", /^failed \| there is none \| Set AGENTSENTINEL_TOKEN/],
+    ["none", "", /^failed \| there is none \| Set AGENTSENTINEL_TOKEN, or --token: the line that npm start prints does/],
     ["one with Bearer before it", "Bearer x.y.z", /^failed \| it begins with "Bearer"/],
     ["one with a line end", "x.y.z\n", /^failed \| it has blanks, line ends/],
     ["a root key", "a-root-key", /^warning \| it is no JWT/],

@@ -21,7 +21,7 @@ describe("agentsentinel tail, before it listens", () => {
     ["--help", ["--help"], 0, /^Usage: agentsentinel tail[\s\S]*Exit code: 0 when it was ended \(Ctrl-C/],
     ["what is no option", ["decision.deny"], 2, /takes options only/],
     ["a limit that is none", ["--limit", "0", "--token", "t"], 2, /--limit is a whole number/],
-    ["no token", [], 2, /tail wants a token/],
+    ["no token", [], 2, /tail wants a token: --token, or AGENTSENTINEL_TOKEN in the environment, which the line that npm start prints sets\n/],
     ["an address with a secret in it", ["--token", "t", "--url", "http://u:p@127.0.0.1:1"], 2, /without credentials/],
     [
       "a token that was copied badly",
