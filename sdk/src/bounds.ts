@@ -13,6 +13,9 @@ export const WAIT_MS = 25_000;
 /** A gateway that answers at once although the decision is held is not asked more often than this. */
 export const PACE_MS = 1_000;
 
+/** Nor so often where nobody answers. */
+export const LOST_PACE_MS = 5_000;
+
 /** A question that was let go has arrived after so long, or never will. */
 export const AGAIN_MS = 3_000;
 

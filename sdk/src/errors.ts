@@ -278,10 +278,15 @@ export function isAgentSentinelError<Name extends AgentSentinelErrorName = Agent
   error: unknown,
   name?: Name,
 ): error is Extract<AnyAgentSentinelError | LocalSentinelError, { readonly name: Name }> {
-  // What is no object has none of these members.
-  const { name: found, recoverable }: { readonly name?: unknown; readonly recoverable?: unknown } = Object(error);
-  // Whatever a name is, `hasOwn` makes a key of it.
-  return typeof recoverable === "boolean" && (name === undefined ? Object.hasOwn(CLASSES, found as PropertyKey) : found === name);
+  try {
+    // What is no object has none of these members.
+    const { name: found, recoverable }: { readonly name?: unknown; readonly recoverable?: unknown } = Object(error);
+    // Whatever a name is, `hasOwn` makes a key of it.
+    return typeof recoverable === "boolean" && (name === undefined ? Object.hasOwn(CLASSES, found as PropertyKey) : found === name);
+  } catch {
+    // None of ours throws when it is looked at.
+    return false;
+  }
 }
 
 /**

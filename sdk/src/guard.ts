@@ -1,5 +1,6 @@
 import { AGAIN_MS } from "./bounds.ts";
-import { errorFor, GatewayRefusedError, GatewayUnavailableError } from "./errors.ts";
+import { assertAllowed } from "./decision.ts";
+import { GatewayRefusedError, GatewayUnavailableError } from "./errors.ts";
 import { attempt, observe } from "./observers.ts";
 import { assertNoClass, shown, shownArguments, UNSHOWN } from "./plain.ts";
 import type { Running, Session, SessionContext } from "./session.ts";
@@ -57,8 +58,13 @@ export interface CallContext {
    * did until then is committed all the same.
    */
   readonly signal: AbortSignal;
-  /** What it runs under, or was asked for under where nobody answered: for `session.topup`, for the `parents` of what follows from it. */
+  /** What it runs under, or was asked for under where nobody answered: for the `parents` of what follows from it. */
   readonly decisionId: string;
+  /**
+   * Asks for more. `estimateUsd` is the new sum, not the difference; where it is granted, it is what is charged without `actualUsd`. Throws the typed error
+   * for a no, and then the old sum stands.
+   */
+  readonly topUp: (estimateUsd: UsdInput) => Promise<DecisionAnswer>;
 }
 
 /** The guarded function: same parameters and `this`; a promise of the same result. */
@@ -75,6 +81,7 @@ export interface Desk extends Pick<Session, "id" | "run" | "signal" | "readDecis
   decide(request: ActionRequest & { readonly id: string; readonly run: string }, call: CallOptions): DecisionAnswer | Promise<DecisionAnswer>;
   commit(decisionId: string, report: CommitReport): unknown;
   release(decisionId: string, call: { readonly reason: string }): unknown;
+  topup(decisionId: string, estimateUsd: UsdInput): Promise<DecisionAnswer>;
 }
 
 /** What a guard needs of its session. */
@@ -120,8 +127,7 @@ export function guard<This, Args extends unknown[], Result>(
         decision = found;
       }
       signal?.throwIfAborted();
-      const error = errorFor(decision);
-      if (error) throw error;
+      assertAllowed(decision);
       // A yes under obligations is a yes only to who keeps them, and this version knows none.
       if (decision.obligations.length > 0) throw refused(action, "obligation_unknown", "unknown obligations");
       killed.throwIfAborted();
@@ -146,7 +152,7 @@ export function guard<This, Args extends unknown[], Result>(
       observe(post.observers.onUnguarded, { session: session.id, decisionId: id, action, error });
     }
     const startedAt = post.ambience.now();
-    const { estimateUsd = 0 } = request;
+    let { estimateUsd = 0 } = request;
     /**
      * Ends the call: the first end is the end, and what is not whole costs the estimate, since nobody knows that it was less. Never rejects: the action has run, and nothing said about it afterwards may replace what it gave or
      * threw. What ran undecided is told without waiting, and without a word where it is not taken: it may be that nobody knows of it.
@@ -171,9 +177,16 @@ export function guard<This, Args extends unknown[], Result>(
       if (decision) await told;
     };
 
+    const topUp: CallContext["topUp"] = async (sum) => {
+      const more = await session.topup(id, sum);
+      assertAllowed(more);
+      estimateUsd = sum;
+      return more;
+    };
+
     let result: Awaited<Result>;
     try {
-      const given = options.context ? [{ signal: killed, decisionId: id } satisfies CallContext, ...args] : args;
+      const given = options.context ? [{ signal: killed, decisionId: id, topUp } satisfies CallContext, ...args] : args;
       // `fn` takes what the overloads of `Session.guard` say it takes with this option.
       result = await fn.apply(this, given as never);
       if (isStream(result)) {
@@ -198,12 +211,10 @@ export function guard<This, Args extends unknown[], Result>(
 /** What is asked about a call. */
 function requestOf<Args extends unknown[], Result>(options: Options<Args, Result>, args: Args): ActionRequest {
   const { costUsd, actualUsd: _, outputs: __, resource, inputs, onUnavailable: ___, signal: ____, context: _____, isNew: ______, ...facts } = options;
-  const estimate = typeof costUsd === "function" ? costUsd(...args) : costUsd;
   const seen = inputs === undefined ? shownArguments(args) : shown(inputs(...args));
   return {
     ...facts,
-    // Written out before anything is asked, so that what is reserved and what an error is charged are the same text.
-    estimateUsd: estimate === undefined ? undefined : usdText(estimate, "costUsd"),
+    estimateUsd: typeof costUsd === "function" ? costUsd(...args) : costUsd,
     resource: typeof resource === "function" ? resource(...args) : resource,
     inputs: seen,
     inputsDigest: seen === undefined ? UNSHOWN : undefined,
@@ -233,10 +244,10 @@ export const abandon = (post: Pick<Post, "ambience">, session: Pick<Desk, "relea
 export const mayHaveReserved = (error: unknown, signal: AbortSignal | undefined): boolean =>
   signal?.aborted || repeatAfter(error) !== null || (error instanceof GatewayRefusedError && error.code === "answer_malformed");
 
-/** An exception's name and message, or what it is. An exception can be anything, getters that throw included. */
-function described(error: unknown): string {
+/** An exception as text: its name and message. An exception can be anything, getters that throw included. */
+export function described(error: unknown): string {
   try {
-    return (error instanceof Error || typeof error === "string" ? String(error) : `thrown: ${typeof error}`).slice(0, 500);
+    return String(error).slice(0, 500);
   } catch {
     return "thrown";
   }

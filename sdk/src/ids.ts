@@ -1,7 +1,7 @@
 /** A UUIDv7 (RFC 9562 section 5.7): 48 bits of `now` in milliseconds, then 74 random bits. */
 export const uuidv7 = (now: number): string =>
-  // The time and the version, 7, in front of what follows the version in a UUIDv4; the variant is the same.
-  `${now.toString(16).padStart(12, "0").replace(/.{8}/, "$&-")}-7${crypto.randomUUID().slice(15)}`;
+  // Of a finer clock whole milliseconds count. The time and the version, 7, in front of what follows the version in a UUIDv4; the variant is the same.
+  `${(now - (now % 1)).toString(16).padStart(12, "0").replace(/.{8}/, "$&-")}-7${crypto.randomUUID().slice(15)}`;
 
 /** A UUIDv8 (RFC 9562 section 5.8) that follows from texts: the same texts, the same UUID. */
 export async function uuidOf(...texts: readonly string[]): Promise<string> {

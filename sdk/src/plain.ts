@@ -17,7 +17,7 @@ export function shownArguments(args: readonly unknown[]): Json | undefined {
   while (length > 0 && args[length - 1] === undefined) length--;
   // Known to be plain before it is looked at closer: at whatever else it is, a look may throw.
   const one = length === 1 ? shown(args[0]) : undefined;
-  return isObject(one) && !Array.isArray(one) ? one : shown(args.slice(0, length));
+  return hasMembers(one) ? one : shown(args.slice(0, length));
 }
 
 /** A value as it is shown: itself when it is plain JSON data of moderate size, else `undefined`. Whatever a look at it throws, it is no plain data. */
@@ -31,21 +31,23 @@ export function shown(value: unknown): Json | undefined {
 
 function isPlain(value: unknown, level: number): value is Json {
   if (value === null || typeof value === "string" || typeof value === "boolean" || Number.isFinite(value)) return true;
-  if (!isObject(value) || level > MOST_LEVELS) return false;
+  // What it was to show, a `toJSON` would make something else of.
+  if (!isObject(value) || level > MOST_LEVELS || "toJSON" in value) return false;
   if (Array.isArray(value)) {
     // `every` skips holes, which JSON would turn into null.
     return Object.keys(value).length === value.length && value.every((item) => isPlain(item, level + 1));
   }
   const prototype: object | null = Object.getPrototypeOf(value);
   // Another realm's Object.prototype is plain too: it is what has nothing above it.
-  if (prototype && Object.getPrototypeOf(prototype)) return false;
-  if (Object.getOwnPropertySymbols(value).length > 0) return false;
+  if ((prototype && Object.getPrototypeOf(prototype)) || Object.getOwnPropertySymbols(value).length > 0) return false;
   return Object.values(Object.getOwnPropertyDescriptors(value)).every(
     (member) => "value" in member && member.enumerable && (member.value === undefined || isPlain(member.value, level + 1)),
   );
 }
 
 export const isObject = (value: unknown): value is object => typeof value === "object" && value !== null;
+
+export const hasMembers = <Value>(value: Value): value is Value & { readonly [member: string]: unknown } => isObject(value) && !Array.isArray(value);
 
 /** A class can only be made with `new`: called, it would be charged and throw. */
 export function assertNoClass(fn: object, action: string): void {

@@ -1,3 +1,4 @@
+import { hasMembers } from "./plain.ts";
 import type { Json } from "./wire.ts";
 
 /** Reads what came over the wire, member by member: a checked value, or a `ShapeFault` that names the member. */
@@ -47,7 +48,7 @@ export const list =
   (value, at) =>
     items(value, at).map((item, place) => of(item, `${at}/${place}`));
 
-const members = read("an object", (value): value is Record<string, unknown> => typeof value === "object" && value !== null && !Array.isArray(value));
+const members = read("an object", hasMembers);
 
 export const texts: Read<{ readonly [key: string]: string }> = (value, at) =>
   Object.fromEntries(Object.entries(members(value, at)).map(([key, member]) => [key, text(member, `${at}/${key}`)]));

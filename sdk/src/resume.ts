@@ -82,7 +82,7 @@ export async function resume(sentinel: Sentinel, name: HoldName, { signal, callI
     session,
     action,
     url,
-    wait: (options) => answered((call, waitMs) => session.readDecision(id, { ...call, waitMs }), ambience, options),
+    wait: (options) => answered((call, waitMs) => session.readDecision(id, { ...call, waitMs }), ambience, options, expiresAt),
     read: (call) => askApproval(ask, approvalId, call),
     respond: (response, call) => askApproval(ask, approvalId, call, "respond", { response }),
     cancel: ({ note, ...call } = {}) => askApproval(ask, approvalId, call, "cancel", { note }),

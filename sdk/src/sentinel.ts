@@ -42,7 +42,16 @@ export function createSentinel(options: SentinelOptions): Sentinel {
   const now = options.now ?? Date.now;
   const newId = options.newId ?? (() => uuidv7(now()));
   const { token } = options;
-  const ambience = { now, random: options.random ?? Math.random, schedule: options.schedule ?? scheduleTimeout };
+  const ambience = {
+    now,
+    random: options.random ?? Math.random,
+    schedule:
+      options.schedule ??
+      ((callback: () => void, ms: number) => {
+        const timer = setTimeout(callback, ms);
+        return () => clearTimeout(timer);
+      }),
+  };
   const ask = createTransport({
     ...ambience,
     base: baseOf(options.url),
@@ -77,11 +86,6 @@ export function createSentinel(options: SentinelOptions): Sentinel {
   insides.set(sentinel, context);
   return sentinel;
 }
-
-const scheduleTimeout = (callback: () => void, ms: number): (() => void) => {
-  const timer = setTimeout(callback, ms);
-  return () => clearTimeout(timer);
-};
 
 function baseOf(url: string): string {
   try {

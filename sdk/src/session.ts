@@ -106,7 +106,7 @@ export class Session {
       (value, at) => {
         const { decisions: found } = decisionAnswers(value, at);
         const ended = semantics === "stop_on_deny" && found.length < decisions.length && found.at(-1)?.verdict !== "allow";
-        if (found.length !== decisions.length && !ended) throw new ShapeFault(`${at}/decisions`, "an answer for each");
+        if (found.length !== decisions.length && !ended) throw new ShapeFault(`${at}/decisions`, "what was asked for");
         return found.map((answer, place) => answerTo({ ...decisions[place], session: this.id }, () => answer)(null, `${at}/decisions/${place}`));
       },
       { signal },
@@ -185,7 +185,7 @@ export class Session {
       this.#over ??= reason;
       this.#context.ended ??= reason;
     }
-    for (const work of new Set(this.#running).add(this.#current)) if (which?.(work) ?? true) work.stop.abort(reason);
+    for (const work of new Set(this.#running).add(this.#current)) if (which?.(work) !== false) work.stop.abort(reason);
   }
 
   /**
@@ -239,7 +239,7 @@ export class Session {
   }
 
   async #look(what: string, asked: Asked & { readonly id: string }, call: CallOptions | undefined, waitMs?: number): Promise<DecisionNow> {
-    const path = decisionPath(asked.id) + (waitMs === undefined ? "" : `?wait_ms=${waitMs}`);
+    const path = decisionPath(asked.id) + (waitMs == null ? "" : `?wait_ms=${waitMs}`);
     const found = await this.#ask(what, path, answerTo(asked, decisionNow), call, { waitMs });
     this.#note(found);
     return found;
@@ -265,7 +265,7 @@ export class Session {
   /** What is paused goes on. */
   #seen(state?: SessionState): void {
     const isKill = state === "killed";
-    if (isKill || state === "closed" || state === "expired") this.#ends(overBy(isKill ? "session_killed" : "session_closed"), isKill);
+    if (isKill || state === "closed" || state === "expired") this.#ends(overBy(`session_${isKill ? state : "closed"}`), isKill);
   }
 
   /** It is over. Unless it was killed, what was allowed may finish. */

@@ -31,7 +31,8 @@ export function watched<Stream>(stream: Stream, end: StreamEnd): Stream | null {
   } catch {
     // It only looks like one.
   }
-  stop(found);
+  // It is an object, since it has a method, and whatever it holds may be tried.
+  stop(found as Stoppable);
   return null;
 }
 
@@ -63,8 +64,16 @@ function watchedGenerator<T, Return, Next>(source: AsyncGenerator<T, Return, Nex
 
 function watchedReadable(source: ReadableStream<unknown>, end: StreamEnd): ReadableStream<unknown> | null {
   if (source.locked) return null;
-  const type = isByteStream(source) ? "bytes" : undefined;
+  let type: "bytes" | undefined;
+  try {
+    // Only a byte stream lends a reader for own buffers.
+    source.getReader({ mode: "byob" }).releaseLock();
+    type = "bytes";
+  } catch {
+    // It is one of values.
+  }
   const reader = source.getReader();
+  let isLeft = false;
   const body = {
     async pull(controller: ReadableStreamDefaultController<unknown> | ReadableByteStreamController): Promise<void> {
       let step: Awaited<ReturnType<typeof reader.read>>;
@@ -74,6 +83,8 @@ function watchedReadable(source: ReadableStream<unknown>, end: StreamEnd): Reada
         await end({ error });
         throw error;
       }
+      // Who is left while a piece is waited for ends, too: that was not all.
+      if (isLeft) return;
       if (!step.done) {
         // A byte stream gives bytes, and any other controller takes anything.
         (controller as ReadableStreamDefaultController<unknown>).enqueue(step.value);
@@ -85,6 +96,7 @@ function watchedReadable(source: ReadableStream<unknown>, end: StreamEnd): Reada
       if ("byobRequest" in controller) controller.byobRequest?.respond(0);
     },
     async cancel(reason: unknown): Promise<void> {
+      isLeft = true;
       try {
         await reader.cancel(reason);
       } catch (error) {
@@ -99,29 +111,25 @@ function watchedReadable(source: ReadableStream<unknown>, end: StreamEnd): Reada
   return new ReadableStream({ ...body, type } as ConstructorParameters<typeof ReadableStream>[0], { highWaterMark: 0 });
 }
 
-/** Only a byte stream lends a reader for own buffers. */
-function isByteStream(source: ReadableStream<unknown>): boolean {
-  try {
-    source.getReader({ mode: "byob" }).releaseLock();
-    return true;
-  } catch {
-    return false;
-  }
+/** What a stream that cannot be let through may understand, or not. */
+interface Stoppable {
+  readonly controller: { abort(): unknown };
+  return(): unknown;
+  destroy(): unknown;
+  cancel(): unknown;
 }
 
-/** Stops a stream that cannot be let through, by whatever it understands. */
-function stop(stream: unknown): void {
-  for (const member of ["return", "destroy", "cancel", "abort"] as const)
-    void attempt(() => {
-      const target: unknown = member === "abort" ? Reflect.get(Object(stream), "controller") : stream;
-      return has(target, member) && target[member]();
-    });
+/** Stops it by each, whatever comes of that: what has none of them, or something else by that name, throws where nobody hears of it. */
+function stop(stream: Stoppable): void {
+  for (const member of ["return", "destroy", "cancel"] as const) void attempt(() => stream[member]());
+  void attempt(() => stream.controller.abort());
 }
 
 /** Whether a value has such a method. What cannot be looked at has none. */
 function has<Member extends PropertyKey>(value: unknown, member: Member): value is Record<Member, () => unknown> {
   try {
-    return isObject(value) && typeof Reflect.get(value, member) === "function";
+    // Any object can be asked for any member.
+    return isObject(value) && typeof (value as Partial<Record<Member, unknown>>)[member] === "function";
   } catch {
     return false;
   }

@@ -153,13 +153,12 @@ export function link(signal: AbortSignal | undefined, controller: AbortControlle
   return () => signal?.removeEventListener("abort", abort);
 }
 
-const TOKEN_FORM = "printable ASCII without blanks";
-export const NO_TOKEN = `no token was given: wanted ${TOKEN_FORM}`;
+export const NO_TOKEN = "no token was given: wanted printable ASCII without blanks";
 
 export async function readToken(token: () => string | Promise<string>): Promise<string> {
   const found = await token();
   // A header's own complaint about a bad value would quote it.
-  if (typeof found !== "string" || !/^[\x21-\x7e]+$/.test(found)) throw new TypeError(`Cannot use the token: wanted ${TOKEN_FORM}`);
+  if (typeof found !== "string" || !/^[\x21-\x7e]+$/.test(found)) throw new TypeError(NO_TOKEN);
   return found;
 }
 
@@ -199,11 +198,11 @@ async function exchange<T>(
   });
   const { status } = response;
   const header = (name: string): string => `"${quoted(response.headers.get(name), token)}"${CHECK}`;
-  if (status < 200 || (status >= 300 && status < 400)) {
+  if (/^[013]/.test(`${status}`)) {
     throw new GatewayRefusedError(call.what, {
       status,
       code: "redirected",
-      detail: `a token is never sent elsewhere, here to ${header("location")}`,
+      detail: `a token is never sent to ${header("location")}`,
     });
   }
   const found = call.stream && status === 200 ? response : parsed(await response.text());

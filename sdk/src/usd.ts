@@ -21,6 +21,8 @@ function roundedUp(amount: number): string {
   const scaled = amount * 1e6;
   // Fifteen significant digits are what a double carries faithfully; above that, what is left is whole anyway.
   const micro = Math.ceil(scaled < 1e15 ? Number(scaled.toPrecision(15)) : scaled);
-  const digits = String(micro).padStart(7, "0");
-  return `${digits.slice(0, -6)}.${digits.slice(-6)}`.replace(/\.?0+$/, "");
+  return String(micro)
+    .padStart(7, "0")
+    .replace(/.{6}$/, ".$&")
+    .replace(/\.?0+$/, "");
 }

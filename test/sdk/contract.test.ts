@@ -91,7 +91,13 @@ test("Each error of any entry is told by its name, of this realm or another, and
     expect(isAgentSentinelError(JSON.parse(JSON.stringify(error)), error.name)).toBe(true);
   }
   const others = [undefined, 1, { name: "LedgerError" }, { name: "Error", recoverable: true }, { name: Symbol("x"), recoverable: true }];
+  const throwing = (): never => {
+    throw new Error("a look at it");
+  };
+  // Whoever asks has caught something, and must not lose it for another error.
+  others.push(new Proxy({}, { get: throwing }) as never, { name: { toString: throwing }, recoverable: true } as never);
   expect(others.map((other) => isAgentSentinelError(other))).toEqual(others.map(() => false));
+  expect(others.map((other) => isAgentSentinelError(other, "RateLimitError"))).toEqual(others.map(() => false));
 });
 
 /** The wire's names as the SDK spells them, at every level but in what is the caller's own JSON. */
@@ -222,6 +228,12 @@ describe("USD", () => {
 describe("arguments", () => {
   const cyclic: { self?: unknown } = {};
   cyclic.self = cyclic;
+  /** What JSON shows of it is not what a function is given. */
+  class Recipients extends Array<string> {
+    toJSON(): string[] {
+      return this.slice(0, 1);
+    }
+  }
   test.each<[string, unknown[], unknown]>([
     ["one plain object", [{ to: "a" }], { to: "a" }],
     ["one list, told from a list of arguments", [[1]], [[1]]],
@@ -254,6 +266,13 @@ describe("arguments", () => {
       undefined,
     ],
     ["a hidden toJSON", [Object.defineProperty({}, "toJSON", { value: () => "other" })], undefined],
+    ["a hidden toJSON of a list", [Object.defineProperty([1], "toJSON", { value: () => [] })], undefined],
+    ["a toJSON of a list's class", [Recipients.from(["a", "b"])], undefined],
+    [
+      "a toJSON from above",
+      [Object.create(Object.assign(Object.create(null), { toJSON: () => "other" }), { to: { value: 1, enumerable: true } })],
+      undefined,
+    ],
     [
       "a proxy that throws",
       [
@@ -284,10 +303,10 @@ describe("arguments", () => {
   });
 });
 
-test("A made id is one that the gateway takes, and ids sort by the time they were made.", () => {
+test("A made id is one that the gateway takes, and ids sort by the time they were made, whatever part of a millisecond a clock tells.", () => {
   fc.assert(
-    fc.property(fc.nat(2 ** 31), fc.nat(2 ** 31), (a, b) => {
-      const [x, y] = [uuidv7(1.7e12 + a), uuidv7(1.7e12 + b)];
+    fc.property(fc.nat(2 ** 31), fc.nat(2 ** 31), fc.constantFrom(0, 0.25, 0.9), (a, b, part) => {
+      const [x, y] = [uuidv7(1.7e12 + a + part), uuidv7(1.7e12 + b)];
       expect(isId("dec", `dec_${x}`)).toBe(true);
       if (a !== b) expect(x < y).toBe(a < b);
     }),

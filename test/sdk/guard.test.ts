@@ -1,7 +1,15 @@
 import fc from "fast-check";
 import { describe, expect, expectTypeOf, test } from "vitest";
 import { guard as guardHeld, resume } from "../../sdk/src/approvals.ts";
-import { AgentKilledError, type CommitFailed, type GuardOptions, isAgentSentinelError, type Session, type Unguarded } from "../../sdk/src/index.ts";
+import {
+  AgentKilledError,
+  type CallContext,
+  type CommitFailed,
+  type GuardOptions,
+  isAgentSentinelError,
+  type Session,
+  type Unguarded,
+} from "../../sdk/src/index.ts";
 import { createTestSentinel } from "../../sdk/src/testing.ts";
 import type * as wire from "../../sdk/src/wire.ts";
 import { clientOf, denied, type Fate, fakeGateway, held, json, openFake, problem, RUN, SESSION } from "./gateway.ts";
@@ -184,6 +192,53 @@ describe("a guarded function", () => {
       [`/${id}/topup`, "3", undefined],
       ["", undefined, [id]],
     ]);
+  });
+
+  test.each<[string, (context: CallContext) => Promise<unknown>, string, string]>([
+    ["was granted more is charged the new sum", ({ topUp }) => topUp("3"), "success", "3"],
+    ["was granted less is charged the new sum", ({ topUp }) => topUp(0.25), "success", "0.25"],
+    ["was granted more and throws is charged the new sum", ({ topUp }) => topUp(3).then(() => Promise.reject(new Error("late"))), "error", "3"],
+    [
+      "was granted more while more was asked for is charged what was granted",
+      async ({ topUp }) => Promise.allSettled([topUp(3), topUp("9")]),
+      "success",
+      "3",
+    ],
+    [
+      "was refused more is charged the old sum",
+      ({ topUp }) => topUp("9").catch((error) => expect(error.code).toBe("run_budget_exceeded")),
+      "success",
+      "1",
+    ],
+    [
+      "heard nothing is charged the old sum",
+      ({ topUp }) => topUp("8").catch((error) => expect(error.code).toBe("gateway_unavailable")),
+      "success",
+      "1",
+    ],
+    [
+      "asks for what is no amount is charged the old sum",
+      ({ topUp }) => topUp(-1).catch((error) => expect(error).toBeInstanceOf(RangeError)),
+      "success",
+      "1",
+    ],
+  ])("that %s where it does not know better", async (_, act, outcome, charged) => {
+    await using gateway = await fakeGateway();
+    const { time } = await openFake(gateway);
+    const { session } = await openFake(gateway, {
+      ...time,
+      fetch: async (url, init) => {
+        if (!url.endsWith("/topup")) return time.fetch(url, init);
+        const { estimate_usd } = JSON.parse(String(init.body));
+        if (estimate_usd === "8") throw new TypeError("fetch failed");
+        const response = await time.fetch(url, init);
+        if (estimate_usd !== "9") return response;
+        return json(200, { ...Object(await response.json()), ...denied("run_budget_exceeded", "The run's budget does not cover it.") });
+      },
+    });
+    const grow = session.guard({ action: "grow", costUsd: 1, context: true }, (context: CallContext) => act(context));
+    await grow().catch((error) => expect(error.message).toBe("late"));
+    expect(gateway.seen.at(-1)?.body).toMatchObject({ outcome, cost_usd: charged });
   });
 
   test("works for names that are known only when it is called", async () => {

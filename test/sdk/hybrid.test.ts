@@ -400,8 +400,9 @@ describe.skipIf(!CAN_SEE_PROCESSES)("a hybrid sentinel on a real gateway", { tim
       const { hybrid, way } = await opened();
       way.fate = "is lost";
       const killed = new AgentKilledError("Cannot go on: it was killed", "action_killed");
-      const read = hybrid.guard({ action: "read", onUnavailable: "allow", context: true }, async ({ signal, decisionId }) => {
+      const read = hybrid.guard({ action: "read", onUnavailable: "allow", context: true }, async ({ signal, decisionId, topUp }) => {
         expect(decisionId).toMatch(/^dec_/);
+        await expect(topUp("9")).rejects.toMatchObject({ name: "GatewayUnavailableError" });
         hybrid.session.stop(killed, ({ action }) => action === "pay");
         expect(signal.aborted).toBe(false);
         hybrid.session.stop(killed, ({ action }) => action === "read");

@@ -1,5 +1,12 @@
 import { afterEach, beforeEach, describe, expect, expectTypeOf, test, vi } from "vitest";
-import { type AgentSentinelError, type CommitFailed, GatewayRefusedError, type LeaseNews, type Session } from "../../sdk/src/index.ts";
+import {
+  type AgentSentinelError,
+  type CallContext,
+  type CommitFailed,
+  GatewayRefusedError,
+  type LeaseNews,
+  type Session,
+} from "../../sdk/src/index.ts";
 import { type ClientLease, type LeaseOptions, leaseOf } from "../../sdk/src/leases.ts";
 import { denied, type FakeGateway, type Fate, fakeGateway, handTime, openFake, problem, RUN, SESSION } from "./gateway.ts";
 import { microOf } from "./lease_desk.ts";
@@ -184,6 +191,19 @@ describe("a lease", () => {
     for await (const piece of stream) got.push(piece);
     expect([got, lease.remainingUsd]).toEqual([[1, 2], "0.9"]);
     await lease.close();
+  });
+
+  test("grants a call more while it runs, by its context, and charges what it granted", async () => {
+    await using gateway = await fakeGateway();
+    const { lease } = await openLeased(gateway);
+    const grow = lease.guard({ action: "search", costUsd: "0.1", context: true }, async ({ topUp }: CallContext) => {
+      await topUp("0.8");
+      await expect(topUp("1.000001")).rejects.toMatchObject({ code: "session_budget_exceeded" });
+      return lease.remainingUsd;
+    });
+    expect([await grow(), gateway.seen.length]).toEqual(["0.2", 0]);
+    await lease.close();
+    expect(entriesOf(gateway, lease)).toMatchObject([{ estimate_usd: "0.8", cost_usd: "0.8" }]);
   });
 
   test("decides for who does without a guard: reserves, asks for more, gives back, and is told the cost once", async () => {

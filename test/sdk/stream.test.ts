@@ -36,6 +36,19 @@ const readable = (type?: "bytes") => {
   return type === undefined ? new ReadableStream({ pull }) : new ReadableStream({ type, pull });
 };
 
+/** One that never gives anything. */
+const silent = (type?: "bytes") => {
+  const pull = () => new Promise<void>(() => undefined);
+  return type === undefined ? new ReadableStream({ pull }) : new ReadableStream({ type, pull });
+};
+
+const cancelledWhileReading = async (stream: ReadableStream<unknown>) => {
+  const reader = stream.getReader();
+  const piece = reader.read();
+  await reader.cancel("too slow");
+  return piece;
+};
+
 describe("a guarded stream is committed once", () => {
   const cases: readonly [string, () => Promise<{ before: unknown; used: unknown; commits: unknown }>, used: unknown, commits: unknown][] = [
     ["when a generator was consumed", () => streamed(letters, collect), ["a", "b"], [["success", "0.2"]]],
@@ -92,6 +105,12 @@ describe("a guarded stream is committed once", () => {
       [["success", "0.2"]],
     ],
     ["when it was cancelled", () => streamed(readable, (s) => s.cancel("bored")), undefined, [["success", "0.5"]]],
+    ...[undefined, "bytes" as const].map((type): (typeof cases)[number] => [
+      `when it was cancelled while a piece was waited for, ${type ?? "values"}`,
+      () => streamed(() => silent(type), cancelledWhileReading),
+      { done: true, value: undefined },
+      [["success", "0.5"]],
+    ]),
     ["when it was cut off", () => streamed(() => new ReadableStream({ pull: (c) => c.error(broken) }), collect), broken, [["error", "0.5"]]],
   ];
   test.each(cases)("%s", async (_, run, used, commits) => {

@@ -7,7 +7,23 @@ import {
   isAgentSentinelError,
   type SentinelOptions,
 } from "../../sdk/src/index.ts";
-import { allowed, answer, clientOf, denied, fakeGateway, fakeTime, held, json, openFake, problem, reason, SESSION, TOKEN } from "./gateway.ts";
+import {
+  allowed,
+  answer,
+  clientOf,
+  denied,
+  type Fate,
+  fakeGateway,
+  fakeTime,
+  held,
+  json,
+  LATER,
+  openFake,
+  problem,
+  reason,
+  SESSION,
+  TOKEN,
+} from "./gateway.ts";
 
 const idOf = (init: Parameters<Fetch>[1]): string => JSON.parse(init.body ?? "{}").id;
 const asked = (init: Parameters<Fetch>[1]) => allowed(idOf(init), { action: "pay" });
@@ -272,7 +288,7 @@ describe("a message says what was tried, what came of it, and what to look at", 
     [
       "a way to somewhere else",
       () => new Response(null, { status: 308, headers: { location: `https://gate.test/?${TOKEN}` } }),
-      `redirected (status 308): a token is never sent elsewhere, here to "https://gate.test/?[token]"; is the gateway's address right?`,
+      `redirected (status 308): a token is never sent to "https://gate.test/?[token]"; is the gateway's address right?`,
     ],
   ])("of %s in the place of an answer", async (_, respond, message) => {
     const error = await (await clientOf(async () => respond()).open()).decide({ action: "pay" }).catch((thrown: unknown) => thrown);
@@ -391,6 +407,40 @@ describe("a decision", () => {
     gateway.meanwhile.push(() => stop.abort("enough"));
     await expect(decision.wait({ signal: stop.signal })).rejects.toBe("enough");
     expect(time.live()).toBe(0);
+  });
+
+  const lost = Array<Fate>(1000).fill("did nothing");
+  const full = { status: 429, body: problem(429, "throttled").body, headers: { "retry-after": "7" } };
+  test.each<[string, readonly Fate[], readonly number[]]>([
+    // Where it says when, nothing is asked before; three tries are one look.
+    ["told to come later", [full, full, full], [7_000, 7_000, 7_000]],
+    ["out of reach", lost.slice(0, 4), [100, 200, 5_000, 100]],
+    ["out of order for a while", [{ status: 500 }, { status: 503 }, { status: 502 }], [100, 200, 5_000]],
+  ])("that is held is waited for although the gateway is %s", async (_, fates, paused) => {
+    await using gateway = await fakeGateway();
+    gateway.answers.set("send", { ...held(), approval: { id: "apr_1", url: "", expires_at: LATER } });
+    const { session, time } = await openFake(gateway);
+    const decision = await session.decide({ action: "send" });
+    gateway.fates.push(...fates);
+    gateway.meanwhile.push(() => answer(gateway, "approved"));
+    expect((await decision.wait()).approval?.status).toBe("approved");
+    expect([time.paused, time.live()]).toEqual([paused, 0]);
+  });
+
+  test.each<[string, readonly Fate[], number | undefined, string, number]>([
+    ["its hold has expired", lost, undefined, "gateway_unavailable", 60_000],
+    ["its time is over", lost, 20_000, "gateway_unavailable", 20_000],
+    ["it is refused", [...lost.slice(0, 3), { status: 403, body: problem(403, "scope_insufficient").body }], undefined, "scope_insufficient", 60_000],
+    ["it would be told only after that", [full, full, { ...full, headers: { "retry-after": "55" } }], undefined, "throttled", 60_000],
+  ])("that is held is not waited for any more, and the error tells why, when %s", async (_, fates, timeoutMs, code, mostMs) => {
+    await using gateway = await fakeGateway();
+    gateway.answers.set("send", held());
+    const { session, time } = await openFake(gateway);
+    const decision = await session.decide({ action: "send" });
+    gateway.fates.push(...fates);
+    const began = time.now();
+    await expect(decision.wait({ timeoutMs })).rejects.toMatchObject({ code });
+    expect([time.now() - began <= mostMs, time.live()]).toEqual([true, 0]);
   });
 
   const HELD = "dec_01890000-0000-7000-8000-0000000000aa";

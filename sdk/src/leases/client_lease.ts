@@ -147,6 +147,7 @@ export class ClientLease implements AsyncDisposable {
         readDecision: (id, call) => session.readDecision(id, call),
         commit: (id, report) => this.#committed(id, report) || session.commit(id, report),
         release: (id, call) => this.#released(id) || session.release(id, call),
+        topup: (id, sum) => this.topup(id, sum),
       },
       running: this.#calls,
     };

@@ -308,7 +308,11 @@ class Hybrid implements HybridSession {
     here.settleMirror(request.estimateMicroUsd);
     let result: Result;
     try {
-      const given = options.context === true ? [{ signal, decisionId: request.id } satisfies CallContext, ...args] : args;
+      // Nobody who could grant more can be asked.
+      const topUp = async (): Promise<never> => {
+        throw error;
+      };
+      const given = options.context === true ? [{ signal, decisionId: request.id, topUp } satisfies CallContext, ...args] : args;
       result = call.within(() => Reflect.apply(run, self, given));
     } catch (thrown) {
       call.failed(thrown);
