@@ -714,6 +714,10 @@ export interface Intervened {
   readonly id: string;
   /** Leases of this epoch and later carry it. */
   readonly epoch: number;
+  /** How many kills a revive, or pauses a resume, took out of force: 0 where none of exactly that target stood. `null`: of a kill or a pause. */
+  readonly lifted: number | null;
+  /** Whether the target was ever seen here; `false`: most likely it is mistyped. `null`: that cannot be told, as of an action, or of a run that no session spoke for. */
+  readonly known: boolean | null;
   readonly evidence: {
     /** Sessions that obey since their entry `seq`; 0: the session was being opened, and opens with it. */
     readonly acknowledged: readonly {

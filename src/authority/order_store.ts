@@ -25,13 +25,19 @@ export const ORDER_TABLES = `
   ) STRICT, WITHOUT ROWID;
 `;
 
+/** What an intervention found and did is answered the same, however often it is asked for and whenever its object dies. */
+export const ORDERS_LIFTED = `
+  ALTER TABLE interventions ADD COLUMN lifted INTEGER CHECK (lifted >= 0);
+  ALTER TABLE interventions ADD COLUMN known INTEGER CHECK (known IN (0, 1));
+`;
+
 /** No session lives longer: whoever had a run then is over. */
 const LONGEST_SESSION_MS = 30 * 24 * 60 * 60 * 1000;
 /** So many orders may stand beside those on the tenant itself: every lease carries what concerns its session, and is one row of its storage. */
 const MOST_STANDING = 5_000;
 
 /** An intervention that was put in force before: its answer is `null` while its sessions are being told. */
-export interface PutBefore {
+export interface PutBefore extends Pick<Intervened, "lifted" | "known"> {
   readonly fingerprint: string;
   readonly at: Instant;
   readonly epoch: number;
@@ -48,18 +54,20 @@ export class OrderStore {
 
   find(id: InterventionId): PutBefore | null {
     const row = this.#sql
-      .exec<{ fingerprint: string; at: number; epoch: number; answer: string | null }>(
-        "SELECT fingerprint, at, epoch, answer FROM interventions WHERE id = ?",
+      .exec<{ fingerprint: string; at: number; epoch: number; answer: string | null; lifted: number | null; known: number | null }>(
+        "SELECT fingerprint, at, epoch, answer, lifted, known FROM interventions WHERE id = ?",
         id,
       )
       .toArray()[0];
     if (row === undefined) return null;
-    // Our own text, written by `answer`.
+    const found = { lifted: row.lifted, known: row.known === null ? null : row.known === 1 };
     return {
+      ...found,
       fingerprint: row.fingerprint,
       at: row.at,
       epoch: row.epoch,
-      answer: row.answer === null ? null : (JSON.parse(row.answer) as Intervened),
+      // Our own text, written by `answer`. That of an older version says nothing of what was found.
+      answer: row.answer === null ? null : { ...found, ...(JSON.parse(row.answer) as Intervened) },
     };
   }
 
@@ -84,16 +92,26 @@ export class OrderStore {
 
   /**
    * Records an intervention, and what it leaves in force: a kill or a pause stands until it is revived or resumed, or until what it was about is over in
-   * any case.
+   * any case. Answers how many a revive or a resume lifted.
    */
-  put({ id, fingerprint, target, kind }: Intervention, epoch: number, now: Instant): void {
-    this.#sql.exec("INSERT INTO interventions (id, fingerprint, at, epoch) VALUES (?, ?, ?, ?)", id, fingerprint, now, epoch);
+  put({ id, fingerprint, target, kind }: Intervention, epoch: number, known: boolean | null, now: Instant): number | null {
     this.#sql.exec("DELETE FROM orders WHERE target IN ('session', 'run') AND at < ?", now - LONGEST_SESSION_MS);
     const state = STATE[kind];
-    if (kind === "resume" || kind === "revive") {
-      this.#sql.exec("DELETE FROM orders WHERE target = ? AND id = ? AND state = ?", target.type, target.id, state);
-      return;
-    }
+    const lifts = kind === "resume" || kind === "revive";
+    const lifted = lifts
+      ? this.#sql.exec("DELETE FROM orders WHERE target = ? AND id = ? AND state = ? RETURNING intervention", target.type, target.id, state).toArray()
+          .length
+      : null;
+    this.#sql.exec(
+      "INSERT INTO interventions (id, fingerprint, at, epoch, lifted, known) VALUES (?, ?, ?, ?, ?, ?)",
+      id,
+      fingerprint,
+      now,
+      epoch,
+      lifted,
+      known === null ? null : Number(known),
+    );
+    if (lifts) return lifted;
     this.#sql.exec(
       `INSERT INTO orders (target, id, state, intervention, at) VALUES (?, ?, ?, ?, ?)
        ON CONFLICT DO UPDATE SET intervention = excluded.intervention, at = excluded.at`,
@@ -103,6 +121,7 @@ export class OrderStore {
       id,
       now,
     );
+    return lifted;
   }
 
   answer(id: InterventionId, answer: Intervened): void {

@@ -282,7 +282,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
   /** What an intervention says is in force from the moment it is recorded: no lease given afterwards lacks it. Then those who have leases are told. */
   async intervene(principal: Principal, intervention: Intervention): Promise<Outcome<Answered<Intervened>>> {
     const { id, target, kind, reason } = intervention;
-    const put = this.#known((now): Outcome<{ readonly epoch: number; readonly answer: Intervened | null }> => {
+    const put = this.#known((now): Outcome<Pick<Intervened, "epoch" | "lifted" | "known"> & { readonly answer: Intervened | null }> => {
       const before = this.#orders.find(id);
       if (before !== null && before.fingerprint !== intervention.fingerprint)
         return err(refusal("idempotency_mismatch", "The Idempotency-Key was used before with another body."));
@@ -294,9 +294,10 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
       if (!room.ok) return room;
       this.#store.raiseEpoch();
       const { epoch } = this.#store.readTenant();
-      this.#orders.put(intervention, epoch, now);
+      const known = this.#knows(target);
+      const lifted = this.#orders.put(intervention, epoch, known, now);
       this.#record("intervention", principal, { event: "intervention", id, target: { ...target }, kind, reason, epoch });
-      return ok({ epoch, answer: null });
+      return ok({ epoch, lifted, known, answer: null });
     });
     if (!put.ok) return put;
     if (put.value.answer !== null) return ok({ answer: put.value.answer, replayed: true });
@@ -312,6 +313,9 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     const answer: Intervened = {
       id,
       epoch: put.value.epoch,
+      lifted: put.value.lifted,
+      // A run is known to whoever has it. Who did not answer, or sleeps, may have it too.
+      known: target.type === "run" && acknowledged.length > 0 ? true : put.value.known,
       acknowledged: acknowledged.map(({ session, seq, at, leasedUntil }) => ({ session, seq, at, leasedUntil })),
       unanswered: told.silent.map(({ id: session }) => session),
       inForceEverywhereBy: Math.max(Date.now(), latest),
@@ -739,6 +743,20 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
 
   #exists(): boolean {
     return hasTables(this.ctx.storage.sql);
+  }
+
+  /** Whether what an intervention names was ever seen; `null`: this object cannot tell. A tenant or a session that is not there is refused before. */
+  #knows({ type, id }: Intervention["target"]): boolean | null {
+    switch (type) {
+      case "tenant":
+      case "session":
+        return true;
+      case "agent":
+        return this.#store.knowsAgent(id);
+      case "run":
+      case "action":
+        return null;
+    }
   }
 
   /** Does something in one transaction, for a tenant that exists. */

@@ -22,7 +22,7 @@ import type {
 import { CURSORS, parseCursor } from "./cursor.ts";
 import { DESK_COUNTED, DESK_TABLES } from "./desk_store.ts";
 import { ISSUER_TABLES } from "./issuer_store.ts";
-import { ORDER_TABLES } from "./order_store.ts";
+import { ORDER_TABLES, ORDERS_LIFTED } from "./order_store.ts";
 import { OUTBOX_TABLE, type Outbox } from "./outbox.ts";
 import { POOL_TABLES, POOLS_BY_SPAN } from "./pool_store.ts";
 import { SETTINGS_LEASES, SETTINGS_LINKS, SETTINGS_TABLES } from "./settings_store.ts";
@@ -128,6 +128,7 @@ const STEPS: readonly SchemaStep[] = [
   ${DESK_COUNTED}
   ${POOLS_BY_SPAN}
   `,
+  ORDERS_LIFTED,
 ];
 
 /** A tenant's own row. */
@@ -234,6 +235,18 @@ export class TenantStore {
       .exec<{ agent: string; lease_ends_at: number }>("SELECT agent, lease_ends_at FROM sessions WHERE id = ?", session)
       .toArray()[0];
     return row === undefined ? null : { agent: row.agent, leaseEndsAt: row.lease_ends_at };
+  }
+
+  /** Whether an agent of that name was ever seen here: it opened a session, has attributes on file, or a policy is or was for it. */
+  knowsAgent(agent: string): boolean {
+    const { known } = this.#sql
+      .exec<{ known: number }>(
+        `SELECT EXISTS (SELECT 1 FROM sessions WHERE agent = ?1) OR EXISTS (SELECT 1 FROM entities WHERE type = 'agent' AND id = ?1)
+           OR EXISTS (SELECT 1 FROM policies WHERE scope = 'agent' AND target = ?1) AS known`,
+        agent,
+      )
+      .one();
+    return known === 1;
   }
 
   closeSession(session: SessionId): void {

@@ -40,7 +40,7 @@ Prints which sessions obey and since which entry, which did not answer, and by w
   --yes          without being asked again, which happens only before everything is killed
   --url URL      the gateway (AGENTSENTINEL_URL, else http://127.0.0.1:8787)
   --token TOKEN  a token that may intervene (AGENTSENTINEL_TOKEN, which other users of this machine cannot see)
-  --json         the gateway's answer: {"id", "epoch", "evidence": {"acknowledged", "unanswered", "in_force_everywhere_by"}}
+  --json         the gateway's answer: {"id", "epoch", "lifted", "known", "evidence": {"acknowledged", "unanswered", "in_force_everywhere_by"}}
 
   ${CALLED} ${example}
 
@@ -85,7 +85,8 @@ async function intervene(line: CommandLine, terminal: Terminal, kind: Interventi
   const { unanswered, in_force_everywhere_by: by } = told.evidence;
   terminal.out(json ? `${JSON.stringify(told)}\n` : inWords(told, target, kind, Date.now() + gateway.aheadMs(), terminal));
   const stops = kind === "kill" || kind === "pause";
-  if (stops && told.evidence.acknowledged.length + unanswered.length === 0 && (await isStranger(gateway, target, kind, terminal))) return NEVER_SEEN;
+  if (stops && told.evidence.acknowledged.length + unanswered.length === 0 && (await isStranger(gateway, target, kind, told.known, terminal)))
+    return NEVER_SEEN;
   if ((kind === "revive" || kind === "resume") && (await tellOfLift(gateway, told, target, kind, terminal))) return NEVER_SEEN;
   const isLeasedOut = told.evidence.acknowledged.some(({ leased_until }) => leased_until != null);
   if (unanswered.length === 0 && !(isLeasedOut && line.has("wait"))) return true;
@@ -154,10 +155,17 @@ const MOST_LOOKED_AT = 1000;
 
 /**
  * Whether a stop that no session answered for is of an agent or a run that nobody has ever seen here, which is then said. (An unknown session the gateway
- * refuses by itself; an action, or the tenant, anybody may ask for next.) The token may not be allowed to look: then that is said, and nothing is claimed.
+ * refuses by itself; an action, or the tenant, anybody may ask for next.) Where the gateway does not say so itself, as one of an older version, it is looked
+ * up. The token may not be allowed to look: then that is said, and nothing is claimed.
  */
-async function isStranger({ ask }: Gateway, { type, id }: InterveneRequest["target"], kind: InterventionKind, terminal: Terminal): Promise<boolean> {
-  if (type !== "agent" && type !== "run") return false;
+async function isStranger(
+  { ask }: Gateway,
+  { type, id }: InterveneRequest["target"],
+  kind: InterventionKind,
+  known: Intervened["known"] | undefined,
+  terminal: Terminal,
+): Promise<boolean> {
+  if ((type !== "agent" && type !== "run") || known === true) return false;
   const items = async (path: string): Promise<readonly unknown[]> => {
     const { items: found } = await ask("GET", path, undefined, { patienceMs: PATIENCE_MS });
     if (!Array.isArray(found)) throw new Stop("what came is no list");
@@ -167,8 +175,10 @@ async function isStranger({ ask }: Gateway, { type, id }: InterveneRequest["targ
   try {
     terminal.progress(`Looking whether ${named} is known …`);
     const route = type === "agent" ? "/v1/sessions" : "/v1/ledger";
-    if ((await items(`${route}?${type}=${encodeURIComponent(id)}&limit=1`)).length > 0) return false;
-    const sessions = type === "agent" ? await items(`/v1/sessions?limit=${MOST_LOOKED_AT}`) : [];
+    if (known !== false && (await items(`${route}?${type}=${encodeURIComponent(id)}&limit=1`)).length > 0) return false;
+    // Where it is certain already, a name that is near is only a help.
+    const listed = type === "agent" ? items(`/v1/sessions?limit=${MOST_LOOKED_AT}`) : Promise.resolve([]);
+    const sessions = await (known === false ? listed.catch(() => []) : listed);
     const names = [...new Set(sessions.flatMap((session) => (isMapping(session) && typeof session.agent === "string" ? [session.agent] : [])))];
     const near = didYouMean(id, names);
     const never = type === "agent" ? "no agent of that name has ever opened a session here" : "no such run is on record here";

@@ -38,7 +38,8 @@ export async function tellOfLift({ ask }: Gateway, told: Intervened, target: Tar
     // What came after it is not what it met.
     const before = orders.slice(orders.findIndex(({ id }) => id === told.id) + 1);
     const stood = standing(before);
-    const nothing = nothingLifted(before, stood, target, LIFTS[kind], more === null);
+    // An older gateway does not say what it lifted.
+    const nothing = (told.lifted ?? 0) > 0 ? null : nothingLifted(before, stood, target, LIFTS[kind], more === null);
     if (nothing !== null) terminal.err(`agentsentinel: ${nothing.sentence}\n`);
     for (const order of stood.filter((one) => stillStops(one, target, LIFTS[kind])).slice(0, MOST_NAMED)) {
       const note = order.note === null ? "" : `: ${shown(order.note)}`;

@@ -471,6 +471,10 @@ export interface Intervention {
 export interface Intervened {
   readonly id: InterventionId;
   readonly epoch: number;
+  /** How many kills a revive, or pauses a resume, took out of force; `null`: a kill or a pause, or one that an older version of this code put. */
+  readonly lifted: number | null;
+  /** Whether what it names was ever seen; `null`: that cannot be told, as of an action, or of a run that no session spoke for. */
+  readonly known: boolean | null;
   /** Sessions that obey since their entry `seq`; 0: the session was being opened, and opens with it. */
   readonly acknowledged: readonly {
     readonly session: SessionId;

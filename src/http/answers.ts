@@ -482,6 +482,14 @@ export const ledgerEvent = z.object({
 export const intervened = z.object({
   id: z.string(),
   epoch: z.int().meta({ description: "Leases of this epoch and later carry it." }),
+  lifted: z.int().min(0).nullable().meta({
+    description:
+      "How many kills a revive, or pauses a resume, took out of force: 0 where none of exactly that target stood. null: of a kill or a pause.",
+  }),
+  known: z.boolean().nullable().meta({
+    description:
+      "Whether the target was ever seen here: an agent that opened a session, or has an entity or a policy of its own; a run that a session acknowledged. false: most likely it is mistyped. null: that cannot be told, as of an action, or of a run that no session spoke for.",
+  }),
   evidence: z.object({
     acknowledged: z
       .array(

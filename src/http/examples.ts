@@ -186,6 +186,8 @@ export const no: wire.No = {
 export const intervened: wire.Intervened = {
   id: EXAMPLE_IDS.int,
   epoch: 17,
+  lifted: null,
+  known: true,
   evidence: { acknowledged: [{ session: EXAMPLE_IDS.ses, seq: 13, at: AT, leased_until: null }], unanswered: [], in_force_everywhere_by: AT },
 };
 

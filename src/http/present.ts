@@ -324,6 +324,8 @@ export const settledLease = (settled: flow.LeaseSettled): wire.SettledLease => (
 export const intervened = (done: flow.Intervened): wire.Intervened => ({
   id: done.id,
   epoch: done.epoch,
+  lifted: done.lifted,
+  known: done.known,
   evidence: {
     acknowledged: done.acknowledged.map(({ session, seq, at, leasedUntil }) => ({
       session,

@@ -324,6 +324,8 @@ export function portsOf(overrides: Overrides = {}): Ports {
         answered({
           id,
           epoch: 3,
+          lifted: null,
+          known: true,
           acknowledged: [{ session: aSession.id, seq: 4, at: AT, leasedUntil: null }],
           unanswered: [],
           inForceEverywhereBy: AT,

@@ -108,10 +108,13 @@ describe("agentsentinel kill, pause, resume and revive, before they ask a gatewa
  */
 async function gatewayWhose(told: () => Intervened, fails = 0) {
   const keys: (string | string[] | undefined)[] = [];
+  const looked: string[] = [];
   let left = fails;
   const server = createServer((request, response) => {
-    if (request.method === "GET")
+    if (request.method === "GET") {
+      looked.push(request.url ?? "");
       return response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify({ items: [examples.sessionSummary] }));
+    }
     keys.push(request.headers["idempotency-key"]);
     if (left-- > 0) return request.socket.destroy();
     return request.resume().on("end", () => response.writeHead(201, { "content-type": "application/json" }).end(JSON.stringify(told())));
@@ -123,6 +126,7 @@ async function gatewayWhose(told: () => Intervened, fails = 0) {
   return {
     options,
     keys,
+    looked,
     async [Symbol.asyncDispose]() {
       await new Promise((resolve) => server.close(resolve));
     },
@@ -160,6 +164,33 @@ describe("agentsentinel kill, where a session does not answer", () => {
     const ended = await typed(["kill", "agent:a", ...gateway.options]);
     expect([ended.code, gateway.keys.length, new Set(gateway.keys).size, ended.err.match(/asking again/g)?.length]).toEqual([0, 3, 1, 2]);
     expect(gateway.keys[0]).toMatch(/^[0-9a-f-]{36}$/);
+  });
+});
+
+describe("agentsentinel kill, of what no session answers for", () => {
+  const nobody = (known: boolean | null): Intervened => ({
+    ...examples.intervened,
+    known,
+    evidence: { ...examples.intervened.evidence, acknowledged: [], unanswered: [] },
+  });
+
+  /** What a gateway of an older version says. */
+  const older = (): Intervened => {
+    const { known: _, lifted: __, ...told } = nobody(null);
+    // A gateway may be older than the contract says.
+    return told as Intervened;
+  };
+
+  it.each<[what: string, told: () => Intervened, target: string, code: number, says: RegExp, looked: readonly string[]]>([
+    ["the gateway knows it", () => nobody(true), "agent:a", 0, /^$/, []],
+    ["the gateway never saw it", () => nobody(false), "agent:a", 5, /BUT no agent of that name/, ["/v1/sessions?limit=1000"]],
+    ["the gateway cannot tell, and it is found", () => nobody(null), "run:run_1", 0, /^$/, ["/v1/ledger?run=run_1&limit=1"]],
+    ["the gateway is an older one, and it is found", older, "agent:a", 0, /^$/, ["/v1/sessions?agent=a&limit=1"]],
+    ["it is an action", () => nobody(null), "action:send_*", 0, /^$/, []],
+  ])("ends as it is known, and looks up no more than it must: %s", async (_what, told, target, code, says, looked) => {
+    await using gateway = await gatewayWhose(told);
+    const ended = await typed(["kill", target, ...gateway.options]);
+    expect([ended.code, ended.err, gateway.looked]).toEqual([code, expect.stringMatching(says), looked]);
   });
 });
 
@@ -316,16 +347,18 @@ describe.skipIf(!CAN_SEE_PROCESSES)("agentsentinel kill, pause, resume and reviv
     }
   });
 
-  it("says that it could not look, where the token may stop and not read", async () => {
+  it("says that it could not look, where the token may stop and not read, unless the gateway knows by itself", async () => {
     const wish = { tenant: "demo", subject: "ops", kind: "human", scopes: ["interventions:write"] };
     const { body } = await ask(gateway.url, ROOT_KEY, "POST", "/v1/tokens", wish);
-    const ended = await typed(["kill", "agent:demo-agnet", "--reason", "x", "--url", gateway.url, "--token", body.token]);
-    expect([ended.code, ended.err]).toEqual([
-      0,
-      expect.stringMatching(/whether any agent "demo-agnet" was ever seen here could not be looked up .*403/),
-    ]);
-    expect(ended.out).toMatch(/^Killed agent demo-agnet/);
-    await person(["revive", "agent:demo-agnet", "--reason", "x"]);
+    const stop = (target: string) => typed(["kill", target, "--reason", "x", "--url", gateway.url, "--token", body.token]);
+    const run = "run_019a9c1e-7f00-7abc-8def-0000000000aa";
+    const ended = await stop(run);
+    expect([ended.code, ended.err]).toEqual([0, expect.stringMatching(/whether any run ".*" was ever seen here could not be looked up .*403/)]);
+    expect(ended.out).toMatch(/^Killed run run_/);
+    const stranger = await stop("agent:demo-agnet");
+    // Which name is near it may not read either.
+    expect([stranger.code, stranger.err]).toEqual([5, expect.stringMatching(/BUT no agent of that name has ever opened a session here\nNothing/)]);
+    for (const named of [run, "agent:demo-agnet"]) await person(["revive", named, "--reason", "x"]);
   });
 
   it("says what the gateway refuses", async () => {

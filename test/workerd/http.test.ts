@@ -382,6 +382,7 @@ describe("what was done about a session", () => {
     const { token } = await newToken("http-a", "stopper", "human", ["interventions:write"]);
     const kill = { target: { type: "session", id }, kind: "kill", reason: "It deletes." };
     const killed = await json<wire.Intervened>(201, send("POST", "/v1/interventions", { token, body: kill }));
+    expect(answers.intervened.parse(killed)).toMatchObject({ lifted: null, known: true, evidence: { acknowledged: [{ session: id }] } });
     const listed = async (by: string) =>
       (await json<wire.Page<{ id: string; kind: string }>>(200, send("GET", `/v1/interventions?session=${id}`, { token: by }))).items;
     const found = await listed(token);

@@ -7,6 +7,8 @@ import { OrderStore } from "../../src/authority/order_store.ts";
 import type { DecisionId, RunId, SessionId } from "../../src/core/ids.ts";
 import { microUsdOf } from "../../src/core/money.ts";
 import type { InterventionKind, Target } from "../../src/core/orders.ts";
+import { policyDigest } from "../../src/core/policy/digest.ts";
+import { readPolicy } from "../../src/core/policy/parse.ts";
 import type { Principal } from "../../src/core/request.ts";
 import { decide } from "../../src/flow/decide.ts";
 import { intervene } from "../../src/flow/intervene.ts";
@@ -293,10 +295,11 @@ describe("standing orders", () => {
       const now = Date.now();
       const codeOf = (type: Target, id: string, at = now): string => refusalOf(orders.roomFor(kill(type, id), at));
       storage.transactionSync(() => {
-        for (let n = 0; n < 4_998; n++) orders.put({ ...kill("action", longest(n)), id: ports.newId("int"), fingerprint: "f", reason: "r" }, 1, now);
+        for (let n = 0; n < 4_998; n++)
+          orders.put({ ...kill("action", longest(n)), id: ports.newId("int"), fingerprint: "f", reason: "r" }, 1, null, now);
       });
       const last = codeOf("action", "last");
-      orders.put({ ...kill("action", "last"), id: ports.newId("int"), fingerprint: "f", reason: "r" }, 1, now);
+      orders.put({ ...kill("action", "last"), id: ports.newId("int"), fingerprint: "f", reason: "r" }, 1, null, now);
       return {
         last,
         oneMore: codeOf("action", "one-more"),
@@ -393,6 +396,103 @@ describe("an intervention", () => {
     const again = got(await stop(operator, "session", session, "kill", "k"));
     expect(again.answer).toMatchObject({ id: first.answer.id, epoch: first.answer.epoch, acknowledged: [{ session }], unanswered: [] });
     expect((await decideOne(agent, session, "pay", { estimateMicroUsd: microUsdOf(1) })).reason.code).toBe("session_killed");
+  });
+
+  it.each([
+    ["tenant", true],
+    ["agent", true],
+    ["session", true],
+    ["run", true],
+    ["action", null],
+  ] as const)("on a %s says how many it lifted, and whether what it names was ever seen: %j", async (type, known) => {
+    const { tenant, agent, operator, session, run } = await twoAgents();
+    const id = { tenant, agent: agent.subject, session, run, action: "pay" }[type];
+    const does: readonly (readonly [InterventionKind, number | null])[] = [
+      ["resume", 0],
+      ["kill", null],
+      ["kill", null],
+      ["pause", null],
+      ["revive", 1],
+      ["revive", 0],
+      ["resume", 1],
+      ["resume", 0],
+    ];
+    for (const [kind, lifted] of does)
+      expect([kind, await stopped(operator, type, id, kind)]).toEqual([kind, expect.objectContaining({ lifted, known })]);
+    // A glob is another target, though it names more.
+    await stopped(operator, "action", "p*", "pause");
+    expect(await stopped(operator, "action", "pay", "resume")).toMatchObject({ lifted: 0, known: null });
+    expect((await decideOne(agent, session, "pay")).reason.code).toBe("action_paused");
+  });
+
+  it("knows an agent by a session of it, by what is on file of it, or by a policy for it, and never one of another tenant", async () => {
+    const { tenant, agent, operator } = await twoAgents();
+    const stranger = (await twoAgents()).agent;
+    const gone = await newSession({ ...agent, subject: "gone" });
+    got(await ports.sessions.close(tenant, gone, { ...agent, subject: "gone" }));
+    got(await ports.tenants.putEntity(tenant, operator, { type: "agent", id: "on-file", properties: {} }));
+    got(await ports.tenants.putEntity(tenant, operator, { type: "customer", id: "customer", properties: {} }));
+    const document = { version: 1 as const };
+    const policy = {
+      document,
+      digest: policyDigest(ports.sha256, got(readPolicy(document))),
+      text: "version: 1",
+      format: "yaml",
+      activate: false,
+    } as const;
+    for (const name of ["ruled", "unruled"]) got(await ports.tenants.putPolicy(tenant, operator, { ...policy, name, scope: "agent", target: name }));
+    got(await ports.tenants.deletePolicy(tenant, operator, "unruled"));
+    await newSession({ ...stranger, subject: "elsewhere" });
+    const said = async (name: string) => [name, (await stopped(operator, "agent", name)).known] as const;
+    const names = ["bot", "gone", "on-file", "ruled", "unruled", "customer", "elsewhere", "bott", ""];
+    expect(await Promise.all(names.map(said))).toEqual(names.map((name, n) => [name, n < 5]));
+  });
+
+  it("on a run that nobody speaks for does not say that it was never seen: whose it is may sleep, or not answer", async () => {
+    const { tenant, operator, session, run } = await twoAgents();
+    expect((await stopped(operator, "run", ports.newId("run"))).known).toBeNull();
+    await runInDurableObject(env.TENANTS.getByName(tenant), (object) => {
+      Reflect.set(object, "env", { ...env, SESSIONS: { getByName: () => ({ receive: () => Promise.reject(new Error("lost")) }) } });
+    });
+    expect(await stopped(operator, "run", run)).toMatchObject({ known: null, acknowledged: [], unanswered: expect.arrayContaining([session]) });
+    await evictDurableObject(env.TENANTS.getByName(tenant));
+    // It sleeps: its lease has ended, and nobody tells it anything.
+    vi.useFakeTimers({ now: Date.now() + 10 * LEASE_TERM_MS, toFake: ["Date"] });
+    expect(await stopped(operator, "run", run)).toMatchObject({ known: null, acknowledged: [], unanswered: [] });
+  });
+
+  it("lifted what it lifted, though its object died before it answered", async () => {
+    const { tenant, agent, operator } = await twoAgents();
+    await stopped(operator, "agent", agent.subject);
+    const first = got(await stop(operator, "agent", agent.subject, "revive", "k"));
+    expect(first.answer).toMatchObject({ lifted: 1, known: true });
+    await runInDurableObject(env.TENANTS.getByName(tenant), (_, { storage }) => {
+      storage.sql.exec("UPDATE interventions SET answer = NULL");
+    });
+    await evictDurableObject(env.TENANTS.getByName(tenant));
+    expect(got(await stop(operator, "agent", agent.subject, "revive", "k")).answer).toMatchObject({ id: first.answer.id, lifted: 1, known: true });
+    const stranger = got(await stop(operator, "agent", "nobody", "revive", "n")).answer;
+    expect(stranger).toMatchObject({ lifted: 0, known: false });
+    expect(got(await stop(operator, "agent", "nobody", "revive", "n"))).toEqual({ answer: stranger, replayed: true });
+  });
+
+  it("of before anybody said so does not say what it lifted, and answers as it did", async () => {
+    const { tenant, agent, operator } = await twoAgents();
+    const answered = got(await stop(operator, "agent", agent.subject, "kill", "told")).answer;
+    const unanswered = got(await stop(operator, "agent", agent.subject, "resume", "untold")).answer;
+    await runInDurableObject(env.TENANTS.getByName(tenant), async (_, { storage }) => {
+      await storage.deleteAlarm();
+      storage.sql.exec(`
+        ALTER TABLE interventions DROP COLUMN lifted; ALTER TABLE interventions DROP COLUMN known;
+        UPDATE interventions SET answer = json_remove(answer, '$.lifted', '$.known');
+        UPDATE schema_version SET version = 9`);
+      storage.sql.exec("UPDATE interventions SET answer = NULL WHERE id = ?", unanswered.id);
+    });
+    await evictDurableObject(env.TENANTS.getByName(tenant));
+    const nothing = { lifted: null, known: null };
+    expect(got(await stop(operator, "agent", agent.subject, "kill", "told")).answer).toEqual({ ...answered, ...nothing });
+    expect(got(await stop(operator, "agent", agent.subject, "resume", "untold")).answer).toMatchObject({ id: unanswered.id, ...nothing });
+    expect(await stopped(operator, "agent", agent.subject, "revive")).toMatchObject({ lifted: 1, known: true });
   });
 
   it("survives the eviction of every object", async () => {

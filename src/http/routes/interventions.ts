@@ -40,7 +40,7 @@ export const interventionRoutes = [
     tag: "Interventions",
     summary: "Kill, pause, resume or revive a tenant, agent, session, run or action",
     description:
-      "In force at the next decision of every session that acknowledged it, which is nearly always all of them when this answers; of those that did not answer, by `in_force_everywhere_by` at the latest, one lease term (30 s) later. A kill stands until a revive, a pause until a resume, and each of the two leaves the other alone. What had been spent is still reported and recorded.",
+      "In force at the next decision of every session that acknowledged it, which is nearly always all of them when this answers; of those that did not answer, by `in_force_everywhere_by` at the latest, one lease term (30 s) later. A kill stands until a revive, a pause until a resume, and each of the two leaves the other alone: `lifted` says whether there was one to lift, and `known` whether anything of that name was ever seen. What had been spent is still reported and recorded.",
     caller: "bearer",
     scopes: ["interventions:write"],
     query: requests.noQuery,
