@@ -45,8 +45,9 @@ Prints which sessions obey and since which entry, which did not answer, and by w
   ${CALLED} ${example}
 
 Exit code: 0 when every session that it concerns obeys, or with --wait when it is in force everywhere; ${SOME_UNANSWERED} when it is in force and some session did
-not answer in time; ${NEVER_SEEN} when a kill or a pause is in force, and no agent of that name, or no such run, was ever seen here, or when a revive or a resume
-lifted nothing, because nothing of that name was ever stopped: look for a typing mistake; 1 when it was not done, or nobody knows; 2 for a mistake in the command.`,
+not answer in time; ${NEVER_SEEN} when a kill or a pause is in force, and no agent of that name, or no such run, was ever seen here, or when a revive or a
+resume lifted nothing, because nothing of that name was ever stopped: look for a typing mistake; 1 when it was not done, or nobody knows; 2 for a mistake
+in the command.`,
   run: (line, _directory, terminal) => intervene(line, terminal, kind),
 });
 

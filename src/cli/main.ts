@@ -3,6 +3,7 @@ import path from "node:path";
 import { didYouMean } from "../http/issues.ts";
 import { CALLED } from "./called_as.ts";
 import { type Command, readCommandLine, Stop, Usage } from "./command_line.ts";
+import { fitted } from "./fitted.ts";
 import type { Terminal } from "./terminal.ts";
 
 interface Known {
@@ -59,6 +60,7 @@ const linesOf = (commands: Room["commands"]): string =>
     .join("\n");
 
 const AFTER = `Here it is called as: ${CALLED} <command> ...
+
 Every command takes --help and --json; --version alone tells which this is. Colour is for terminals only, and NO_COLOR takes it away.
 
 Exit code: 0 good, 1 not, 2 for a mistake in the command; where a command has others, its --help says so.`;
@@ -114,14 +116,14 @@ export async function main(args: readonly string[], directory: string, terminal:
   try {
     const found = commandOf(args);
     if ("tells" in found) {
-      terminal.out(`${found.tells}\n`);
+      terminal.out(`${fitted(found.tells, terminal.columns)}\n`);
       return 0;
     }
     const command = await found.command.load();
     help = command.help;
     const line = readCommandLine(found.rest, command.options);
     if (line.has("help")) {
-      terminal.out(`${help}\n`);
+      terminal.out(`${fitted(help, terminal.columns)}\n`);
       return 0;
     }
     const ended = await command.run(line, directory, terminal);
@@ -131,7 +133,7 @@ export async function main(args: readonly string[], directory: string, terminal:
     if (fault instanceof Usage) {
       const room = fault.about === null ? undefined : of(ROOMS, fault.about);
       if (room !== undefined) help = helpOf(fault.about ?? "", room);
-      terminal.err(`agentsentinel: ${fault.message}\n\n${help.split("\n\n")[0]}\n`);
+      terminal.err(`agentsentinel: ${fault.message}\n\n${fitted(help.split("\n\n", 1)[0] ?? "", terminal.columns)}\n`);
       return 2;
     }
     if (!(fault instanceof Stop)) throw fault;
