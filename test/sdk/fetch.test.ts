@@ -637,6 +637,14 @@ describe("guardFetch", () => {
     [{ costUsd: () => -1 }],
     [
       {
+        price: () => {
+          // As a program without types may throw it.
+          throw Object.create(null);
+        },
+      },
+    ],
+    [
+      {
         inputs: () => {
           throw new Error("broken");
         },

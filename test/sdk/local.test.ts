@@ -353,6 +353,32 @@ describe("A promise that a guarded function gives", () => {
     expect([await query, await query, begun]).toEqual([1, 1, 1]);
   });
 
+  it.each<[string, (kept: (value: number) => unknown, failed: (error: unknown) => unknown) => unknown, unknown, string]>([
+    ["a value", (kept) => void kept(5), 5, "success"],
+    ["an error", (_, failed) => void failed("no"), "no", "error"],
+    [
+      "what its then throws",
+      () => {
+        throw "no";
+      },
+      "no",
+      "error",
+    ],
+  ])("that is no promise, but can be waited for, gives %s as it would unguarded", async (_, then, given, outcome) => {
+    const { sentinel, told } = world();
+    // Anything may have a `then`, and whoever waits for it calls it: what it gives is nobody's business.
+    const bare = { then } as PromiseLike<number>;
+    const wait = async (act: () => PromiseLike<number>): Promise<unknown> => {
+      try {
+        return await act();
+      } catch (error) {
+        return error;
+      }
+    };
+    expect([await wait(() => bare), await wait(sentinel.guard({ action: "act" }, () => bare))]).toEqual([given, given]);
+    expect(told()).toEqual(["decision act allowed 0", `outcome act ${outcome} 0`]);
+  });
+
   it("with members of its own is settled though nobody waits for it, if it is the language's", async () => {
     const { sentinel, told } = world();
     const act = sentinel.guard({ action: "a" }, () => Object.assign(Promise.resolve("done"), { child: 7 }));

@@ -1,5 +1,6 @@
 import { GatewayRefusedError, isAgentSentinelError } from "../errors.ts";
 import { takeOff } from "../flights.ts";
+import { described } from "../guard.ts";
 import { insideOf } from "../inside.ts";
 import type { Running, Session } from "../session.ts";
 import { link } from "../transport.ts";
@@ -44,7 +45,9 @@ export async function attempt(
     if (caller?.aborted) throw caller.reason;
     // What an option throws stops it too: nobody was asked.
     const isOurs = isAgentSentinelError(error) || (flight?.stop.signal.aborted && error === flight.stop.signal.reason);
-    return denied(isOurs ? error : new GatewayRefusedError(`ask about ${call.model}`, { status: null, code: "guard_failed", detail: String(error) }));
+    return denied(
+      isOurs ? error : new GatewayRefusedError(`ask about ${call.model}`, { status: null, code: "guard_failed", detail: described(error) }),
+    );
   }
 
   const killed = flight.stop.signal;

@@ -1,3 +1,4 @@
+import { described } from "../guard.ts";
 import { insideOf } from "../inside.ts";
 import { observe } from "../observers.ts";
 import type { Session } from "../session.ts";
@@ -80,5 +81,3 @@ function shownUsage({ raw, tokens, served }: Spent, { model, provider }: ModelCa
   const own = Object.fromEntries(Object.entries(raw).slice(0, 50)) as { [key: string]: Json };
   return { ...own, ...tokens, ...(provider !== undefined && { provider }), model: (served ?? model).slice(0, 128) };
 }
-
-const described = (error: unknown): string => (error instanceof Error ? `${error.name}: ${error.message}` : String(error)).slice(0, 500);

@@ -26,7 +26,8 @@ export function following<Result>(
   let followed: Promise<Result> | null = null;
   // Once, whoever waits how often.
   const follow = (): Promise<Result> => {
-    followed ??= Promise.resolve(promise.then(kept, rethrown));
+    // As who waits for it does: what its `then` gives may be nothing.
+    followed ??= new Promise<Result>((resolve, reject) => void promise.then(resolve, reject)).then(kept, rethrown);
     return followed;
   };
   // The language's own has begun, whether anybody waits or not.
