@@ -667,14 +667,24 @@ export interface TokenRow extends TokenRecord {
 }
 
 /** The tenant's record. Everything answered by a session before a read is in that read: the read asks live sessions to ship first. */
+/** What a read went through: rows of the database, also those that it did not want, characters that came out of it, and sessions that were asked for what they recorded. */
+export interface Read {
+  readonly rows: number;
+  readonly characters: number;
+  readonly sessions: number;
+}
+
+/** Told that, as it is known: part after part. */
+export type Went = (through: Partial<Read>) => void;
+
 export interface Ledger {
   /** Waits until everything accepted so far can be read, or `ledger_unavailable`. */
   settle(tenant: string): Reply<null>;
-  list(tenant: string, filter: LedgerFilter, page: PageQuery): Reply<PageOf<LedgerRow>>;
+  list(tenant: string, filter: LedgerFilter, page: PageQuery, went?: Went): Reply<PageOf<LedgerRow>>;
   read(tenant: string, id: string): Reply<LedgerRow>;
   /** Oldest first, the whole of it as it was when its first page was read, in pages that are read as they are asked for. */
-  export(tenant: string, filter: LedgerFilter): AsyncIterable<readonly LedgerRow[]>;
-  costs(tenant: string, query: CostQuery): Reply<CostReport>;
+  export(tenant: string, filter: LedgerFilter, went?: Went): AsyncIterable<readonly LedgerRow[]>;
+  costs(tenant: string, query: CostQuery, went?: Went): Reply<CostReport>;
   /**
    * Puts what was reported on record, each line once, however often and by however many it is told: what became of each, in order. Point of no return:
    * what it has answered for is on record. Refuses with `ledger_unavailable`, and then some of it or all may be there; tell it again. A report with a

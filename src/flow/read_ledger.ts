@@ -3,7 +3,7 @@ import { isId } from "../core/ids.ts";
 import { refusal } from "../core/refusals.ts";
 import { err, ok } from "../core/result.ts";
 import { ANSWER_MS, inTime } from "./patience.ts";
-import type { CostQuery, CostReport, LedgerFilter, LedgerRow, PageOf, PageQuery, Ports, Reply } from "./ports.ts";
+import type { CostQuery, CostReport, LedgerFilter, LedgerRow, PageOf, PageQuery, Ports, Reply, Went } from "./ports.ts";
 
 /** So many live sessions are asked to ship before a read that names none. Entries of others are there little more than a second later. */
 export const SESSIONS_ASKED_BEFORE_A_READ = 100;
@@ -12,36 +12,37 @@ export const SESSIONS_ASKED_BEFORE_A_READ = 100;
 const BRING_MS = 2 * ANSWER_MS + 5_000;
 
 /** Entries, newest first: everything that was answered before the read was asked for is in it. */
-export async function listEntries(ports: Ports, tenant: string, filter: LedgerFilter, page: PageQuery): Reply<PageOf<LedgerRow>> {
-  const settled = await bringIn(ports, tenant, filter.session);
-  return settled.ok ? ports.ledger.list(tenant, filter, page) : settled;
+export async function listEntries(ports: Ports, tenant: string, filter: LedgerFilter, page: PageQuery, went?: Went): Reply<PageOf<LedgerRow>> {
+  const settled = await bringIn(ports, tenant, filter.session, BRING_MS, went);
+  return settled.ok ? ports.ledger.list(tenant, filter, page, went) : settled;
 }
 
-export async function readEntry(ports: Ports, tenant: string, id: string): Reply<LedgerRow> {
+export async function readEntry(ports: Ports, tenant: string, id: string, went?: Went): Reply<LedgerRow> {
   const found = await ports.ledger.read(tenant, id);
   if (found.ok || found.error.code !== "not_found") return found;
-  const settled = await bringIn(ports, tenant, undefined);
+  const settled = await bringIn(ports, tenant, undefined, BRING_MS, went);
   return settled.ok ? ports.ledger.read(tenant, id) : settled;
 }
 
 /** The whole of it, oldest first, page by page as it is read. */
-export async function exportEntries(ports: Ports, tenant: string, filter: LedgerFilter): Reply<AsyncIterable<readonly LedgerRow[]>> {
-  const settled = await bringIn(ports, tenant, filter.session);
-  return settled.ok ? ok(ports.ledger.export(tenant, filter)) : settled;
+export async function exportEntries(ports: Ports, tenant: string, filter: LedgerFilter, went?: Went): Reply<AsyncIterable<readonly LedgerRow[]>> {
+  const settled = await bringIn(ports, tenant, filter.session, BRING_MS, went);
+  return settled.ok ? ok(ports.ledger.export(tenant, filter, went)) : settled;
 }
 
-export async function reportCosts(ports: Ports, tenant: string, query: CostQuery): Reply<CostReport> {
-  const settled = await bringIn(ports, tenant, undefined);
-  return settled.ok ? ports.ledger.costs(tenant, query) : settled;
+export async function reportCosts(ports: Ports, tenant: string, query: CostQuery, went?: Went): Reply<CostReport> {
+  const settled = await bringIn(ports, tenant, undefined, BRING_MS, went);
+  return settled.ok ? ports.ledger.costs(tenant, query, went) : settled;
 }
 
 /**
  * Asks whoever may hold entries back to hand them over, and waits so long for that; then waits until they can be read. Refuses with `ledger_unavailable`
  * where they cannot, or where the one session that was asked for says nothing.
  */
-export async function bringIn(ports: Ports, tenant: string, session: string | undefined, patienceMs: number = BRING_MS): Reply<null> {
+export async function bringIn(ports: Ports, tenant: string, session: string | undefined, patienceMs: number = BRING_MS, went?: Went): Reply<null> {
   const sessions =
     session === undefined ? await ports.tenants.liveSessions(tenant, SESSIONS_ASKED_BEFORE_A_READ) : isSession(session) ? [session] : [];
+  went?.({ sessions: sessions.length });
   // Who cannot be reached, or never answers, keeps its entries and ships them later: the read goes on without them, unless it is of them that it was asked.
   const brought = await inTime(
     patienceMs,

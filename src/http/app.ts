@@ -1,9 +1,10 @@
 import { Hono } from "hono";
 import { type Refusal, refusal } from "../core/refusals.ts";
+import type { Principal } from "../core/request.ts";
 import { err, ok, type Result } from "../core/result.ts";
 import type { Instant } from "../core/time.ts";
 import type { IdempotencyKey } from "../flow/idempotency.ts";
-import type { Caller, Ports } from "../flow/ports.ts";
+import type { Caller, Ports, Read, Went } from "../flow/ports.ts";
 import { admit } from "./admit.ts";
 import { type BodyFormat, formatOf, MOST_BODY_BYTES, readText } from "./body.ts";
 import { corsFields, preflight } from "./cors.ts";
@@ -15,9 +16,10 @@ import { negotiate } from "./negotiate.ts";
 import { isParameter, PARAMETERS } from "./parameters.ts";
 import { type Door, problemResponse } from "./problems.ts";
 import { parseQuery } from "./query.ts";
-import type { Answer, Asked, Route } from "./route.ts";
+import { DEFAULT_LIMIT } from "./requests.ts";
+import { type Answer, type Asked, MS_OF_READING, type ReadWeight, type Route } from "./route.ts";
 import { ROUTES } from "./routes.ts";
-import { LISTENERS_SPENT, LOOKUPS_SPENT, rateFields, type Throttled, WAITS_SPENT, WORK_OF_TOKEN } from "./throttle.ts";
+import { beyondMs, LISTENERS_SPENT, LOOKUPS_SPENT, rateFields, type Throttled, WAITS_SPENT, WORK_OF_TOKEN } from "./throttle.ts";
 
 /** What the app needs of the world: the ports, and the clock, which is read once per request. */
 export interface Wiring<E extends object> {
@@ -180,6 +182,13 @@ async function reach(
   const held = { workMs: weight?.held ?? 0, since: world.clock() };
   const read = await readBody(route, request, (characters) => weigh(((weight?.kib ?? 0) * characters) / 1024 + held.workMs));
   if (!read.ok) return away(read.error);
+  const reader = caller.value?.kind === "bearer" ? caller.value.principal : null;
+  if (reader !== null && route.reads === null) world.memory.noteAsking(reader.tenant, world.now);
+  const reading = reader !== null && route.reads !== null ? await beginReading(reader, route.reads, limitOf(query.value), world) : null;
+  if (reading?.ok === false) {
+    seen.throttled = reading.error;
+    return away(TOO_MUCH_READ);
+  }
   let spentMs = 0;
   const asked: Asked = {
     ports,
@@ -195,6 +204,8 @@ async function reach(
     spend: (workMs) => {
       spentMs += workMs;
     },
+    went: (through) => reading?.value.went(through),
+    turn: async () => reading?.value.turn(),
   };
   if (worker !== null) {
     try {
@@ -205,8 +216,13 @@ async function reach(
     }
   }
   if (pace === null) {
-    const answer = await route.answer(asked);
-    return answer.ok ? answer : away(answer.error);
+    try {
+      const answer = await route.answer(asked);
+      if (!answer.ok) return away(answer.error);
+      return reading === null ? answer : ok(printed(answer.value, reading.value.went));
+    } finally {
+      reading?.value.end();
+    }
   }
   // Not from when it came: how slowly its caller sends a body says nothing of us.
   const began = world.clock();
@@ -216,6 +232,62 @@ async function reach(
   world.background(answering.catch(() => undefined));
   const answer = await answering;
   return answer.ok ? answer : away(answer.error);
+}
+
+interface Reading {
+  readonly went: Went;
+  readonly turn: () => Promise<void>;
+  /** Nothing is held for it any more: it has cost what it went through. */
+  readonly end: () => void;
+}
+
+/** Waits for a read's turn. Each waits by its own timer: a promise of another request's is none of its. */
+async function beginReading(reader: Principal, weight: ReadWeight, items: number, { memory, clock }: World): Promise<Result<Reading, Throttled>> {
+  let heldMs = weight.item * items;
+  const turn = memory.takeTurn(reader, weight.request + heldMs, clock());
+  if (!turn.ok) return turn;
+  if (turn.value > 0) await pause(turn.value);
+  let part = { workMs: weight.request, from: clock(), to: clock() };
+  const end = () => {
+    memory.countRead(reader, beyondMs(part.workMs, part.to - part.from) - heldMs, clock());
+    heldMs = 0;
+  };
+  return ok({
+    went: (through) => {
+      const workMs = msOf(through);
+      // Where it stands now: how slowly what was read is taken says nothing of us.
+      part = { ...part, workMs: part.workMs + workMs, to: clock() };
+      memory.countRead(reader, workMs, clock());
+    },
+    turn: async () => {
+      end();
+      for (let waitMs = memory.waitOfRead(reader, clock()); waitMs > 0; waitMs = memory.waitOfRead(reader, clock())) await pause(waitMs);
+      // Of all that waited for this instant the first goes on, and the others see that.
+      heldMs = weight.item * items;
+      part = { workMs: 0, from: clock(), to: clock() };
+      memory.countRead(reader, heldMs, clock());
+    },
+    end,
+  });
+}
+
+/** So many items a read asks for; one that says nothing of it is taken for a page. */
+const limitOf = (query: unknown): number => {
+  const limit = typeof query === "object" && query !== null && "limit" in query ? query.limit : undefined;
+  return typeof limit === "number" ? limit : DEFAULT_LIMIT;
+};
+
+const msOf = ({ rows = 0, characters = 0, sessions = 0 }: Partial<Read>): number =>
+  rows * MS_OF_READING.rows + characters * MS_OF_READING.characters + sessions * MS_OF_READING.sessions;
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, Math.ceil(ms)));
+
+/** An answer of JSON as its text, whose characters are counted. */
+function printed(answer: Answer, went: Went): Answer {
+  if (answer.body === null || !("json" in answer.body)) return answer;
+  const text = JSON.stringify(answer.body.json);
+  went({ characters: text.length });
+  return { ...answer, body: { text, type: "application/json" } };
 }
 
 /** The longest that any query may ask for. */
@@ -264,6 +336,11 @@ const TOO_MUCH = refusal(
 const TOO_MUCH_OF_ALL = refusal(
   "throttled",
   "The checks of policies, simulations and reports of this tenant's tokens together have kept the gateway busy for as long as they may; nothing was done. Come back when Retry-After says. Decisions go on.",
+);
+
+const TOO_MUCH_READ = refusal(
+  "throttled",
+  "So much that this token, or all tokens of its tenant together, asked to read waits for its turn that this would wait too long; nothing was read. Come back when Retry-After says. Decisions go on.",
 );
 
 const CROWDED = refusal(

@@ -1,13 +1,19 @@
 import { assert } from "../core/assert.ts";
 import { MOST_LOOKUPS, Ration } from "../core/ration.ts";
 import type { Principal } from "../core/request.ts";
+import { err, ok, type Result } from "../core/result.ts";
 import type { Instant } from "../core/time.ts";
 import type { Ports, Settings } from "../flow/ports.ts";
 import { Pace } from "./pace.ts";
 import {
   DEFAULT_LIMIT,
+  LONE_READS_OF_TENANT,
+  LONE_READS_OF_TOKEN,
+  MOST_TURN_MS,
   MOST_WAITS_OF_TENANT,
   MOST_WAITS_OF_TOKEN,
+  READS_OF_TENANT,
+  READS_OF_TOKEN,
   Throttle,
   type Throttled,
   URGENT_LIMIT,
@@ -20,8 +26,15 @@ import {
 /** What is remembered of a tenant's settings, or of an origin, is at most so old: one lease term. */
 const REMEMBERED_MS = 30_000;
 const MOST_REMEMBERED = 10_000;
+/** So long a tenant counts as asking after its last request: longer than an answer takes where reads have made the gateway slow. */
+export const STILL_ASKING_MS = 5_000;
 /** So long an answer that is made already waits to learn whether a page may read it. */
 const PATIENCE_MS = 500;
+
+interface Asking {
+  readonly tenant: string;
+  readonly at: Instant;
+}
 
 interface Remembered<T> {
   readonly value: T;
@@ -36,6 +49,10 @@ export class DoorMemory {
   readonly #urgent = new Throttle();
   readonly #work = new Throttle();
   readonly #waits = new Waits();
+  readonly #reads = new Throttle();
+  /** Who asked last for something that is no long read, and when; and the last that was another. */
+  #lastAsking: Asking = { tenant: "", at: Number.NEGATIVE_INFINITY };
+  #anotherAsking: Asking = this.#lastAsking;
   readonly #paces = new Map<string, Pace>();
   /** When it was begun to ask a tenant for its settings. Whoever asked may be cut off without a word, so this holds for one lease term. */
   readonly #asking = new Map<string, Instant>();
@@ -77,6 +94,40 @@ export class DoorMemory {
       const cameBackMs = (Math.max(0, now - held.since) * limit.requests) / limit.windowMs;
       this.#work.add(key, limit, now, spentMs - Math.max(0, held.workMs - cameBackMs));
     }
+  }
+
+  /** A tenant asks for something that is no long read: reads of others leave it its time. */
+  noteAsking(tenant: string, now: Instant): void {
+    if (this.#lastAsking.tenant !== tenant) this.#anotherAsking = this.#lastAsking;
+    this.#lastAsking = { tenant, at: now };
+  }
+
+  /** So long a read waits for its turn, and then it is counted; or the limit that leaves it none in time, and then it is not. */
+  takeTurn(principal: Principal, workMs: number, now: Instant): Result<number, Throttled> {
+    const found = this.#readCountsOf(principal, now).map(([key, limit]) => this.#reads.admit(key, limit, now, 0));
+    const late = found.find(({ isLet, waitMs }) => !isLet && waitMs > MOST_TURN_MS);
+    if (late !== undefined) return err(late);
+    this.countRead(principal, workMs, now);
+    return ok(Math.max(...found.map(({ isLet, waitMs }) => (isLet ? 0 : waitMs))));
+  }
+
+  /** Counts of a read what is known only now; less than nothing gives back what was counted before. */
+  countRead(principal: Principal, workMs: number, now: Instant): void {
+    for (const [key, limit] of this.#readCountsOf(principal, now)) this.#reads.add(key, limit, now, workMs);
+  }
+
+  /** So long an answer that is still being sent waits before more of it is read. It has begun, so nothing refuses it. */
+  waitOfRead(principal: Principal, now: Instant): number {
+    const found = this.#readCountsOf(principal, now).map(([key, limit]) => this.#reads.admit(key, limit, now, 0));
+    return Math.max(...found.map(({ isLet, waitMs }) => (isLet ? 0 : waitMs)));
+  }
+
+  #readCountsOf({ tenant, tokenId }: Principal, now: Instant): readonly (readonly [string, WorkLimit])[] {
+    const isBeside = [this.#lastAsking, this.#anotherAsking].some((asking) => asking.tenant !== tenant && now - asking.at < STILL_ASKING_MS);
+    return [
+      [`${tenant} ${tokenId}`, isBeside ? READS_OF_TOKEN : LONE_READS_OF_TOKEN],
+      [tenant, isBeside ? READS_OF_TENANT : LONE_READS_OF_TENANT],
+    ];
   }
 
   /** Takes a place among the answers that are held back. What is given back is called when it is answered; `null`: there is no place. */

@@ -12,7 +12,7 @@ export interface ThrottleLimit {
 
 /** Of work, what is counted as requests are is milliseconds of it; and what was too heavy for what was left is paid off before anything more is let in. */
 export interface WorkLimit extends ThrottleLimit {
-  readonly of: "token-work" | "tenant-work";
+  readonly of: "token-work" | "tenant-work" | "token-reads" | "tenant-reads";
 }
 
 /** What one request found. */
@@ -41,6 +41,24 @@ export const URGENT_LIMIT: ThrottleLimit = { ...DEFAULT_LIMIT, name: "token-urge
  */
 export const WORK_OF_TOKEN: WorkLimit = { of: "token-work", requests: 1_000, windowMs: 10_000 };
 export const WORK_OF_TENANT: WorkLimit = { of: "tenant-work", requests: 2_500, windowMs: 10_000 };
+
+/**
+ * What is read is read on that thread too: a page of a thousand entries takes it for a tenth of a second. So reads have their turns: beside other tenants'
+ * requests those of one token have a fifth of the time, and those of a tenant three tenths. What is too much is not refused but waits, and is refused only
+ * where it would wait longer than {@link MOST_TURN_MS}. Where nobody else asks for anything all of the time is theirs, one after another.
+ */
+export const READS_OF_TOKEN: WorkLimit = { of: "token-reads", requests: 200, windowMs: 1_000 };
+export const READS_OF_TENANT: WorkLimit = { of: "tenant-reads", requests: 300, windowMs: 1_000 };
+export const LONE_READS_OF_TOKEN: WorkLimit = { ...READS_OF_TOKEN, requests: 1_000 };
+export const LONE_READS_OF_TENANT: WorkLimit = { ...READS_OF_TENANT, requests: 1_000 };
+export const MOST_TURN_MS = 10_000;
+
+/**
+ * What a read took beyond what it went through should have cost. A machine that is slower than the one it was measured on, or has other work, takes longer;
+ * so does a database that is far away, of which that thread knows nothing: so at most so many times as much is believed.
+ */
+export const beyondMs = (workMs: number, tookMs: number): number => Math.max(0, Math.min(tookMs, MOST_TIMES * workMs) - workMs);
+const MOST_TIMES = 4;
 
 /** Entries that say nothing any more are cleared away when there are so many. */
 const MOST_KEPT = 10_000;

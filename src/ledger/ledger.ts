@@ -22,9 +22,9 @@ export function openLedger(
         return OUT_OF_REACH;
       }
     },
-    list: (tenant, filter, page) => listEntries(env.DB, tenant, filter, page),
+    list: (tenant, filter, page, went) => listEntries(env.DB, tenant, filter, page, went),
     read: (tenant, id) => readEntry(env.DB, tenant, id),
-    export: (tenant, filter) => exportEntries(env.DB, tenant, filter),
+    export: (tenant, filter, went) => exportEntries(env.DB, tenant, filter, went),
     ingest: async (tenant, report) => {
       try {
         const told = await inTime(answerMs, env.LEDGERS.getByName(tenant).ingest(JSON.stringify(report)));
@@ -34,7 +34,7 @@ export function openLedger(
       }
       return err(refusal("ledger_unavailable", "The record takes nothing that is reported just now. Keep it, and tell it again."));
     },
-    costs: (tenant, query) => reportCosts(env.DB, tenant, query),
+    costs: (tenant, query, went) => reportCosts(env.DB, tenant, query, went),
   };
 }
 

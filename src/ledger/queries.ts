@@ -4,21 +4,27 @@ import { unionAll } from "drizzle-orm/sqlite-core";
 import type { Payload } from "../core/entry.ts";
 import { type Refusal, refusal } from "../core/refusals.ts";
 import { err, ok, type Result } from "../core/result.ts";
-import type { CostQuery, CostReport, LedgerFilter, LedgerRow, NoKind, PageOf, PageQuery, Reply } from "../flow/ports.ts";
+import type { CostQuery, CostReport, LedgerFilter, LedgerRow, NoKind, PageOf, PageQuery, Reply, Went } from "../flow/ports.ts";
 import { entries, payloads, posts } from "./schema.ts";
 
 /**
  * A page of a tenant's entries, newest first. A page may be shorter than asked for when its entries are large; `nextCursor` is `null` only at the end.
  * Refuses a cursor that this function did not make (`body_invalid` at `/cursor`), and everything while D1 does not answer (`ledger_unavailable`).
  */
-export async function listEntries(db: D1Database, tenant: string, filter: LedgerFilter, page: PageQuery): Reply<PageOf<LedgerRow>> {
+export async function listEntries(
+  db: D1Database,
+  tenant: string,
+  filter: LedgerFilter,
+  page: PageQuery,
+  went: Went = nobody,
+): Reply<PageOf<LedgerRow>> {
   const below = page.cursor === null ? null : parseCursor(page.cursor);
   if (below === undefined) {
     const message = "a cursor is the next_cursor of an earlier page, unchanged";
     return err(refusal("body_invalid", `The cursor cannot be read: ${message}.`, [{ pointer: "/cursor", message }]));
   }
   const wanted = shelvesOf(tenant, filter, below === null ? undefined : lt(entries.index, below));
-  const slice = await asked(() => readSlice(db, tenant, wanted, "newest first", page.limit));
+  const slice = await asked(() => readSlice(db, tenant, wanted, "newest first", page.limit, went));
   if (!slice.ok) return slice;
   const last = slice.value.rows.at(-1);
   return ok({ items: slice.value.rows, nextCursor: slice.value.more && last !== undefined ? cursorOf(last.index) : null });
@@ -27,7 +33,7 @@ export async function listEntries(db: D1Database, tenant: string, filter: Ledger
 /** One entry of the tenant. Another tenant's entry is `not_found`, like one that never was. */
 export async function readEntry(db: D1Database, tenant: string, id: string): Reply<LedgerRow> {
   const slice = await asked(() =>
-    readSlice(db, tenant, [{ from: ALL, where: and(eq(entries.tenant, tenant), eq(entries.id, id)) }], "newest first", 1),
+    readSlice(db, tenant, [{ from: ALL, where: and(eq(entries.tenant, tenant), eq(entries.id, id)) }], "newest first", 1, nobody),
   );
   if (!slice.ok) return slice;
   const row = slice.value.rows[0];
@@ -38,13 +44,18 @@ export async function readEntry(db: D1Database, tenant: string, id: string): Rep
  * Every matching entry, oldest first, in pages read as they are asked for. There is no refusal in the middle of a stream: when D1 fails it throws, so that
  * a broken export never looks like a whole one.
  */
-export async function* exportEntries(db: D1Database, tenant: string, filter: LedgerFilter): AsyncGenerator<readonly LedgerRow[], void, undefined> {
+export async function* exportEntries(
+  db: D1Database,
+  tenant: string,
+  filter: LedgerFilter,
+  went: Went = nobody,
+): AsyncGenerator<readonly LedgerRow[], void, undefined> {
   let above = filter.after ?? -1;
   // What comes while it is read is in the next one.
   const last = await lastIndex(db, tenant);
   for (;;) {
     const wanted = shelvesOf(tenant, filter, lte(entries.index, last), gt(entries.index, above));
-    const { rows, more } = await readSlice(db, tenant, wanted, "oldest first", EXPORT_PAGE);
+    const { rows, more } = await readSlice(db, tenant, wanted, "oldest first", EXPORT_PAGE, went);
     const newest = rows.at(-1);
     if (newest === undefined) return;
     yield rows;
@@ -68,8 +79,8 @@ async function lastIndex(db: D1Database, tenant: string): Promise<number> {
  * What was spent, by action, run, session, agent or UTC day of the entry: largest first. The total is of everything in the time asked for, also of
  * entries that have no such key. Exact, however much it is.
  */
-export async function reportCosts(db: D1Database, tenant: string, query: CostQuery): Reply<CostReport> {
-  const orm = drizzle(db);
+export async function reportCosts(db: D1Database, tenant: string, query: CostQuery, went: Went = nobody): Reply<CostReport> {
+  const orm = drizzle(counted(db, went));
   const key = COST_KEYS[query.groupBy];
   const posting = and(eq(entries.tenant, tenant), posts(), query.agent === undefined ? undefined : eq(entries.agent, query.agent), ...during(query));
   const sums = {
@@ -261,8 +272,15 @@ interface Slice {
 }
 
 /** At most `limit` entries from one end, fewer when they are large, never none when there is one. */
-async function readSlice(db: D1Database, tenant: string, wanted: Shelves, order: "newest first" | "oldest first", limit: number): Promise<Slice> {
-  const orm = drizzle(db);
+async function readSlice(
+  db: D1Database,
+  tenant: string,
+  wanted: Shelves,
+  order: "newest first" | "oldest first",
+  limit: number,
+  went: Went,
+): Promise<Slice> {
+  const orm = drizzle(counted(db, went));
   const ordered = order === "newest first" ? desc : asc;
   const beside = and(eq(payloads.tenant, entries.tenant), eq(payloads.entry, entries.id));
   // Three steps in one statement: which entries (one more than asked for, to know whether there are more), how large they are up to each, and their texts.
@@ -286,7 +304,7 @@ async function readSlice(db: D1Database, tenant: string, wanted: Shelves, order:
     })
     .from(found)
     .as("measured");
-  const rows = await orm
+  const page = orm
     .select({
       index: entries.index,
       canonical: entries.canonical,
@@ -303,6 +321,9 @@ async function readSlice(db: D1Database, tenant: string, wanted: Shelves, order:
     .where(and(eq(entries.tenant, tenant), eq(entries.index, measured.at), lt(measured.before, PAGE_OCTETS)))
     .orderBy(ordered(measured.at))
     .limit(limit);
+  // As a batch, which says how many rows were gone through.
+  const [rows] = await orm.batch([page]);
+  went({ characters: rows.reduce((sum, row) => sum + row.canonical.length + (row.inputs?.length ?? 0) + (row.outputs?.length ?? 0), 0) });
   return {
     rows: rows.map(({ index, canonical, hash, salt, inputs, outputs }) => ({ index, canonical, hash, payload: payloadOf(salt, inputs, outputs) })),
     more: (rows[0]?.available ?? 0) > rows.length,
@@ -337,6 +358,23 @@ const PART = 100_000_000;
 const whole = (high: number, low: number): bigint => BigInt(high) * BigInt(PART) + BigInt(low);
 
 const atLeastZero = (sum: bigint): bigint => (sum > 0n ? sum : 0n);
+
+const nobody: Went = () => undefined;
+
+/** The same database, whose batches tell how many rows they went through. */
+const counted = (db: D1Database, went: Went): D1Database =>
+  new Proxy(db, {
+    get(of, name) {
+      const member: unknown = Reflect.get(of, name, of);
+      if (name === "batch")
+        return async (statements: D1PreparedStatement[]) => {
+          const results = await of.batch(statements);
+          went({ rows: results.reduce((sum, { meta }) => sum + meta.rows_read, 0) });
+          return results;
+        };
+      return typeof member === "function" ? member.bind(of) : member;
+    },
+  });
 
 const cursorOf = (index: number): string => `e${index.toString(36)}`;
 

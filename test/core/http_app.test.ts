@@ -5,13 +5,13 @@ import { BrokenInvariant } from "../../src/core/assert.ts";
 import type { PutIf } from "../../src/core/precondition.ts";
 import { refusal } from "../../src/core/refusals.ts";
 import { err, ok } from "../../src/core/result.ts";
-import { DEFAULT_SETTINGS, type DecideCall, type LedgerFilter, type OpenSession } from "../../src/flow/ports.ts";
+import { DEFAULT_SETTINGS, type DecideCall, type LedgerFilter, type OpenSession, type Ports, type Went } from "../../src/flow/ports.ts";
 import { EXAMPLE_DIGEST, EXAMPLE_IDS } from "../../src/http/fields.ts";
 import { openApiDocument } from "../../src/http/openapi.ts";
 import type { Route } from "../../src/http/route.ts";
 import { ROUTES } from "../../src/http/routes.ts";
 import { MOST_WAITS_OF_TOKEN } from "../../src/http/throttle.ts";
-import { AT, aDecision, appOver, bearer, portsOf, SERVICE } from "./http_world.ts";
+import { AT, aDecision, appOver, aRow, aToken, bearer, portsOf, SERVICE } from "./http_world.ts";
 
 const send = appOver();
 const SESSION = `/v1/sessions/${EXAMPLE_IDS.ses}`;
@@ -493,6 +493,83 @@ describe("who is turned away for now", () => {
     expect((await app("/v1/interventions", post({ target: { type: "agent", id: "ada" }, kind: "kill", reason: "r" }))).status).toBeLessThan(300);
     tenant = "other";
     expect((await put(0)).status).toBe(200);
+  });
+
+  const LONG_TOKEN = { ...aToken, subject: "a".repeat(60_000_000), revokedAt: null };
+  const LONG_READS = {
+    listSessions: "/v1/sessions",
+    listApprovals: "/v1/approvals",
+    readApprovalSignals: "/v1/approvals/signals",
+    listInterventions: "/v1/interventions",
+    listEntries: "/v1/ledger",
+    exportEntries: "/v1/ledger/export",
+    readEntry: `/v1/ledger/${EXAMPLE_IDS.ent}`,
+    reportCosts: "/v1/costs",
+    listEntities: "/v1/entities",
+    listWebhooks: "/v1/webhooks",
+    listDeliveries: `/v1/webhooks/${EXAMPLE_IDS.whk}/deliveries`,
+    listTokens: "/v1/tokens",
+    listIssuers: "/v1/issuers",
+  };
+
+  it("for what was read is told so, whatever it would read next, and its decisions and its kills go on; another tenant reads too", async () => {
+    expect(ROUTES.flatMap(({ id, reads }) => (reads === null ? [] : [id])).sort()).toEqual(Object.keys(LONG_READS).sort());
+    let tenant = "demo";
+    const { authenticate } = portsOf({}).identity;
+    const known = async (authorization: string | null, now: number) => {
+      const caller = await authenticate(authorization, now);
+      return caller.ok && caller.value.kind === "bearer" ? ok({ ...caller.value, principal: { ...caller.value.principal, tenant } }) : caller;
+    };
+    // Four million rows are twelve seconds of reading.
+    const list: Ports["ledger"]["list"] = async (_tenant, _filter, _page, went) => {
+      went?.({ rows: 4_000_000 });
+      return ok({ items: [], nextCursor: null });
+    };
+    const app = appOver({ identity: { authenticate: known }, ledger: { list } });
+    expect((await app("/v1/ledger?action=never", get())).status).toBe(200);
+    for (const path of Object.values(LONG_READS)) {
+      const refused = await app(path, get());
+      expect({ path, status: refused.status, problem: await refused.json() }).toMatchObject({ path, status: 429, problem: { code: "throttled" } });
+      expect(refused.headers.get("RateLimit-Policy")).toBe('"token-reads";q=1000;w=1;qu="milliseconds"');
+      expect(Number(refused.headers.get("Retry-After"))).toBeGreaterThan(0);
+    }
+    expect((await app(`/v1/sessions/${EXAMPLE_IDS.ses}/decisions`, post({ action: "a" }))).status).toBe(200);
+    expect((await app(SESSION, get())).status).toBe(200);
+    expect((await app("/v1/interventions", post({ target: { type: "agent", id: "ada" }, kind: "kill", reason: "r" }))).status).toBeLessThan(300);
+    tenant = "other";
+    expect((await app("/v1/sessions", get())).status).toBe(200);
+  });
+
+  it.each<[string, Parameters<typeof portsOf>[0], string]>([
+    [
+      "six thousand sessions that it asked",
+      { tenants: { liveSessions: async () => Array.from({ length: 6_000 }, () => EXAMPLE_IDS.ses) } },
+      "/v1/costs",
+    ],
+    ["sixty million characters that it made", { tenants: { listTokens: async () => ok({ items: [LONG_TOKEN], nextCursor: null }) } }, "/v1/tokens"],
+  ])("from its turn for as long as %s take, less what may come at once, waits for it", async (_, world, path) => {
+    const app = appOver(world);
+    expect((await app(path, get())).status).toBe(200);
+    const before = Date.now();
+    expect((await app("/v1/sessions?limit=1", get())).status).toBe(200);
+    expect(Date.now() - before).toBeGreaterThanOrEqual(150);
+  });
+
+  it("reads on with an export only when it has its turn", async () => {
+    const askedAt: number[] = [];
+    async function* pages(_tenant: string, _filter: LedgerFilter, went?: Went) {
+      for (let index = 0; index < 3; index++) {
+        askedAt.push(Date.now());
+        // 1.2 s of reading, of which one second may come at once.
+        if (index === 0) went?.({ rows: 400_000 });
+        yield [{ ...aRow, index }];
+      }
+    }
+    const response = await appOver({ ledger: { export: pages } }, Date.now)("/v1/ledger/export", get());
+    expect((await response.text()).trim().split("\n")).toHaveLength(3);
+    const [first = 0, second = 0, third = 0] = askedAt;
+    expect(second - first).toBeGreaterThanOrEqual(150);
+    expect(third - second).toBeLessThan(100);
   });
 
   it("from waiting for a held decision, as one too many of its token, is told so before its tenant is asked, and reads it without waiting", async () => {

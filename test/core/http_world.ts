@@ -145,7 +145,14 @@ export const aSession: SessionRead = {
   decisions: { allow: 1, deny: 0, hold: 0 },
 };
 
-const aToken: TokenRecord = { id: EXAMPLE_IDS.tok, subject: "ada", kind: "agent", scopes: ["ledger:read"], issuedAt: AT, expiresAt: AT + 1000 };
+export const aToken: TokenRecord = {
+  id: EXAMPLE_IDS.tok,
+  subject: "ada",
+  kind: "agent",
+  scopes: ["ledger:read"],
+  issuedAt: AT,
+  expiresAt: AT + 1000,
+};
 
 const aPolicyRow = {
   ...POLICY,
@@ -165,7 +172,7 @@ const aPolicyRow = {
 const anEntity = { type: "customer", id: "c-1", properties: { tier: "gold" }, updatedAt: AT, updatedBy: "ops" };
 
 const canonical = '{"agent_id":"ada","cost_usd":"0.05","id":"ent_019a9c1e-7f00-7abc-8def-000000000005","principal":null,"score":1e21}';
-const aRow = { index: 4, canonical, hash: "cd".repeat(32), payload: null };
+export const aRow = { index: 4, canonical, hash: "cd".repeat(32), payload: null };
 
 const aCost = (key: string, micro: number) => ({
   key,

@@ -1,12 +1,18 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Principal } from "../../src/core/request.ts";
-import { DoorMemory } from "../../src/http/door_memory.ts";
+import { DoorMemory, STILL_ASKING_MS } from "../../src/http/door_memory.ts";
 import { EXAMPLE_IDS } from "../../src/http/fields.ts";
 import { POLICY_WEIGHT, SIMULATION_WEIGHT } from "../../src/http/route.ts";
 import {
+  beyondMs,
+  LONE_READS_OF_TENANT,
+  LONE_READS_OF_TOKEN,
+  MOST_TURN_MS,
   MOST_WAITS_OF_TENANT,
   MOST_WAITS_OF_TOKEN,
+  READS_OF_TENANT,
+  READS_OF_TOKEN,
   rateFields,
   Throttle,
   type ThrottleLimit,
@@ -142,6 +148,88 @@ describe("what keeps the gateway busy", () => {
     busy.weigh(of("t"), 400, tookMs);
     busy.settle(of("t"), held, spentMs, tookMs);
     expect(busy.weigh(of("t"), 0, tookMs).remaining).toBe(600 - spentMs);
+  });
+});
+
+describe("long reads", () => {
+  const of = (tokenId: string, tenant = "demo"): Principal => ({ tokenId: tokenId as Principal["tokenId"], tenant, subject: "ada", kind: "agent" });
+  const share = ({ requests, windowMs }: ThrottleLimit): number => requests / windowMs;
+  const waitOf = (memory: DoorMemory, reader: Principal, workMs: number, now: number): number | null => {
+    const turn = memory.takeTurn(reader, workMs, now);
+    return turn.ok ? turn.value : null;
+  };
+
+  it("have a fifth of the time for one token and three tenths for a tenant, beside others' requests, whoever reads what and when", () => {
+    expect([READS_OF_TOKEN, READS_OF_TENANT, LONE_READS_OF_TOKEN, LONE_READS_OF_TENANT].map(share)).toEqual([0.2, 0.3, 1, 1]);
+    const asked = fc.record({
+      gap: fc.integer({ min: 0, max: 1_000 }),
+      token: fc.integer({ min: 0, max: 4 }),
+      workMs: fc.integer({ min: 1, max: 400 }),
+    });
+    fc.assert(
+      fc.property(fc.array(asked, { maxLength: 120 }), (reads) => {
+        const memory = new DoorMemory();
+        let now = 0;
+        const let_ = new Map<string, number>();
+        for (const { gap, token, workMs } of reads) {
+          now += gap;
+          memory.noteAsking("other", now);
+          const waitMs = waitOf(memory, of(`${token}`), workMs, now);
+          if (waitMs === null) continue;
+          expect(waitMs).toBeLessThanOrEqual(MOST_TURN_MS);
+          for (const [key, limit] of [[`${token}`, READS_OF_TOKEN] as const, ["all", READS_OF_TENANT] as const]) {
+            const before = let_.get(key) ?? 0;
+            // What it may have at once, and what came back until its turn.
+            expect(before).toBeLessThanOrEqual(limit.requests + (now + waitMs) * share(limit) + 1e-6);
+            let_.set(key, before + workMs);
+          }
+        }
+      }),
+    );
+  });
+
+  it("have all of the time where nobody else asks, and leave others theirs from their first request on until they ask no more", () => {
+    const memory = new DoorMemory();
+    const waits = (now: number) => [100, 100, 100].map((workMs) => Math.round(waitOf(memory, of("t"), workMs, now) ?? -1));
+    memory.noteAsking("demo", 0);
+    expect(waits(0)).toEqual([0, 0, 0]);
+    memory.noteAsking("other", 10_000);
+    // One of another tenant's is not hidden by the tenant's own.
+    for (let at = 10_001; at < 10_010; at++) memory.noteAsking("demo", at);
+    expect(waits(10_010)).toEqual([0, 0, 5]);
+    expect(waits(10_000 + STILL_ASKING_MS)).toEqual([0, 0, 0]);
+  });
+
+  it("that would wait too long are refused, named the limit, and counted nowhere; other tenants' read on", () => {
+    const memory = new DoorMemory();
+    memory.noteAsking("other", 0);
+    expect(waitOf(memory, of("t"), 2_150, 0)).toBe(0);
+    expect(Math.round(waitOf(memory, of("t"), 100, 0) ?? -1)).toBe(9_755);
+    for (let n = 0; n < 3; n++)
+      expect(memory.takeTurn(of("t"), 1_000, 0)).toMatchObject({ ok: false, error: { isLet: false, limit: READS_OF_TOKEN, remaining: 0 } });
+    expect(Math.round(waitOf(memory, of("t"), 1, 260) ?? -1)).toBe(9_995);
+    expect(waitOf(memory, of("t", "elsewhere"), 100, 0)).toBe(0);
+  });
+
+  it("are counted for what they went through in the end", () => {
+    const memory = new DoorMemory();
+    memory.noteAsking("other", 0);
+    memory.takeTurn(of("t"), 1_000, 0);
+    expect(Math.round(memory.waitOfRead(of("t"), 0))).toBe(4_005);
+    memory.countRead(of("t"), 300, 0);
+    memory.countRead(of("t"), -1_000, 0);
+    expect(Math.round(memory.waitOfRead(of("t"), 0))).toBe(505);
+    memory.countRead(of("t"), -1_000, 0);
+    expect(memory.waitOfRead(of("t"), 0)).toBe(0);
+  });
+
+  it.each([
+    ["took no longer than it should have", 20, 20, 0],
+    ["was on a slower machine", 20, 50, 30],
+    ["waited for a database that is far away", 20, 2_000, 60],
+    ["was read before the clock went on", 20, 0, 0],
+  ])("what %s counts for so much more", (_, workMs, tookMs, more) => {
+    expect(beyondMs(workMs, tookMs)).toBe(more);
   });
 });
 

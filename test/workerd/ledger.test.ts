@@ -9,7 +9,7 @@ import { type EntryId, idFromDigest, type SessionId } from "../../src/core/ids.t
 import { formatUsd, microUsdOf, parseUsd } from "../../src/core/money.ts";
 import type { Testimony } from "../../src/core/testimony.ts";
 import { formatInstant } from "../../src/core/time.ts";
-import type { CostQuery, LedgerFilter, LedgerRow, ShippedEntry } from "../../src/flow/ports.ts";
+import type { CostQuery, LedgerFilter, LedgerRow, ShippedEntry, Went } from "../../src/flow/ports.ts";
 import { Journal } from "../../src/ledger/journal.ts";
 import { openLedger } from "../../src/ledger/ledger.ts";
 import { exportEntries, listEntries, readEntry, reportCosts } from "../../src/ledger/queries.ts";
@@ -699,6 +699,34 @@ describe("reading", () => {
       expect(listed.ok && hashes(listed.value.items), JSON.stringify(filter)).toEqual(hashes(expected).reverse());
       expect(hashes(await everything(tenant, filter)), JSON.stringify(filter)).toEqual(hashes(expected));
     }
+  });
+
+  it("tells what it went through: rows also that it did not want, and the characters that came out of them", async () => {
+    const tenant = newTenant();
+    const sealed = await record(tenant, sessionOf(tenant), many(300));
+    const through = async (read: (went: Went) => Promise<unknown>) => {
+      const sum = { rows: 0, characters: 0 };
+      await read(({ rows = 0, characters = 0 }) => {
+        sum.rows += rows;
+        sum.characters += characters;
+      });
+      return sum;
+    };
+    const page = { limit: 1000, cursor: null };
+    const characters = sealed.reduce((sum, { canonical }) => sum + canonical.length, 0);
+    const listed = await through((went) => listEntries(env.DB, tenant, {}, page, went));
+    expect(listed.characters).toBe(characters);
+    expect(listed.rows).toBeGreaterThanOrEqual(300);
+    const unwanted = await through((went) => listEntries(env.DB, tenant, { tag: "nothing" }, page, went));
+    expect(unwanted.characters).toBe(0);
+    expect(unwanted.rows).toBeGreaterThanOrEqual(300);
+    const few = await through((went) => listEntries(env.DB, tenant, {}, { limit: 1, cursor: null }, went));
+    expect(few.rows).toBeLessThan(20);
+    const exported = await through(async (went) => {
+      for await (const rows of exportEntries(env.DB, tenant, {}, went)) expect(rows).toHaveLength(300);
+    });
+    expect(exported.characters).toBe(characters);
+    expect((await through((went) => reportCosts(env.DB, tenant, { groupBy: "day" }, went))).rows).toBeGreaterThan(0);
   });
 
   it("pages through everything once, whatever the page's length, also while entries arrive", async () => {

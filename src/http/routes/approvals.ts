@@ -8,11 +8,13 @@ import * as examples from "../examples.ts";
 import { agentToRead } from "../own.ts";
 import * as present from "../present.ts";
 import * as requests from "../requests.ts";
-import { answered, jsonAnswer, jsonBody, optionalBody, pageQuery, replay, reply, route } from "../route.ts";
+import { answered, jsonAnswer, jsonBody, LIST_WEIGHT, optionalBody, pageQuery, type ReadWeight, replay, reply, route } from "../route.ts";
 
 const HOUR_MS = 3_600_000;
 /** So long the desk keeps answers. */
 const MOST_BACK_MS = 30 * 24 * HOUR_MS;
+/** It is made of all that people were asked in its time: of a thousand in 10 ms. */
+const SIGNALS_WEIGHT: ReadWeight = { request: 10, item: 0 };
 const OUT_OF_REACH = "The query is not valid: it asks for a time of which the desk knows nothing.";
 
 const answerOf = ({ decision, note, action_digest, edits }: requests.ApprovalSaid) => ({
@@ -43,6 +45,7 @@ export const approvalRoutes = [
     scopes: ["approvals:read", "approvals:write"],
     query: requests.approvalsQuery,
     body: null,
+    reads: LIST_WEIGHT,
     answers: [
       jsonAnswer(200, "A page of approvals.", answers.approvalPage, {
         items: [examples.approval],
@@ -70,6 +73,7 @@ export const approvalRoutes = [
     scopes: ["approvals:write"],
     query: requests.periodQuery,
     body: null,
+    reads: SIGNALS_WEIGHT,
     answers: [jsonAnswer(200, "How people answered.", answers.approvalSignals, examples.approvalSignals)],
     refuses: ["authority_unavailable"],
     answer: async ({ ports, principal, query, now }) => {

@@ -6,7 +6,7 @@ import * as examples from "../examples.ts";
 import { parseWith } from "../issues.ts";
 import * as present from "../present.ts";
 import * as requests from "../requests.ts";
-import { answered, jsonAnswer, jsonBody, noContent, pageQuery, reply, route } from "../route.ts";
+import { answered, jsonAnswer, jsonBody, LIST_WEIGHT, noContent, pageQuery, reply, route } from "../route.ts";
 
 const READS: readonly Scope[] = ["policies:read", "policies:write"];
 /** No token of kind agent holds it: an agent does not describe itself, nor what it acts on. */
@@ -20,6 +20,7 @@ export const entityRoutes = [
     method: "GET",
     path: "/v1/entities",
     id: "listEntities",
+    reads: LIST_WEIGHT,
     tag: "Entities",
     summary: "List stored attributes, newest first by when they were first stored",
     description: "A page of large entities may hold fewer than `limit`; there are more as long as `next_cursor` is not null.",

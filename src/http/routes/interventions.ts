@@ -6,7 +6,7 @@ import * as examples from "../examples.ts";
 import { agentToRead } from "../own.ts";
 import * as present from "../present.ts";
 import * as requests from "../requests.ts";
-import { answered, jsonAnswer, jsonBody, pageQuery, replay, reply, route } from "../route.ts";
+import { answered, ENTRIES_WEIGHT, jsonAnswer, jsonBody, pageQuery, replay, reply, route } from "../route.ts";
 
 export const interventionRoutes = [
   route({
@@ -21,16 +21,19 @@ export const interventionRoutes = [
     scopes: ["interventions:write", "ledger:read", "events:read"],
     query: requests.interventionsQuery,
     body: null,
+    reads: ENTRIES_WEIGHT,
     answers: [jsonAnswer(200, "A page of them.", answers.noPage, { items: [examples.no], next_cursor: null })],
     refuses: ["not_your_session", "ledger_unavailable"],
-    answer: async ({ ports, principal, query }) => {
+    answer: async ({ ports, principal, query, went }) => {
       const agent = agentToRead(principal, query.agent);
       if (!agent.ok) return agent;
       const { kinds, session, action, from, to } = query;
       // An agent is shown what its sessions met, and not who did what to it by name.
       const aims = principal.kind !== "agent";
       const filter: LedgerFilter = { noes: kinds ?? requests.NO_KINDS, session, action, agent: agent.value ?? undefined, aims, from, to };
-      return reply(await listEntries(ports, principal.tenant, filter, pageQuery(query)), (rows) => answered(200, present.page(rows, present.no)));
+      return reply(await listEntries(ports, principal.tenant, filter, pageQuery(query), went), (rows) =>
+        answered(200, present.page(rows, present.no)),
+      );
     },
   }),
   route({

@@ -4,7 +4,7 @@ import * as examples from "../examples.ts";
 import { parseWith } from "../issues.ts";
 import * as present from "../present.ts";
 import * as requests from "../requests.ts";
-import { answered, jsonAnswer, jsonBody, noContent, pageQuery, reply, route } from "../route.ts";
+import { answered, jsonAnswer, jsonBody, LIST_WEIGHT, noContent, pageQuery, reply, route } from "../route.ts";
 
 const ISSUERS: { readonly caller: "bearer"; readonly tag: "Tenants and tokens"; readonly scopes: readonly Scope[] } = {
   caller: "bearer",
@@ -18,6 +18,7 @@ export const issuerRoutes = [
     method: "GET",
     path: "/v1/issuers",
     id: "listIssuers",
+    reads: LIST_WEIGHT,
     summary: "List the tenant's own issuers, by name",
     query: requests.pageOnly,
     body: null,

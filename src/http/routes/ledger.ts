@@ -9,9 +9,9 @@ import * as examples from "../examples.ts";
 import { agentToRead } from "../own.ts";
 import * as present from "../present.ts";
 import * as requests from "../requests.ts";
-import { answered, jsonAnswer, jsonBody, pageQuery, REPORT_WEIGHT, replay, reply, route } from "../route.ts";
+import { answered, ENTRIES_WEIGHT, jsonAnswer, jsonBody, pageQuery, REPORT_WEIGHT, replay, reply, route } from "../route.ts";
 
-const READS = { caller: "bearer", scopes: ["ledger:read"], body: null } as const;
+const READS = { caller: "bearer", scopes: ["ledger:read"], body: null, reads: ENTRIES_WEIGHT } as const;
 
 export const ledgerRoutes = [
   route({
@@ -25,11 +25,11 @@ export const ledgerRoutes = [
     query: requests.ledgerQuery,
     answers: [jsonAnswer(200, "A page of entries.", answers.ledgerPage, { items: [examples.ledgerEntry], next_cursor: null })],
     refuses: ["not_your_session", "authority_unavailable", "ledger_unavailable"],
-    answer: async ({ ports, principal, query }) => {
+    answer: async ({ ports, principal, query, went }) => {
       const { limit, cursor, ...wanted } = query;
       const filter = ownOf(principal, wanted);
       if (!filter.ok) return filter;
-      const rows = await listEntries(ports, principal.tenant, filter.value, pageQuery({ limit, cursor }));
+      const rows = await listEntries(ports, principal.tenant, filter.value, pageQuery({ limit, cursor }), went);
       return reply(rows, (found) => ({ status: 200, body: { text: present.ledgerPageText(found), type: "application/json" } }));
     },
   }),
@@ -53,15 +53,15 @@ export const ledgerRoutes = [
       },
     ],
     refuses: ["not_your_session", "authority_unavailable", "ledger_unavailable"],
-    answer: async ({ ports, principal, query }) => {
+    answer: async ({ ports, principal, query, went, turn }) => {
       const filter = ownOf(principal, query);
       if (!filter.ok) return filter;
-      const pages = await exportEntries(ports, principal.tenant, filter.value);
+      const pages = await exportEntries(ports, principal.tenant, filter.value, went);
       if (!pages.ok) return pages;
       // The first page is read before anything is sent: a ledger that cannot be read at all is then still a problem document.
       const reading = pages.value[Symbol.asyncIterator]();
       const first = await reading.next();
-      return ok({ status: 200, body: { text: lines(first, reading), type: "application/x-ndjson" } });
+      return ok({ status: 200, body: { text: lines(first, reading, turn), type: "application/x-ndjson" } });
     },
   }),
   route({
@@ -99,8 +99,8 @@ export const ledgerRoutes = [
     query: requests.noQuery,
     answers: [jsonAnswer(200, "The entry.", answers.ledgerEntry, examples.ledgerEntry)],
     refuses: ["not_found", "authority_unavailable", "ledger_unavailable"],
-    answer: async ({ ports, principal, parameters }) => {
-      const read = await readEntry(ports, principal.tenant, parameters.entry);
+    answer: async ({ ports, principal, parameters, went }) => {
+      const read = await readEntry(ports, principal.tenant, parameters.entry, went);
       if (read.ok && principal.kind === "agent" && agentOf(read.value) !== principal.subject)
         return err(refusal("not_found", "There is no such entry."));
       return reply(read, (row) => ({ status: 200, body: { text: present.ledgerEntryText(row), type: "application/json" } }));
@@ -124,11 +124,11 @@ export const ledgerRoutes = [
       }),
     ],
     refuses: ["authority_unavailable", "ledger_unavailable"],
-    answer: async ({ ports, principal, query }) => {
+    answer: async ({ ports, principal, query, went }) => {
       const agent = agentToRead(principal, undefined);
       if (!agent.ok) return agent;
       const wanted: CostQuery = { groupBy: query.group_by ?? "action", agent: agent.value ?? undefined, from: query.from, to: query.to };
-      return reply(await reportCosts(ports, principal.tenant, wanted), (sums) => answered(200, present.costReport(sums)));
+      return reply(await reportCosts(ports, principal.tenant, wanted, went), (sums) => answered(200, present.costReport(sums)));
     },
   }),
 ];
@@ -145,14 +145,19 @@ function agentOf(row: LedgerRow): unknown {
   return typeof entry === "object" && entry !== null && "agent_id" in entry ? entry.agent_id : null;
 }
 
-/** Reads a page when the client has taken the one before: an export of any size needs the memory of one page. */
-function lines(first: IteratorResult<readonly LedgerRow[]>, reading: AsyncIterator<readonly LedgerRow[]>): ReadableStream<Uint8Array> {
+/** Reads a page when the client has taken the one before, and when it has its turn: an export of any size needs the memory of one page. */
+function lines(
+  first: IteratorResult<readonly LedgerRow[]>,
+  reading: AsyncIterator<readonly LedgerRow[]>,
+  turn: () => Promise<void>,
+): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
   let next: IteratorResult<readonly LedgerRow[]> | null = first;
   return new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
         for (;;) {
+          if (next === null) await turn();
           const { done, value } = next ?? (await reading.next());
           next = null;
           if (done === true) return controller.close();

@@ -8,7 +8,7 @@ import { EXAMPLE_IDS } from "../fields.ts";
 import { agentToRead } from "../own.ts";
 import * as present from "../present.ts";
 import * as requests from "../requests.ts";
-import { answered, jsonAnswer, optionalBody, pageQuery, replay, reply, route } from "../route.ts";
+import { answered, jsonAnswer, LIST_WEIGHT, optionalBody, pageQuery, replay, reply, route } from "../route.ts";
 
 /** Whoever works with sessions may look at them. */
 export const READS_SESSIONS: readonly Scope[] = ["sessions:write", "decisions:write", "ledger:read"];
@@ -50,6 +50,7 @@ export const sessionRoutes = [
     scopes: READS_SESSIONS,
     query: requests.sessionsQuery,
     body: null,
+    reads: LIST_WEIGHT,
     answers: [jsonAnswer(200, "A page of sessions.", answers.sessionPage, { items: [examples.sessionSummary], next_cursor: null })],
     refuses: ["not_your_session", "authority_unavailable"],
     answer: async ({ ports, principal, query }) => {

@@ -8,7 +8,7 @@ import * as answers from "../answers.ts";
 import * as examples from "../examples.ts";
 import * as present from "../present.ts";
 import * as requests from "../requests.ts";
-import { answered, jsonAnswer, jsonBody, noContent, pageQuery, replay, reply, route } from "../route.ts";
+import { answered, jsonAnswer, jsonBody, LIST_WEIGHT, noContent, pageQuery, replay, reply, route } from "../route.ts";
 
 const ROOT_OR_TOKENS = { caller: "root or bearer", scopes: ["tokens:write"] } as const;
 
@@ -63,6 +63,7 @@ export const tenantRoutes = [
     method: "GET",
     path: "/v1/tokens",
     id: "listTokens",
+    reads: LIST_WEIGHT,
     tag: "Tenants and tokens",
     summary: "List tokens, newest first, without the tokens themselves",
     query: requests.tokensQuery,

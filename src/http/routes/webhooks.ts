@@ -3,7 +3,7 @@ import { createWebhook } from "../../flow/create_webhook.ts";
 import { rotateWebhook } from "../../flow/rotate_webhook.ts";
 import * as present from "../present.ts";
 import * as requests from "../requests.ts";
-import { answered, jsonAnswer, jsonBody, noContent, optionalBody, pageQuery, replay, reply, route } from "../route.ts";
+import { answered, jsonAnswer, jsonBody, LIST_WEIGHT, noContent, optionalBody, pageQuery, replay, reply, route } from "../route.ts";
 import * as hooks from "../webhook_shapes.ts";
 
 const WEBHOOKS: { readonly caller: "bearer"; readonly tag: "Webhooks"; readonly scopes: readonly Scope[] } = {
@@ -40,6 +40,7 @@ export const webhookRoutes = [
     method: "GET",
     path: "/v1/webhooks",
     id: "listWebhooks",
+    reads: LIST_WEIGHT,
     summary: "List webhooks, newest first, without their secrets",
     query: requests.pageOnly,
     body: null,
@@ -115,6 +116,7 @@ export const webhookRoutes = [
     method: "GET",
     path: `${ONE}/deliveries`,
     id: "listDeliveries",
+    reads: LIST_WEIGHT,
     summary: "List what was sent, waits, or was given up, newest first",
     description: "What ended is listed for 30 days, and of what was delivered the latest 10,000.",
     query: hooks.deliveriesQuery,
