@@ -9,7 +9,7 @@ import * as examples from "../examples.ts";
 import { agentToRead } from "../own.ts";
 import * as present from "../present.ts";
 import * as requests from "../requests.ts";
-import { answered, ENTRIES_WEIGHT, jsonAnswer, jsonBody, pageQuery, REPORT_WEIGHT, replay, reply, route } from "../route.ts";
+import { answered, ENTRIES_WEIGHT, jsonAnswer, jsonBody, pageQuery, REPORT_WEIGHT, replay, reply, route, SUMS_WEIGHT } from "../route.ts";
 
 const READS = { caller: "bearer", scopes: ["ledger:read"], body: null, reads: ENTRIES_WEIGHT } as const;
 
@@ -111,6 +111,7 @@ export const ledgerRoutes = [
     method: "GET",
     path: "/v1/costs",
     id: "reportCosts",
+    reads: SUMS_WEIGHT,
     tag: "Ledger",
     summary: "Sum what was spent, by action, run, session, agent or day",
     description:
