@@ -554,9 +554,12 @@ export interface SettledLease {
   readonly entry: EntryMark;
 }
 
-/** Why no lease was granted. `not_leasable`: the policy must see each of these actions by itself, as `rule` says; ask for a decision. */
+/**
+ * Why no lease was granted. `not_leasable`: the policy must see each of these actions by itself, as `rule` says; ask for a decision. `lease_used`: the one
+ * of this `Idempotency-Key` has ended, or something was spent with it.
+ */
 export interface LeaseReason {
-  readonly code: ReasonCode | "not_leasable";
+  readonly code: ReasonCode | "not_leasable" | "lease_used";
   readonly message: string;
   readonly rule: string | null;
   readonly remediation: { readonly retry_after_ms: number | null; readonly hint: string | null };

@@ -1,12 +1,13 @@
 import { DurableObject } from "cloudflare:workers";
 import { type Answering, type Approval, answer, cancel, cancelAll, noteSeen, respond } from "../core/approvals.ts";
+import { assert } from "../core/assert.ts";
 import { decideAll, type Member } from "../core/batch.ts";
 import type { Book } from "../core/book.ts";
 import { LEASE_TTL_MS } from "../core/client_lease.ts";
 import type { Ask } from "../core/conclude.ts";
 import type { Settlement } from "../core/decision.ts";
 import type { PresentedApproval, TenantWord } from "../core/gates.ts";
-import { type Granting, grantLease } from "../core/grant_lease.ts";
+import { type Granting, grantLease, lapseOf } from "../core/grant_lease.ts";
 import type { ApprovalId, DecisionId, LeaseId, RunId } from "../core/ids.ts";
 import { formatUsd } from "../core/money.ts";
 import { orderAgainst } from "../core/orders.ts";
@@ -255,7 +256,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       const known = this.#store.findLeaseAnswer(request.id);
       if (known !== null && known.fingerprint !== fingerprint)
         return err(refusal("idempotency_mismatch", "The Idempotency-Key was used before with another body."));
-      if (known !== null) return ok({ kind: "decided", answer: known.answer, replayed: true });
+      if (known?.answer.kind === "refused") return ok({ kind: "decided", answer: known.answer, replayed: true });
       const { run } = request;
       if (run !== null && !book.runs.has(run)) {
         const issue = { pointer: "/run", message: `must be a run of this session, found "${run}"` };
@@ -263,6 +264,13 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       }
       if (this.#isOlder(epoch)) return err(UNTOLD);
       const lease = this.#standing(turn.now);
+      if (known !== null) {
+        const granted = this.#store.findLease(request.id);
+        assert(granted !== null, "a lease that was granted is kept");
+        const reason = lapseOf(book, granted, lease, turn.now);
+        if (reason?.code === "authority_stale") return err(UNSURE);
+        return ok({ kind: "decided", answer: reason === null ? known.answer : { kind: "refused", reason }, replayed: true });
+      }
       if (moved(lease, { under, entities: null, entitiesFloor: null }))
         return ok({ kind: "policy_moved", agent: book.agent, policy: lease.policy, entities: lease.entities });
       // The tenant knows of no lease that ends later.
@@ -1134,7 +1142,7 @@ const CROWDED = refusal(
   "Too many wait for this session; nothing was done. Ask again with the same id when Retry-After says.",
 );
 
-/** Under a lapsed lease: a yes that is repeated may let something begin that was killed more than a lease term ago. */
+/** Under a lapsed lease: a yes that is repeated, to an action or to a client lease, may let something begin that was killed more than a lease term ago. */
 const UNSURE = refusal(
   "authority_unavailable",
   "It was allowed, and the session could not ask its tenant whether it was stopped since; nothing was done. Ask again with the same id.",

@@ -47,10 +47,10 @@ export const REASONS = [
 export type ReasonCode = (typeof REASONS)[number];
 
 /**
- * Why a client lease is not granted: for what would deny or hold a decision, or because the policy must see each action by itself. The last is never the
- * reason of a decision, and so it stands in no place of the order.
+ * Why a client lease is not granted: for what would deny or hold a decision, because the policy must see each action by itself, or because who repeats its
+ * question would be given what was used. The last two are never the reason of a decision, and so they stand in no place of the order.
  */
-export const LEASE_REASONS = [...REASONS, "not_leasable"] as const;
+export const LEASE_REASONS = [...REASONS, "not_leasable", "lease_used"] as const;
 
 export type LeaseReasonCode = (typeof LEASE_REASONS)[number];
 

@@ -5,7 +5,8 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { sessionObjectName } from "../../src/authority/env.ts";
 import { LEASE_TERM_MS } from "../../src/authority/lease_term.ts";
 import type { Entry } from "../../src/core/entry.ts";
-import type { DecisionId, LeaseId, SessionId } from "../../src/core/ids.ts";
+import type { DecisionId, LeaseId, RunId, SessionId } from "../../src/core/ids.ts";
+import type { InterventionKind, Target } from "../../src/core/orders.ts";
 import type { Principal } from "../../src/core/request.ts";
 import type { Result } from "../../src/core/result.ts";
 import { grantLease, type LeaseWished, type SignedLease, settleLease, type ToldAction } from "../../src/flow/client_lease.ts";
@@ -77,6 +78,16 @@ const entriesOf = async (tenant: string, session: SessionId): Promise<readonly E
   got(await listEntries(ports, tenant, { session }, { limit: 1000, cursor: null }))
     .items.map(({ canonical }) => JSON.parse(canonical))
     .reverse();
+
+/** A lease that was granted, and whom and what it is for. */
+interface Leased {
+  readonly tenant: string;
+  readonly agent: Principal;
+  readonly session: SessionId;
+  readonly run: RunId;
+  readonly lease: SignedLease["lease"];
+  stop(type: Target, id: string, kind?: InterventionKind): Promise<unknown>;
+}
 
 /** What a session has spent by its record alone. */
 const spentByRecord = (entries: readonly Entry[]): number =>
@@ -301,6 +312,75 @@ describe("asking for one", () => {
     expect(refused).toMatchObject([{ kind: "lease", reason: "session_budget_exceeded", rule: "/budgets/session", details: { amount_usd: "0.7" } }]);
   });
 
+  it.each<[string, string, (of: Leased) => unknown]>([
+    ["its tenant was killed", "tenant_killed", ({ stop, tenant }) => stop("tenant", tenant)],
+    ["its agent was killed", "agent_killed", ({ stop, agent }) => stop("agent", agent.subject)],
+    ["its session was killed", "session_killed", ({ stop, session }) => stop("session", session)],
+    ["its run was killed", "run_killed", ({ stop, run }) => stop("run", run)],
+    ["some of its actions were killed", "action_killed", ({ stop }) => stop("action", "*_web")],
+    ["its session is paused", "session_paused", ({ stop, session }) => stop("session", session, "pause")],
+    ["its run is closed", "run_closed", ({ tenant, agent, session, run }) => ports.sessions.closeRun(tenant, session, agent, run)],
+    ["its session is closed", "session_closed", ({ tenant, agent, session }) => ports.sessions.close(tenant, session, agent)],
+    ["it has expired", "lease_used", ({ lease }) => at(lease.expiresAt)],
+    ["it was settled", "lease_used", async ({ agent, session, lease }) => got(await settle(agent, session, lease.id, []))],
+    [
+      "some of it is spent",
+      "lease_used",
+      async ({ agent, session, lease }) => got(await settle(agent, session, lease.id, [done("search", "0.1")], false)),
+    ],
+  ])("again under the same key is no lease where meanwhile %s, and nothing is done", async (_, reason, happens) => {
+    const { tenant, agent, operator } = await newTenant("budgets: { session: 1 }");
+    const session = await newSession(agent);
+    const { run } = await readOf(agent, session);
+    const { lease } = got(await grant(agent, session, wish("0.4"), "k")).answer;
+    const stop = async (type: Target, id: string, kind: InterventionKind = "kill") =>
+      got(await intervene(ports, operator, { target: { type, id }, kind, reason: "stop" }, null));
+    await happens({ tenant, agent, session, run, lease, stop });
+    const before = [await moneyOf(agent, session), (await entriesOf(tenant, session)).length];
+    // A session that has lost its memory answers alike.
+    await evictDurableObject(sessionStub(tenant, session));
+    for (let n = 0; n < 2; n++) expect(whyNot(await grant(agent, session, wish("0.4"), "k"))).toBe(`lease_refused ${reason} null`);
+    expect([await moneyOf(agent, session), (await entriesOf(tenant, session)).length]).toEqual(before);
+  });
+
+  it("again under the same key is unsure while nobody can say whether it was stopped", async () => {
+    const { tenant, agent } = await newTenant("budgets: { session: 1 }");
+    const session = await newSession(agent);
+    const start = Date.now();
+    at(start);
+    const wanted = wish("0.4", { ttlMs: 60_000 });
+    const first = got(await grant(agent, session, wanted, "k"));
+    at(start + LEASE_TERM_MS);
+    const reaches = (tenants: object) =>
+      runInDurableObject(sessionStub(tenant, session), (object) => Reflect.set(object, "env", { ...env, TENANTS: tenants }));
+    await reaches({ getByName: () => ({ draw: () => Promise.reject(new Error("unreachable")) }) });
+    expect(refusalOf(await grant(agent, session, wanted, "k"))).toBe("authority_unavailable");
+    await reaches(env.TENANTS);
+    expect(got(await grant(agent, session, wanted, "k"))).toEqual({ answer: first.answer, replayed: true });
+  });
+
+  it("again under the same key is that lease once more when what stopped it is lifted, and its money ends as ever", async () => {
+    const { tenant, agent, operator } = await newTenant("budgets: { session: 1 }");
+    const session = await newSession(agent);
+    const start = Date.now();
+    at(start);
+    const first = got(await grant(agent, session, wish("0.4"), "k"));
+    const intervenes = async (kind: InterventionKind) =>
+      got(await intervene(ports, operator, { target: { type: "agent", id: agent.subject }, kind, reason: "stop" }, null));
+    await intervenes("kill");
+    expect(whyNot(await grant(agent, session, wish("0.4"), "k"))).toBe("lease_refused agent_killed null");
+    expect(await moneyOf(agent, session)).toEqual([0.4, 0, 0]);
+    await intervenes("revive");
+    expect(got(await grant(agent, session, wish("0.4"), "k"))).toEqual({ answer: first.answer, replayed: true });
+    await intervenes("kill");
+    // Whoever heard of it may tell what was done with it, as before.
+    const told = got(await settle(agent, session, first.answer.lease.id, [done("search", "0.1")], false));
+    expect(told).toMatchObject({ state: "open", late: false, postedMicroUsd: 100_000 });
+    at(start + 30_001);
+    expect(await moneyOf(agent, session)).toEqual([0, 0, 0.4]);
+    expect(spentByRecord(await entriesOf(tenant, session))).toBeCloseTo(0.4, 9);
+  });
+
   it.each<[string, string | null, Partial<LeaseWished>, string]>([
     ["no policy is in force", null, {}, "policy_missing null"],
     ["the policy denies some of it", "denied_actions: [search_dark]", {}, "action_denied /denied_actions"],
@@ -473,9 +553,10 @@ describe("a kill", () => {
     expect(killed.inForceEverywhereBy).toBeLessThanOrEqual(lease.expiresAt + 15_000);
   });
 
-  it("that a session does not hear of keeps it from granting another, also while it cannot ask", async () => {
+  it("that a session does not hear of keeps it from granting another and from repeating one, also while it cannot ask", async () => {
     const { tenant, agent, operator } = await newTenant("budgets: { session: 10 }");
     const session = await newSession(agent);
+    got(await grant(agent, session, wish("1", { ttlMs: 60_000 }), "before"));
     await deafen(tenant);
     const killed = await stop(operator, "agent", agent.subject);
     expect(killed.unanswered).toEqual([session]);
@@ -483,8 +564,8 @@ describe("a kill", () => {
       runInDurableObject(sessionStub(tenant, session), (object) => Reflect.set(object, "env", { ...env, TENANTS: tenants }));
     await reaches({ getByName: () => ({ draw: () => Promise.reject(new Error("unreachable")) }) });
     const wanted = wish("1", { ttlMs: 60_000 });
-    expect(refusalOf(await grant(agent, session, wanted))).toBe("authority_unavailable");
+    for (const key of [null, "before"]) expect(refusalOf(await grant(agent, session, wanted, key))).toBe("authority_unavailable");
     await reaches(env.TENANTS);
-    expect(whyNot(await grant(agent, session, wanted))).toBe("lease_refused agent_killed null");
+    for (const key of ["before", null]) expect(whyNot(await grant(agent, session, wanted, key))).toBe("lease_refused agent_killed null");
   });
 });

@@ -19,7 +19,7 @@ export const leaseRoutes = [
     id: "grantLease",
     summary: "Take a slice of the session's budget, to decide with it in process",
     description:
-      "Granted for what the policy allows whatever the request says and whatever happened before. Where it counts calls, looks at inputs, looks back, or may ask a person about anything that a glob names, no lease is granted (`lease_refused`, whose `reason` names the rule) and each of these actions must be asked for. The amount stands in every budget that it may be spent from until it is settled. A kill or a pause is heard by whoever holds a lease at its end at the latest. At most 16 are open in a session.",
+      "Granted for what the policy allows whatever the request says and whatever happened before. Where it counts calls, looks at inputs, looks back, or may ask a person about anything that a glob names, no lease is granted (`lease_refused`, whose `reason` names the rule) and each of these actions must be asked for. The amount stands in every budget that it may be spent from until it is settled. A kill or a pause is heard by whoever holds a lease at its end at the latest. The same `Idempotency-Key` again answers the same lease only while it stands as it was granted: what is stopped or closed since is refused as a new one would be, and what has ended or was spent from is `lease_used`; nothing is done then, and what it holds ends as ever. At most 16 are open in a session.",
     body: jsonBody(requests.grantLease, { amount_usd: "0.50", actions: ["search*"], ttl_ms: 30_000 }),
     creates: true,
     answers: [jsonAnswer(201, "The lease is granted, and its amount taken.", answers.grantedLease, examples.grantedLease)],
