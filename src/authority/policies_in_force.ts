@@ -4,6 +4,7 @@ import { policyDigest } from "../core/policy/digest.ts";
 import type { PolicyRef } from "../core/policy/findings.ts";
 import { mergePolicies, nameOfLayers } from "../core/policy/merge.ts";
 import { readPolicy } from "../core/policy/parse.ts";
+import { DEFAULT_DETECTORS, type Detector } from "../core/redact.ts";
 import type { EffectivePolicy } from "../flow/ports.ts";
 import type { SettingsStore } from "./settings_store.ts";
 import { sha256 } from "./sha256.ts";
@@ -42,6 +43,22 @@ export class PoliciesInForce {
     if (this.#effective.size >= MOST_EFFECTIVE) this.#effective.clear();
     this.#effective.set(key, effective);
     return effective;
+  }
+
+  /**
+   * What is hidden in texts about an agent, or (`null`) about whichever: all that any policy hides that is in force for it. `undefined`: none is in force
+   * for it, or one that does not say so in words known here, and nobody knows what must be hidden.
+   */
+  hiddenFor(agent: string | null): { readonly detect: readonly Detector[] } | undefined {
+    const own = this.#versionsFor(agent);
+    if (own.length === 0) return undefined;
+    const detect = new Set<Detector>();
+    for (const [name, version] of agent === null ? [...own, ...this.#store.activeVersionsOfAgents()] : own) {
+      const named = this.#store.detectorsOf(name, version);
+      if (named === undefined) return undefined;
+      for (const each of named ?? DEFAULT_DETECTORS) detect.add(each);
+    }
+    return { detect: [...detect] };
   }
 
   /** Which versions are in force for an agent: the active ones, or where none is, the tenant's default, if it has one. */

@@ -11,6 +11,7 @@ import { type Refusal, refusal } from "../core/refusals.ts";
 import type { Principal } from "../core/request.ts";
 import { err, ok, type Result } from "../core/result.ts";
 import type { Draw, Word } from "../core/shares.ts";
+import { shownText } from "../core/shown.ts";
 import { formatInstant, type Instant } from "../core/time.ts";
 import { signature } from "../core/turn.ts";
 import { ANSWER_MS, inTime } from "../flow/patience.ts";
@@ -279,8 +280,14 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
 
   // Interventions
 
+  /** Its reason is on record as everybody's own words are: without what the policies hide that are in force for whom it may concern. */
+  async intervene(principal: Principal, said: Intervention): Promise<Outcome<Answered<Intervened>>> {
+    if (!this.#exists()) return err(noSuchTenant());
+    return this.#intervene(principal, { ...said, reason: shownText(said.reason, this.#inForce.hiddenFor(this.#agentOf(said.target))) });
+  }
+
   /** What an intervention says is in force from the moment it is recorded: no lease given afterwards lacks it. Then those who have leases are told. */
-  async intervene(principal: Principal, intervention: Intervention): Promise<Outcome<Answered<Intervened>>> {
+  async #intervene(principal: Principal, intervention: Intervention): Promise<Outcome<Answered<Intervened>>> {
     const { id, target, kind, reason } = intervention;
     const put = this.#known((now): Outcome<Pick<Intervened, "epoch" | "lifted" | "known"> & { readonly answer: Intervened | null }> => {
       const before = this.#orders.find(id);
@@ -337,6 +344,21 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
       });
       return ok({ answer, replayed: false });
     });
+  }
+
+  /** The one agent that an intervention can concern; `null`: it may be any. */
+  #agentOf({ type, id }: Intervention["target"]): string | null {
+    switch (type) {
+      case "agent":
+        return id;
+      case "session":
+        // Ids were parsed at the door.
+        return this.#store.findSession(id as SessionId)?.agent ?? null;
+      case "tenant":
+      case "run":
+      case "action":
+        return null;
+    }
   }
 
   liveSessions(most: number): readonly SessionId[] {

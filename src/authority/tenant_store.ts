@@ -2,6 +2,7 @@ import type { Digest } from "../core/digest.ts";
 import { CHAIN_START, type ChainHead, type SealedEntry } from "../core/entry.ts";
 import type { ApprovalId, SessionId, TokenId } from "../core/ids.ts";
 import { canonicalJson, type JsonValue } from "../core/json.ts";
+import { DETECTORS, type Detector } from "../core/redact.ts";
 import type { Refusal } from "../core/refusals.ts";
 import { ok, type Result } from "../core/result.ts";
 import type { Scope } from "../core/scopes.ts";
@@ -432,6 +433,34 @@ export class TenantStore {
       )
       .toArray()
       .map(({ name, active_version }) => [name, active_version]);
+  }
+
+  /** Which versions are in force for one agent or another. */
+  activeVersionsOfAgents(): readonly (readonly [name: string, version: number])[] {
+    return this.#sql
+      .exec<{ name: string; active_version: number }>(
+        "SELECT name, active_version FROM policies WHERE deleted = 0 AND active_version IS NOT NULL AND scope = 'agent' ORDER BY name",
+      )
+      .toArray()
+      .map(({ name, active_version }) => [name, active_version]);
+  }
+
+  /**
+   * The detectors that a version names, looked up where it is stored: a document may be large. `null`: it names none; `undefined`: there is no such
+   * version, or it names something else.
+   */
+  detectorsOf(name: string, version: number): readonly Detector[] | null | undefined {
+    const row = this.#sql
+      .exec<{ detect: string | null }>(
+        "SELECT document -> '$.redact.detect' AS detect FROM policy_versions WHERE name = ? AND version = ?",
+        name,
+        version,
+      )
+      .toArray()[0];
+    if (row === undefined) return undefined;
+    if (row.detect === null) return null;
+    const named: unknown = JSON.parse(row.detect);
+    return Array.isArray(named) && named.every((each) => DETECTORS.includes(each)) ? named : undefined;
   }
 
   // Entities

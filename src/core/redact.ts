@@ -44,7 +44,7 @@ export function redactJson(value: JsonValue, redaction: Redaction): { readonly v
 }
 
 /** The text without what the detectors find; `keys` play no part. Linear in the text. See {@link redactJson}. */
-export function redactText(text: string, redaction: Redaction): { readonly text: string; readonly count: number } {
+export function redactText(text: string, redaction: Pick<Redaction, "detect">): { readonly text: string; readonly count: number } {
   let clean = text;
   let count = 0;
   // What is cut out may free a neighbour that touched it, as a token's beginning is only seen after a character that is in no word. Seldom a second round.

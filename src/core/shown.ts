@@ -107,8 +107,9 @@ export function recordedInputs(inputs: JsonValue, redaction: Redaction | null): 
   return keepingOf(redaction?.storeInputs, shown) === "full" ? shown : null;
 }
 
-/** A caller's own words as the record shows them. */
-export const shownText = (text: string, redaction: Redaction | null): string => (redaction === null ? text : redactText(text, redaction).text);
+/** A caller's own words as the record shows them; `undefined`: no policy could be asked what to hide, and what any detector finds is hidden. */
+export const shownText = (text: string, redaction: Pick<Redaction, "detect"> | null | undefined): string =>
+  redaction === null ? text : redactText(text, redaction ?? UNKNOWN).text;
 
 function shownModel(model: ActionRequest["model"], hide: (text: string) => string): ActionRequest["model"] {
   if (model === null) return null;

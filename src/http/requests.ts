@@ -133,7 +133,9 @@ export const intervene = z.strictObject({
     })
     .meta({ description: "An action is named exactly, or by a glob. A tenant is named by its own id." }),
   kind: z.enum(INTERVENTION_KINDS),
-  reason: z.string().min(1).max(2000).meta({ description: "Why, for the record." }),
+  reason: z.string().min(1).max(2000).meta({
+    description: "Why, for the record, which shows it without what the policies hide that are in force for the target.",
+  }),
 });
 
 export const DECISION_TTL_MS = 300_000;

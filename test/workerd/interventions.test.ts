@@ -4,11 +4,13 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { sessionObjectName } from "../../src/authority/env.ts";
 import { LEASE_TERM_MS } from "../../src/authority/lease_term.ts";
 import { OrderStore } from "../../src/authority/order_store.ts";
+import { eventsOf } from "../../src/core/events.ts";
 import type { DecisionId, RunId, SessionId } from "../../src/core/ids.ts";
 import { microUsdOf } from "../../src/core/money.ts";
 import type { InterventionKind, Target } from "../../src/core/orders.ts";
 import { policyDigest } from "../../src/core/policy/digest.ts";
 import { readPolicy } from "../../src/core/policy/parse.ts";
+import type { Detector } from "../../src/core/redact.ts";
 import type { Principal } from "../../src/core/request.ts";
 import { decide } from "../../src/flow/decide.ts";
 import { intervene } from "../../src/flow/intervene.ts";
@@ -502,6 +504,104 @@ describe("an intervention", () => {
     await evictDurableObject(sessionStub(tenant, session));
     expect((await decideOne(agent, session, "pay")).reason.code).toBe("action_killed");
     expect((await decideOne(agent, await newSession(agent), "pay")).reason.code).toBe("action_killed");
+  });
+});
+
+describe("what a person writes with an intervention", () => {
+  const REASON = "card 4111 1111 1111 1111 of ann@corp.example, by ghp_abcdefghijklmnopqrstuvwxyz0123456789";
+  const hiding = (...hidden: readonly Detector[]) =>
+    Object.entries({
+      credit_card: "4111 1111 1111 1111",
+      email: "ann@corp.example",
+      token: "ghp_abcdefghijklmnopqrstuvwxyz0123456789",
+    }).reduce((text, [name, found]) => (hidden.some((each) => each === name) ? text.replace(found, `[redacted:${name}]`) : text), REASON);
+  const [DEFAULT, EVERYTHING, MAIL] = [hiding("credit_card"), hiding("credit_card", "email", "token"), hiding("email")];
+  const BOTH = hiding("credit_card", "email");
+  const redacts = (detect: string) => `budgets: { session: 10 }\nredact: { keys: [], detect: [${detect}] }`;
+  const TARGETED = ["tenant", "agent", "session", "run", "action"] as const;
+
+  /** The reason of the newest kill, as every reader has it: of the ledger, the list and the stream. */
+  const recorded = async (tenant: string) => {
+    const { items } = got(await listEntries(ports, tenant, { noes: ["kill"] }, { limit: 1, cursor: null }));
+    return items.map((row) => {
+      const entry = JSON.parse(row.canonical);
+      const [event] = eventsOf(entry, row.hash, row.index);
+      expect([present.no(row).note, event?.details?.reason]).toEqual([entry.details.reason, entry.details.reason]);
+      return entry.details.reason;
+    })[0];
+  };
+  const writes = (by: Principal, type: Target, id: string, kind: InterventionKind = "kill") =>
+    intervene(ports, by, { target: { type, id }, kind, reason: REASON }, null);
+
+  it.each([
+    ["without what every policy hides that says nothing", "budgets: { session: 10 }", null, [DEFAULT, DEFAULT, DEFAULT, DEFAULT, DEFAULT], DEFAULT],
+    ["without what the tenant's policy hides", redacts("email"), null, [MAIL, MAIL, MAIL, MAIL, MAIL], MAIL],
+    ["as it was written, if the policy hides nothing", redacts(""), null, [REASON, REASON, REASON, REASON, REASON], REASON],
+    ["without what any policy hides that is in force for the target", redacts("email"), redacts("credit_card"), [BOTH, BOTH, BOTH, BOTH, BOTH], MAIL],
+    ["without what one of them hides that says nothing", redacts("email"), "budgets: { run: 1 }", [BOTH, BOTH, BOTH, BOTH, BOTH], MAIL],
+    [
+      "without whatever can be found, where none is in force for whom it may concern",
+      null,
+      redacts(""),
+      [EVERYTHING, REASON, REASON, EVERYTHING, EVERYTHING],
+      EVERYTHING,
+    ],
+  ] as const)("is on record as the policies say: %s", async (_, policy, ofAgent, shown, ofAnother) => {
+    const { tenant, agent, operator, put } = await newTenant(policy);
+    if (ofAgent !== null) await put(ofAgent, "its-own", agent.subject);
+    const session = await newSession(agent);
+    const theirs = await newSession({ ...agent, subject: "other" });
+    const ids = { tenant, agent: agent.subject, session, run: (await readOf(agent, session)).run, action: "pay" };
+    for (const [place, type] of TARGETED.entries()) {
+      got(await writes(operator, type, ids[type]));
+      expect([type, await recorded(tenant)]).toEqual([type, shown[place]]);
+    }
+    for (const [type, id] of [
+      ["agent", "other"],
+      ["session", theirs],
+    ] as const) {
+      got(await writes(operator, type, id));
+      expect([type, await recorded(tenant)]).toEqual([type, ofAnother]);
+    }
+  });
+
+  it.each(["kill", "pause", "resume", "revive"] as const)("is hidden of a %s too", async (kind) => {
+    const { tenant, agent, operator } = await newTenant("budgets: { session: 10 }");
+    got(await writes(operator, "agent", agent.subject, kind));
+    const [said] = await entriesOf(tenant, undefined, "intervention");
+    expect(said.details).toMatchObject({ kind, reason: DEFAULT });
+  });
+
+  it("is hidden as the tenant's default policy says where none is active", async () => {
+    const { tenant, agent, operator, put } = await newTenant(redacts("email"));
+    got(await ports.tenants.putSettings(tenant, operator, { ...got(await ports.tenants.readSettings(tenant)), defaultPolicy: "main" }));
+    await put("budgets: { session: 10 }", "of-another", "other");
+    await runInDurableObject(env.TENANTS.getByName(tenant), (_, { storage }) => {
+      storage.sql.exec("UPDATE policies SET active_version = NULL WHERE name = 'main'");
+    });
+    await evictDurableObject(env.TENANTS.getByName(tenant));
+    got(await writes(operator, "agent", agent.subject));
+    expect(await recorded(tenant)).toBe(MAIL);
+    got(await writes(operator, "action", "pay"));
+    expect(await recorded(tenant)).toBe(BOTH);
+  });
+
+  it("is hidden whole where what a stored policy hides cannot be read", async () => {
+    const { tenant, agent, operator } = await newTenant(redacts(""));
+    await runInDurableObject(env.TENANTS.getByName(tenant), (_, { storage }) => {
+      storage.sql.exec("UPDATE policy_versions SET document = json_set(document, '$.redact.detect', json('[\"iban\"]'))");
+    });
+    await evictDurableObject(env.TENANTS.getByName(tenant));
+    got(await writes(operator, "agent", agent.subject));
+    expect(await recorded(tenant)).toBe(EVERYTHING);
+  });
+
+  it("is compared as it was written: under one key another text is another order, though it looks the same once hidden", async () => {
+    const { agent, operator } = await newTenant("budgets: { session: 10 }");
+    const wish = { target: { type: "agent", id: agent.subject }, kind: "kill" } as const;
+    got(await intervene(ports, operator, { ...wish, reason: "card 4111 1111 1111 1111" }, "k"));
+    expect(got(await intervene(ports, operator, { ...wish, reason: "card 4111 1111 1111 1111" }, "k")).replayed).toBe(true);
+    expect(refusalOf(await intervene(ports, operator, { ...wish, reason: "card 5555 5555 5555 4444" }, "k"))).toBe("idempotency_mismatch");
   });
 });
 

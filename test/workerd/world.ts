@@ -34,7 +34,7 @@ export const newDecisionId = (): DecisionId => idOf("dec", Date.now(), random(10
 /** A tenant of its own for every test, with a policy in force and an agent's token. */
 export async function newTenant(
   policy: string | null,
-): Promise<{ tenant: string; agent: Principal; operator: Principal; put: (text: string, name?: string) => Promise<void> }> {
+): Promise<{ tenant: string; agent: Principal; operator: Principal; put: (text: string, name?: string, agent?: string | null) => Promise<void> }> {
   const tenant = `t-${Buffer.from(random(6)).toString("hex")}`;
   got(await ports.tenants.create({ id: tenant, name: null }));
   const principal = (subject: string, kind: Principal["kind"]): Principal => ({
@@ -44,13 +44,13 @@ export async function newTenant(
     kind,
   });
   const operator = principal("ops", "human");
-  const put = async (text: string, name = "main") => {
+  const put = async (text: string, name = "main", target: string | null = null) => {
     const { document } = got(parsePolicy(text, "yaml"));
     got(
       await ports.tenants.putPolicy(tenant, operator, {
         name,
-        scope: "tenant",
-        target: null,
+        scope: target === null ? "tenant" : "agent",
+        target,
         document: JSON.parse(JSON.stringify(document)),
         digest: policyDigest(ports.sha256, document),
         text,
