@@ -21,7 +21,8 @@ export type Decided =
   | { readonly kind: "short"; readonly shorts: readonly Short[] };
 
 /**
- * Decides members in order, each against what those before it took. `all_or_nothing`: unless every one is allowed, none is, and nothing is charged.
+ * Decides members in order, each against what those before it took. `all_or_nothing`: unless every one is allowed, none is, nothing is
+ * charged, and where one is denied no person is asked about another.
  * `stop_on_deny`: the answers end at the first that is denied, and what follows was never asked.
  */
 export function decideAll(turn: Turn, members: readonly Member[], semantics: BatchSemantics): Decided {
@@ -50,13 +51,21 @@ const openTrial = ({ book, now, sha256 }: Turn): Turn => openTurn(forkBook(book)
 function judgeTogether(turn: Turn, members: readonly Member[]): readonly (Judgement | null)[] {
   const trial = openTrial(turn);
   let all = true;
+  let isDenied = false;
   const judgements = members.map(({ ask, fingerprint, prior }) => {
     const judgement = prior === null ? judge(trial.book, ask, turn.now, turn.sha256) : null;
     if (judgement !== null) conclude(trial, ask, judgement, fingerprint);
-    all &&= (prior ?? judgement)?.verdict === "allow";
+    const verdict = (prior ?? judgement)?.verdict;
+    all &&= verdict === "allow";
+    isDenied ||= verdict === "deny";
     return judgement;
   });
-  return all ? judgements : judgements.map((judgement) => (judgement?.verdict === "allow" ? batchRefused(judgement) : judgement));
+  if (all) return judgements;
+  return judgements.map((judgement) => {
+    // Beside what is denied nobody is asked anew: a yes would come for nothing.
+    const isAsked = judgement?.verdict === "hold" && judgement.approval === null;
+    return judgement?.verdict === "allow" || (isDenied && isAsked) ? batchRefused(judgement) : judgement;
+  });
 }
 
 /** What the tenant must be asked for before a batch can be decided: all that it would take of whatever is too small for it. */

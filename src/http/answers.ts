@@ -44,12 +44,10 @@ export const issue = z.object({ pointer: z.string(), message: z.string(), line: 
 const remediation = z.object({ retry_after_ms: count.nullable(), hint: z.string().nullable() });
 
 const leaseReason = z.object({
-  code: z
-    .enum(LEASE_REASONS)
-    .meta({
-      description:
-        "The reason that a decision would have; or `not_leasable`: each of these actions must be asked for; or `lease_used`: the lease of this `Idempotency-Key` has ended, or something was spent with it.",
-    }),
+  code: z.enum(LEASE_REASONS).meta({
+    description:
+      "The reason that a decision would have; or `not_leasable`: each of these actions must be asked for; or `lease_used`: the lease of this `Idempotency-Key` has ended, or something was spent with it.",
+  }),
   message: z.string(),
   rule: z.string().nullable(),
   remediation,

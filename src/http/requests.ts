@@ -77,7 +77,8 @@ export const decision = z
     estimate_usd: usd.optional().meta({ description: "What it may cost; this much is reserved. Defaults to 0." }),
     usage: expectedUsage.optional().meta({ description: "What a call to the model is expected to use at most: priced where no estimate is stated." }),
     approval: id("apr").optional().meta({
-      description: "The approval of an earlier, held request: all but `id`, `rationale` and `ttl_ms` must be as it was, or as a person edited it.",
+      description:
+        "The approval of an earlier, held request: all but `id`, `parents`, `rationale` and `ttl_ms` must be as it was, or as a person edited it.",
     }),
     ttl_ms: whole(1, DAY_MS).optional().meta({ description: "How long the reservation stands.", default: 300_000 }),
   })
@@ -146,7 +147,8 @@ export const LINK_TTL_MS = HOUR_MS;
 export const decisionBatch = z.strictObject({
   decisions: z.array(decision).min(1).max(100),
   semantics: z.enum(SEMANTICS).optional().meta({
-    description: "`stop_on_deny` answers up to and including the first denial; `all_or_nothing` allows all or none.",
+    description:
+      "`stop_on_deny` answers up to and including the first denial; `all_or_nothing` allows all or none, and where one is denied asks no person about another.",
     default: "independent",
   }),
 });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { type BatchSemantics, decideAll, type Member } from "../../src/core/batch.ts";
 import type { Decision, Verdict } from "../../src/core/decision.ts";
-import type { RunId } from "../../src/core/ids.ts";
+import type { ApprovalId, RunId } from "../../src/core/ids.ts";
 import { microUsdOf } from "../../src/core/money.ts";
 import type { BudgetLimit, Findings, RateLimit, SharedLimit } from "../../src/core/policy/findings.ts";
 import type { CallLimit, Permits } from "../../src/core/shares.ts";
@@ -94,6 +94,22 @@ describe("the answers of a batch", () => {
       const sitting = new Sitting();
       expect(verdicts(sitting, [member(sitting, { finds: HOLD }), member(sitting, {})], semantics)).toEqual(found);
     }
+  });
+
+  it("nobody is asked about one of a batch that all of it is denied with; who was asked before still is", () => {
+    const sitting = new Sitting();
+    const before = sitting.decide({ finds: HOLD });
+    const asks = (approval: ApprovalId | null) => [member(sitting, { finds: HOLD, request: { approval } }), member(sitting, { finds: DENY })];
+    expect(answers(sitting, asks(null), "all_or_nothing").map(({ answer }) => [answer.reason.code, answer.approval])).toEqual([
+      ["batch_refused", null],
+      ["action_denied", null],
+    ]);
+    expect(sitting.book.approvals.size).toBe(1);
+    const [again] = answers(sitting, asks(before.approval?.id ?? null), "all_or_nothing");
+    expect([again?.answer.verdict, again?.answer.approval?.id]).toEqual(["hold", before.approval?.id]);
+    // Alone it asks.
+    expect(verdicts(sitting, asks(null))).toEqual(["hold", "deny"]);
+    expect(sitting.book.approvals.size).toBe(2);
   });
 
   it("an approval that a batch could not use is still there", () => {
