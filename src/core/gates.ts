@@ -497,11 +497,16 @@ const RESERVE_RULE = "/wind_down/budget";
 const reserveLeft = ({ book }: Question, { windDown }: Findings): MicroUsd =>
   windDown === null ? ZERO_USD : freeOf(book.windDown, windDown.limitMicroUsd);
 
-/** A budget's no to an action that winds down, where its reserve has too little for it too: with less of it the agent can go on. */
+/** A budget's no to an action that winds down, where its reserve has too little for it too: with less of it, or with what comes back, the agent can go on. */
 export function windingDown(found: No, question: Question, findings: Findings): No {
+  const { windDown } = findings;
+  const isGone = windDown === null || question.book.windDown.postedMicroUsd >= windDown.limitMicroUsd;
+  if (isGone || found.reason.rule === RESERVE_RULE) return found;
   const left = reserveLeft(question, findings);
-  if (left === 0 || found.reason.rule === RESERVE_RULE) return found;
-  const hint = `Ask for at most ${formatUsd(left)} USD: so much is left of the reserve for winding down.`;
+  const hint =
+    left > 0
+      ? `Ask for at most ${formatUsd(left)} USD: so much is left of the reserve for winding down.`
+      : "What is left of the reserve for winding down is set aside for what is under way, and some of it may come back when that is settled.";
   return { ...found, stops: "action", reason: { ...found.reason, hint } };
 }
 

@@ -1087,7 +1087,7 @@ rows("concurrency, rates, budgets", [
       ask(0, "db.write", { usd: "0.04" }, "allow"),
       ask(0, "other", { usd: "0.5" }, "deny run_budget_exceeded /budgets/run"),
       ask(0, "other", { usd: "0.4" }, "allow"),
-      ask(0, "other", { usd: "0.000001" }, "deny run_budget_exceeded /budgets/run stops run"),
+      ask(0, "other", { usd: "0.000001" }, "deny run_budget_exceeded /budgets/run"),
       ask(0, "other", {}, "allow"),
       newRun(0, SECOND_RUN),
       ask(0, "other", { usd: "1" }, "allow"),
@@ -1240,7 +1240,7 @@ rows("asking for more", [
     [
       ask(0, "x", { usd: "0.5" }, "allow"),
       more(0, 0, "1", "allow"),
-      more(0, 0, "1.1", "deny session_budget_exceeded /budgets/session stops session"),
+      more(0, 0, "1.1", "deny session_budget_exceeded /budgets/session"),
       more(0, 0, "0.05", "allow"),
     ],
   ],
