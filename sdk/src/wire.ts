@@ -96,7 +96,7 @@ export interface Problem {
   readonly code: string;
   readonly request_id: string;
   readonly issues?: readonly ProblemIssue[];
-  /** Of `lease_refused`: why, as a decision says it. */
+  /** Of `lease_refused` and `decision_stopped`: why, as a decision says it. */
   readonly reason?: LeaseReason;
 }
 
@@ -449,6 +449,11 @@ export interface Settlement {
   readonly reservation: Reservation | null;
   readonly budgets: readonly Balance[];
   readonly entry: EntryMark;
+}
+
+export interface Extension extends Settlement {
+  /** A pause has come into force since the action was allowed: what runs may finish, and what does not must not be started. */
+  readonly superseded?: Superseded;
 }
 
 // Client leases

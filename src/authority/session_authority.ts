@@ -10,7 +10,7 @@ import type { PresentedApproval, TenantWord } from "../core/gates.ts";
 import { type Granting, grantLease, lapseOf } from "../core/grant_lease.ts";
 import type { ApprovalId, DecisionId, LeaseId, RunId } from "../core/ids.ts";
 import { formatUsd } from "../core/money.ts";
-import { orderAgainst } from "../core/orders.ts";
+import { type Order, orderAgainst } from "../core/orders.ts";
 import { ExpressionMemory } from "../core/policy/expressions.ts";
 import { workBudget } from "../core/policy/findings.ts";
 import { type Refusal, refusal } from "../core/refusals.ts";
@@ -31,6 +31,7 @@ import type {
   DecideCall,
   DecideReply,
   DecisionRead,
+  Extended,
   GrantLeaseCall,
   GrantLeaseReply,
   Lease,
@@ -218,8 +219,13 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     return this.#settle(principal, id, (turn, decided) => release(turn, decided, principal, reason, "release"));
   }
 
-  extend(principal: Principal, id: DecisionId, ttlMs: number): Reply<Answered<Settlement>> {
-    return this.#settle(principal, id, (turn, decided) => extend(turn, decided, principal, ttlMs));
+  async extend(principal: Principal, id: DecisionId, ttlMs: number): Reply<Extended> {
+    let superseded: Superseded | null = null;
+    const extended = await this.#settle(principal, id, (turn, decided) => {
+      superseded = this.#superseded(turn.book, decided);
+      return extend(turn, decided, principal, ttlMs, this.#orderAgainst(turn.book, decided));
+    });
+    return extended.ok ? ok({ ...extended.value, superseded }) : extended;
   }
 
   topup(call: TopupCall): Reply<TopupReply> {
@@ -244,7 +250,9 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
         tenant,
       });
       if (!decision.ok) return decision;
-      return "shorts" in decision.value ? decision.value : ok({ kind: "decided", decision: decision.value });
+      if ("shorts" in decision.value) return decision.value;
+      const superseded = decision.value.verdict === "allow" ? this.#superseded(turn.book, found.record) : null;
+      return ok({ kind: "decided", decision: decision.value, superseded });
     });
   }
 
@@ -616,9 +624,13 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
    */
   #superseded(book: Book, record: DecisionRecord | null): Superseded | null {
     if (record?.decision.verdict !== "allow") return null;
-    const { run, action } = record.decision;
-    const order = orderAgainst(this.#readLease()?.orders ?? [], { tenant: book.tenant, agent: book.agent, session: book.session, run, action });
+    const order = this.#orderAgainst(book, record);
     return order === null ? null : { intervention: order.intervention, kind: order.state === "killed" ? "kill" : "pause" };
+  }
+
+  /** What stands against what was asked, as far as this session has heard. */
+  #orderAgainst({ tenant, agent, session }: Book, { decision: { run, action } }: DecisionRecord): Order | null {
+    return orderAgainst(this.#readLease()?.orders ?? [], { tenant, agent, session, run, action });
   }
 
   async #settle(principal: Principal, id: DecisionId, step: (turn: Turn, decided: DecisionRecord) => Told): Reply<Answered<Settlement>> {

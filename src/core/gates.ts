@@ -305,7 +305,8 @@ function longest<T extends { readonly wait: number | null }>(found: readonly T[]
 }
 
 /** The no of a kill or a pause. */
-function orderNo({ target, id, state }: Order): No {
+/** The no of what an order stands against. */
+export function orderNo({ target, id, state }: Order): No {
   const killed = state === "killed";
   const stops = !killed || target === "action" ? "action" : target === "run" ? "run" : "session";
   const named = target === "tenant" ? "Everything of this tenant" : `The ${target} "${id}"`;

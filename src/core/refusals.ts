@@ -24,6 +24,7 @@ export const REFUSALS = [
   "media_type_unsupported",
   "idempotency_mismatch",
   "decision_settled",
+  "decision_stopped",
   "approval_closed",
   "session_closed",
   "lease_refused",
@@ -45,7 +46,7 @@ export interface Refusal {
   readonly code: RefusalCode;
   readonly detail: string;
   readonly issues?: readonly Issue[] | undefined;
-  /** Of `lease_refused`: why. */
+  /** Of `lease_refused` and `decision_stopped`: why. */
   readonly reason?: LeaseReason | undefined;
 }
 

@@ -2,7 +2,9 @@ import { alertAdvice, alertsOf, alertText, rememberAlerts } from "./alerts.ts";
 import { accountOf, type Book, balancesOf, type Decided, freeOf, type Matter, spentOf } from "./book.ts";
 import { type Judgement, judgeTopup, type TopupAsk, warningText } from "./conclude.ts";
 import type { Decision, DecisionState, Reservation, Settlement } from "./decision.ts";
+import { orderNo } from "./gates.ts";
 import { addUsd, formatUsd, lessUsd, type MicroUsd, microUsdOf, minUsd, ZERO_USD } from "./money.ts";
+import type { Order } from "./orders.ts";
 import type { Path } from "./policy/findings.ts";
 import { type Refusal, refusal } from "./refusals.ts";
 import type { ActionRequest, CommitReport, Principal } from "./request.ts";
@@ -157,11 +159,18 @@ export function release(turn: Turn, decided: DecisionRecord, principal: Principa
   return ok({ settlement, replayed: false });
 }
 
-/** Lets a pending reservation stand longer: `ttlMs` from now, never shorter than it stood. */
-export function extend(turn: Turn, decided: DecisionRecord, principal: Principal, ttlMs: number): Told {
+/**
+ * Lets a pending reservation stand longer: `ttlMs` from now, never shorter than it stood. `order`: what stands against what was allowed. A kill keeps no
+ * money for longer than it was kept when it came; what is paused may finish.
+ */
+export function extend(turn: Turn, decided: DecisionRecord, principal: Principal, ttlMs: number, order: Order | null = null): Told {
   const { reservation, matter } = decided;
   if (decided.state !== "pending" || reservation === null || matter === null)
     return err(refusal("decision_settled", `Only a pending reservation can be extended: this one is ${decided.state}.`));
+  if (order?.state === "killed") {
+    const { reason } = orderNo(order);
+    return err({ ...refusal("decision_stopped", reason.message), reason });
+  }
   const longer: Reservation = { ...reservation, expiresAt: Math.max(reservation.expiresAt, turn.now + ttlMs) };
   const entry = record(
     turn,

@@ -92,7 +92,7 @@ export interface Sessions {
     fingerprint: string,
   ): Reply<Answered<Settlement>>;
   release(tenant: string, session: SessionId, principal: Principal, id: DecisionId, reason: string | null): Reply<Answered<Settlement>>;
-  extend(tenant: string, session: SessionId, principal: Principal, id: DecisionId, ttlMs: number): Reply<Answered<Settlement>>;
+  extend(tenant: string, session: SessionId, principal: Principal, id: DecisionId, ttlMs: number): Reply<Extended>;
   topup(tenant: string, session: SessionId, call: TopupCall): Reply<TopupReply>;
   /** Idempotent by its id, refusals too. Point of no return: when it has answered `decided`, the lease's money is taken, or its refusal is on record. */
   grantLease(tenant: string, session: SessionId, call: GrantLeaseCall): Reply<GrantLeaseReply>;
@@ -177,6 +177,9 @@ export type DecideReply = { readonly kind: "decided"; readonly decisions: readon
 /** An answer, and what has come into force since it was first given: then what it allowed must not be begun. */
 export type DecidedAnswer = Answered<Decision> & { readonly superseded: Superseded | null };
 
+/** A reservation that stands longer, and what has come into force since it was made. */
+export type Extended = Answered<Settlement> & { readonly superseded: Superseded | null };
+
 export interface Superseded {
   readonly intervention: InterventionId;
   readonly kind: "kill" | "pause";
@@ -192,7 +195,13 @@ export interface TopupCall {
   readonly evaluation: Evaluation | null;
 }
 
-export type TopupReply = { readonly kind: "decided"; readonly decision: Decision } | (PolicyMoved & { readonly request: Reconsidered });
+/** The answer about a new sum. What it allows of what is stopped gives money back, and lets nothing go on. */
+export interface ToppedUp {
+  readonly decision: Decision;
+  readonly superseded: Superseded | null;
+}
+
+export type TopupReply = ({ readonly kind: "decided" } & ToppedUp) | (PolicyMoved & { readonly request: Reconsidered });
 
 export interface GrantLeaseCall {
   readonly principal: Principal;

@@ -61,7 +61,7 @@ export const problem = z.object({
   code: z.string().meta({ enum: [...REFUSALS] }),
   request_id: z.string(),
   issues: z.array(issue).exactOptional(),
-  reason: leaseReason.exactOptional().meta({ description: "Of `lease_refused`: why." }),
+  reason: leaseReason.exactOptional().meta({ description: "Of `lease_refused` and `decision_stopped`: why." }),
 });
 
 const pageOf = <S extends z.ZodType>(item: S) => z.object({ items: z.array(item), next_cursor: z.string().nullable() });
@@ -131,6 +131,8 @@ const entryMark = z.object({ id: z.string(), seq: z.int(), hash: z.string() });
 const approvalStatus = z.enum(APPROVAL_STATUSES);
 const resource = z.object({ type: z.string(), id: z.string() });
 
+const superseded = z.object({ intervention: z.string(), kind: z.enum(["kill", "pause"]) });
+
 export const decision = z.object({
   id: z.string(),
   session: z.string(),
@@ -155,8 +157,7 @@ export const decision = z.object({
       status: approvalStatus.exactOptional().meta({ description: "Of a decision that is read later." }),
     })
     .nullable(),
-  superseded: z
-    .object({ intervention: z.string(), kind: z.enum(["kill", "pause"]) })
+  superseded: superseded
     .exactOptional()
     .meta({ description: "The answer is an earlier one, and a kill or a pause has come into force since: the action must not be run." }),
   entry: entryMark,
@@ -246,6 +247,12 @@ export const settlement = z.object({
   reservation: reservation.nullable(),
   budgets: z.array(balance),
   entry: entryMark,
+});
+
+export const extension = settlement.extend({
+  superseded: superseded
+    .exactOptional()
+    .meta({ description: "A pause has come into force since the action was allowed: what runs may finish, and what does not must not be started." }),
 });
 
 const lease = {

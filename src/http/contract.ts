@@ -53,6 +53,7 @@ export type AnswersAreTheContract = AllEqual<{
   approvalSignals: Equal<Answers<"approvalSignals">, wire.ApprovalSignals>;
   approvalLink: Equal<Answers<"approvalLink">, wire.ApprovalLink>;
   settlement: Equal<Answers<"settlement">, wire.Settlement>;
+  extension: Equal<Answers<"extension">, wire.Extension>;
   grantedLease: Equal<Answers<"grantedLease">, wire.GrantedLease>;
   leaseNow: Equal<Answers<"leaseNow">, wire.LeaseNow>;
   settledLease: Equal<Answers<"settledLease">, wire.SettledLease>;

@@ -145,6 +145,13 @@ export const leaseReason: wire.LeaseReason = {
   remediation: { retry_after_ms: null, hint: "Ask for a decision about each of these actions." },
 };
 
+export const stopReason: wire.LeaseReason = {
+  code: "session_killed",
+  message: `The session "${EXAMPLE_IDS.ses}" was killed.`,
+  rule: null,
+  remediation: { retry_after_ms: null, hint: "A person must revive it first. Do not try to go on another way." },
+};
+
 export const ledgerEvent: wire.LedgerEvent = {
   id: "17",
   type: "decision.deny",

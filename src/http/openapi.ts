@@ -304,7 +304,8 @@ function problemAnswer(status: number, codes: readonly RefusalCode[]): Json {
 function exampleProblem(code: RefusalCode): Json {
   const { status, title } = PROBLEMS[code];
   const issues = status === 422 ? { issues: [{ pointer: "/ttl_ms", message: 'found "soon"; wanted a whole number from 1 to 86400000' }] } : {};
-  const reason = code === "lease_refused" ? { reason: examples.leaseReason } : {};
+  const why = code === "lease_refused" ? examples.leaseReason : code === "decision_stopped" ? examples.stopReason : null;
+  const reason = why === null ? {} : { reason: why };
   return {
     type: problemType(code),
     title,

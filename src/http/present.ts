@@ -172,7 +172,7 @@ export const decision = (decided: Decision, origin: string, superseded: flow.Sup
           url: `${origin}/v1/approvals/${decided.approval.id}`,
           expires_at: formatInstant(decided.approval.expiresAt),
         },
-  ...(superseded !== null && { superseded: { intervention: superseded.intervention, kind: superseded.kind } }),
+  ...supersededBy(superseded),
   entry: decided.entry,
 });
 
@@ -270,6 +270,8 @@ export const approvalSignals = (signals: flow.ApprovalSignals, from: Instant, to
   };
 };
 
+export const extension = ({ answer, superseded }: flow.Extended): wire.Extension => ({ ...settlement(answer), ...supersededBy(superseded) });
+
 export const settlement = (settled: Settlement): wire.Settlement => ({
   id: settled.id,
   state: settled.state,
@@ -280,6 +282,9 @@ export const settlement = (settled: Settlement): wire.Settlement => ({
   budgets: settled.budgets.map(balance),
   entry: settled.entry,
 });
+
+const supersededBy = (superseded: flow.Superseded | null): { readonly superseded?: wire.Superseded } =>
+  superseded === null ? {} : { superseded: { intervention: superseded.intervention, kind: superseded.kind } };
 
 export const grantedLease = ({ lease, token }: SignedLease): wire.GrantedLease => ({
   id: lease.id,

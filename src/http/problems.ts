@@ -22,6 +22,7 @@ export const PROBLEMS = {
   not_acceptable: { status: 406, title: "No acceptable representation" },
   idempotency_mismatch: { status: 409, title: "Used before with another body" },
   decision_settled: { status: 409, title: "The decision cannot be settled so" },
+  decision_stopped: { status: 409, title: "The decision is stopped" },
   approval_closed: { status: 409, title: "The approval does not take this now" },
   session_closed: { status: 409, title: "The session is closed" },
   lease_refused: { status: 409, title: "No lease is granted" },

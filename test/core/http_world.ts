@@ -265,8 +265,8 @@ export function portsOf(overrides: Overrides = {}): Ports {
         }),
       commit: settled,
       release: settled,
-      extend: settled,
-      topup: async () => ok({ kind: "decided", decision: aDecision }),
+      extend: async () => ok({ answer: aSettlement, replayed: false, superseded: null }),
+      topup: async () => ok({ kind: "decided", decision: aDecision, superseded: null }),
       grantLease: async () => ok({ kind: "decided", answer: { kind: "granted", lease: aLease }, replayed: false }),
       readLease: async () => ok({ ...aLease, state: "open", postedMicroUsd: ZERO_USD, heldMicroUsd: aLease.amountMicroUsd }),
       settleLease: async (_tenant, _session, { id, actions }) =>

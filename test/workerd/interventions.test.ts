@@ -18,6 +18,7 @@ import { openSession } from "../../src/flow/open_session.ts";
 import type { Lease } from "../../src/flow/ports.ts";
 import { listEntries } from "../../src/flow/read_ledger.ts";
 import { LONGEST_SESSION_MS } from "../../src/flow/simulate.ts";
+import { topup } from "../../src/flow/topup.ts";
 import * as present from "../../src/http/present.ts";
 import { NO_KINDS } from "../../src/http/requests.ts";
 import { asked, commitOf, decideOne, got, newDecisionId, newSession, newTenant, ports, readOf, refusalOf, usd } from "./world.ts";
@@ -197,6 +198,38 @@ describe("a kill", () => {
     expect(got(await ports.sessions.readDecision(tenant, session, agent, id, 0))).toMatchObject({ state: "pending", superseded });
     got(await commitOf(agent, session, id, "0.01"));
     expect((await readOf(agent, session)).total.postedMicroUsd).toBe(10_000);
+  });
+
+  it.each([
+    ["kill", "session"],
+    ["kill", "action"],
+    ["pause", "session"],
+  ] as const)("is told (%s of the %s) to who gives some of what an action may cost back, or asks for it to be kept longer", async (kind, type) => {
+    const { tenant, agent, operator, session } = await twoAgents();
+    const { id } = await decideOne(agent, session, "pay", { estimateMicroUsd: usd("0.5") });
+    const more = (sum: string) => topup(ports, agent, session, id, usd(sum), Date.now());
+    const extend = () => ports.sessions.extend(tenant, session, agent, id, 3_600_000);
+    expect(got(await more("0.4"))).toMatchObject({ decision: { verdict: "allow" }, superseded: null });
+    const longer = got(await extend());
+    expect(longer).toMatchObject({ answer: { state: "pending" }, superseded: null });
+    const target = { session, action: "pay" }[type];
+    const ordered = await stopped(operator, type, target, kind);
+    const superseded = { intervention: ordered.id, kind };
+    expect(got(await more("0.3"))).toMatchObject({ decision: { verdict: "allow", reservation: { amountMicroUsd: usd("0.3") } }, superseded });
+    expect(got(await more("0.5"))).toMatchObject({
+      decision: { verdict: "deny", reason: { code: `${type}_${kind}${kind === "kill" ? "ed" : "d"}` } },
+    });
+    const extended = await extend();
+    if (kind === "pause") expect(got(extended)).toMatchObject({ answer: { state: "pending" }, superseded });
+    else {
+      // What a kill has stopped keeps no money for longer than it had.
+      expect(extended).toMatchObject({ ok: false, error: { code: "decision_stopped", reason: { code: `${type}_killed` } } });
+      const { decision } = got(await ports.sessions.readDecision(tenant, session, agent, id, 0));
+      expect(decision.reservation?.expiresAt).toBe(longer.answer.reservation?.expiresAt);
+    }
+    got(await commitOf(agent, session, id, "0.3"));
+    await stopped(operator, type, target, kind === "kill" ? "revive" : "resume");
+    expect(refusalOf(await extend())).toBe("decision_settled");
   });
 
   it.each([

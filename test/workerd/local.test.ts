@@ -131,7 +131,9 @@ async function beginning(policy: string | null, budget: string | null) {
       case "topup": {
         const answer = await topup(ports, agent, session, there, usd(one.cost), Date.now());
         const local = attempt(() => answered(engine.topup(here, one.cost), places.here()));
-        const gateway = answer.ok ? answered(decisionAnswer(present.decision(answer.value, ""), ""), places.there()) : { refused: answer.error.code };
+        const gateway = answer.ok
+          ? answered(decisionAnswer(present.decision(answer.value.decision, ""), ""), places.there())
+          : { refused: answer.error.code };
         return { gateway, local };
       }
       case "commit": {

@@ -181,11 +181,11 @@ history: [{ forbid: post, when: "count('read_*', 10) >= 2" }, { forbid: mail, wh
     const { id } = await decideOne(agent, session, "save", { estimateMicroUsd: usd("0.03") });
     await evict();
     expect(await ask("save", 1, { estimateMicroUsd: usd("0.03") })).toBe("deny action_budget_exceeded");
-    expect(got(await topup(ports, agent, session, id, usd("0.051"), Date.now()))).toMatchObject({
+    expect(got(await topup(ports, agent, session, id, usd("0.051"), Date.now())).decision).toMatchObject({
       verdict: "deny",
       reason: { rule: "/wind_down/budget" },
     });
-    expect(got(await topup(ports, agent, session, id, usd("0.04"), Date.now()))).toMatchObject({ verdict: "allow" });
+    expect(got(await topup(ports, agent, session, id, usd("0.04"), Date.now())).decision).toMatchObject({ verdict: "allow" });
     await evict();
     await settle(agent, session, id, { cost: "0.045" });
     await evict();
@@ -220,11 +220,11 @@ history: [{ forbid: post, when: "count('read_*', 10) >= 2" }, { forbid: mail, wh
     );
     expect(JSON.parse(stored.matter).asked).toEqual({ resource: null, inputs: { limits: { most: 1 } }, paths: [["limits", "most"]] });
     await evict();
-    expect(got(await topup(ports, agent, session, id, usd("1.1"), Date.now()))).toMatchObject({
+    expect(got(await topup(ports, agent, session, id, usd("1.1"), Date.now())).decision).toMatchObject({
       verdict: "deny",
       reason: { code: "rule_forbids", rule: "cap" },
     });
-    expect(got(await topup(ports, agent, session, id, usd("1"), Date.now()))).toMatchObject({ verdict: "allow" });
+    expect(got(await topup(ports, agent, session, id, usd("1"), Date.now())).decision).toMatchObject({ verdict: "allow" });
     // Once it is settled nothing of the inputs is needed any more, and nothing is left.
     got(await ports.sessions.commit(agent.tenant, session, agent, id, report("0.1"), "f"));
     const left = await runInDurableObject(stubOf(agent.tenant, session), (_, state) =>

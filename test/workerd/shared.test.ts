@@ -430,8 +430,8 @@ describe("money of a tenant", () => {
     const { agent: one } = await newTenant("budgets: { tenant: { day: 1 } }");
     const session = await newSession(one);
     const first = await pay(one, session, "0.1");
-    expect(got(await topup(ports, one, session, first.id, usd("1"), Date.now()))).toMatchObject({ verdict: "allow" });
-    expect(got(await topup(ports, one, session, first.id, usd("1.1"), Date.now()))).toMatchObject({
+    expect(got(await topup(ports, one, session, first.id, usd("1"), Date.now())).decision).toMatchObject({ verdict: "allow" });
+    expect(got(await topup(ports, one, session, first.id, usd("1.1"), Date.now())).decision).toMatchObject({
       verdict: "deny",
       reason: { code: "tenant_budget_exceeded" },
       reservation: { amountMicroUsd: 1_000_000 },

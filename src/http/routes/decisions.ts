@@ -156,12 +156,14 @@ export const decisionRoutes = [
     id: "extendDecision",
     tag: "Decisions",
     summary: "Let the reservation stand longer",
+    description:
+      "What a kill has stopped is not kept for longer: `decision_stopped`, whose `reason` says what was killed. Its reservation stands as it did, and its commit or release is taken as ever.",
     body: jsonBody(requests.extend, { ttl_ms: 600_000 }),
-    answers: [jsonAnswer(200, "The reservation stands longer.", answers.settlement, { ...examples.settlement, state: "pending" })],
-    refuses: ["not_found", "not_your_session", "token_revoked", "decision_settled", "session_closed", "authority_unavailable"],
+    answers: [jsonAnswer(200, "The reservation stands longer.", answers.extension, { ...examples.settlement, state: "pending" })],
+    refuses: ["not_found", "not_your_session", "token_revoked", "decision_settled", "decision_stopped", "authority_unavailable"],
     answer: async ({ ports, principal, parameters, body }) => {
       const extended = await ports.sessions.extend(principal.tenant, parameters.session, principal, parameters.decision, body.ttl_ms);
-      return reply(extended, ({ answer, replayed }) => answered(200, present.settlement(answer), replay(replayed)));
+      return reply(extended, (one) => answered(200, present.extension(one), replay(one.replayed)));
     },
   }),
   route({
@@ -171,13 +173,14 @@ export const decisionRoutes = [
     id: "topupDecision",
     tag: "Decisions",
     summary: "Ask for more money while the action runs",
-    description: "`estimate_usd` is the new sum. A denial leaves the reservation as it was.",
+    description:
+      "`estimate_usd` is the new sum. A denial leaves the reservation as it was. A smaller sum gives the difference back, also of what was killed or paused since: then the answer says `superseded`.",
     body: jsonBody(requests.topup, { estimate_usd: "0.10" }),
     answers: [jsonAnswer(200, "The decision about the new sum.", answers.decision, examples.decision)],
     refuses: ["not_found", "not_your_session", "token_revoked", "decision_settled", "authority_unavailable"],
     answer: async ({ ports, principal, parameters, body, origin, now }) => {
       const decided = await topup(ports, principal, parameters.session, parameters.decision, body.estimate_usd, now);
-      return reply(decided, (decision) => answered(200, present.decision(decision, origin)));
+      return reply(decided, ({ decision, superseded }) => answered(200, present.decision(decision, origin, superseded)));
     },
   }),
 ];

@@ -490,7 +490,9 @@ export class Seat extends Actor {
     const sum = random.chance(0.7) ? reserved + random.between(1, Math.floor(SCALE_MICRO_USD / 10)) : random.between(0, reserved);
     const topped = await this.ask("topup", (ports) => topup(ports, this.#principal(), session.id, decision.id, microUsdOf(sum), Date.now()));
     if (topped?.ok === true)
-      this.oracle.check(() => this.agent.tenant.sessions.get(session.id)?.chain.demandEntry(topped.value.entry.seq, topped.value.entry.hash));
+      this.oracle.check(() =>
+        this.agent.tenant.sessions.get(session.id)?.chain.demandEntry(topped.value.decision.entry.seq, topped.value.decision.entry.hash),
+      );
   }
 
   async #openRun(session: Known): Promise<void> {
