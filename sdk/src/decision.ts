@@ -17,8 +17,8 @@ export interface Decision extends DecisionAnswer {
   /** Throws the typed error for it unless the action may run. */
   assertAllowed(): void;
   /**
-   * How it stands once nobody is waited for any more, or `timeoutMs` is over: its `approval.status` is then not `pending`, or it still is. At once
-   * unless its verdict is `hold`. What was approved is used by asking again, with `approval`.
+   * How it stands once nobody is waited for any more, or `timeoutMs` is over: its `approval.status` is then not `pending`, or it still is, also where a
+   * kill ended the waiting (`superseded`). At once unless its verdict is `hold`. What was approved is used by asking again, with `approval`.
    */
   wait(options?: WaitOptions): Promise<DecisionNow>;
 }
@@ -42,7 +42,8 @@ export async function answered(
     let pauseMs = PACE_MS;
     try {
       const found = await look({ signal }, Math.round(left(WAIT_MS)));
-      if (found.state !== "held" || (found.approval?.status ?? "pending") !== "pending" || !left(1)) return found;
+      if (found.state !== "held" || found.superseded?.kind === "kill" || (found.approval?.status ?? "pending") !== "pending" || !left(1))
+        return found;
     } catch (error) {
       pauseMs = Math.max(repeatAfter(error) ?? Infinity, LOST_PACE_MS);
       // A signal's reason may be any error, one of ours included; and nothing is before no date.

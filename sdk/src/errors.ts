@@ -168,7 +168,7 @@ export class ApprovalRejectedError extends VerdictError<"ApprovalRejectedError">
 /** The agent may not act any more, or not now: killed, paused, or its session or run is closed. */
 export class AgentKilledError extends AgentSentinelError {
   override readonly name = "AgentKilledError";
-  /** `superseded`: it had been allowed, and a kill or pause came into force before it started. */
+  /** `superseded`: it had been allowed, or a person was waited for, and a kill or pause came into force before it started. */
   declare readonly code: ReasonOf<"AgentKilledError"> | "superseded";
 
   /** `decision`: none where a kill was not told by a decision, but by the session's state or the live stream. */
@@ -294,7 +294,7 @@ export function isAgentSentinelError<Name extends AgentSentinelErrorName = Agent
  * nobody can.
  */
 function sentence({ action, reason, superseded, approval }: DecisionAnswer): string {
-  const why = superseded === null ? reason.message : `a ${superseded.kind} came into force after it was allowed`;
+  const why = superseded === null ? reason.message : `a ${superseded.kind} came into force since`;
   const how = approval?.url ? `, by "agentsentinel approvals show ${approval.id}"` : "";
   return `Cannot run "${action}": ${why.charAt(0).toLowerCase()}${why.slice(1).replace(/\.$/, "")}${how}`;
 }

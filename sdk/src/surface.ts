@@ -179,7 +179,7 @@ export interface DecisionAnswer {
   /** What a person is asked. Present exactly when the verdict is `hold`. */
   readonly approval: Approval | null;
   readonly entry: EntryMark;
-  /** A kill or pause that came into force after it was allowed: the action must not start any more. */
+  /** A kill or pause that came into force after it was allowed or held: the action must not start any more. */
   readonly superseded: { readonly intervention: string; readonly kind: string } | null;
 }
 

@@ -1,6 +1,6 @@
 import { askApproval, type Edits } from "./approval.ts";
 import { answered } from "./decision.ts";
-import { type AgentSentinelError, ApprovalRequiredError, GatewayRefusedError } from "./errors.ts";
+import { type AgentSentinelError, ApprovalRequiredError, errorFor, GatewayRefusedError } from "./errors.ts";
 import { uuidOf } from "./ids.ts";
 import { insideOf } from "./inside.ts";
 import { object, text } from "./read.ts";
@@ -49,7 +49,13 @@ export async function takeUp<T>(session: Session, hold: Hold, useId: string, wai
     if (each?.aborted) stop.abort(each.reason);
     return link(each, stop);
   });
-  const look = (call: CallOptions, waitMs: number) => session.readDecision(hold.decisionId, { ...call, waitMs });
+  const look = async (call: CallOptions, waitMs: number) => {
+    const found = await session.readDecision(hold.decisionId, { ...call, waitMs });
+    // A pause is waited out: its end may come before the person's answer.
+    const stopped = found.superseded?.kind === "kill" ? errorFor(found) : null;
+    if (stopped !== null) throw stopped;
+    return found;
+  };
   let id: string | null = waiting.isKept ? null : useId;
   let last = Math.min(end, Date.parse(hold.expiresAt));
   try {

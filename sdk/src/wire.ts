@@ -383,7 +383,7 @@ export interface ApprovalSignals {
   readonly oldest_pending_at: string | null;
 }
 
-/** What has come into force since a decision was allowed. */
+/** What has come into force since a decision was allowed or held. */
 export interface Superseded {
   readonly intervention: string;
   readonly kind: "kill" | "pause";

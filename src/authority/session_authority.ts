@@ -334,7 +334,8 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     const until = Date.now() + waitMs;
     for (;;) {
       const found = await read();
-      const approval = found.ok && found.value.state === "held" && found.value.approval === "pending" ? found.value.decision.approval : null;
+      const isAwaited = found.ok && found.value.state === "held" && found.value.approval === "pending" && found.value.superseded?.kind !== "kill";
+      const approval = isAwaited ? found.value.decision.approval : null;
       const leftMs = until - Date.now();
       if (approval === null || leftMs <= 0) return found;
       const untilExpiry = (this.#readBook().approvals.get(approval.id)?.expiresAt ?? 0) - Date.now();
@@ -619,11 +620,11 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   }
 
   /**
-   * What has come into force since a decision was allowed. Who asks again under its id would run it, whatever has become of its money: what has expired,
+   * What has come into force since a decision was allowed, or held: a person's yes would let nothing of what is killed run. Who asks again under its id would run it, whatever has become of its money: what has expired,
    * or was posted because nobody told of it, may not have begun, and what has run is not to run once more.
    */
   #superseded(book: Book, record: DecisionRecord | null): Superseded | null {
-    if (record?.decision.verdict !== "allow") return null;
+    if (record === null || record.decision.verdict === "deny") return null;
     const order = this.#orderAgainst(book, record);
     return order === null ? null : { intervention: order.intervention, kind: order.state === "killed" ? "kill" : "pause" };
   }
@@ -946,6 +947,8 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     if (news.length === 0) this.#store.writeLease(kept);
     else this.#obey(kept, news);
     this.#lease = kept;
+    // What was killed is not waited for any more.
+    if (news.length > 0) this.#wakeWatchers(new Set(this.#watchers.keys()));
   }
 
   #obey(lease: Lease, news: readonly OrderNews[]): void {
@@ -1024,6 +1027,9 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     const { decision, state, reservation, postedMicroUsd, overrunMicroUsd } = found.record;
     const standing = state === "pending" ? reservation : decision.reservation;
     const approval = decision.approval === null ? null : (this.#findApproval(this.#readBook(), decision.approval.id)?.approval ?? null);
+    const stands = state === "held" ? heldState(approval?.status ?? "expired") : state;
+    // Whoever reads sees that the others are over; what has expired may run all the same, unless it waited for a person.
+    const mayRun = state === "held" ? stands === "held" : state === "pending" || state === "expired";
     return ok({
       decision: {
         ...decision,
@@ -1031,11 +1037,10 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
         approval: approval === null ? decision.approval : { id: approval.id, expiresAt: approval.expiresAt },
       },
       approval: approval?.status ?? null,
-      state: state === "held" ? heldState(approval?.status ?? "expired") : state,
+      state: stands,
       postedMicroUsd,
       overrunMicroUsd,
-      // Whoever reads sees that the others are over; what has expired may run all the same.
-      superseded: state === "pending" || state === "expired" ? this.#superseded(this.#readBook(), found.record) : null,
+      superseded: mayRun ? this.#superseded(this.#readBook(), found.record) : null,
     });
   }
 

@@ -112,6 +112,24 @@ describe("a guarded call that is held", () => {
     expect([paid, time.live(), [...gateway.decisions.values()].map(({ reason }) => reason.code)]).toEqual([[], 0, ["approval_required", code]]);
   });
 
+  test("waits no longer once it is killed, though nobody has answered and nothing is followed, and waits out a pause", async () => {
+    await using gateway = await fakeGateway();
+    const { session, guarded, paid } = await openPayer(gateway);
+    const becomes = (kind: string) => () => {
+      for (const decision of gateway.decisions.values()) Object.assign(decision, { superseded: { intervention: "int_1", kind } });
+    };
+    gateway.meanwhile.push(becomes("pause"), () => undefined, becomes("kill"));
+    const error = await thrown(guarded({ onHold: "wait" })(CALL));
+    expect(error).toMatchObject({ name: "AgentKilledError", code: "superseded", recoverable: false, decision: { state: "held" } });
+    expect([paid, gateway.meanwhile.length, decisionsAsked(gateway).length]).toEqual([[], 0, 1]);
+    // So does who waits for the answer alone.
+    for (const decision of gateway.decisions.values()) Object.assign(decision, { superseded: undefined });
+    gateway.meanwhile.push(becomes("kill"));
+    const other = await (await openFake(gateway)).session.decide({ action: "send_money" });
+    expect(await other.wait()).toMatchObject({ state: "held", approval: { status: "pending" }, superseded: { kind: "kill" } });
+    expect(session.signal.aborted).toBe(false);
+  });
+
   test("is not asked for again when the gateway has answered, be it that nobody could decide", async () => {
     await using gateway = await fakeGateway();
     const { guarded, paid } = await openPayer(gateway);

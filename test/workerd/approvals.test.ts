@@ -5,8 +5,11 @@ import { sessionObjectName } from "../../src/authority/env.ts";
 import type { Approval, Edits } from "../../src/core/approvals.ts";
 import type { Decision } from "../../src/core/decision.ts";
 import type { ApprovalId } from "../../src/core/ids.ts";
+import type { InterventionKind } from "../../src/core/orders.ts";
 import type { ActionRequest, Principal } from "../../src/core/request.ts";
 import { answerApproval, cancelApproval, readApproval, respondToApproval } from "../../src/flow/approve.ts";
+import { decide } from "../../src/flow/decide.ts";
+import { intervene } from "../../src/flow/intervene.ts";
 import { openRun } from "../../src/flow/open_run.ts";
 import { listEntries } from "../../src/flow/read_ledger.ts";
 import { asked, commitOf, decideMany, decideOne, got, newSession, newTenant, ports, readOf, refusalOf, usd } from "./world.ts";
@@ -663,6 +666,45 @@ describe("the desk", () => {
     expect(got(read)).toMatchObject({ approval: "approved" });
     expect(Date.now() - began).toBeLessThan(10_000);
   });
+
+  it.each(["session", "action"] as const)(
+    "wakes whoever waits for it when a kill of the %s reaches the session, and says so from then on",
+    async (type) => {
+      vi.useRealTimers();
+      const { tenant, agent, session, hold, operator } = await desk();
+      const id = await hold();
+      const { decision } = got(await readApproval(ports, operator, id)).approval;
+      const look = (waitMs: number) => ports.sessions.readDecision(tenant, session, agent, decision, waitMs);
+      const order = async (kind: InterventionKind) =>
+        got(await intervene(ports, operator, { target: { type, id: { session, action: "pay" }[type] }, kind, reason: "stop" }, null)).answer;
+      // What is only paused may be waited out.
+      const paused = await order("pause");
+      const began = Date.now();
+      expect(got(await look(1_000))).toMatchObject({ state: "held", superseded: { intervention: paused.id, kind: "pause" } });
+      expect(Date.now() - began).toBeGreaterThanOrEqual(1_000);
+      await order("resume");
+      const waiting = look(30_000);
+      // Comes to the session behind the reader, who is waiting once this is answered.
+      expect(got(await look(0))).toMatchObject({ state: "held", superseded: null });
+      const killed = await order("kill");
+      const asOf = Date.now();
+      const superseded = { intervention: killed.id, kind: "kill" };
+      expect(got(await waiting)).toMatchObject({ state: "held", approval: "pending", superseded });
+      expect(got(await look(30_000))).toMatchObject({ state: "held", approval: "pending", superseded });
+      const asks = {
+        principal: agent,
+        session,
+        asked: [asked("pay", { ...ASKED, id: decision })],
+        batch: false,
+        semantics: "independent",
+        key: null,
+      } as const;
+      expect(got(await decide(ports, { ...asks, now: Date.now() }))).toMatchObject([{ answer: { verdict: "hold" }, replayed: true, superseded }]);
+      expect(Date.now() - asOf).toBeLessThan(10_000);
+      await order("revive");
+      expect(got(await look(0))).toMatchObject({ state: "held", approval: "pending", superseded: null });
+    },
+  );
 
   it("wakes whoever waits for the answer", async () => {
     vi.useRealTimers();

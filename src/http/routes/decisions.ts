@@ -96,7 +96,7 @@ export const decisionRoutes = [
     id: "readDecision",
     tag: "Decisions",
     summary: "Read a decision: what was answered, and where its money is now",
-    description: `With \`wait_ms\` the answer is held back while the decision is held and nobody has answered. So ${MOST_WAITS_OF_TOKEN} requests of one token wait at once, and ${MOST_WAITS_OF_TENANT} of a tenant; one more is \`throttled\`, and may be asked without \`wait_ms\`.`,
+    description: `With \`wait_ms\` the answer is held back while the decision is held, nobody has answered and no kill has come (then it says \`superseded\`). So ${MOST_WAITS_OF_TOKEN} requests of one token wait at once, and ${MOST_WAITS_OF_TENANT} of a tenant; one more is \`throttled\`, and may be asked without \`wait_ms\`.`,
     waits: true,
     query: requests.waitQuery,
     body: null,
