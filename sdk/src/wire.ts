@@ -679,7 +679,7 @@ export interface Simulation {
   readonly by_rule: readonly SimulationRule[];
   /** Kept as recorded, because no policy decides it: by the recorded reason, or `never_begun`. */
   readonly not_comparable: readonly { readonly reason: ReasonCode | "never_begun"; readonly count: number; readonly entries: readonly string[] }[];
-  /** Differs by a rule that looked at what the record no longer has. */
+  /** Differs by what the record does not have: what a rule looked at, or whether those whom the candidate asks are among those who approved. */
   readonly uncertain: SimulationSum;
   /** Decided after the first change in their session, on a state that rests on the assumptions. */
   readonly after_first_change: number;

@@ -192,7 +192,7 @@ function inWords(done: Simulation, { paint, columns }: Terminal): string {
     const text = `${pad(NAMES[change], wide)}  ${sum.count}`;
     lines.push(`  ${sum.count === 0 ? paint.dim(text) : `${colours[change](text)}  ${sum.money_usd} USD`}`);
   }
-  if (done.uncertain.count > 0) lines.push(`  ${pad("uncertain", wide)}  ${done.uncertain.count}  what a rule looked at is no longer in the record`);
+  if (done.uncertain.count > 0) lines.push(`  ${pad("uncertain", wide)}  ${done.uncertain.count}  what would decide it is not in the record`);
   for (const { reason, count: n } of done.not_comparable) lines.push(paint.dim(`  ${pad("not compared", wide)}  ${n}  ${reason}`));
   lines.push("", `It would have prevented ${paint.bold(`${done.prevented_usd} USD`)}.`);
   if (by_rule.length > 0) lines.push("", paint.bold("By rule"));

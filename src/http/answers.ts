@@ -356,10 +356,12 @@ export const simulation = z.object({
     description: "By the rule that makes the difference: the candidate's that now denies or holds, or the recorded one that no longer does.",
   }),
   not_comparable: z.array(z.object({ reason: z.enum([...REASONS, "never_begun"]), count, entries: z.array(z.string()).max(100) })).meta({
-    description: "Kept as recorded, because no policy decides it; `never_begun`: more money for an action that the candidate had not allowed.",
+    description:
+      "Kept as recorded, because no policy decides it; `never_begun`: more money for an action that the candidate had not allowed, or had let run without waiting for its approval.",
   }),
   uncertain: simulationSum.meta({
-    description: "Differs by a rule that looked at what the record no longer has: redacted, kept as a digest, or erased.",
+    description:
+      "Differs by what the record does not have: inputs or outputs that a rule looked at and that were redacted, kept as a digest, or erased; or whether those whom the candidate asks to approve are among those who did.",
   }),
   after_first_change: count.meta({ description: "Decided after the first change in their session, on a state that rests on the assumptions." }),
   cut_sessions: z

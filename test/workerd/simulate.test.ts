@@ -281,6 +281,38 @@ function requestOf(asked: wire.DecisionRequest, id: string, run: string): Action
   };
 }
 
+describe("what a person approved", () => {
+  it("is the same under the policy in force, alone and in its place, and the money that it took is gone", async () => {
+    const tenant = await newTenant("version: 1\nbudgets: { session: 1 }\napprovals: { actions: [pay] }\n");
+    const ann = await tokenOf(tenant.id, "ann", "human", ["approvals:read", "approvals:write"]);
+    const session = await open(tenant.agent);
+    const pay: wire.DecisionRequest = { action: "pay", estimate_usd: "0.9", inputs: { to: "x" } };
+    const held = await decide(tenant.agent, session.id, pay);
+    const path = `/v1/approvals/${held.approval?.id}`;
+    const { action_digest } = await call<wire.Approval>(200, "GET", path, ann);
+    await call(200, "POST", `${path}/decide`, ann, { decision: "approve", action_digest });
+    const used = await decide(tenant.agent, session.id, { ...pay, ...(held.approval && { approval: held.approval.id }) });
+    await commit(tenant.agent, session.id, used.id, { cost_usd: "0.9", outcome: "success" });
+    const denied = await decide(tenant.agent, session.id, { action: "x", estimate_usd: "0.5" });
+    expect([held, used, denied].map(({ verdict }) => verdict)).toEqual(["hold", "allow", "deny"]);
+
+    const policy = { version: 1, budgets: { session: 1 }, approvals: { actions: ["pay"] } };
+    for (const asked of [{ policy }, { policy, replaces: "main" }]) {
+      expect(await simulate(tenant.operator, asked)).toMatchObject({ decisions: 3, same: 3, same_for_another_reason: 0, by_rule: [] });
+    }
+    // Two would have had to approve it: it was not done, and its money is there for the other.
+    expect(await simulate(tenant.operator, { policy: { ...policy, approvals: { actions: ["pay"], quorum: 2 } } })).toMatchObject({
+      same: 1,
+      changed: { newly_held: { count: 1, money_usd: "0.9" }, newly_allowed: { count: 1, money_usd: "0.5" } },
+    });
+    // Nobody would have had to: it was done when it was first asked, once.
+    expect(await simulate(tenant.operator, { policy: { version: 1, budgets: { session: 1 } } })).toMatchObject({
+      same: 2,
+      changed: { no_longer_held: { count: 1, money_usd: "0.9" } },
+    });
+  });
+});
+
 describe("who may ask, and about what", () => {
   let tenant: Tenant;
   let eve: string;

@@ -3,6 +3,7 @@ import { type Book, type Effect, emptyBook, type Opening } from "../book.ts";
 import { type Ask, conclude, type Judgement, judge, type TopupAsk } from "../conclude.ts";
 import type { Decision } from "../decision.ts";
 import type { Sha256 } from "../digest.ts";
+import type { PresentedApproval } from "../gates.ts";
 import type { DecisionId, RunId } from "../ids.ts";
 import type { JsonValue } from "../json.ts";
 import type { MicroUsd } from "../money.ts";
@@ -84,11 +85,11 @@ export class Play {
     });
   }
 
-  /** Says what would come out, and decides nothing: only time passes. */
-  judge(request: ActionRequest, now: Instant): Judged {
+  /** Says what would come out, and decides nothing: only time passes. `presented`: what an approval that the request names is worth. */
+  judge(request: ActionRequest, now: Instant, presented: (findings: Findings) => PresentedApproval = () => "none"): Judged {
     return this.#turn(now, (turn) => {
       const findings = this.evaluate(request, turn.now, false);
-      const ask: Ask = { ...this.#asked(findings), request };
+      const ask: Ask = { ...this.#asked(findings), request, presented: presented(findings) };
       return { ask, findings, judgement: judge(turn.book, ask, turn.now, turn.sha256) };
     });
   }

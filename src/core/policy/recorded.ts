@@ -87,9 +87,12 @@ export function principalOf({ principal, tenant_id, agent_id }: Entry): Principa
   return { tokenId, tenant: tenant_id, subject: principal?.subject ?? agent_id ?? "", kind: principal?.kind ?? "agent" };
 }
 
-/** The request behind a recorded decision, as far as the record still has it. */
+/** The request behind a recorded decision, as far as the record still has it: which approval it named, only where it used it. */
 export function requestOf({ entry, at, run, payload, estimateMicroUsd, expiresAt }: Recorded, id: DecisionId): ActionRequest {
   const inputs = payload?.inputs;
+  const approval = entry.approval?.id;
+  // People were shown the inputs, so that a digest there is what the policy kept of them, and not what was sent in their place.
+  const wereShown = approval !== undefined;
   return {
     id,
     run,
@@ -100,13 +103,13 @@ export function requestOf({ entry, at, run, payload, estimateMicroUsd, expiresAt
     tags: entry.tags,
     riskLevel: entry.risk_level,
     inputs,
-    inputsDigest: inputs === undefined ? entry.inputs_digest : null,
+    inputsDigest: inputs === undefined && !wereShown ? entry.inputs_digest : null,
     rationale: entry.rationale,
     confidence: entry.confidence,
     sources: entry.sources,
     parents: [],
     model: entry.model,
-    approval: null,
+    approval: approval !== undefined && entry.verdict === "allow" && isId("apr", approval) ? approval : null,
     ttlMs: Math.max(1, (expiresAt ?? at + UNSTATED_TTL_MS) - at),
   };
 }

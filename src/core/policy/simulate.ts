@@ -1,4 +1,5 @@
 import { MOST_SPENT, spentOf } from "../book.ts";
+import type { Reason, Verdict } from "../decision.ts";
 import type { Digest, Sha256 } from "../digest.ts";
 import type { DecisionId, EntryId } from "../ids.ts";
 import { type MicroUsd, microUsdOf, ZERO_USD } from "../money.ts";
@@ -10,6 +11,7 @@ import type { ActionFindings, CompiledPolicy, CompiledRule } from "./compile.ts"
 import type { Findings, Path, PolicyRef } from "./findings.ts";
 import { type Judged, Play, type Stage } from "./play.ts";
 import { isMarked, isRedacted, principalOf, type Recorded, type RecordedOpening, requestOf } from "./recorded.ts";
+import { approvalOf, RecordedApprovals } from "./recorded_approvals.ts";
 
 /** The policy under which history is decided again. */
 export interface Candidate {
@@ -47,7 +49,10 @@ export const ASSUMPTIONS: readonly string[] = [
   "Each decision stands for itself: the record does not say which of them were asked together, all or nothing.",
   "Stored attributes are taken as they stand now, and conditions on the time see the instant of the record.",
   "What a lease holds is not counted: what was done with it counts from when it was told of, as if it had been asked then. So what the record shows as denied because a lease held the money may count as newly allowed, and what was told of above its lease, or after its session, as newly denied.",
-  "Money and rates that the sessions of an agent or a tenant share are counted for each session by itself, as if it were alone; what the record shows as denied because together they had used them up stays denied. Kills, pauses and approvals stay as they were recorded.",
+  "Money and rates that the sessions of an agent or a tenant share are counted for each session by itself, as if it were alone; what the record shows as denied because together they had used them up stays denied. Kills and pauses stay as they were recorded.",
+  "What people answered stays as it was recorded. An approval that was used is as good for whatever the candidate holds of its request, as long as as many people had approved as the candidate asks for; with fewer, its use counts as newly held. Where the candidate asks for other groups of people, or newly for somebody who is not the agent's owner, the record does not say whether they were among them, and the use is uncertain.",
+  "What was held and then done with its approval is one action. Where the candidate lets it run when it is first asked, it costs its estimate then, and asking again with the approval takes nothing more. Where the candidate denies what was first asked, nobody is taken to have been asked.",
+  "Which approval a denied request named is not on record: what the candidate no longer denies and would hold counts as newly held, though a person may have approved it.",
 ];
 
 export interface Sum {
@@ -79,7 +84,7 @@ export class Tally {
   preventedMicroUsd: MicroUsd = ZERO_USD;
   readonly changed = emptyChanges();
   readonly uncertain: Sum = emptySum();
-  /** By the recorded reason, which no policy decides; or `never_begun`: a larger sum for an action that the candidate had not allowed. */
+  /** By the recorded reason, which no policy decides; or `never_begun`: a larger sum for an action that does not run under the candidate then. */
   readonly notComparable = new Map<ReasonCode | "never_begun", Sum>();
   readonly #byRule = new Map<string, RuleSums>();
 
@@ -126,10 +131,11 @@ interface OpenChange extends Change {
  * One session's history decided again under a candidate, statefully: what the candidate does not allow takes nothing from any account, counts in no
  * window and is no one's prerequisite, so that it changes what is decided after it. Entries are seen from the session's first one on, in order.
  *
- * Under the policy that was in force all along nothing differs, but for what leases held (see `ASSUMPTIONS`). Denials that no policy decides (kills,
- * pauses, a closed session, a stale lease, what became of an approval) are kept as they were and never newly allowed. Where what the record keeps of
- * inputs and outputs is not what a rule looked at (redacted, kept as a digest, erased), a verdict that differs by such a rule is `uncertain`, and the
- * recorded one stands for what follows.
+ * Under the policy that was in force all along nothing differs, but for what leases held (see `ASSUMPTIONS`). What people answered stays as it was
+ * recorded; what it is worth under another policy, `RecordedApprovals` says. Denials that no policy decides (kills, pauses, a closed session, a stale
+ * lease, what became of an approval) are kept as they were and never newly allowed. Where the record does not have what a rule looked at (redacted, kept
+ * as a digest, erased), or does not say whether those whom the candidate asks are among those who approved, a verdict that differs by it is `uncertain`,
+ * and the recorded one stands for what follows.
  */
 export class SessionSimulation {
   readonly #policy: CompiledPolicy;
@@ -139,6 +145,7 @@ export class SessionSimulation {
   readonly #around: Surroundings;
   readonly #changes: OpenChange[] = [];
   readonly #open = new Map<DecisionId, OpenChange>();
+  readonly #approvals = new RecordedApprovals();
   #asking: Principal;
   /** Requests of one instant, which may have been asked together. */
   #together: Recorded[] = [];
@@ -168,7 +175,9 @@ export class SessionSimulation {
   *see(recorded: Recorded): Generator<number, void> {
     const { kind, step } = recorded.entry;
     const isRequest = kind === "decision" && step === "decide";
-    if (!isRequest || (this.#together[0]?.at ?? recorded.at) !== recorded.at) yield* this.#decideTogether();
+    // What is noted of an approval stands between the decisions of the batch that opened it or used it.
+    const isBetween = kind === "approval";
+    if (!(isRequest || isBetween) || (this.#together[0]?.at ?? recorded.at) !== recorded.at) yield* this.#decideTogether();
     switch (kind) {
       case "decision":
         if (isRequest) this.#together.push(recorded);
@@ -180,10 +189,12 @@ export class SessionSimulation {
       case "expiry":
         this.#settle(recorded);
         return;
+      case "approval":
+        this.#approvals.note(recorded);
+        return;
       // Of these no policy decides anything, or they are the tenant's. A run begins with what is first asked in it; what was asked after its end
       // was denied for that, and what a lease let run in it before is told of later.
       case "session":
-      case "approval":
       case "intervention":
       case "policy":
       case "lease":
@@ -235,16 +246,34 @@ export class SessionSimulation {
       return;
     }
     this.#asking = principalOf(entry);
+    const waited = approvalOf(recorded);
+    if (waited !== null && this.#approvals.hasRun(waited)) {
+      this.#count(recorded, null);
+      // It is one action, which ran when it was first asked, with all its money.
+      if (entry.verdict === "allow") this.#tally.same++;
+      else this.#change(recorded, "allow", { code: "permitted", rule: null }, ZERO_USD);
+      return;
+    }
     if (!this.#play.book.runs.has(run)) this.#play.openRun(run, at);
     const request = requestOf(recorded, decision);
-    const judged = this.#play.judge(request, at);
-    const { verdict, reason } = judged.judgement;
+    const worthOf = ({ chain }: Findings) => (request.approval === null ? "none" : this.#approvals.worth(request.approval, chain));
+    const judged = this.#play.judge(request, at, (findings) => {
+      const worth = worthOf(findings);
+      return worth === "unknown" ? "granted" : worth;
+    });
+    const { reason, usesApproval } = judged.judgement;
+    // Where no more may wait, what would be held is denied; how many wait is as on record.
+    const isCrowded = entry.verdict === "deny" && entry.reason === "approval_required" && judged.judgement.verdict === "hold";
+    const verdict = isCrowded ? "deny" : judged.judgement.verdict;
     if (!counts) {
       if (entry.verdict === "allow") this.#admit(recorded, judged);
       return;
     }
     this.#count(recorded, null);
-    if (verdict === entry.verdict) {
+    if (usesApproval && worthOf(judged.findings) === "unknown") {
+      count(this.#tally.uncertain, recorded.id, recorded.estimateMicroUsd);
+      this.#admit(recorded, judged);
+    } else if (verdict === entry.verdict) {
       this.#tally.same++;
       if (reason.code !== entry.reason || reason.rule !== entry.rule) this.#tally.sameForAnotherReason++;
       if (verdict === "allow") this.#admit(recorded, judged);
@@ -253,6 +282,7 @@ export class SessionSimulation {
       if (entry.verdict === "allow") this.#admit(recorded, judged);
     } else {
       this.#change(recorded, verdict, reason, judged.findings.estimateMicroUsd);
+      if (entry.verdict === "hold" && waited !== null && verdict !== "hold") this.#approvals.insteadOfHold(waited, verdict, decision);
       if (verdict === "allow") this.#assume(recorded, judged);
     }
   }
@@ -342,7 +372,7 @@ export class SessionSimulation {
     return this.#from === null || at >= this.#from;
   }
 
-  #change(recorded: Recorded, verdict: "allow" | "deny" | "hold", reason: Judged["judgement"]["reason"], estimateMicroUsd: MicroUsd): void {
+  #change(recorded: Recorded, verdict: Verdict, reason: Pick<Reason, "code" | "rule">, estimateMicroUsd: MicroUsd): void {
     const { entry } = recorded;
     const kind =
       verdict === "deny" ? "newly_denied" : verdict === "hold" ? "newly_held" : entry.verdict === "hold" ? "no_longer_held" : "newly_allowed";
@@ -356,7 +386,13 @@ export class SessionSimulation {
 
   /** Whether a verdict that differs may differ only because the record does not have what the rules looked at. */
   #isUncertain(recorded: Recorded, { judgement, findings }: Judged): boolean {
-    return this.#isPriceUncertain(recorded, findings) || this.#looksHidden(recorded, judgement, (path) => this.#isHidden(recorded, "inputs", path));
+    // Who would be asked is shown the inputs: where a digest is kept of them nobody can say whether they were sent.
+    const isUnshown = judgement.reason.code === "inputs_required" && this.#isHidden(recorded, "inputs", []);
+    return (
+      isUnshown ||
+      this.#isPriceUncertain(recorded, findings) ||
+      this.#looksHidden(recorded, judgement, (path) => this.#isHidden(recorded, "inputs", path))
+    );
   }
 
   #looksHidden(
