@@ -928,6 +928,10 @@ export interface IngestEntry {
   readonly session_id?: string | null | undefined;
   readonly decision_id?: string | null | undefined;
   readonly verdict?: Verdict | null | undefined;
+  /** Why. One of this API's codes, a rule and a policy as decisions have them are the entry's own; anything else stands in its details alone. */
+  readonly reason?: Json | undefined;
+  readonly rule?: Json | undefined;
+  readonly policy?: Json | undefined;
   readonly estimate_usd?: UsdInput | null | undefined;
   readonly parents?: readonly string[] | null | undefined;
   readonly unguarded?: boolean | null | undefined;

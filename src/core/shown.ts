@@ -55,7 +55,7 @@ export function shownReport(sha256: Sha256, report: CommitReport, redaction: Red
 
 /**
  * What the record shows of a line that was reported: all its members, redacted, as its details, and its inputs and outputs beside it. Whatever else its
- * payload has is kept where inputs are.
+ * payload has is kept where inputs are. The rule and the policy's name are its reporter's words too.
  */
 export function shownLine(sha256: Sha256, line: Line, redaction: Redaction | null | undefined): Shown {
   const hide = hiding(redaction);
@@ -74,6 +74,8 @@ export function shownLine(sha256: Sha256, line: Line, redaction: Redaction | nul
   return {
     says: {
       tags: line.tags.map(hide.text),
+      rule: line.rule === null ? null : hide.text(line.rule),
+      policy: line.policy === null ? null : { ...line.policy, name: hide.text(line.policy.name) },
       details: {
         event: line.isUnguarded ? "unguarded" : "reported",
         // Redaction keeps every mapping a mapping.

@@ -3,6 +3,8 @@ import type { EntryDraft, Payload } from "./entry.ts";
 import { type EntryId, idFromDigest } from "./ids.ts";
 import { canonicalJson, type JsonValue } from "./json.ts";
 import { formatUsd, type MicroUsd } from "./money.ts";
+import type { PolicyRef } from "./policy/findings.ts";
+import type { ReasonCode } from "./reasons.ts";
 import type { Redaction } from "./redact.ts";
 import type { Principal } from "./request.ts";
 import { shownLine } from "./shown.ts";
@@ -21,6 +23,10 @@ export interface Line {
   readonly session: string | null;
   readonly decision: string | null;
   readonly verdict: "allow" | "deny" | "hold" | null;
+  /** Why, in words that the record has; `null`: it was not said, or in others, and is kept as it was said. */
+  readonly reason: ReasonCode | null;
+  readonly rule: string | null;
+  readonly policy: PolicyRef | null;
   /** `null`: none was said, or one that the record has no word for; it is kept as it was said. */
   readonly outcome: "success" | "error" | null;
   readonly tags: readonly string[];
@@ -60,6 +66,7 @@ export function testimonyOf(sha256: Sha256, reporter: Principal, line: Line, red
       session_id: line.session,
       decision_id: line.decision,
       verdict: line.verdict,
+      reason: line.reason,
       outcome: line.outcome,
       cost_usd: formatUsd(line.costMicroUsd),
       estimate_usd: line.estimateMicroUsd === null ? null : formatUsd(line.estimateMicroUsd),

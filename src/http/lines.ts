@@ -1,7 +1,10 @@
 import * as z from "zod";
 import type { IngestEntry } from "../../sdk/src/wire.ts";
+import { type Digest, isDigest } from "../core/digest.ts";
 import type { JsonValue } from "../core/json.ts";
 import { type MicroUsd, parseReportedUsd, ZERO_USD } from "../core/money.ts";
+import type { PolicyRef } from "../core/policy/findings.ts";
+import { REASONS } from "../core/reasons.ts";
 import { type Refusal, refusal } from "../core/refusals.ts";
 import { err, ok, type Result } from "../core/result.ts";
 import type { Line } from "../core/testimony.ts";
@@ -49,6 +52,12 @@ const line = z.looseObject({
     description: "Where the gateway has posted costs of the same decision, these are counted as its own and not twice.",
   }),
   verdict: z.enum(["allow", "deny", "hold"]).nullish(),
+  reason: z
+    .unknown()
+    .optional()
+    .meta({ description: "Why. One of the codes of this API is the entry's own `reason`; anything else stands in its details alone." }),
+  rule: z.unknown().optional().meta({ description: "Where in the policy the rule stands that decided, as of decisions here." }),
+  policy: z.unknown().optional().meta({ description: "Under which policy: `name`, `version` and `digest`, as of decisions here." }),
   estimate_usd: reportedUsd.nullish(),
   parents: z.array(oneLine(128)).max(64).nullish(),
   unguarded: z.boolean().nullish().meta({ description: "It ran although no gateway could be asked." }),
@@ -80,6 +89,9 @@ function lineOf(input: unknown): Result<Line, Refusal> {
     session: read.value.session_id ?? null,
     decision: read.value.decision_id ?? null,
     verdict: verdict ?? null,
+    reason: REASONS.find((known) => known === read.value.reason) ?? null,
+    rule: ruleOf(read.value.rule),
+    policy: policyOf(read.value.policy),
     outcome: outcome === "success" || outcome === "error" ? outcome : null,
     tags: read.value.tags ?? [],
     parents: read.value.parents ?? [],
@@ -91,6 +103,23 @@ function lineOf(input: unknown): Result<Line, Refusal> {
     told: input as { readonly [member: string]: JsonValue },
   });
 }
+
+const MOST_RULE_CHARACTERS = 1024;
+
+/** Why it was decided so is said in many ways, and none is a reason to lose the line: what has the shape that decisions here have is the entry's. */
+const ruleOf = (told: unknown): string | null =>
+  typeof told === "string" && told.length <= MOST_RULE_CHARACTERS ? told.replaceAll(HIDDEN, "\ufffd") : null;
+
+function policyOf(told: unknown): PolicyRef | null {
+  const read = policyTold.safeParse(told);
+  return read.success ? { ...read.data, name: read.data.name.replaceAll(HIDDEN, "\ufffd") } : null;
+}
+
+const policyTold = z.object({
+  name: z.string().min(1).max(255),
+  version: z.int().min(0),
+  digest: z.custom<Digest>((text) => typeof text === "string" && isDigest(text)),
+});
 
 /** A character is at most three octets, so that most texts need no count. */
 function sizeOf(input: unknown): number {

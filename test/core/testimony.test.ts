@@ -31,6 +31,9 @@ const lineOf = (payload: JsonValue | undefined, more: Partial<Line> = {}): Line 
   estimateMicroUsd: null,
   durationMs: 12,
   isUnguarded: false,
+  reason: null,
+  rule: null,
+  policy: null,
   told: { id: "1", action: "send", ...(payload !== undefined && { payload }) },
   ...more,
 });
@@ -57,6 +60,9 @@ describe("a line that was reported", () => {
         duration_ms: 12,
         parents: ["p"],
         principal: { token_id: PRINCIPAL.tokenId, subject: "bot", kind: "agent" },
+        reason: null,
+        rule: null,
+        policy: null,
         tags: ["to a@example.org"],
         details: { event: "reported", line: { id: "1", action: "send" } },
         inputs_digest: null,
@@ -151,6 +157,13 @@ describe("of what a line carries", () => {
     expect(hidden.payload).toEqual({ inputs: { to: "[redacted:email]" }, outputs: { pin: "[redacted]" } });
     expect(hidden.says.tags).toEqual(["to [redacted:email]"]);
     expect(hidden.says.redacted).toBe(3);
+    const policy = { name: "of a@example.org", version: 1, digest: `sha-256:${"0".repeat(64)}` } as const;
+    const why = tellBy(
+      lineOf(undefined, { verdict: "deny", reason: "rule_forbids", rule: "/denied_actions/a@example.org", policy }),
+      redaction("full", "full", { detect: ["email"] }),
+    );
+    const shown = { ...policy, name: "of [redacted:email]" };
+    expect(why.says).toMatchObject({ verdict: "deny", reason: "rule_forbids", rule: "/denied_actions/[redacted:email]", policy: shown, redacted: 3 });
     expect(hidden.fingerprint).toBe(tell(line).fingerprint);
     expect(hidden.fingerprint).not.toBe(tell(lineOf(undefined)).fingerprint);
   });

@@ -153,6 +153,34 @@ describe("a line that was recorded elsewhere", () => {
     expectChain([entry]);
   });
 
+  const POLICY = { name: "hybrid", version: 3, digest: `sha-256:${"5".repeat(64)}` };
+  const WHY = { verdict: "deny", reason: "action_denied", rule: "/denied_actions/0", policy: POLICY } as const;
+  const NOTHING = { reason: null, rule: null, policy: null };
+  it.each<[string, Partial<wire.IngestEntry>, object]>([
+    ["what the SDK's engine says", WHY, WHY],
+    ["more of its policy than has a place", { ...WHY, policy: { ...POLICY, active: true } }, WHY],
+    ["no rule, since none decided", { ...WHY, reason: "run_budget_exceeded", rule: null }, { ...WHY, reason: "run_budget_exceeded", rule: null }],
+    ["no policy", { ...WHY, policy: null }, { ...WHY, policy: null }],
+    ["a reason that is none of this API's", { ...WHY, reason: "Too dear for a Monday." }, { ...WHY, reason: null }],
+    ["a name that every object has", { ...WHY, reason: "constructor" }, { ...WHY, reason: null }],
+    ["why, in another shape", { verdict: "deny", reason: { code: "action_denied" }, rule: 7, policy: "hybrid" }, NOTHING],
+    ["a rule that is longer than any", { ...WHY, rule: "/".repeat(1025) }, { ...WHY, rule: null }],
+    ["a rule with what nobody sees", { ...WHY, rule: "/rules\u202e/1" }, { ...WHY, rule: "/rules\ufffd/1" }],
+    ["a policy without a digest", { ...WHY, policy: { name: "hybrid", version: 3 } }, { ...WHY, policy: null }],
+    ["a policy with another digest", { ...WHY, policy: { ...POLICY, digest: "sha-256:5" } }, { ...WHY, policy: null }],
+    ["half a version", { ...WHY, policy: { ...POLICY, version: 1.5 } }, { ...WHY, policy: null }],
+    ["a policy without a name", { ...WHY, policy: { ...POLICY, name: "" } }, { ...WHY, policy: null }],
+  ])("says why where every entry does, and has all that it said: %s", async (_, why, shown) => {
+    const { service } = await newPlace();
+    const line = original(why);
+    expect(await report(service, { entries: [line] })).toEqual({ accepted: 1, duplicates: 0, rejected: [] });
+    const [entry] = await reported(service);
+    answers.ledgerEntry.parse(entry);
+    expect(entry).toMatchObject({ kind: "ingest", verdict: "deny", ...shown });
+    expect(entry && lineOf(entry)).toEqual(line);
+    expect(await report(service, { entries: [line] })).toEqual({ accepted: 0, duplicates: 1, rejected: [] });
+  });
+
   it("needs no more than an id and an action", async () => {
     const { agent } = await newPlace();
     expect(await report(agent, { run: "of the batch", entries: [{ id: "1", action: "<lambda>" }] })).toMatchObject({ accepted: 1 });
