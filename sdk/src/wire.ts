@@ -744,7 +744,19 @@ export interface Intervened {
 /** Something in which the system said no, or was told to. */
 export interface No {
   readonly id: string;
-  readonly kind: InterventionKind | "deny" | "hold" | "overrun" | "expiry";
+  readonly kind:
+    | InterventionKind
+    | "deny"
+    | "hold"
+    | "reject"
+    | "timeout"
+    | "cancel"
+    | "answer_refused"
+    | "lease_denied"
+    | "reported_deny"
+    | "reported_hold"
+    | "overrun"
+    | "expiry";
   readonly at: string;
   readonly target: { readonly type: string; readonly id: string } | null;
   readonly session: string | null;
@@ -754,7 +766,7 @@ export interface No {
   readonly decision: string | null;
   readonly reason: ReasonCode | null;
   readonly rule: string | null;
-  /** Why a person did it. */
+  /** Why somebody did it, in their words. */
   readonly note: string | null;
   readonly overrun_usd: string;
   readonly by: { readonly subject: string; readonly kind: TokenKind } | null;

@@ -851,8 +851,23 @@ export interface LedgerFilter {
   readonly after?: number | undefined;
 }
 
-/** An intervention by its kind; a decision that was denied or held; a cost above its reservation; a reservation that nobody settled. */
-export type NoKind = InterventionKind | "deny" | "hold" | "overrun" | "expiry";
+/** How an approval says no, and the event of its entry: a person's no, that nobody answered or used it in time, that it was taken back; an answer that did not count. */
+export const APPROVAL_NOES = { reject: "rejected", timeout: "expired", cancel: "cancelled", answer_refused: "refused" } as const;
+
+/**
+ * An intervention by its kind; a decision that was denied or held; an approval that was not given, or an answer to one that did not count; a client lease
+ * that was not granted; what an engine elsewhere reported that it denied or held; a cost above its reservation; a reservation that nobody settled.
+ */
+export type NoKind =
+  | InterventionKind
+  | "deny"
+  | "hold"
+  | keyof typeof APPROVAL_NOES
+  | "lease_denied"
+  | "reported_deny"
+  | "reported_hold"
+  | "overrun"
+  | "expiry";
 
 export interface LedgerRow {
   readonly index: number;

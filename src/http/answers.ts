@@ -522,7 +522,10 @@ export const no = z.object({
   id: z.string(),
   kind: z.enum(NO_KINDS),
   at: time,
-  target: z.object({ type: z.string(), id: z.string() }).nullable().meta({ description: "Of what a person did: whom or what it was about." }),
+  target: z
+    .object({ type: z.string(), id: z.string() })
+    .nullable()
+    .meta({ description: "Whom or what a person's intervention was about; the approval, or the client lease, that was not given." }),
   session: z.string().nullable(),
   run: z.string().nullable(),
   agent: z.string().nullable(),
@@ -530,7 +533,7 @@ export const no = z.object({
   decision: z.string().nullable(),
   reason: reasonCode.nullable(),
   rule: z.string().nullable(),
-  note: z.string().nullable().meta({ description: "Why a person did it." }),
+  note: z.string().nullable().meta({ description: "Why somebody did it, in their words." }),
   overrun_usd: usd,
   by: z.object({ subject: z.string(), kind: tokenKind }).nullable(),
   entry: z.object({ id: z.string(), seq: z.int(), index: z.int() }),

@@ -13,6 +13,7 @@ import { formatInstant, type Instant } from "../core/time.ts";
 import type { SignedLease } from "../flow/client_lease.ts";
 import type { Ingested } from "../flow/ingest.ts";
 import type * as flow from "../flow/ports.ts";
+import { APPROVAL_NOES } from "../flow/ports.ts";
 import type { SessionNow } from "../flow/read_session.ts";
 import type { Simulated, Simulating } from "../flow/simulate.ts";
 import { PROBLEMS } from "./problems.ts";
@@ -346,19 +347,15 @@ export const intervened = (done: flow.Intervened): wire.Intervened => ({
 
 /** An entry in which the system said no: an intervention under its own id, anything else under its entry's. */
 export function no(row: flow.LedgerRow): wire.No {
-  // The ledger's own text: it was examined when the ledger took it. What an intervention's details say was written by the tenant's object.
+  // The ledger's own text: it was examined when the ledger took it. What the details of these kinds say was written by our own objects.
   const entry = JSON.parse(row.canonical) as Entry;
-  const details =
-    entry.kind === "intervention"
-      ? (entry.details as { id: string; kind: wire.InterventionKind; reason: string; target: { type: string; id: string } })
-      : null;
-  const verdict = entry.verdict === "hold" ? "hold" : "deny";
-  const kind = details?.kind ?? (entry.kind === "commit" ? "overrun" : entry.kind === "expiry" ? "expiry" : verdict);
+  const details = entry.kind === "intervention" ? (entry.details as unknown as Stopped) : null;
+  const told = entry.kind === "approval" ? (entry.details as { note?: string | null }) : null;
   return {
     id: details?.id ?? entry.id,
-    kind,
+    kind: details?.kind ?? noKind(entry),
     at: entry.timestamp,
-    target: details?.target ?? null,
+    target: details?.target ?? askedFor(entry),
     session: entry.session_id,
     run: entry.run_id,
     agent: entry.agent_id,
@@ -366,11 +363,44 @@ export function no(row: flow.LedgerRow): wire.No {
     decision: entry.decision_id,
     reason: entry.reason,
     rule: entry.rule,
-    note: details?.reason ?? null,
+    note: details?.reason ?? told?.note ?? null,
     overrun_usd: entry.overrun_usd,
     by: entry.principal === null ? null : { subject: entry.principal.subject, kind: entry.principal.kind },
     entry: { id: entry.id, seq: entry.seq, index: row.index },
   };
+}
+
+type Stopped = { readonly id: string; readonly kind: wire.InterventionKind; readonly reason: string; readonly target: wire.No["target"] };
+
+/** In which way an entry of the list says no that is no intervention. */
+function noKind({ kind, verdict, details }: Entry): wire.No["kind"] {
+  switch (kind) {
+    case "commit":
+      return "overrun";
+    case "expiry":
+      return "expiry";
+    case "lease":
+      return "lease_denied";
+    case "approval":
+      return APPROVAL_KINDS.find((no) => APPROVAL_NOES[no] === details?.event) ?? "answer_refused";
+    case "ingest":
+      return verdict === "hold" ? "reported_hold" : "reported_deny";
+    case "decision":
+    case "release":
+    case "intervention":
+    case "policy":
+    case "session":
+    case "token":
+      return verdict === "hold" ? "hold" : "deny";
+  }
+}
+
+const APPROVAL_KINDS = ["reject", "timeout", "cancel", "answer_refused"] as const;
+
+/** What was asked for and not given, where that has a name of its own. */
+function askedFor({ kind, approval, details }: Entry): wire.No["target"] {
+  if (kind === "approval" && approval !== null) return { type: "approval", id: approval.id };
+  return kind === "lease" && typeof details?.lease === "string" ? { type: "lease", id: details.lease } : null;
 }
 
 export const issuer = (row: flow.IssuerRow): wire.Issuer => ({

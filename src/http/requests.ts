@@ -358,7 +358,23 @@ export const eventsQuery = z.strictObject({
 });
 
 /** In what the system said no, or was told to. */
-export const NO_KINDS = ["kill", "pause", "resume", "revive", "deny", "hold", "overrun", "expiry"] as const satisfies readonly NoKind[];
+export const NO_KINDS = [
+  "kill",
+  "pause",
+  "resume",
+  "revive",
+  "deny",
+  "hold",
+  "reject",
+  "timeout",
+  "cancel",
+  "answer_refused",
+  "lease_denied",
+  "reported_deny",
+  "reported_hold",
+  "overrun",
+  "expiry",
+] as const satisfies readonly NoKind[];
 
 export const interventionsQuery = z
   .strictObject({

@@ -1,10 +1,21 @@
 import { and, asc, count, desc, eq, gt, gte, isNotNull, isNull, lt, lte, ne, or, type SQL, sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/d1";
 import { unionAll } from "drizzle-orm/sqlite-core";
-import type { Payload } from "../core/entry.ts";
+import type { EntryKind, Payload } from "../core/entry.ts";
 import { type Refusal, refusal } from "../core/refusals.ts";
 import { err, ok, type Result } from "../core/result.ts";
-import type { CostQuery, CostReport, LedgerFilter, LedgerRow, NoKind, PageOf, PageQuery, Reply, Went } from "../flow/ports.ts";
+import {
+  APPROVAL_NOES,
+  type CostQuery,
+  type CostReport,
+  type LedgerFilter,
+  type LedgerRow,
+  type NoKind,
+  type PageOf,
+  type PageQuery,
+  type Reply,
+  type Went,
+} from "../flow/ports.ts";
 import { entries, payloads, posts } from "./schema.ts";
 
 /**
@@ -241,25 +252,45 @@ function matches(tenant: string, filter: LedgerFilter): SQL | undefined {
 const isAimedAt = (type: "agent" | "session" | "action", id: string): SQL | undefined =>
   and(sql`${entries.kind} = 'intervention'`, eq(detail("target.type"), type), eq(detail("target.id"), id));
 
-const detail = (path: string): SQL<string | null> => sql<string | null>`json_extract(${entries.canonical}, ${`$.details.${path}`})`;
+/** A word of our own, written out: all kinds of no together would be more parameters than D1 takes. */
+const written = (word: "event" | "kind" | `target.${"type" | "id"}` | EntryKind | NoKind | NoEvent, before = ""): SQL =>
+  sql.raw(`'${before}${word}'`);
+
+type NoEvent = (typeof APPROVAL_NOES)[keyof typeof APPROVAL_NOES];
+
+const detail = (path: "event" | "kind" | "target.type" | "target.id"): SQL<string | null> =>
+  sql<string | null>`json_extract(${entries.canonical}, ${written(path, "$.details.")})`;
 
 /** What makes an entry one in which the system said no. */
-function saysNo(kind: NoKind): SQL | undefined {
+function saysNo(kind: NoKind): SQL {
   switch (kind) {
     case "kill":
     case "pause":
     case "resume":
     case "revive":
-      return and(eq(entries.kind, "intervention"), eq(detail("event"), "intervention"), eq(detail("kind"), kind));
+      return sql`(${of("intervention")} and ${detail("event")} = 'intervention' and ${detail("kind")} = ${written(kind)})`;
     case "deny":
     case "hold":
-      return and(eq(entries.kind, "decision"), eq(entries.verdict, kind));
+      return sql`(${of("decision")} and ${entries.verdict} = ${written(kind)})`;
+    case "reject":
+    case "timeout":
+    case "cancel":
+    case "answer_refused":
+      return sql`(${of("approval")} and ${detail("event")} = ${written(APPROVAL_NOES[kind])})`;
+    case "lease_denied":
+      return sql`(${of("lease")} and ${detail("event")} = 'refused')`;
+    case "reported_deny":
+      return sql`(${of("ingest")} and ${entries.verdict} = 'deny')`;
+    case "reported_hold":
+      return sql`(${of("ingest")} and ${entries.verdict} = 'hold')`;
     case "overrun":
-      return and(eq(entries.kind, "commit"), sql`json_extract(${entries.canonical}, '$.overrun_usd') <> '0'`);
+      return sql`(${of("commit")} and json_extract(${entries.canonical}, '$.overrun_usd') <> '0')`;
     case "expiry":
-      return eq(entries.kind, "expiry");
+      return of("expiry");
   }
 }
+
+const of = (kind: EntryKind): SQL => sql`${entries.kind} = ${written(kind)}`;
 
 const during = ({ from, to }: Pick<LedgerFilter, "from" | "to">): (SQL | undefined)[] => [
   from === undefined ? undefined : gte(entries.atMs, from),

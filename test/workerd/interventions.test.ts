@@ -5,20 +5,24 @@ import { sessionObjectName } from "../../src/authority/env.ts";
 import { LEASE_TERM_MS } from "../../src/authority/lease_term.ts";
 import { OrderStore } from "../../src/authority/order_store.ts";
 import { eventsOf } from "../../src/core/events.ts";
-import type { DecisionId, RunId, SessionId } from "../../src/core/ids.ts";
+import type { ApprovalId, DecisionId, RunId, SessionId } from "../../src/core/ids.ts";
 import { microUsdOf } from "../../src/core/money.ts";
 import type { InterventionKind, Target } from "../../src/core/orders.ts";
 import { policyDigest } from "../../src/core/policy/digest.ts";
 import { readPolicy } from "../../src/core/policy/parse.ts";
 import type { Detector } from "../../src/core/redact.ts";
 import type { Principal } from "../../src/core/request.ts";
+import { answerApproval, cancelApproval, readApproval } from "../../src/flow/approve.ts";
+import { grantLease } from "../../src/flow/client_lease.ts";
 import { decide } from "../../src/flow/decide.ts";
+import { ingest } from "../../src/flow/ingest.ts";
 import { intervene } from "../../src/flow/intervene.ts";
 import { openSession } from "../../src/flow/open_session.ts";
 import type { Lease } from "../../src/flow/ports.ts";
 import { listEntries } from "../../src/flow/read_ledger.ts";
 import { LONGEST_SESSION_MS } from "../../src/flow/simulate.ts";
 import { topup } from "../../src/flow/topup.ts";
+import { ingestEntry } from "../../src/http/lines.ts";
 import * as present from "../../src/http/present.ts";
 import { NO_KINDS } from "../../src/http/requests.ts";
 import { asked, commitOf, decideOne, got, newDecisionId, newSession, newTenant, ports, readOf, refusalOf, usd } from "./world.ts";
@@ -673,6 +677,71 @@ describe("the list of noes", () => {
     const first = await listed(tenant, {}, { limit: 4, cursor: null });
     const second = got(await listEntries(ports, tenant, { noes: NO_KINDS }, { limit: 4, cursor: first.next }));
     expect([...first.kinds, ...second.items.map((row) => present.no(row).kind)]).toEqual(all.kinds);
+  });
+
+  it("has also what people and time said no to, a lease that was not granted, and what engines elsewhere report that they refused", async () => {
+    const { tenant, agent, operator, put } = await newTenant("budgets: { session: 10 }");
+    await put("budgets: { session: 10 }\napprovals: { actions: [send], timeout_seconds: 600 }");
+    const session = await newSession(agent);
+    const hold = async (): Promise<ApprovalId> => {
+      const { approval } = await decideOne(agent, session, "send");
+      if (approval === null) throw new Error("it is held");
+      return approval.id;
+    };
+    const answers = async (by: Principal, id: ApprovalId) => {
+      const { digest } = got(await readApproval(ports, operator, id)).approval;
+      return answerApproval(ports, by, ["approvals:write"], id, { decision: "reject", note: "not to them", digest, edits: null });
+    };
+    const [rejected, cancelled, late] = [await hold(), await hold(), await hold()];
+    refusalOf(await answers({ ...operator, subject: agent.subject }, rejected));
+    got(await answers(operator, rejected));
+    got(await cancelApproval(ports, agent, [], cancelled, "needless"));
+    const wish = { run: null, amountMicroUsd: usd("1"), actions: ["send"], ttlMs: 60_000 };
+    refusalOf(await grantLease(ports, agent, session, wish, null, Date.now()));
+    const line = (id: string, more: object) => ({
+      id,
+      action: "rm",
+      agent_id: "bot",
+      session_id: session,
+      reason: "action_denied",
+      rule: "/denied_actions/0",
+      ...more,
+    });
+    const lines = [line("1", { verdict: "deny" }), line("2", { verdict: "hold" }), line("3", { verdict: "allow" }), line("4", {})];
+    got(
+      await ingest(
+        ports,
+        agent,
+        lines.map((each) => ingestEntry.parse(each)),
+        null,
+      ),
+    );
+    vi.useFakeTimers({ now: Date.now() + 700_000, toFake: ["Date"] });
+    got(await readApproval(ports, operator, late));
+    const { items } = await listed(tenant, {});
+    const seen = items.map(({ kind, target, by, reason, rule, note, action }) => [kind, target, by?.subject ?? null, reason, rule, note, action]);
+    const about = (type: string, id: string) => ({ type, id });
+    const met = ["action_denied", "/denied_actions/0", null, "rm"];
+    const lease = items.find(({ kind }) => kind === "lease_denied")?.target?.id ?? "";
+    const wanted = [
+      ["answer_refused", about("approval", rejected), agent.subject, null, null, null, "send"],
+      ["reject", about("approval", rejected), "ops", null, null, "not to them", "send"],
+      ["cancel", about("approval", cancelled), "bot", null, null, "needless", "send"],
+      ["timeout", about("approval", late), null, null, null, null, "send"],
+      ["lease_denied", about("lease", lease), "bot", null, "/approvals/actions", null, null],
+      ["reported_deny", null, "bot", ...met],
+      ["reported_hold", null, "bot", ...met],
+    ];
+    expect(lease).toMatch(/^lse_/);
+    expect(seen.filter(([kind]) => kind !== "hold").sort()).toEqual([...wanted].sort());
+    expect(seen.filter(([kind]) => kind === "hold")).toHaveLength(3);
+    for (const kind of NO_KINDS) {
+      const only = (await listed(tenant, { noes: [kind] })).kinds;
+      expect([kind, only]).toEqual([kind, items.map((each) => each.kind).filter((each) => each === kind)]);
+    }
+    // By session too, whichever shelf it is on, and by agent.
+    expect((await listed(tenant, { session, aims: true })).items).toEqual(items);
+    expect((await listed(tenant, { agent: agent.subject })).items).toEqual(items);
   });
 
   it("of a session, an action or an agent has what it met, and where that is wanted what was aimed at it", async () => {

@@ -16,7 +16,7 @@ export const interventionRoutes = [
     tag: "Interventions",
     summary: "List everything in which the system said no, newest first",
     description:
-      "What people stopped and let go on, what was denied or held, what was spent above its reservation, and what nobody settled. By session, agent or action: what it met, and what was aimed at it by name. A token of kind agent sees what its own sessions met.",
+      "What people stopped and let go on; what was denied or held, here or by an engine that reported it (`reported_deny`, `reported_hold`); approvals that people rejected, that nobody answered or used in time, or that were taken back, and answers to them that did not count; client leases that were not granted; what was spent above its reservation, and what nobody settled. A request that was refused (a problem document) is no answer to an agent, and is not on record. By session, agent or action: what it met, and what was aimed at it by name. A token of kind agent sees what its own sessions met.",
     caller: "bearer",
     scopes: ["interventions:write", "ledger:read", "events:read"],
     query: requests.interventionsQuery,
