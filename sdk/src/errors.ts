@@ -295,7 +295,7 @@ export function isAgentSentinelError<Name extends AgentSentinelErrorName = Agent
  */
 function sentence({ action, reason, superseded, approval }: DecisionAnswer): string {
   const why = superseded === null ? reason.message : `a ${superseded.kind} came into force since`;
-  const how = approval?.url ? `, by "agentsentinel approvals show ${approval.id}"` : "";
+  const how = superseded === null && approval?.url ? `, by "agentsentinel approvals show ${approval.id}"` : "";
   return `Cannot run "${action}": ${why.charAt(0).toLowerCase()}${why.slice(1).replace(/\.$/, "")}${how}`;
 }
 

@@ -120,7 +120,8 @@ describe("a guarded call that is held", () => {
     };
     gateway.meanwhile.push(becomes("pause"), () => undefined, becomes("kill"));
     const error = await thrown(guarded({ onHold: "wait" })(CALL));
-    expect(error).toMatchObject({ name: "AgentKilledError", code: "superseded", recoverable: false, decision: { state: "held" } });
+    const message = 'Cannot run "send_money": a kill came into force since';
+    expect(error).toMatchObject({ name: "AgentKilledError", code: "superseded", message, recoverable: false, decision: { state: "held" } });
     expect([paid, gateway.meanwhile.length, decisionsAsked(gateway).length]).toEqual([[], 0, 1]);
     // So does who waits for the answer alone.
     for (const decision of gateway.decisions.values()) Object.assign(decision, { superseded: undefined });
