@@ -496,9 +496,9 @@ export interface LeaseNow {
   readonly run: string;
   readonly actions: readonly string[];
   readonly amount_usd: string;
-  /** What its settled entries cost, overruns included. */
+  /** What its settled entries cost, overruns included; of one that expired also what is posted for it until somebody tells what was spent. */
   readonly posted_usd: string;
-  /** Still leased, or, of one that expired, not yet told of. */
+  /** Still leased. */
   readonly remaining_usd: string;
   readonly state: LeaseState;
   readonly expires_at: string;

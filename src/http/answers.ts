@@ -280,8 +280,11 @@ const leaseState = z.enum(["open", "settled", "expired"]);
 
 export const leaseNow = z.object({
   ...lease,
-  posted_usd: usd.meta({ description: "What its settled entries cost, overruns included." }),
-  remaining_usd: usd.meta({ description: "Still leased, or, of one that expired, posted and not yet told of." }),
+  posted_usd: usd.meta({
+    description:
+      "What its settled entries cost, overruns included; of one that expired also what is posted for it until somebody tells what was spent.",
+  }),
+  remaining_usd: usd.meta({ description: "Still leased." }),
   state: leaseState,
 });
 

@@ -301,14 +301,15 @@ export const grantedLease = ({ lease, token }: SignedLease): wire.GrantedLease =
   entry: lease.entry,
 });
 
+/** Of a lease that ran out, what it holds is posted, as its session's sums have it, until somebody tells what was spent. */
 export const leaseNow = (lease: flow.LeaseRead): wire.LeaseNow => ({
   id: lease.id,
   session: lease.session,
   run: lease.run,
   actions: lease.actions,
   amount_usd: formatUsd(lease.amountMicroUsd),
-  posted_usd: formatUsd(lease.postedMicroUsd),
-  remaining_usd: formatUsd(lease.heldMicroUsd),
+  posted_usd: formatUsd(lease.state === "expired" ? addUsd(lease.postedMicroUsd, lease.heldMicroUsd) : lease.postedMicroUsd),
+  remaining_usd: formatUsd(lease.state === "expired" ? ZERO_USD : lease.heldMicroUsd),
   state: lease.state,
   expires_at: formatInstant(lease.expiresAt),
 });

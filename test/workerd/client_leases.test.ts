@@ -241,7 +241,9 @@ describe("when it ends", () => {
     await evictDurableObject(sessionStub(tenant, session));
     expect(await runDurableObjectAlarm(sessionStub(tenant, session))).toBe(true);
     expect(await moneyOf(agent, session)).toEqual([0, 0, expect.closeTo(posted + 0.1, 9)]);
-    expect(got(await ports.sessions.readLease(tenant, session, agent, lease.id)).state).toBe("expired");
+    // As the session's sums: what is posted for it is spent, until somebody tells of it.
+    const shown = present.leaseNow(got(await ports.sessions.readLease(tenant, session, agent, lease.id)));
+    expect(shown).toMatchObject({ state: "expired", posted_usd: String(posted + 0.1), remaining_usd: "0" });
     // Which action it was spent on nobody knows: it stands against all that it may have been.
     const more = await decideOne(agent, session, "search", { estimateMicroUsd: usd("0.25") });
     expect(more.verdict).toBe(onExpiry === "post" ? "deny" : "allow");
