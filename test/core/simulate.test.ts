@@ -823,6 +823,43 @@ describe("what people approved", () => {
   });
 });
 
+describe("what the reserve for winding down paid", () => {
+  const policy = (session: string) => `budgets: { session: ${session} }\nwind_down: { actions: [save], budget: 0.3 }`;
+  const live = () => {
+    const one = new Live(policy("0.35"));
+    one.ask("x", { usd: "0.35" });
+    one.ask("save", { usd: "0.2" });
+    one.ask("y", { usd: "0.2" });
+    return one;
+  };
+
+  it("counts where the candidate finds it: in a budget that has room now", () => {
+    expect(figures(simulate(live(), policy("0.35")))).toEqual({ decisions: 3, same: 3 });
+    expect(figures(simulate(live(), policy("0.55")))).toEqual({ decisions: 3, same: 3 });
+  });
+
+  it("is not what a budget paid, nor what a lease left no room for", () => {
+    const room = new Live(policy("0.55"));
+    room.ask("save", { usd: "0.2" });
+    room.ask("x", { usd: "0.35" });
+    room.ask("y", { usd: "0.1" });
+    expect(figures(simulate(room, policy("0.55")))).toEqual({ decisions: 3, same: 3 });
+    const leased = new Live(policy("1"));
+    leased.lease();
+    leased.ask("save", { usd: "0.2" });
+    leased.ask("y", { usd: "0.9" });
+    expect(figures(simulate(leased, policy("1")))).toEqual({ decisions: 2, same: 2 });
+  });
+
+  it("because others had used up what sessions share, it paid still", () => {
+    // As the record shows it where only the agent's budget was used up, and the session's own was larger all along.
+    const one = live();
+    const rows = one.rows.map((row) => ({ ...row, canonical: row.canonical.replaceAll('"limit_usd":"0.35"', '"limit_usd":"0.55"') }));
+    expect(figures(simulate(one, policy("0.55"), { rows }))).toEqual({ decisions: 3, same: 2, newly_allowed: "1 for 200000" });
+    expect(figures(simulate(one, "budgets: { session: 0.55 }", { rows }))).toEqual({ decisions: 3, same: 3 });
+  });
+});
+
 describe("larger sums", () => {
   it("are decided again, and one that is denied leaves its action running", () => {
     const live = new Live("budgets: { session: 2 }");

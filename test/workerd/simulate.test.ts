@@ -313,6 +313,22 @@ describe("what a person approved", () => {
   });
 });
 
+it("what was paid from the reserve for winding down, because another session had spent what they share, is the same", async () => {
+  const policy = "version: 1\nbudgets: { session: 0.55, agent: { total: 1 } }\nwind_down: { actions: [save], budget: 0.3 }\n";
+  const tenant = await newTenant(policy);
+  const [other, session] = [await open(tenant.agent), await open(tenant.agent)];
+  await decide(tenant.agent, other.id, { action: "x", estimate_usd: "0.55" });
+  const asked: (readonly [string, string])[] = [
+    ["x", "0.35"],
+    ["save", "0.2"],
+    ["x", "0.1"],
+  ];
+  const answers: wire.Decision[] = [];
+  for (const [action, estimate_usd] of asked) answers.push(await decide(tenant.agent, session.id, { action, estimate_usd }));
+  expect(answers).toMatchObject([{ verdict: "allow" }, { verdict: "allow", advice: [{ code: "wind_down" }] }, { verdict: "allow" }]);
+  expect(await simulate(tenant.operator, { policy, session: session.id })).toMatchObject({ decisions: 3, same: 3, by_rule: [] });
+});
+
 describe("who may ask, and about what", () => {
   let tenant: Tenant;
   let eve: string;

@@ -136,7 +136,7 @@ export function isRedacted(value: JsonValue | undefined, path: Path): boolean {
   return found !== undefined && isMarked(JSON.stringify(found));
 }
 
-const usdOf = (text: unknown): MicroUsd | null => {
+export const usdOf = (text: unknown): MicroUsd | null => {
   if (text === null || text === undefined) return ZERO_USD;
   const parsed = parseUsd(text);
   return parsed.ok ? parsed.value : null;

@@ -10,7 +10,7 @@ import type { Instant } from "../time.ts";
 import type { ActionFindings, CompiledPolicy, CompiledRule } from "./compile.ts";
 import type { Findings, Path, PolicyRef } from "./findings.ts";
 import { type Judged, Play, type Stage } from "./play.ts";
-import { isMarked, isRedacted, principalOf, type Recorded, type RecordedOpening, requestOf } from "./recorded.ts";
+import { isMarked, isRedacted, principalOf, type Recorded, type RecordedOpening, requestOf, usdOf } from "./recorded.ts";
 import { approvalOf, RecordedApprovals } from "./recorded_approvals.ts";
 
 /** The policy under which history is decided again. */
@@ -297,7 +297,8 @@ export class SessionSimulation {
   #admit(recorded: Recorded, judged: Judged): boolean {
     const { book } = this.#play;
     if (spentOf(book.total) + spentOf(book.windDown) + judged.findings.estimateMicroUsd > MOST_SPENT) return false;
-    this.#play.admit(judged, recorded.at);
+    const isReserve = judged.findings.windDown !== null && paidForOthers(recorded);
+    this.#play.admit(isReserve ? { ...judged, judgement: { ...judged.judgement, fund: "wind_down" } } : judged, recorded.at);
     const { keep, loops } = judged.findings;
     const paths = [...(keep?.paths ?? []), ...(loops.length > 0 ? [["inputs"]] : [])];
     this.#pastHidden ||= paths.some(([root, ...rest]) => this.#isHidden(recorded, root, rest));
@@ -456,6 +457,16 @@ const isOfOthers = ({ reason, rates }: Pick<Recorded["entry"], "reason" | "rates
   const usedUp = rates.filter(({ remaining }) => remaining === 0);
   return reason === "rate_exceeded" && usedUp.length > 0 && usedUp.every(({ per }) => per === "agent" || per === "tenant");
 };
+
+/** Whether the reserve for winding down paid only because what sessions share was used up: all that the session had to itself had room for it. */
+const paidForOthers = ({ entry: { accounts }, estimateMicroUsd }: Recorded): boolean =>
+  accounts.some(({ scope, before, after }) => scope === "wind_down" && before.pending_usd !== after.pending_usd) &&
+  accounts.every(({ scope, limit_usd, before }) => {
+    if (scope === "wind_down" || scope === "agent" || scope === "tenant" || limit_usd === null) return true;
+    const { posted_usd, pending_usd, leased_usd } = before;
+    const spent = [posted_usd, pending_usd, leased_usd].reduce((sum, text) => sum + (usdOf(text) ?? 0), 0);
+    return spent + estimateMicroUsd <= (usdOf(limit_usd) ?? 0);
+  });
 
 /** What a rule looks at that the record may not have. */
 interface Look {
