@@ -910,7 +910,8 @@ export interface LedgerEntry {
 }
 
 export interface CostItem {
-  readonly key: string;
+  /** `null`: what names no agent, run, session or action. */
+  readonly key: string | null;
   readonly posted_usd: string;
   /** How many decisions stand behind it. */
   readonly count: number;

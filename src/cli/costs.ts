@@ -33,7 +33,8 @@ What was spent, the dearest first, exact to the micro-dollar: as a gateway has i
                    Where verify calls a file broken, that is said on standard error; what its lines say is added up all the same
   --url URL        the gateway (AGENTSENTINEL_URL, else http://127.0.0.1:8787)
   --token TOKEN    a token that may read the ledger (AGENTSENTINEL_TOKEN, which other users of this machine cannot see)
-  --json           {"items": [{"key", "posted_usd", "count", "reported_usd"}], "total_usd", "reported_usd"}; money as decimal strings
+  --json           {"items": [{"key", "posted_usd", "count", "reported_usd"}], "total_usd", "reported_usd"}; money as decimal strings;
+                   the key is null of what names none, such as a report without an agent
 
   ${CALLED} costs --group-by agent --from 30d
 
@@ -90,14 +91,14 @@ function ofLedger(
   to: string | undefined,
   terminal: Terminal,
 ): CostReport {
-  const sums = new Map<string, Sum>();
+  const sums = new Map<string | null, Sum>();
   const [since, before] = [
     from === undefined ? Number.NEGATIVE_INFINITY : Date.parse(from),
     to === undefined ? Number.POSITIVE_INFINITY : Date.parse(to),
   ];
   let total = 0n;
   let reported = 0n;
-  const sumOf = (key: string): Sum => {
+  const sumOf = (key: string | null): Sum => {
     const sum = sums.get(key) ?? { micro: 0n, reported: 0n, calls: new Set() };
     sums.set(key, sum);
     return sum;
@@ -127,7 +128,8 @@ function ofLedger(
     // A decision spends nothing; counted is what ended, or was recorded by hand. A file of the Python SDK has only such lines.
     const counts = entry.kind !== "decision" || micro > 0n;
     const key = keyOf(entry, group, at);
-    if (!counts || key === null) continue;
+    // Of an export most that names no agent or action is no call at all.
+    if (!counts || (key === null && micro === 0n && entry.kind !== "commit")) continue;
     const sum = sumOf(key);
     sum.micro += micro;
     sum.calls.add(String(entry.decision_id ?? entry.id ?? number));
@@ -135,12 +137,12 @@ function ofLedger(
   for (const { decision, micro, key } of told) {
     if (micro === 0n || (decision !== null && posted.has(decision))) continue;
     reported += micro;
-    if (key !== null) sumOf(key).reported += micro;
+    sumOf(key).reported += micro;
   }
   if (read === 0) terminal.err(`agentsentinel: ${files.map(shownName).join(", ")} has no line of a ledger, so nothing was added up\n`);
   // What the Python SDK writes has no chain, and standard input was read.
   else if (isChained && files.every((file) => canBeReadAgain(file, directory))) tellBroken(files, directory, terminal);
-  const items = [...sums].sort(([a, { micro: one }], [b, { micro: other }]) => (one === other ? (a < b ? -1 : 1) : one > other ? -1 : 1));
+  const items = [...sums].sort(([a, { micro: one }], [b, { micro: other }]) => (one === other ? byKey(a, b) : one > other ? -1 : 1));
   return {
     items: items.map(
       ([key, { micro, calls, reported: beside }]): CostItem => ({ key, posted_usd: usd(micro), count: calls.size, reported_usd: usd(beside) }),
@@ -149,6 +151,9 @@ function ofLedger(
     reported_usd: usd(reported),
   };
 }
+
+/** As a gateway orders what cost the same: what has no key before all that has one. */
+const byKey = (a: string | null, b: string | null): number => (a === null || (b !== null && a < b) ? -1 : 1);
 
 /** A pipe gives its lines once, and waits for ever to be asked again. */
 const canBeReadAgain = (file: string, directory: string): boolean =>
@@ -198,11 +203,15 @@ function usd(micro: bigint): string {
 /** A table whose decimal points stand below each other, and the total under it. */
 export function inWords({ items, total_usd, reported_usd }: CostReport, group: Group, { paint, columns }: Terminal): string {
   const beside = reported_usd === "0" ? "" : `Beside that ${reported_usd} USD were reported, and are in no account.\n`;
-  if (items.length === 0) return `Nothing was spent.${total_usd === "0" ? "" : ` ${total_usd} USD belong to no ${group}.`}\n${beside}`;
+  if (items.length === 0) return `Nothing was spent.\n${beside}`;
   const decimals = Math.max(2, ...[...items.map(({ posted_usd }) => posted_usd), total_usd].map((each) => each.split(".")[1]?.length ?? 0));
   const rows = [
     { key: group.toUpperCase(), count: "CALLS", usd: "USD" },
-    ...items.map(({ key, count, posted_usd }) => ({ key: plain(key), count: String(count), usd: filled(posted_usd, decimals) })),
+    ...items.map(({ key, count, posted_usd }) => ({
+      key: key === null ? `(no ${group})` : plain(key),
+      count: String(count),
+      usd: filled(posted_usd, decimals),
+    })),
     // One call may have posted on two days, and would be counted twice.
     { key: "total", count: group === "day" ? "" : String(items.reduce((sum, { count }) => sum + count, 0)), usd: filled(total_usd, decimals) },
   ];

@@ -967,7 +967,8 @@ export interface ExpectedUsage {
 
 /** What one key has spent. Within a window, more can have been taken back than was reported: what is posted is then zero. */
 export interface CostLine {
-  readonly key: string;
+  /** `null`: of entries that name none. */
+  readonly key: string | null;
   readonly postedMicroUsd: bigint;
   readonly costMicroUsd: bigint;
   readonly correctedMicroUsd: bigint;

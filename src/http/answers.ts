@@ -450,7 +450,14 @@ export const ledgerPage = pageOf(ledgerEntry);
 const reportedUsd = usd.meta({ description: "What was reported beside that, and is in no account and in none of the other sums." });
 
 export const costReport = z.object({
-  items: z.array(z.object({ key: z.string(), posted_usd: usd, count, reported_usd: reportedUsd })),
+  items: z.array(
+    z.object({
+      key: z.string().nullable().meta({ description: "null: what names no agent, run, session or action. So the items together are the total." }),
+      posted_usd: usd,
+      count,
+      reported_usd: reportedUsd,
+    }),
+  ),
   total_usd: usd,
   reported_usd: reportedUsd,
 });

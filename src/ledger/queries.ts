@@ -1,4 +1,4 @@
-import { and, asc, count, desc, eq, gt, gte, isNotNull, isNull, lt, lte, ne, or, type SQL, sql } from "drizzle-orm";
+import { and, asc, count, desc, eq, gt, gte, isNull, lt, lte, ne, or, type SQL, sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/d1";
 import { unionAll } from "drizzle-orm/sqlite-core";
 import type { EntryKind, Payload } from "../core/entry.ts";
@@ -87,8 +87,8 @@ async function lastIndex(db: D1Database, tenant: string): Promise<number> {
 }
 
 /**
- * What was spent, by action, run, session, agent or UTC day of the entry: largest first. The total is of everything in the time asked for, also of
- * entries that have no such key. Exact, however much it is.
+ * What was spent, by action, run, session, agent or UTC day of the entry: largest first. Entries that have no such key are an item without one, so that
+ * the items are the total. Exact, however much it is.
  */
 export async function reportCosts(db: D1Database, tenant: string, query: CostQuery, went: Went = nobody): Reply<CostReport> {
   const orm = drizzle(counted(db, went));
@@ -105,9 +105,9 @@ export async function reportCosts(db: D1Database, tenant: string, query: CostQue
     // One transaction: the total is of the same instant as the lines.
     orm.batch([
       orm
-        .select({ key: sql<string>`${key}`, count, ...sums })
+        .select({ key: sql<string | null>`${key}`, count, ...sums })
         .from(entries)
-        .where(and(posting, isNotNull(key)))
+        .where(posting)
         .groupBy(key)
         .orderBy(asc(key)),
       orm.select(sums).from(entries).where(posting),

@@ -17,7 +17,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 afterEach(() => vi.unstubAllEnvs());
 
 interface Line {
-  readonly action?: string;
+  readonly action?: string | null;
   readonly cost_usd: unknown;
   readonly [member: string]: unknown;
 }
@@ -74,6 +74,7 @@ describe("agentsentinel costs", () => {
         items: [
           { key: "bob", posted_usd: "0.2", count: 1, reported_usd: "0" },
           { key: "ann", posted_usd: "0.1", count: 1, reported_usd: "0" },
+          { key: null, posted_usd: "0.000001", count: 1, reported_usd: "0" },
         ],
         total_usd: "0.300001",
         reported_usd: "0",
@@ -85,12 +86,23 @@ describe("agentsentinel costs", () => {
         items: [
           { key: "run_2", posted_usd: "0.2", count: 1, reported_usd: "0" },
           { key: "run_1", posted_usd: "0.1", count: 1, reported_usd: "0" },
+          { key: null, posted_usd: "0.000001", count: 1, reported_usd: "0" },
         ],
         total_usd: "0.300001",
         reported_usd: "0",
       },
     ],
-    ["session", { items: [{ key: "ses_1", posted_usd: "0.3", count: 2, reported_usd: "0" }], total_usd: "0.300001", reported_usd: "0" }],
+    [
+      "session",
+      {
+        items: [
+          { key: "ses_1", posted_usd: "0.3", count: 2, reported_usd: "0" },
+          { key: null, posted_usd: "0.000001", count: 1, reported_usd: "0" },
+        ],
+        total_usd: "0.300001",
+        reported_usd: "0",
+      },
+    ],
     [
       "day",
       {
@@ -121,11 +133,14 @@ describe("agentsentinel costs", () => {
     const reports = [
       { kind: "ingest", cost_usd: "0.2", decision_id: "dec_1" },
       { kind: "ingest", cost_usd: "0.04", decision_id: "dec_2" },
-      { kind: "ingest", cost_usd: "0.001", decision_id: null },
+      { kind: "ingest", cost_usd: "0.001", decision_id: null, action: null },
     ];
     for (const file of [ledger([posted, ...reports]), ledger([...reports, posted])])
       expect(await told("--ledger", file)).toEqual({
-        items: [{ key: "a", posted_usd: "0.3", count: 1, reported_usd: "0.041" }],
+        items: [
+          { key: "a", posted_usd: "0.3", count: 1, reported_usd: "0.04" },
+          { key: null, posted_usd: "0", count: 0, reported_usd: "0.001" },
+        ],
         total_usd: "0.3",
         reported_usd: "0.041",
       });
@@ -225,6 +240,12 @@ describe("agentsentinel costs", () => {
       terminalFor(40),
     );
     for (const line of narrow.split("\n")) expect(line.length).toBeLessThanOrEqual(40);
+    const nobodys = inWords(
+      { items: [{ key: null, posted_usd: "1", count: 2, reported_usd: "0" }], total_usd: "1", reported_usd: "0" },
+      "agent",
+      terminalFor(),
+    );
+    expect(nobodys).toContain("\n(no agent)      2  1.00\n");
     expect(inWords({ items: [], total_usd: "0", reported_usd: "0" }, "day", terminalFor())).toBe("Nothing was spent.\n");
   });
 });

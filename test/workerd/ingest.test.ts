@@ -682,6 +682,22 @@ describe("beside what the gateway decided", () => {
     return { session, decision };
   }
 
+  it("what was reported without an agent or a session is in an item of costs all the same", async () => {
+    const { service } = await newPlace();
+    const lines = [original({ agent_id: "ada", cost_usd: "0.05" }), original({ cost_usd: "0.350001", run_id: null })];
+    await report(service, { entries: lines });
+    const items = async (by: string) => {
+      const { items, reported_usd } = await told<wire.CostReport>(200, service, { method: "GET", path: `/v1/costs?group_by=${by}` });
+      expect(reported_usd).toBe("0.400001");
+      return items.map((item) => [item.key, item.reported_usd, item.posted_usd, item.count]);
+    };
+    const nobodys = [null, "0.350001", "0", 0];
+    expect(await items("agent")).toEqual([nobodys, ["ada", "0.05", "0", 0]]);
+    expect(await items("run")).toEqual([nobodys, ["nightly", "0.05", "0", 0]]);
+    expect(await items("session")).toEqual([[null, "0.400001", "0", 0]]);
+    expect(await items("action")).toEqual([["search_tool", "0.400001", "0", 0]]);
+  });
+
   it("a report moves no budget, is no part of the session's chain, and counts in costs by itself, never twice", async () => {
     const place = await newPlace("budgets:\n  session: 1\n");
     const { session, decision } = await spent(place);

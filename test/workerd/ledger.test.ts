@@ -931,6 +931,27 @@ describe("costs", () => {
     });
   });
 
+  it("of what names no agent, run, session or action are an item without a key: the items are the total, also of what was reported", async () => {
+    const tenant = newTenant();
+    await record(tenant, sessionOf(tenant), [
+      { kind: "commit", action: "read", decision_id: "dec_1", agent_id: "ada", run_id: "run_1", cost_usd: "1" },
+      { kind: "commit", action: null, decision_id: "dec_2", agent_id: null, run_id: null, cost_usd: "2" },
+    ]);
+    for (const groupBy of ["action", "run", "agent"] as const) {
+      const report = await reportCosts(env.DB, tenant, { groupBy });
+      expect(report).toMatchObject({
+        ok: true,
+        value: {
+          items: [
+            { key: null, postedMicroUsd: 2_000_000n, count: 1 },
+            { key: { action: "read", run: "run_1", agent: "ada" }[groupBy], postedMicroUsd: 1_000_000n, count: 1 },
+          ],
+          totalMicroUsd: 3_000_000n,
+        },
+      });
+    }
+  });
+
   it("count a decision of each session, also where their ids are one", async () => {
     const tenant = newTenant();
     for (const session of ["one", "another"]) {
@@ -975,7 +996,7 @@ function modelOf(sealed: readonly SealedEntry[], { groupBy, from, to }: CostQuer
     if (!parsed.ok) throw new Error(parsed.error.message);
     return BigInt(parsed.value);
   };
-  const lines = new Map<string, { cost: bigint; corrected: bigint; decisions: Set<string | null> }>();
+  const lines = new Map<string | null, { cost: bigint; corrected: bigint; decisions: Set<string | null> }>();
   const total = { cost: 0n, corrected: 0n };
   for (const { entry } of sealed) {
     const at = Date.parse(entry.timestamp);
@@ -992,7 +1013,6 @@ function modelOf(sealed: readonly SealedEntry[], { groupBy, from, to }: CostQuer
       agent: entry.agent_id,
       day: entry.timestamp.slice(0, 10),
     }[groupBy];
-    if (key === null) continue;
     const line = lines.get(key) ?? { cost: 0n, corrected: 0n, decisions: new Set() };
     line.cost += cost;
     line.corrected += corrected;
@@ -1001,7 +1021,7 @@ function modelOf(sealed: readonly SealedEntry[], { groupBy, from, to }: CostQuer
   }
   return {
     items: [...lines]
-      .sort(([a, x], [b, y]) => Number(y.cost - y.corrected - (x.cost - x.corrected)) || (a < b ? -1 : 1))
+      .sort(([a, x], [b, y]) => Number(y.cost - y.corrected - (x.cost - x.corrected)) || (b !== null && (a === null || a < b) ? -1 : 1))
       .map(([key, { cost, corrected, decisions }]) => ({
         key,
         postedMicroUsd: cost > corrected ? cost - corrected : 0n,

@@ -193,7 +193,7 @@ export class Audit {
       const costs = await got<CostReport>(url, { method: "GET", path: `/v1/costs?group_by=${grouping}`, token: this.#tenant.operator });
       const sums = new Map<string, number>();
       for (const money of this.#decisions.values()) sums.set(money[grouping], (sums.get(money[grouping]) ?? 0) + money.postedMicroUsd);
-      for (const { key, posted_usd } of costs.items) assert.equal(micro(posted_usd), sums.get(key) ?? 0, `costs of ${grouping} ${key}`);
+      for (const { key, posted_usd } of costs.items) assert.equal(micro(posted_usd), sums.get(key ?? "") ?? 0, `costs of ${grouping} ${key}`);
       assert.equal(
         micro(costs.total_usd),
         [...sums.values()].reduce((sum, one) => sum + one, 0),
