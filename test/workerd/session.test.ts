@@ -624,7 +624,10 @@ describe("belonging", () => {
   it("runs open, become current, and close", async () => {
     const { agent, tenant } = await newTenant("budgets: { run: 0.5 }");
     const session = await newSession(agent);
-    const first = (await decideOne(agent, session, "pay", { estimateMicroUsd: usd("0.5") })).run;
+    const { id, run: first } = await decideOne(agent, session, "pay", { estimateMicroUsd: usd("0.5") });
+    // What is only set aside may come back; what is spent is gone.
+    expect(await decideOne(agent, session, "pay", { estimateMicroUsd: usd("0.1") })).toMatchObject({ verdict: "deny", stops: "action" });
+    got(await commitOf(agent, session, id, "0.5"));
     expect(await decideOne(agent, session, "pay", { estimateMicroUsd: usd("0.1") })).toMatchObject({
       stops: "run",
       reason: { code: "run_budget_exceeded" },
