@@ -294,10 +294,10 @@ export function isAgentSentinelError<Name extends AgentSentinelErrorName = Agent
  * nobody can.
  */
 function sentence({ action, reason, superseded, approval }: DecisionAnswer): string {
-  const why = superseded === null ? reason.message : `a ${superseded.kind} came into force since`;
-  const how = superseded === null && approval?.url ? `, by "agentsentinel approvals show ${approval.id}"` : "";
+  const why = superseded ? `a ${superseded.kind} has stopped it` : reason.message;
+  const how = !superseded && approval?.url ? `, by "agentsentinel approvals show ${approval.id}"` : "";
   return `Cannot run "${action}": ${why.charAt(0).toLowerCase()}${why.slice(1).replace(/\.$/, "")}${how}`;
 }
 
 const mayGoOn = ({ stops, superseded, reason }: DecisionAnswer): boolean =>
-  superseded === null ? stops === null || stops === "action" || reason.code.endsWith("_paused") : superseded.kind === "pause";
+  superseded ? superseded.kind === "pause" : stops === null || stops === "action" || reason.code.endsWith("_paused");

@@ -13,7 +13,7 @@ import { formatUsd } from "../core/money.ts";
 import { type Order, orderAgainst } from "../core/orders.ts";
 import { ExpressionMemory } from "../core/policy/expressions.ts";
 import { workBudget } from "../core/policy/findings.ts";
-import { type Refusal, refusal } from "../core/refusals.ts";
+import { KEY_REUSED, type Refusal, refusal } from "../core/refusals.ts";
 import type { CommitReport, Principal } from "../core/request.ts";
 import { err, ok, type Result } from "../core/result.ts";
 import { commit, type DecisionRecord, extend, reconsidered, release, type Told, topup } from "../core/settle.ts";
@@ -262,8 +262,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     return this.#takeDeciding(principal, [], (turn, tenant): Worked<GrantLeaseReply> => {
       const { book } = turn;
       const known = this.#store.findLeaseAnswer(request.id);
-      if (known !== null && known.fingerprint !== fingerprint)
-        return err(refusal("idempotency_mismatch", "The Idempotency-Key was used before with another body."));
+      if (known !== null && known.fingerprint !== fingerprint) return err(KEY_REUSED);
       if (known?.answer.kind === "refused") return ok({ kind: "decided", answer: known.answer, replayed: true });
       const { run } = request;
       if (run !== null && !book.runs.has(run)) {
@@ -567,7 +566,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     const { book } = turn;
     const used = call.key === null ? null : this.#store.findKey(call.key.key);
     if (used !== null && used !== call.key?.fingerprint) {
-      return err(refusal("idempotency_mismatch", "The Idempotency-Key was used before with another body."));
+      return err(KEY_REUSED);
     }
     const priors: (DecisionRecord | null)[] = [];
     for (const item of call.items) {
@@ -1071,8 +1070,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   #answerKnown(order: OpenSession): Result<Answered<SessionOpened>, Refusal> | null {
     if (!this.#isOpened()) return null;
     const opening = this.#store.readOpening();
-    if (opening.fingerprint !== order.fingerprint)
-      return err(refusal("idempotency_mismatch", "The Idempotency-Key was used before with another body."));
+    if (opening.fingerprint !== order.fingerprint) return err(KEY_REUSED);
     return ok({ answer: opening.opened, replayed: true });
   }
 

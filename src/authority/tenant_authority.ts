@@ -7,7 +7,7 @@ import type { ApprovalId, SessionId, TokenId } from "../core/ids.ts";
 import { canonicalJson, type JsonValue } from "../core/json.ts";
 import { readPolicy } from "../core/policy/parse.ts";
 import { type PutIf, unmet } from "../core/precondition.ts";
-import { type Refusal, refusal } from "../core/refusals.ts";
+import { KEY_REUSED, type Refusal, refusal } from "../core/refusals.ts";
 import type { Principal } from "../core/request.ts";
 import { err, ok, type Result } from "../core/result.ts";
 import type { Draw, Word } from "../core/shares.ts";
@@ -151,7 +151,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
         fingerprint,
       )
       .one();
-    return bound === fingerprint ? ok(null) : err(refusal("idempotency_mismatch", "The Idempotency-Key was used before with another body."));
+    return bound === fingerprint ? ok(null) : err(KEY_REUSED);
   }
 
   // Leases
@@ -291,8 +291,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     const { id, target, kind, reason } = intervention;
     const put = this.#known((now): Outcome<Pick<Intervened, "epoch" | "lifted" | "known"> & { readonly answer: Intervened | null }> => {
       const before = this.#orders.find(id);
-      if (before !== null && before.fingerprint !== intervention.fingerprint)
-        return err(refusal("idempotency_mismatch", "The Idempotency-Key was used before with another body."));
+      if (before !== null && before.fingerprint !== intervention.fingerprint) return err(KEY_REUSED);
       if (before !== null) return ok(before);
       if (target.type === "tenant" && target.id !== this.#store.readTenant().id) return err(noSuchTenant());
       if (target.type === "session" && this.#store.findSession(target.id as SessionId) === null)
@@ -671,7 +670,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
       if (approval !== undefined && !this.#settings.read().approvalLinks) return err(NO_LINKS);
       const known = this.#store.findToken(wanted.id);
       if (known !== null) {
-        if (known.fingerprint !== fingerprint) return err(refusal("idempotency_mismatch", "The Idempotency-Key was used before with another body."));
+        if (known.fingerprint !== fingerprint) return err(KEY_REUSED);
         const { fingerprint: _fingerprint, revokedAt: _revokedAt, ...recorded } = known;
         return ok({ answer: recorded, replayed: true });
       }

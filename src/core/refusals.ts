@@ -52,3 +52,6 @@ export interface Refusal {
 
 export const refusal = (code: RefusalCode, detail: string, issues?: readonly Issue[]): Refusal =>
   issues === undefined ? { code, detail } : { code, detail, issues };
+
+/** Of a key under which something else was asked before: nothing is done. */
+export const KEY_REUSED = refusal("idempotency_mismatch", "The Idempotency-Key was used before with another body.");

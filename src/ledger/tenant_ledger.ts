@@ -2,7 +2,7 @@ import { DurableObject } from "cloudflare:workers";
 import { createHash } from "node:crypto";
 import { assert } from "../core/assert.ts";
 import { seal } from "../core/entry.ts";
-import { type Refusal, refusal } from "../core/refusals.ts";
+import { KEY_REUSED, type Refusal, refusal } from "../core/refusals.ts";
 import { err, ok, type Result } from "../core/result.ts";
 import { draftOf, TESTIMONY_CHAIN, type Testimony } from "../core/testimony.ts";
 import type { Instant } from "../core/time.ts";
@@ -153,9 +153,7 @@ export class TenantLedger extends DurableObject<LedgerEnv> {
   #answered(key: Report["key"]): Result<Answered<readonly Taken[]>, Refusal> | null {
     const known = key === null ? null : this.#journal.answered(key.key);
     if (known === null) return null;
-    return known.fingerprint === key?.fingerprint
-      ? ok({ answer: known.taken, replayed: true })
-      : err(refusal("idempotency_mismatch", "The Idempotency-Key was used before with another body."));
+    return known.fingerprint === key?.fingerprint ? ok({ answer: known.taken, replayed: true }) : err(KEY_REUSED);
   }
 
   /** What is new goes to D1 and to those who wait for news. */

@@ -6,7 +6,7 @@ import type { Entry } from "../core/entry.ts";
 import { eventsOf, isWanted, type LedgerEvent, type Place, placeOf } from "../core/events.ts";
 import { type DeliveryId, idFromDigest, type WebhookId } from "../core/ids.ts";
 import { parsePublicUrl } from "../core/public_url.ts";
-import { type Refusal, refusal } from "../core/refusals.ts";
+import { KEY_REUSED, type Refusal, refusal } from "../core/refusals.ts";
 import type { Principal } from "../core/request.ts";
 import { err, ok, type Result } from "../core/result.ts";
 import { formatInstant, type Instant } from "../core/time.ts";
@@ -536,6 +536,6 @@ const unfit = (pointer: string, message: string) =>
 const noSuchWebhook = (id: WebhookId) => err(refusal("not_found", `There is no webhook "${id}".`));
 
 const LEDGER_AWAY = err(refusal("ledger_unavailable", "The ledger does not answer just now. The same request may be sent again."));
-const MISMATCH = err(refusal("idempotency_mismatch", "The Idempotency-Key was used before with another body."));
+const MISMATCH = err(KEY_REUSED);
 const SECRET_GONE = err(refusal("not_found", "The secret that this key made signs no longer, and is not shown again."));
 const TOO_MANY = err(refusal("body_invalid", `A tenant has at most ${MOST_WEBHOOKS} webhooks.`, [{ pointer: "", message: "is one too many" }]));
