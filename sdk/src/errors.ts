@@ -294,7 +294,7 @@ export function isAgentSentinelError<Name extends AgentSentinelErrorName = Agent
  * nobody can.
  */
 function sentence({ action, reason, superseded, approval }: DecisionAnswer): string {
-  const why = superseded ? `a ${superseded.kind} has stopped it` : reason.message;
+  const why = superseded ? `a ${superseded.kind} stopped it` : reason.message;
   const how = !superseded && approval?.url ? `, by "agentsentinel approvals show ${approval.id}"` : "";
   return `Cannot run "${action}": ${why.charAt(0).toLowerCase()}${why.slice(1).replace(/\.$/, "")}${how}`;
 }

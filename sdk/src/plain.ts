@@ -31,8 +31,8 @@ export function shown(value: unknown): Json | undefined {
 
 function isPlain(value: unknown, level: number): value is Json {
   if (value === null || typeof value === "string" || typeof value === "boolean" || Number.isFinite(value)) return true;
-  // What it was to show, a `toJSON` would make something else of.
-  if (!isObject(value) || level > MOST_LEVELS || "toJSON" in value) return false;
+  // What it was to show, a function `toJSON` would make something else of; a member of that name that is none is data.
+  if (!isObject(value) || typeof Object(value).toJSON === "function" || level > MOST_LEVELS) return false;
   if (Array.isArray(value)) {
     // `every` skips holes, which JSON would turn into null.
     return Object.keys(value).length === value.length && value.every((item) => isPlain(item, level + 1));

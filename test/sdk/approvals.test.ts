@@ -120,7 +120,7 @@ describe("a guarded call that is held", () => {
     };
     gateway.meanwhile.push(becomes("pause"), () => undefined, becomes("kill"));
     const error = await thrown(guarded({ onHold: "wait" })(CALL));
-    const message = 'Cannot run "send_money": a kill has stopped it';
+    const message = 'Cannot run "send_money": a kill stopped it';
     expect(error).toMatchObject({ name: "AgentKilledError", code: "superseded", message, recoverable: false, decision: { state: "held" } });
     expect([paid, gateway.meanwhile.length, decisionsAsked(gateway).length]).toEqual([[], 0, 1]);
     // So does who waits for the answer alone.
