@@ -316,12 +316,13 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     // Who was not heard of may have leased out what it could; of the others it is known until when somebody may go on.
     const silent = told.silent.flatMap(({ leaseEndsAt, clientLeasesUntil }) => [leaseEndsAt, clientLeasesUntil]);
     const latest = Math.max(0, ...silent, ...acknowledged.map(({ leasedUntil }) => leasedUntil ?? 0));
+    // In the order in which the store gives it back: the same evidence to the byte.
     const answer: Intervened = {
-      id,
-      epoch: put.value.epoch,
       lifted: put.value.lifted,
       // A run is known to whoever has it. Who did not answer, or sleeps, may have it too.
       known: target.type === "run" && acknowledged.length > 0 ? true : put.value.known,
+      id,
+      epoch: put.value.epoch,
       acknowledged: acknowledged.map(({ session, seq, at, leasedUntil }) => ({ session, seq, at, leasedUntil })),
       unanswered: told.silent.map(({ id: session }) => session),
       inForceEverywhereBy: Math.max(Date.now(), latest),
