@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
-import type { Decision, DecisionBatch, OpenedRun, OpenedSession, Settlement } from "../../../sdk/src/wire.ts";
+import type { Decision, DecisionBatch, Extension, OpenedRun, OpenedSession, Problem } from "../../../sdk/src/wire.ts";
 import type { Call, Told } from "./calls.ts";
 import { type Chance, oneOf, weighed } from "./chance.ts";
 import { micro, usd } from "./record.ts";
@@ -99,7 +99,9 @@ export async function work(agent: Agent, chance: Chance, hear: Hear, deeds: Deed
     release: () => withOne(({ id, path }) => act("release", post(agent, `${path}/release`, { reason: "not needed" }), [id])),
     extend: () =>
       withOne(async (holding) => {
-        const told = await act<Settlement>("extend", post(agent, `${holding.path}/extend`, { ttl_ms: 7_200_000 }), [holding.id]);
+        // What a person has killed is not extended; it can still be reported.
+        const told = await act<Extension | Problem>("extend", post(agent, `${holding.path}/extend`, { ttl_ms: 7_200_000 }), [holding.id], [200, 409]);
+        if (told?.status === 409) assert.equal("code" in told.body && told.body.code, "decision_stopped");
         if (told !== null) holdings.push(holding);
         return told;
       }),
