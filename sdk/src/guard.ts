@@ -62,7 +62,7 @@ export interface CallContext {
   readonly decisionId: string;
   /**
    * Asks for more. `estimateUsd` is the new sum, not the difference; where it is granted, it is what is charged without `actualUsd`. Throws the typed error
-   * for a no, and then the old sum stands.
+   * for a no, and then the old sum stands. Of what was stopped since less is granted, with `superseded`, and never more.
    */
   readonly topUp: (estimateUsd: UsdInput) => Promise<DecisionAnswer>;
 }
@@ -129,7 +129,7 @@ export function guard<This, Args extends unknown[], Result>(
       signal?.throwIfAborted();
       assertAllowed(decision);
       // A yes under obligations is a yes only to who keeps them, and this version knows none.
-      if (decision.obligations.length > 0) throw refused(action, "obligation_unknown", "unknown obligations");
+      if (decision.obligations.length > 0) throw refused(action, "obligation_unknown", "obligations");
       killed.throwIfAborted();
       call.decision = id;
     } catch (error) {
@@ -179,7 +179,8 @@ export function guard<This, Args extends unknown[], Result>(
 
     const topUp: CallContext["topUp"] = async (sum) => {
       const more = await session.topup(id, sum);
-      assertAllowed(more);
+      // A yes to less stands also where something was stopped since.
+      if (!more.decision) assertAllowed(more);
       estimateUsd = sum;
       return more;
     };

@@ -197,6 +197,8 @@ describe("a guarded function", () => {
   test.each<[string, (context: CallContext) => Promise<unknown>, string, string]>([
     ["was granted more is charged the new sum", ({ topUp }) => topUp("3"), "success", "3"],
     ["was granted less is charged the new sum", ({ topUp }) => topUp(0.25), "success", "0.25"],
+    ["gave some back while it was paused, and may finish, is charged the new sum", ({ topUp }) => topUp("0.5"), "success", "0.5"],
+    ["gave some back although it was killed is charged the new sum", ({ topUp }) => topUp("0.4"), "success", "0.4"],
     ["was granted more and throws is charged the new sum", ({ topUp }) => topUp(3).then(() => Promise.reject(new Error("late"))), "error", "3"],
     [
       "was granted more while more was asked for is charged what was granted",
@@ -232,6 +234,8 @@ describe("a guarded function", () => {
         const { estimate_usd } = JSON.parse(String(init.body));
         if (estimate_usd === "8") throw new TypeError("fetch failed");
         const response = await time.fetch(url, init);
+        const kind = { "0.5": "pause", "0.4": "kill" }[String(estimate_usd)];
+        if (kind !== undefined) return json(200, { ...Object(await response.json()), superseded: { intervention: "int_1", kind } });
         if (estimate_usd !== "9") return response;
         return json(200, { ...Object(await response.json()), ...denied("run_budget_exceeded", "The run's budget does not cover it.") });
       },
