@@ -561,7 +561,7 @@ export interface SettledLease {
 
 /**
  * Why no lease was granted. `not_leasable`: the policy must see each of these actions by itself, as `rule` says; ask for a decision. `lease_used`: the one
- * of this `Idempotency-Key` has ended, or something was spent with it.
+ * of this `Idempotency-Key` has ended, or something was spent with it. Of one that was granted under the key before, `message` has the id.
  */
 export interface LeaseReason {
   readonly code: ReasonCode | "not_leasable" | "lease_used";

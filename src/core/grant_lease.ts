@@ -92,16 +92,18 @@ export function judgeLease(
 
 /**
  * Why a lease that was granted is not answered again as one to decide with: what would keep a new one from its asker stands against it, or it was used,
- * and who asks again would take it for whole. `null`: it stands as it was granted. What is held by it ends as ever: its holder may have heard of it.
+ * and who asks again would take it for whole. `null`: it stands as it was granted. What is held by it ends as ever: its holder may have heard of it. So it is
+ * named: who has never heard of it can settle it, and what it holds is not posted at its end.
  */
 export function lapseOf(book: Book, granted: ClientLease, lease: Authority["lease"], now: Instant): LeaseReason | null {
   const { id, run, state, amountMicroUsd, heldMicroUsd } = granted;
   const standing = standingGate(book, { run, action: granted.actions }, lease, now);
-  if (standing !== null) return standing.reason;
+  const asked = `The lease "${id}" was granted under this Idempotency-Key`;
+  if (standing !== null)
+    return { ...standing.reason, message: `${standing.reason.message} ${asked} before that: settle it to give back what it holds.` };
   if (state === "open" && heldMicroUsd === amountMicroUsd) return null;
   const became = { open: "was spent from", settled: "was settled", expired: "has expired" }[state];
-  const message = `The lease "${id}" was granted under this Idempotency-Key and ${became} since.`;
-  return refused("lease_used", message, null, "Ask for another under a new Idempotency-Key.").reason;
+  return refused("lease_used", `${asked} and ${became} since.`, null, "Ask for another under a new Idempotency-Key.").reason;
 }
 
 function grant(turn: Turn, { request, principal }: LeaseAsk, findings: LeaseFindings): Granting {

@@ -13,6 +13,9 @@ import { microOf } from "./lease_desk.ts";
 
 const WISH: LeaseOptions = { amountUsd: "1", actions: ["search*"] };
 const other = new Error("it was stopped");
+const NOT_AGAIN = problem(409, "lease_refused", {
+  detail: 'The agent "ada" was killed. The lease "lse_1" was granted under this Idempotency-Key before that: settle it to give back what it holds.',
+});
 
 /** A session with a lease, whose clock only the test moves, and nothing seen yet. */
 async function openLeased(gateway: FakeGateway, wish: Partial<LeaseOptions> = {}) {
@@ -830,6 +833,19 @@ describe("a lease that is asked for", () => {
     time.advance(30_000);
     await until(() => left() === 0 && time.left().length === 0);
     expect([...gateway.desk.leases.values()].map(({ returnedMicroUsd }) => returnedMicroUsd)).toEqual([1_000_000, 0]);
+  });
+
+  test.each<[string, number, readonly Fate[]]>([
+    ["it was asked for again", 3, ["did it", NOT_AGAIN]],
+    ["nobody waited for it any more", 0, ["did it"]],
+  ])("and whose answer is lost is given back where something was stopped before %s", async (_, retries, fates) => {
+    await using gateway = await fakeGateway();
+    const { session } = await openFake(gateway, { retries });
+    // The gateway gives what is stopped not again, and says which lease it was.
+    gateway.fates.push(...fates, NOT_AGAIN);
+    expect((await thrown(leaseOf(session, WISH)))?.name).toMatch(retries > 0 ? "GatewayRefusedError" : "GatewayUnavailableError");
+    await until(() => [...gateway.desk.leases.values()].some(({ state }) => state === "settled"));
+    expect([...gateway.desk.leases.values()]).toMatchObject([{ returnedMicroUsd: 1_000_000 }]);
   });
 
   test("is refused with the gateway's reason, and then nothing is given back", async () => {

@@ -330,7 +330,7 @@ describe("asking for one", () => {
       "lease_used",
       async ({ agent, session, lease }) => got(await settle(agent, session, lease.id, [done("search", "0.1")], false)),
     ],
-  ])("again under the same key is no lease where meanwhile %s, and nothing is done", async (_, reason, happens) => {
+  ])("again under the same key is no lease where meanwhile %s, and nothing is done", async (meanwhile, reason, happens) => {
     const { tenant, agent, operator } = await newTenant("budgets: { session: 1 }");
     const session = await newSession(agent);
     const { run } = await readOf(agent, session);
@@ -341,8 +341,15 @@ describe("asking for one", () => {
     const before = [await moneyOf(agent, session), (await entriesOf(tenant, session)).length];
     // A session that has lost its memory answers alike.
     await evictDurableObject(sessionStub(tenant, session));
-    for (let n = 0; n < 2; n++) expect(whyNot(await grant(agent, session, wish("0.4"), "k"))).toBe(`lease_refused ${reason} null`);
+    for (let n = 0; n < 2; n++) {
+      const again = await grant(agent, session, wish("0.4"), "k");
+      expect(whyNot(again)).toBe(`lease_refused ${reason} null`);
+      // Who has never heard of it can settle it: else what it holds would be posted at its end, though nobody spent it.
+      expect(again).toMatchObject({ error: { detail: expect.stringContaining(`The lease "${lease.id}" was granted under this Idempotency-Key`) } });
+    }
     expect([await moneyOf(agent, session), (await entriesOf(tenant, session)).length]).toEqual(before);
+    expect(got(await settle(agent, session, lease.id, [])).state).toBe("settled");
+    expect(await moneyOf(agent, session)).toEqual([0, 0, meanwhile === "some of it is spent" ? 0.1 : 0]);
   });
 
   it("again under the same key is unsure while nobody can say whether it was stopped", async () => {

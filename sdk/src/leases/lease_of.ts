@@ -1,3 +1,4 @@
+import { GatewayRefusedError } from "../errors.ts";
 import { mayHaveReserved } from "../guard.ts";
 import { insideOf } from "../inside.ts";
 import { wireNames } from "../mapping.ts";
@@ -62,18 +63,28 @@ export async function leaseOf(session: Session, options: LeaseOptions, { signal 
     term.lasts(lease.ttlMs - Math.min(MARGIN_MS, lease.ttlMs / 10));
     return new ClientLease(session, context, lease, term, settleMs, heard);
   } catch (error) {
-    if (mayHaveReserved(error, signal)) void giveBack().catch(() => undefined);
+    if (mayHaveReserved(error, signal) || namedIn(error) !== undefined) void giveBack().catch(() => undefined);
     throw error;
   } finally {
     leave();
   }
 
-  /** It may have been granted all the same: the same question tells, asked for as long as it would last. What is not given back then counts as spent. */
+  /**
+   * It may have been granted all the same: the same question tells, asked for as long as it would last, also where what was granted is not given again. What
+   * is not given back then counts as spent.
+   */
   async function giveBack(): Promise<void> {
     const until = ambience.now() + ttlMs;
     for (;;) {
       try {
-        const { id } = await ask({ ...call, tries: 1 });
+        const id = await ask({ ...call, tries: 1 }).then(
+          (lease) => lease.id,
+          (error: unknown) => {
+            const named = namedIn(error);
+            if (named === undefined) throw error;
+            return named;
+          },
+        );
         await ask({ what: `give back ${id}`, path: `${path}/${id}/settle`, body: { entries: [], final: true }, read: settlementOf(id, 0) });
         return;
       } catch (error) {
@@ -84,6 +95,10 @@ export async function leaseOf(session: Session, options: LeaseOptions, { signal 
     }
   }
 }
+
+/** The lease that a refusal names: its answer was lost, and since then something was stopped, or its time was up. */
+const namedIn = (error: unknown): string | undefined =>
+  error instanceof GatewayRefusedError && error.code === "lease_refused" ? /"(lse_[\w-]+)" was granted/.exec(error.detail)?.[1] : undefined;
 
 /** Another lease than the one that was asked for is none: it could let run what nobody has counted. */
 function leaseLike(asked: Pick<Granted, "session" | "run" | "actions" | "ttlMs" | "amountUsd">): Read<Granted> {
