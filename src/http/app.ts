@@ -261,11 +261,12 @@ async function beginReading(reader: Principal, weight: ReadWeight, items: number
     },
     turn: async () => {
       end();
-      for (let waitMs = memory.waitOfRead(reader, clock()); waitMs > 0; waitMs = memory.waitOfRead(reader, clock())) await pause(waitMs);
-      // Of all that waited for this instant the first goes on, and the others see that.
+      const waitMs = memory.waitOfRead(reader, clock());
+      // Counted before it waits, as what begins is: behind those who go on beginning its turn would never come.
       heldMs = weight.item * items;
-      part = { workMs: 0, from: clock(), to: clock() };
       memory.countRead(reader, heldMs, clock());
+      if (waitMs > 0) await pause(waitMs);
+      part = { workMs: 0, from: clock(), to: clock() };
     },
     end,
   });

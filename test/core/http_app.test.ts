@@ -555,6 +555,29 @@ describe("who is turned away for now", () => {
     expect(Date.now() - before).toBeGreaterThanOrEqual(150);
   });
 
+  it("comes round with an export too, where others of its tenant read on and on", async () => {
+    let isOver = false;
+    // As much as a page of a thousand entries is taken for.
+    const list: Ports["ledger"]["list"] = async (_tenant, _filter, _page, went) => {
+      went?.({ rows: 28_000 });
+      return ok({ items: [], nextCursor: null });
+    };
+    async function* pages() {
+      for (let index = 0; index < 3; index++) yield [{ ...aRow, index }];
+    }
+    const app = appOver({ ledger: { list, export: pages } }, Date.now);
+    const readers = Array.from({ length: 16 }, async () => {
+      while (!isOver) expect((await app("/v1/ledger?limit=1000", get())).status).toBe(200);
+    });
+    const exported = (await app("/v1/ledger/export", get())).text().then(() => "ended");
+    const { promise: late, resolve } = Promise.withResolvers<string>();
+    const timer = setTimeout(() => resolve("waits"), 8_000);
+    expect(await Promise.race([exported, late])).toBe("ended");
+    clearTimeout(timer);
+    isOver = true;
+    await Promise.all(readers);
+  }, 20_000);
+
   it("reads on with an export only when it has its turn", async () => {
     const askedAt: number[] = [];
     async function* pages(_tenant: string, _filter: LedgerFilter, went?: Went) {

@@ -9,7 +9,19 @@ import * as examples from "../examples.ts";
 import { agentToRead } from "../own.ts";
 import * as present from "../present.ts";
 import * as requests from "../requests.ts";
-import { answered, ENTRIES_WEIGHT, jsonAnswer, jsonBody, pageQuery, REPORT_WEIGHT, replay, reply, route, SUMS_WEIGHT } from "../route.ts";
+import {
+  answered,
+  ENTRIES_WEIGHT,
+  EXPORT_WEIGHT,
+  jsonAnswer,
+  jsonBody,
+  pageQuery,
+  REPORT_WEIGHT,
+  replay,
+  reply,
+  route,
+  SUMS_WEIGHT,
+} from "../route.ts";
 
 const READS = { caller: "bearer", scopes: ["ledger:read"], body: null, reads: ENTRIES_WEIGHT } as const;
 
@@ -38,6 +50,7 @@ export const ledgerRoutes = [
     method: "GET",
     path: "/v1/ledger/export",
     id: "exportEntries",
+    reads: EXPORT_WEIGHT,
     tag: "Ledger",
     summary: "Export the record, oldest first, one JSON entry a line",
     description:
