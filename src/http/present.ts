@@ -284,8 +284,9 @@ export const settlement = (settled: Settlement): wire.Settlement => ({
   entry: settled.entry,
 });
 
-const supersededBy = (superseded: flow.Superseded | null): { readonly superseded?: wire.Superseded } =>
-  superseded === null ? {} : { superseded: { intervention: superseded.intervention, kind: superseded.kind } };
+/** `undefined`: of an object that a deployment has not reached yet, which says nothing of it. */
+const supersededBy = (superseded: flow.Superseded | null | undefined): { readonly superseded?: wire.Superseded } =>
+  superseded == null ? {} : { superseded: { intervention: superseded.intervention, kind: superseded.kind } };
 
 export const grantedLease = ({ lease, token }: SignedLease): wire.GrantedLease => ({
   id: lease.id,

@@ -11,7 +11,7 @@ import { openApiDocument } from "../../src/http/openapi.ts";
 import type { Route } from "../../src/http/route.ts";
 import { ROUTES } from "../../src/http/routes.ts";
 import { MOST_WAITS_OF_TOKEN } from "../../src/http/throttle.ts";
-import { AT, aDecision, appOver, aRow, aToken, bearer, portsOf, SERVICE } from "./http_world.ts";
+import { AT, aDecision, appOver, aRow, aSettlement, aToken, bearer, portsOf, SERVICE } from "./http_world.ts";
 
 const send = appOver();
 const SESSION = `/v1/sessions/${EXAMPLE_IDS.ses}`;
@@ -185,6 +185,14 @@ describe("an ETag", () => {
     expect(await yaml.text()).toBe("version: 1 # the author's\n");
     expect(yaml.headers.get("ETag")).not.toBe((await send("/v1/policies/demo", get())).headers.get("ETag"));
   });
+});
+
+it("an extension that an older version of the session's object answers is told as it is: of an intervention that says nothing", async () => {
+  const old = { answer: aSettlement, replayed: false };
+  // What crosses to an object while a deployment goes round is of one version on one side and of another on the other.
+  const app = appOver({ sessions: { extend: async () => ok(old as typeof old & { superseded: null }) } });
+  const extended = await app(`${SESSION}/decisions/${EXAMPLE_IDS.dec}/extend`, post({ ttl_ms: 1000 }));
+  expect([extended.status, "superseded" in Object(await extended.json())]).toEqual([200, false]);
 });
 
 describe("what a policy's writer says it saw", () => {

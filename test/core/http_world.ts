@@ -96,7 +96,7 @@ const anApproval: ApprovalRead = {
   },
 };
 
-const aSettlement: Settlement = {
+export const aSettlement: Settlement = {
   id: EXAMPLE_IDS.dec,
   state: "posted",
   postedMicroUsd: microUsdOf(43_000),
