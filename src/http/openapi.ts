@@ -10,7 +10,7 @@ import { isParameter, PARAMETERS } from "./parameters.ts";
 import { PROBLEMS, problemType } from "./problems.ts";
 import * as requests from "./requests.ts";
 import type { AnswerShape, BodyWanted, Route } from "./route.ts";
-import { URGENT_LIMIT, WORK_OF_TENANT, WORK_OF_TOKEN } from "./throttle.ts";
+import { MOST_TURN_MS, READS_OF_TENANT, READS_OF_TOKEN, URGENT_LIMIT, WORK_OF_TENANT, WORK_OF_TOKEN, type WorkLimit } from "./throttle.ts";
 
 type Json = { [member: string]: unknown };
 
@@ -138,7 +138,12 @@ function schemaOf(schema: z.ZodType): Json {
 }
 
 function operation(route: Route): Json {
-  const description = [route.description ?? "", route.weight === null ? "" : WEIGHED, route.isUrgent ? URGENT : ""]
+  const description = [
+    route.description ?? "",
+    route.weight === null ? "" : WEIGHED,
+    route.reads === null ? "" : READ_IN_TURN,
+    route.isUrgent ? URGENT : "",
+  ]
     .filter((part) => part !== "")
     .join(" ");
   return {
@@ -157,6 +162,11 @@ const seconds = (ms: number): string => `${ms / 1000} second${ms === 1000 ? "" :
 
 /** What is said of every route that has a weight. */
 const WEIGHED = `Checks of policies, simulations and reports of one token may be worked on for about ${seconds(WORK_OF_TOKEN.requests)} within ${seconds(WORK_OF_TOKEN.windowMs)}, and those of all tokens of a tenant for ${seconds(WORK_OF_TENANT.requests)}, as their sizes tell; beyond that they are \`throttled\`, and everything else goes on.`;
+
+const share = ({ requests, windowMs }: WorkLimit): string => `${(100 * requests) / windowMs} %`;
+
+/** What is said of every route that is a long read. */
+const READ_IN_TURN = `Has its turn: while other tenants ask for anything, the long reads of one token have ${share(READS_OF_TOKEN)} of the gateway's time, and those of a tenant ${share(READS_OF_TENANT)}. What is more waits, and where it would wait longer than ${seconds(MOST_TURN_MS)} it is \`throttled\`.`;
 
 /** What is said of every route that is urgent. */
 const URGENT = `Waits behind no other requests of its token: it is counted by itself, up to ${URGENT_LIMIT.requests} within ${seconds(URGENT_LIMIT.windowMs)}, whatever \`throttle\` the tenant has set.`;

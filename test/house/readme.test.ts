@@ -226,6 +226,13 @@ const LIMITS: { readonly [what: string]: () => string } = {
     expect(tenant.windowMs).toBe(token.windowMs);
     return `of one token ${token.requests / 1000} second within ${token.windowMs / 1000}, of all tokens of a tenant ${tenant.requests / 1000}; one more may begin while any is left`;
   },
+  "lists, the ledger, its export and costs, by what they go through": () => {
+    const share = ({ requests: ms, windowMs }: throttle.WorkLimit): number => ms / windowMs;
+    expect([throttle.LONE_READS_OF_TOKEN, throttle.LONE_READS_OF_TENANT].map(share)).toEqual([1, 1]);
+    const [token, tenant] = [throttle.READS_OF_TOKEN, throttle.READS_OF_TENANT].map(share);
+    const waits = seconds(throttle.MOST_TURN_MS);
+    return `beside other tenants' requests one token's have ${token} of the time, a tenant's ${tenant}, and else all of it; what is more waits up to ${waits}, and what would wait longer is \`throttled\``;
+  },
   "issuers of one tenant": () => String(own(TENANT, "MOST_ISSUERS")),
   "registrations of one issuer, by all tenants together": () => String(own("src/authority/directory.ts", "MOST_REGISTRATIONS")),
   "token of a tenant's own issuer": () => `${MOST_FOREIGN_LIFE_MS / DAY_MS} days from its \`iat\` to its \`exp\`; without \`iat\`, from now`,
