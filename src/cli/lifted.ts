@@ -39,7 +39,7 @@ export async function tellOfLift({ ask }: Gateway, told: Intervened, target: Tar
     const before = orders.slice(orders.findIndex(({ id }) => id === told.id) + 1);
     const stood = standing(before);
     // An older gateway does not say what it lifted.
-    const nothing = (told.lifted ?? 0) > 0 ? null : nothingLifted(before, stood, target, LIFTS[kind], more === null);
+    const nothing = (told.lifted ?? 0) > 0 ? null : nothingLifted(before, stood, target, LIFTS[kind], more === null, told.lifted === 0);
     if (nothing !== null) terminal.err(`agentsentinel: ${nothing.sentence}\n`);
     for (const order of stood.filter((one) => stillStops(one, target, LIFTS[kind])).slice(0, MOST_NAMED)) {
       const note = order.note === null ? "" : `: ${shown(order.note)}`;
@@ -84,17 +84,23 @@ function standing(orders: readonly Order[]): readonly Order[] {
   });
 }
 
-/** What to say where nothing was there to lift; `null` where something was, or nobody knows, because the list is not `whole`. */
+/**
+ * What to say where nothing was there to lift; `null` where something was, or nobody knows, because the list is not `whole`. `isCertain`: the gateway says
+ * that nothing was, also where by the list something stood: a session's or a run's stop ends with it, and no entry says so.
+ */
 function nothingLifted(
   before: readonly Order[],
   stood: readonly Order[],
   target: Target,
   stop: "kill" | "pause",
   whole: boolean,
+  isCertain: boolean,
 ): { readonly sentence: string; readonly isStranger: boolean } | null {
   const last = before.find(
     ({ kind, target: other }) => isSame(other, target) && (kind === stop || (kind in LIFTS && LIFTS[kind as keyof typeof LIFTS] === stop)),
   );
+  if (last?.kind === stop && isCertain)
+    return { sentence: `${named(target)} was not ${WAS[stop]} any more, so nothing was lifted`, isStranger: false };
   if (last?.kind === stop || (last === undefined && !whole)) return null;
   if (last !== undefined)
     return {

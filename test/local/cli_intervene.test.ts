@@ -289,6 +289,15 @@ describe.skipIf(!CAN_SEE_PROCESSES)("agentsentinel kill, pause, resume and reviv
     }
   });
 
+  it("says that nothing was lifted of what is over, and the stop with it", async () => {
+    const { body } = await ask(gateway.url, gateway.operator, "POST", "/v1/sessions", { agent: "gone-home" });
+    const target = `session:${body.id}`;
+    expect(await person(["kill", target, "--reason", "x"])).toMatchObject({ code: 0, err: "" });
+    expect((await ask(gateway.url, gateway.operator, "POST", `/v1/sessions/${body.id}/close`, {})).status).toBe(200);
+    const revived = await person(["revive", target, "--reason", "x"]);
+    expect([revived.code, revived.err]).toEqual([0, expect.stringMatching(/session "ses_\S+" was not killed any more, so nothing was lifted\n$/)]);
+  });
+
   /** What is typed in turn, how it ends and what it says besides the evidence, with "" for nothing. */
   it.each<[string, readonly (readonly [string, string, number, RegExp | ""])[]]>([
     [
