@@ -305,7 +305,6 @@ function longest<T extends { readonly wait: number | null }>(found: readonly T[]
 }
 
 /** The no of a kill or a pause. */
-/** The no of what an order stands against. */
 export function orderNo({ target, id, state }: Order): No {
   const killed = state === "killed";
   const stops = !killed || target === "action" ? "action" : target === "run" ? "run" : "session";
@@ -405,6 +404,8 @@ export function budgetGate(question: Taking, findings: Pick<Findings, "budgets" 
     if (limit.scope === "agent" || limit.scope === "tenant") {
       const lack = lackOf(question, findings, limit);
       if (lack === null) continue;
+      // A tenant that cannot be reached says nothing of any account: that is one no.
+      if (!("leftMicroUsd" in lack) && lack.short === undefined) return [lack];
       if ("leftMicroUsd" in lack) lacks.push(lack);
       else shorts.push(lack);
       continue;

@@ -766,6 +766,11 @@ describe("what sessions share", () => {
     },
   );
 
+  it("where its tenant cannot be reached it is one no, of however many accounts: a policy that only observes warns once", () => {
+    const lost = { costs: 1, finds: { strict: false, budgets: [AGENT_DAY, TENANT_ALL] }, around: { tenant: "lost" } } as const;
+    expect(new Sitting().judge(lost, 5)).toMatchObject({ verdict: "allow", warnings: [{ code: "authority_stale" }], shorts: [] });
+  });
+
   it("of two that come back the later one says when", () => {
     const sitting = new Sitting();
     const hour = { ...AGENT_DAY, window: "hour" } as const;
