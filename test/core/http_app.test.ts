@@ -538,7 +538,7 @@ describe("who is turned away for now", () => {
     for (const path of Object.values(LONG_READS)) {
       const refused = await app(path, get());
       expect({ path, status: refused.status, problem: await refused.json() }).toMatchObject({ path, status: 429, problem: { code: "throttled" } });
-      expect(refused.headers.get("RateLimit-Policy")).toBe('"token-reads";q=1000;w=1;qu="milliseconds"');
+      expect(refused.headers.get("RateLimit-Policy")).toBe('"token-reads";q=700;w=1;qu="milliseconds"');
       expect(Number(refused.headers.get("Retry-After"))).toBeGreaterThan(0);
     }
     expect((await app(`/v1/sessions/${EXAMPLE_IDS.ses}/decisions`, post({ action: "a" }))).status).toBe(200);

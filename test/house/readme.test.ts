@@ -228,10 +228,11 @@ const LIMITS: { readonly [what: string]: () => string } = {
   },
   "lists, the ledger, its export and costs, by what they go through": () => {
     const share = ({ requests: ms, windowMs }: throttle.WorkLimit): number => ms / windowMs;
-    expect([throttle.LONE_READS_OF_TOKEN, throttle.LONE_READS_OF_TENANT].map(share)).toEqual([1, 1]);
     const [token, tenant] = [throttle.READS_OF_TOKEN, throttle.READS_OF_TENANT].map(share);
+    const [loneToken, loneTenant] = [throttle.LONE_READS_OF_TOKEN, throttle.LONE_READS_OF_TENANT].map(share);
+    expect(loneTenant).toBe(1);
     const waits = seconds(throttle.MOST_TURN_MS);
-    return `beside other tenants' requests one token's have ${token} of the time, a tenant's ${tenant}, and else all of it; what is more waits up to ${waits}, and what would wait longer is \`throttled\``;
+    return `beside other tenants' requests one token's have ${token} of the time, a tenant's ${tenant}, and else ${loneToken} and all of it; what is more waits up to ${waits}, and what would wait longer is \`throttled\``;
   },
   "issuers of one tenant": () => String(own(TENANT, "MOST_ISSUERS")),
   "registrations of one issuer, by all tenants together": () => String(own("src/authority/directory.ts", "MOST_REGISTRATIONS")),
