@@ -64,11 +64,13 @@ const sizeRow = (name: string, text: string) => ({ name, figures: [Buffer.byteLe
 /** Each entry of the SDK by itself, with all it imports, minified. */
 async function sdkRows(): Promise<Table["rows"]> {
   const sdk = path.join(ROOT, "sdk");
-  const { exports }: { readonly exports: { readonly [entry: string]: { readonly default: string } } } = JSON.parse(
+  const { exports }: { readonly exports: { readonly [entry: string]: string | { readonly default: string } } } = JSON.parse(
     readFileSync(path.join(sdk, "package.json"), "utf8"),
   );
+  // A text is a file that is no code: the package's own description.
+  const entries = Object.entries(exports).flatMap(([entry, is]) => (typeof is === "string" ? [] : [{ entry, file: is.default }]));
   return Promise.all(
-    Object.entries(exports).map(async ([entry, { default: file }]) => {
+    entries.map(async ({ entry, file }) => {
       const source = path.join(sdk, file.replace("./dist/", "src/").replace(/\.js$/, ".ts"));
       const { outputFiles } = await bundle({
         entryPoints: [source],
