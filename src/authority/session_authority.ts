@@ -10,7 +10,6 @@ import type { PresentedApproval, TenantWord } from "../core/gates.ts";
 import { type Granting, grantLease, lapseOf } from "../core/grant_lease.ts";
 import type { ApprovalId, DecisionId, LeaseId, RunId } from "../core/ids.ts";
 import { formatUsd } from "../core/money.ts";
-import { type Order, orderAgainst } from "../core/orders.ts";
 import { ExpressionMemory } from "../core/policy/expressions.ts";
 import { workBudget } from "../core/policy/findings.ts";
 import { KEY_REUSED, type Refusal, refusal } from "../core/refusals.ts";
@@ -18,16 +17,15 @@ import type { CommitReport, Principal } from "../core/request.ts";
 import { err, ok, type Result } from "../core/result.ts";
 import { commit, type DecisionRecord, extend, reconsidered, release, type Told, topup } from "../core/settle.ts";
 import { type LeasedAction, settleLease } from "../core/settle_lease.ts";
-import { beganAt, type Draw, draw, hear, holdsAnything, mustBeTold, rollSpans, type Short } from "../core/shares.ts";
-import { heldState, isNewer, isStopped, moved, type OrderNews, ordersNews, type Standing, stateOf, underLease } from "../core/standing.ts";
+import type { Draw } from "../core/shares.ts";
+import { heldState, isStopped, moved, stateOf, underLease } from "../core/standing.ts";
 import type { Instant } from "../core/time.ts";
-import { happen, openTurn, record, signature, type Turn } from "../core/turn.ts";
+import { happen, record, signature, type Turn } from "../core/turn.ts";
 import { inTime } from "../flow/patience.ts";
 import type {
   AnswerApproval,
   Answered,
   ApprovalRead,
-  ApprovalTold,
   DecideCall,
   DecideReply,
   DecisionRead,
@@ -49,14 +47,15 @@ import type {
   TopupCall,
   TopupReply,
 } from "../flow/ports.ts";
+import { ApprovalNews } from "./approval_news.ts";
 import type { AuthorityEnv } from "./env.ts";
 import { LEASE_TERM_MS } from "./lease_term.ts";
 import { Outbox } from "./outbox.ts";
-import { freshForEntry } from "./randomness.ts";
-import { SessionStore } from "./session_store.ts";
-import { sha256 } from "./sha256.ts";
-import { hasTables } from "./tables.ts";
+import { SessionBook } from "./session_book.ts";
+import type { SessionStore } from "./session_store.ts";
 import type { Because, Heard } from "./tenant_authority.ts";
+import { TENANT_PATIENCE_MS, TenantLine } from "./tenant_line.ts";
+import { CROWDED, TurnLine, type Worked } from "./turn_line.ts";
 
 /** Entries wait this long for company before they are shipped; a read of the ledger does not wait for it. */
 const SHIP_DELAY_MS = 1_000;
@@ -70,28 +69,8 @@ const DUTY_PATIENCE_MS = RETRY_ALARM_MS;
 /** An alarm never rings sooner than this from now, whatever is due: what is due is done at every call anyway. */
 const LEAST_ALARM_MS = 1_000;
 const MOST_BACKOFF_MS = 60_000;
-/** Decisions made in one storage transaction, at most. */
-const MOST_IN_A_TURN = 128;
-/** So many may wait for a decision at once. Whoever comes then is turned away: nobody waits for what will come too late. */
-const MOST_WAITING = 1_200;
-/** Whoever reports what was done, or only reads, finds the line open for longer: a report is about money that is gone already. */
-const MOST_WAITING_TO_TELL = 2 * MOST_WAITING;
-/** Who has waited so long is refused and not decided: its caller has given up, and would be charged for what it never heard of. */
-const WAITS_MS = 10_000;
-/** A lease is renewed in passing once less than this is left of it. */
-const LEASE_HALF_MS = LEASE_TERM_MS / 2;
-/** How long a decision waits for its tenant, to renew a lapsed lease or to give more of what sessions share, before it is denied. */
-const TENANT_PATIENCE_MS = 2_000;
-/** So long a settlement that frees what is scarce waits for the tenant to have it back. */
-const GIVE_BACK_PATIENCE_MS = 250;
-/** A session that spends what it shares, or frees some of it, tells its tenant so often, at least, even where it lacks nothing and nobody asks any more. */
-const TELL_MS = 5_000;
-/** So often a decision asks for what others take before it. */
-const MOST_ASKS = 4;
 /** So long a hold, or an answer to one, waits for the tenant's desk to know of it. */
 const DESK_PATIENCE_MS = 500;
-/** About so much text of approvals the tenant is told at once. */
-const MOST_TOLD_CHARACTERS = 1_000_000;
 /** Where nobody asks any more, what was kept for rules is erased so long after it was due, at most: an alarm a second would cost more than all that it erases. */
 const FORGET_LATE_MS = 10_000;
 /** An entry that says that this session obeys is shipped sooner than others: somebody watches for it. */
@@ -104,30 +83,11 @@ const OBEYED_DELAY_MS = 700;
  */
 export class SessionAuthority extends DurableObject<AuthorityEnv> {
   readonly #outbox: Outbox;
+  readonly #book: SessionBook;
   readonly #store: SessionStore;
-  readonly #waiting: Waiting[] = [];
-  /** How many have come and are not answered, wherever they wait. */
-  #inLine = 0;
-  #book: Book | null = null;
-  #lease: Lease | null = null;
-  /** Whether the session was ever opened, once that is known: what is open stays so. */
-  #opened = false;
-  #turning = false;
-  #renewal: Promise<Consulted> | null = null;
-  /** The last of the calls to the tenant: they are made one after another, since only the newest word counts. */
-  #lastConsult: Promise<unknown> = Promise.resolve();
-  #consultedAt: Instant = 0;
-  /** The one that asks for nothing and has not begun. */
-  #nextPlain: Promise<Consulted> | null = null;
-  /** What is no longer needed of what is scarce, on its way back to the tenant. */
-  #goingBack: Promise<unknown> | null = null;
-  /** Who waits for what the tenant must give first. */
-  #short: Lacking[] = [];
-  #asking = false;
-  /** Who waits for news of an approval. */
-  readonly #watchers = new Map<ApprovalId, Set<() => void>>();
-  /** What the tenant told before the session was open. */
-  #early: Lease | null = null;
+  readonly #tenant: TenantLine;
+  readonly #news: ApprovalNews;
+  readonly #line: TurnLine;
   #shipSoon: Promise<void> | null = null;
   /** When the alarm is set to ring, as far as this memory knows. */
   #alarmAt: Instant = Number.POSITIVE_INFINITY;
@@ -137,8 +97,19 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   constructor(ctx: DurableObjectState, env: AuthorityEnv) {
     super(ctx, env);
     this.#outbox = new Outbox(ctx.storage.sql);
-    this.#store = new SessionStore(ctx.storage.sql, this.#outbox);
-    if (this.#isOpened()) ctx.storage.transactionSync(() => this.#store.upgrade());
+    this.#book = new SessionBook(ctx.storage, this.#outbox);
+    this.#store = this.#book.store;
+    this.#tenant = new TenantLine(this.#book, (tenant) => this.env.TENANTS.getByName(tenant), {
+      waitUntil: (promise) => ctx.waitUntil(promise),
+      given: () => this.#wakeForDue(),
+      obeyed: () => this.#obeyed(),
+    });
+    this.#line = new TurnLine(this.#book, this.#tenant, {
+      waitUntil: (promise) => ctx.waitUntil(promise),
+      stands: (changed) => this.#noteChanged(changed),
+      told: () => this.#afterTurn(),
+    });
+    this.#news = new ApprovalNews(this.#book, (untold) => this.env.TENANTS.getByName(this.#book.read().tenant).noteApprovals(untold));
   }
 
   async open(order: OpenSession): Reply<Answered<SessionOpened>> {
@@ -147,7 +118,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     const openedAt = Date.now();
     const expiresAt = openedAt + order.ttlMs;
     const { tenant } = order.principal;
-    const admitted = await this.#tenant(tenant).admit({
+    const admitted = await this.env.TENANTS.getByName(tenant).admit({
       session: order.id,
       token: order.principal.tokenId,
       agent: order.agent,
@@ -160,31 +131,20 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     const meanwhile = this.#answerKnown(order);
     if (meanwhile !== null) return meanwhile;
 
-    // What was told while the answer was on its way is newer than the answer.
-    const lease = this.#early !== null && isNewer(this.#early, admitted.value) ? this.#early : admitted.value;
+    const lease = this.#tenant.first(admitted.value);
     const opened: SessionOpened = { id: order.id, agent: order.agent, run: order.run, policy: lease.policy, expiresAt };
-    try {
-      this.#book = this.ctx.storage.transactionSync(() => {
-        const { id, agent, labels, fingerprint, budgetMicroUsd, run } = order;
-        const book = this.#store.create({ tenant, id, agent, labels, fingerprint, opened, openedAt, expiresAt, budgetMicroUsd, run });
-        this.#store.writeLease({ ...lease, endsAt: openedAt + LEASE_TERM_MS });
-        const turn = openTurn(book, openedAt, TOOLS);
-        happen(turn, { kind: "run_opened", run });
-        const limits = { labels, budget_usd: budgetMicroUsd === null ? null : formatUsd(budgetMicroUsd), ttl_ms: order.ttlMs };
-        record(
-          turn,
-          "session",
-          { run_id: run, policy: opened.policy, principal: signature(order.principal), details: { event: "opened", ...limits } },
-          null,
-        );
-        this.#store.write(turn);
-        this.#store.writeTotals(book);
-        return book;
-      });
-    } catch (fault) {
-      this.#store.forgetUnwritten();
-      throw fault;
-    }
+    const { id, agent, labels, fingerprint, budgetMicroUsd, run } = order;
+    this.#book.open({ tenant, id, agent, labels, fingerprint, opened, openedAt, expiresAt, budgetMicroUsd, run }, (turn) => {
+      this.#store.writeLease({ ...lease, endsAt: openedAt + LEASE_TERM_MS });
+      happen(turn, { kind: "run_opened", run });
+      const limits = { labels, budget_usd: budgetMicroUsd === null ? null : formatUsd(budgetMicroUsd), ttl_ms: order.ttlMs };
+      record(
+        turn,
+        "session",
+        { run_id: run, policy: opened.policy, principal: signature(order.principal), details: { event: "opened", ...limits } },
+        null,
+      );
+    });
     this.#afterTurn();
     return ok({ answer: opened, replayed: false });
   }
@@ -223,7 +183,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     let superseded: Superseded | null = null;
     const extended = await this.#settle(principal, id, (turn, decided) => {
       superseded = this.#superseded(turn.book, decided);
-      return extend(turn, decided, principal, ttlMs, this.#orderAgainst(turn.book, decided));
+      return extend(turn, decided, principal, ttlMs, this.#tenant.orderAgainst(turn.book, decided.decision));
     });
     return extended.ok ? ok({ ...extended.value, superseded }) : extended;
   }
@@ -233,7 +193,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       const found = this.#store.findDecision(call.id);
       if (found === null) return err(noSuchDecision(call.id));
       const { matter } = found.record;
-      const lease = this.#standing(turn.now);
+      const lease = this.#tenant.standing(turn.now);
       const again = reconsidered(found.record);
       if (matter !== null && found.record.state === "pending" && moved(lease, call)) {
         return ok({ kind: "policy_moved", agent: turn.book.agent, policy: lease.policy, entities: lease.entities, request: again });
@@ -258,7 +218,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
 
   async grantLease({ principal, request, fingerprint, allowed, epoch, under, evaluation }: GrantLeaseCall): Reply<GrantLeaseReply> {
     // A kill of which this session has not heard said by when it is in force everywhere: no lease that is granted afterwards may run beyond that.
-    if (this.#isOpened() && this.#isOlder(epoch)) await this.#consult([]);
+    if (this.#book.isOpened() && this.#tenant.isOlder(epoch)) await this.#tenant.consult();
     return this.#takeDeciding(principal, [], (turn, tenant): Worked<GrantLeaseReply> => {
       const { book } = turn;
       const known = this.#store.findLeaseAnswer(request.id);
@@ -269,8 +229,8 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
         const issue = { pointer: "/run", message: `must be a run of this session, found "${run}"` };
         return err(refusal("body_invalid", `There is no run "${run}" in this session.`, [issue]));
       }
-      if (this.#isOlder(epoch)) return err(UNTOLD);
-      const lease = this.#standing(turn.now);
+      if (this.#tenant.isOlder(epoch)) return err(UNTOLD);
+      const lease = this.#tenant.standing(turn.now);
       if (known !== null) {
         const granted = this.#store.findLease(request.id);
         assert(granted !== null, "a lease that was granted is kept");
@@ -306,7 +266,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       const found = this.#store.findLease(id);
       if (found === null) return err(noSuchLease(id));
       const known = call.actions.map(({ request }) => this.#store.findDecision(request.id)?.fingerprint ?? null);
-      const standing = this.#standing(turn.now);
+      const standing = this.#tenant.standing(turn.now);
       if (!call.asGranted && known.includes(null) && moved(standing, call))
         return ok({ kind: "policy_moved", agent: turn.book.agent, policy: standing.policy, entities: standing.entities });
       const actions = call.actions.map(({ evaluation, ...action }, place): LeasedAction => {
@@ -324,7 +284,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       work,
       call.actions.map(({ request }) => request.id),
     );
-    if (settled.ok) await this.#awaitReturn();
+    if (settled.ok) await this.#tenant.awaitReturn();
     return settled;
   }
 
@@ -337,22 +297,9 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       const approval = isAwaited ? found.value.decision.approval : null;
       const leftMs = until - Date.now();
       if (approval === null || leftMs <= 0) return found;
-      const untilExpiry = (this.#readBook().approvals.get(approval.id)?.expiresAt ?? 0) - Date.now();
-      await this.#untilAnswered(approval.id, Math.max(1, Math.min(leftMs, untilExpiry)));
+      const untilExpiry = (this.#book.read().approvals.get(approval.id)?.expiresAt ?? 0) - Date.now();
+      await this.#news.until(approval.id, Math.max(1, Math.min(leftMs, untilExpiry)));
     }
-  }
-
-  /** Waits until something happens to an approval, or so long. */
-  async #untilAnswered(id: ApprovalId, mostMs: number): Promise<void> {
-    const alarmClock = new AbortController();
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const watchers = this.#watchers.get(id) ?? new Set();
-    watchers.add(resolve);
-    this.#watchers.set(id, watchers);
-    await Promise.race([promise, scheduler.wait(mostMs, { signal: alarmClock.signal }).catch(() => undefined)]);
-    alarmClock.abort();
-    watchers.delete(resolve);
-    if (watchers.size === 0) this.#watchers.delete(id);
   }
 
   readApproval(principal: Principal, id: ApprovalId): Reply<ApprovalRead> {
@@ -397,45 +344,15 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
   async #deskHears(): Promise<void> {
     await inTime(
       DESK_PATIENCE_MS,
-      this.#tellDesk().catch(() => this.#wakeBy(Date.now() + RETRY_ALARM_MS)),
+      this.#news.tell().catch(() => this.#wakeBy(Date.now() + RETRY_ALARM_MS)),
     );
   }
 
-  /** Tells the tenant of every approval of which it has not heard; one that it does not take keeps none of the others from it. */
-  async #tellDesk(): Promise<void> {
-    let fault: unknown = null;
-    for (let untold = this.#untold(null); untold.length > 0; untold = this.#untold(untold.at(-1)?.approval.id ?? null)) {
-      const failed = await this.#tellDeskOf(untold);
-      if (failed === null) continue;
-      fault = failed;
-      if (untold.length > 1) for (const one of untold) await this.#tellDeskOf([one]);
-    }
-    if (fault !== null) throw fault;
-  }
-
-  /** Answers what went wrong, or `null`. */
-  async #tellDeskOf(untold: readonly ApprovalTold[]): Promise<unknown> {
-    try {
-      await this.#tenant(this.#readBook().tenant).noteApprovals(untold);
-      this.#store.setApprovalsTold(untold.map(({ approval, version }) => ({ id: approval.id, version })));
-      return null;
-    } catch (fault) {
-      return fault ?? new Error("the tenant did not take it");
-    }
-  }
-
-  #untold(after: ApprovalId | null): readonly ApprovalTold[] {
-    const { session, agent } = this.#readBook();
-    return this.#store.untoldApprovals(after, MOST_TOLD_CHARACTERS).map((stored) => ({ session, agent, ...stored }));
-  }
-
-  /** Wakes who waits for news of these, after whoever read in this very turn has begun to wait. */
-  #wakeWatchers(changed: ReadonlySet<ApprovalId>): void {
+  /** Wakes who waits for news of these, and sees to it that the tenant's desk hears of them. */
+  #noteChanged(changed: ReadonlySet<ApprovalId>): void {
     if (changed.size === 0) return;
     this.#wakeBy(Date.now() + RETRY_ALARM_MS);
-    setTimeout(() => {
-      for (const id of changed) for (const wake of this.#watchers.get(id) ?? []) wake();
-    });
+    this.#news.wake(changed);
   }
 
   openRun(principal: Principal, run: RunId): Reply<Answered<{ readonly id: RunId }>> {
@@ -473,7 +390,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     if (closed.ok)
       await inTime(
         TENANT_PATIENCE_MS,
-        this.#tellTenant().catch(() => this.#wakeBy(Date.now() + RETRY_ALARM_MS)),
+        this.#tenant.tellClosed().catch(() => this.#wakeBy(Date.now() + RETRY_ALARM_MS)),
       );
     return closed;
   }
@@ -488,54 +405,47 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
    * has the run that it names, and until when holders of client leases may not have heard of it.
    */
   receive(lease: Lease, because: Because | null): Heard {
-    if (!this.#isOpened()) {
-      if (this.#early === null || isNewer(lease, this.#early)) this.#early = lease;
+    if (!this.#book.isOpened()) {
+      this.#tenant.receiveEarly(lease);
       return { seq: 0, at: Date.now(), hasRun: false, leasedUntil: null, draw: null };
     }
-    const current = this.#readLease();
-    const isNewPolicy = current?.policy?.digest !== lease.policy?.digest;
-    this.#keepLease({ ...lease, endsAt: current?.endsAt ?? 0 });
-    const book = this.#readBook();
-    const now = this.#now();
+    const draw = this.#tenant.receive(lease);
+    const book = this.#book.read();
+    const now = this.#book.now();
     const hasRun = because?.target.type === "run" && [...book.runs.keys()].some((id) => id === because.target.id);
     const stops = because !== null && (because.kind === "kill" || because.kind === "pause");
     const running = stops ? [...book.leases.values()].filter((one) => one.state === "open" && one.expiresAt > now && isStopped(one, because)) : [];
     const leasedUntil = running.length === 0 ? null : Math.max(...running.map(({ expiresAt }) => expiresAt));
-    const draw = isNewPolicy ? this.#makeDraw([], false) : null;
     return { seq: book.head.seq, at: Math.max(Date.now(), book.clock), hasRun, leasedUntil, draw };
   }
 
   /** Says where the session stands in what it shares; `givesBack`: and keeps nothing of it unspent. `null`: it was never opened. */
   async report(givesBack: boolean): Promise<Draw | null> {
-    if (!this.#isOpened()) return null;
-    if (givesBack) return this.#makeDraw([], true);
-    // After what is under way, which would otherwise be overtaken, and asked again, for as long as anybody looks.
-    const report = this.#lastConsult.then(() => this.#makeDraw([], false));
-    this.#lastConsult = report.catch(() => undefined);
-    return report;
+    if (!this.#book.isOpened()) return null;
+    return givesBack ? this.#tenant.giveUp() : this.#tenant.report();
   }
 
   async renewLease(): Reply<null> {
-    if (!this.#isOpened()) return err(refusal("not_found", "There is no such session."));
-    await this.#consult([]);
+    if (!this.#book.isOpened()) return err(refusal("not_found", "There is no such session."));
+    await this.#tenant.consult();
     return ok(null);
   }
 
   async ship(): Promise<void> {
-    if (!this.#isOpened()) return;
-    const { tenant, session } = this.#readBook();
+    if (!this.#book.isOpened()) return;
+    const { tenant, session } = this.#book.read();
     await this.#outbox.ship(this.env.LEDGERS.getByName(tenant), session);
   }
 
   override async alarm(): Promise<void> {
     this.#alarmAt = Number.POSITIVE_INFINITY;
-    if (!this.#isOpened()) return;
+    if (!this.#book.isOpened()) return;
     // Caught here: an alarm that throws is tried six times and then dropped, and what is in the outbox must never be.
     try {
-      if (Math.min(this.#dueAt(), this.#store.forgetAt) <= this.#now()) await this.#enqueue(() => ok(null), false);
+      if (Math.min(this.#dueAt(), this.#store.forgetAt) <= this.#book.now()) await this.#line.takeOwn(() => ok(null));
       // Each by itself: a ledger that cannot be reached keeps no money from others, and a tenant that cannot be told keeps nothing off the record. No other
       // alarm rings while this one waits, so it waits for none of them longer than until it would ring again.
-      const duties = [this.ship(), this.#tellOfShares(), this.#tellDesk()].map((duty) => inTime(DUTY_PATIENCE_MS, duty));
+      const duties = [this.ship(), this.#tenant.tellWhatIsDue(), this.#news.tell()].map((duty) => inTime(DUTY_PATIENCE_MS, duty));
       const [shipped, ...told] = await Promise.allSettled(duties);
       this.#outbox.erase();
       for (const one of told) demandDone(one);
@@ -547,18 +457,6 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       this.#alarmFailures++;
       console.error(`session ${this.ctx.id.toString()}: alarm failed and will ring again: ${String(fault)}`);
       this.#wakeBy(Date.now() + Math.min(MOST_BACKOFF_MS, RETRY_ALARM_MS * 2 ** Math.min(this.#alarmFailures, 16)));
-    }
-  }
-
-  /** Tells the tenant that the session is closed, and what others may have of what it shares with them. */
-  async #tellOfShares(): Promise<void> {
-    if (Date.now() >= this.#tellAt()) await this.#consult([], { givesBack: false, renews: false });
-    const isClosed = this.#readBook().closed;
-    if (isClosed) await this.#tellTenant();
-    if ((isClosed || this.#hasLapsed()) && holdsAnything(this.#readBook().shares)) {
-      // Nobody asks any more: what was given to this session goes back, so that others may have it.
-      const told = await this.#consult([], { givesBack: true, renews: false });
-      if (told === "lost") throw new Error("the tenant could not be told what comes back");
     }
   }
 
@@ -588,7 +486,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       }
       priors.push(prior?.record ?? null);
     }
-    const lease = this.#standing(turn.now);
+    const lease = this.#tenant.standing(turn.now);
     if (!lease.fresh && priors.some((prior) => prior?.decision.verdict === "allow")) return err(UNSURE);
     const isNew = priors.includes(null);
     if (isNew && moved(lease, call)) return ok({ kind: "policy_moved", agent: book.agent, policy: lease.policy, entities: lease.entities });
@@ -624,13 +522,8 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
    */
   #superseded(book: Book, record: DecisionRecord | null): Superseded | null {
     if (record === null || record.decision.verdict === "deny") return null;
-    const order = this.#orderAgainst(book, record);
+    const order = this.#tenant.orderAgainst(book, record.decision);
     return order === null ? null : { intervention: order.intervention, kind: order.state === "killed" ? "kill" : "pause" };
-  }
-
-  /** What stands against what was asked, as far as this session has heard. */
-  #orderAgainst({ tenant, agent, session }: Book, { decision: { run, action } }: DecisionRecord): Order | null {
-    return orderAgainst(this.#readLease()?.orders ?? [], { tenant, agent, session, run, action });
   }
 
   async #settle(principal: Principal, id: DecisionId, step: (turn: Turn, decided: DecisionRecord) => Told): Reply<Answered<Settlement>> {
@@ -641,164 +534,38 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       return told.ok ? ok({ answer: told.value.settlement, replayed: told.value.replayed }) : told;
     };
     const settled = await this.#take(principal, work, [id]);
-    if (settled.ok) await this.#awaitReturn();
+    if (settled.ok) await this.#tenant.awaitReturn();
     return settled;
   }
 
-  /** Where little is left of what sessions share, what this one no longer needs is there for others when its caller hears of it. */
-  async #awaitReturn(): Promise<void> {
-    if (this.#goingBack !== null) await inTime(GIVE_BACK_PATIENCE_MS, this.#goingBack);
-  }
-
-  /** Sends that on its way. */
-  #giveBack(): void {
-    const goingBack = this.#consult([])
-      .catch(() => undefined)
-      .finally(() => {
-        if (this.#goingBack === goingBack) this.#goingBack = null;
-      });
-    this.#goingBack = goingBack;
-    this.ctx.waitUntil(goingBack);
-  }
-
   /** Puts work into the next turn, once its caller is known to be one whom this session answers. */
-  async #take<T>(principal: Principal, work: (turn: Turn) => Result<T, Refusal>, ids: readonly DecisionId[] = []): Reply<T> {
-    if (this.#inLine >= MOST_WAITING_TO_TELL) return err(CROWDED);
-    // A lapsed lease does not say who was revoked since. Where the tenant cannot be reached, what happened is recorded all the same.
-    if (this.#isOpened() && this.#hasLapsed()) await this.#freshenLease();
-    return this.#enqueue((turn) => this.#turnedAway(principal, turn.book) ?? work(turn), false, ids);
+  #take<T>(principal: Principal, work: (turn: Turn) => Result<T, Refusal>, ids: readonly DecisionId[] = []): Reply<T> {
+    return this.#line.take(ids, (turn) => this.#turnedAway(principal, turn.book) ?? work(turn));
   }
 
   /** The same for work that needs a lease, and may need more of what sessions share than this one has. */
   #takeDeciding<T>(principal: Principal, ids: readonly DecisionId[], work: (turn: Turn, tenant: TenantWord) => Worked<T>): Reply<T> {
-    if (this.#inLine >= MOST_WAITING) return Promise.resolve(err(CROWDED));
-    const until = Date.now() + WAITS_MS;
-    // Who is asked for at the tenant waits for that, and within bounds of its own.
-    const isTooLate = (tenant: TenantWord): boolean => tenant === "unasked" && Date.now() > until;
-    return this.#enqueue(
-      (turn, tenant) => this.#turnedAway(principal, turn.book) ?? (isTooLate(tenant) ? err(CROWDED) : work(turn, tenant)),
-      true,
-      ids,
-    );
+    return this.#line.takeDeciding(ids, (turn, tenant) => this.#turnedAway(principal, turn.book) ?? work(turn, tenant));
   }
 
   #turnedAway(principal: Principal, book: Book): Result<never, Refusal> | null {
     if (principal.kind === "agent" && principal.subject !== book.agent) {
       return err(refusal("not_your_session", "The session belongs to another agent."));
     }
-    const lease = this.#readLease();
+    const lease = this.#tenant.lease();
     if (lease?.revokedTokens.includes(principal.tokenId) === true) return err(refusal("token_revoked", "The token was revoked."));
     if (principal.issuer !== undefined && lease?.issuers?.includes(principal.issuer) !== true) {
       // Registered a moment ago, perhaps, and the news was lost: the next call finds out.
-      this.ctx.waitUntil(this.#consult([]).catch(() => undefined));
+      this.#tenant.consultInPassing();
       return err(refusal("token_revoked", "The issuer of the token is not registered as it was when the token was checked."));
     }
     return null;
   }
 
-  #enqueue<T>(work: (turn: Turn, tenant: TenantWord) => Worked<T>, needsLease: boolean, ids: readonly DecisionId[] = []): Reply<T> {
-    if (!this.#isOpened()) return Promise.resolve(err(refusal("not_found", "There is no such session.")));
-    this.#inLine++;
-    return new Promise<Result<T, Refusal>>((resolve, reject) => {
-      this.#waiting.push({
-        ids,
-        needsLease,
-        tenant: "unasked",
-        asks: 0,
-        attempt: (turn, tenant) => {
-          const worked = work(turn, tenant);
-          return "shorts" in worked ? worked.shorts : () => resolve(worked);
-        },
-        reject,
-      });
-      if (!this.#turning) void this.#turn();
-    }).finally(() => {
-      this.#inLine--;
-    });
-  }
-
-  /** Asks the tenant for what waiting decisions lack, and lets them try again. Who comes meanwhile is asked for next. */
-  async #askTenant(): Promise<void> {
-    if (this.#asking) return;
-    this.#asking = true;
-    try {
-      while (this.#short.length > 0) {
-        const asked = this.#short.splice(0);
-        const consulted = await this.#consult(asked.flatMap(({ shorts }) => shorts)).catch((): Consulted => "lost");
-        for (const { waiting } of asked) {
-          waiting.asks++;
-          // In full, and still somebody else may take it first: then it is asked for again.
-          const isFinal = consulted === "short" || waiting.asks >= MOST_ASKS;
-          const isLost = consulted === "lost" || waiting.asks >= MOST_ASKS * 4;
-          waiting.tenant = isLost ? "lost" : isFinal && consulted !== "overtaken" ? "heard" : "unasked";
-        }
-        this.#waiting.unshift(...asked.map(({ waiting }) => waiting));
-        if (!this.#turning) void this.#turn();
-      }
-    } finally {
-      this.#asking = false;
-    }
-  }
-
-  /** Takes turns as long as anybody waits. Between two turns it lets in who has arrived meanwhile: they share the second. */
-  async #turn(): Promise<void> {
-    this.#turning = true;
-    try {
-      while (this.#waiting.length > 0) {
-        this.#readLease();
-        if (this.#waiting.some(({ needsLease }) => needsLease)) await this.#freshenLease();
-        const group = this.#waiting.splice(0, MOST_IN_A_TURN);
-        if (!this.#takeTurn(group)) for (const one of group) this.#takeTurn([one], one.reject);
-        if (this.#short.length > 0) this.ctx.waitUntil(this.#askTenant());
-        this.#afterTurn();
-        await scheduler.wait(0);
-      }
-    } catch (fault) {
-      // Nobody is left waiting for a turn that will not come.
-      for (const { reject } of this.#waiting.splice(0)) reject(fault);
-    } finally {
-      this.#turning = false;
-    }
-  }
-
-  /** One transaction for a group. Answers `false` when it was rolled back: a law broke for one of them, and each must be tried by itself. */
-  #takeTurn(group: readonly Waiting[], refuse?: (fault: unknown) => void): boolean {
-    try {
-      const { answers, changed } = this.ctx.storage.transactionSync(() => {
-        const turn = openTurn(this.#readBook(), Date.now(), TOOLS);
-        this.#store.write(turn);
-        this.#store.lookUp(group.flatMap(({ ids }) => ids));
-        const attempted = group.map((waiting) => {
-          const answer = waiting.attempt(turn, waiting.tenant);
-          this.#store.write(turn);
-          return { waiting, answer };
-        });
-        const changed = this.#store.takeApprovalsChanged();
-        this.#store.writeTotals(turn.book);
-        // Nothing is decided any more once a session is over, so no rule looks back.
-        this.#store.forgetKept(turn.book.closed ? Number.POSITIVE_INFINITY : turn.now);
-        return { answers: attempted, changed };
-      });
-      // Point of no return: money and record stand.
-      this.#wakeWatchers(changed);
-      for (const { waiting, answer } of answers) {
-        if (typeof answer === "function") answer();
-        else this.#short.push({ waiting, shorts: answer });
-      }
-      return true;
-    } catch (fault) {
-      this.#book = null;
-      this.#store.forgetUnwritten();
-      refuse?.(fault);
-      return false;
-    }
-  }
-
   /** Lets entries be shipped soon, and sets the alarm for what must not be forgotten. */
   #afterTurn(): void {
     this.#wakeForDue();
-    // Once its lease has lapsed the alarm gives all of it back, and renews nothing by that.
-    if (!this.#hasLapsed() && mustBeTold(this.#readBook().shares)) this.#giveBack();
+    this.#tenant.giveBackScarce();
     if (this.#outbox.isEmpty()) return;
     // Also where a shipment is near: the alarm that stood behind it may have rung since.
     this.#wakeBy(Date.now() + RETRY_ALARM_MS);
@@ -807,7 +574,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       .wait(SHIP_DELAY_MS)
       .then(() => {
         this.#shipSoon = null;
-        if (Date.now() >= this.#tellAt()) this.ctx.waitUntil(this.#consult([]).catch(() => undefined));
+        if (Date.now() >= this.#tenant.tellAt()) this.#tenant.consultInPassing();
         return this.ship();
       })
       // The alarm tries again; until then the entries are safe where they are.
@@ -815,48 +582,17 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     this.ctx.waitUntil(this.#shipSoon);
   }
 
-  /**
-   * When the tenant is to hear of what was spent or freed of what sessions share: soon, since others may need it, and not from every session all the time.
-   * Who is over gives all of it back instead.
-   */
-  #tellAt(): Instant {
-    const { shares, closed } = this.#readBook();
-    const tells = shares.untold && shares.slices.size + shares.permits.size > 0 && !closed && !this.#hasLapsed();
-    // A clock that was set back says nothing of when it was told.
-    const toldAt = this.#consultedAt > Date.now() ? 0 : this.#consultedAt;
-    return tells ? toldAt + TELL_MS : Number.POSITIVE_INFINITY;
-  }
-
   /** When something must be done though nobody asks. */
   #dueAt(): Instant {
-    const { pending, closed, nextApprovalExpiry, nextLeaseEnd } = this.#readBook();
+    const { pending, closed, nextApprovalExpiry, nextLeaseEnd } = this.#book.read();
     // Its tenant may not have heard that it is closed.
     const close = closed && !this.#store.readOpening().tenantTold ? Date.now() + RETRY_ALARM_MS : Number.POSITIVE_INFINITY;
     const forget = this.#store.forgetAt + FORGET_LATE_MS;
     return Math.min(pending.nextExpiry, nextApprovalExpiry, nextLeaseEnd, forget, close);
   }
 
-  /**
-   * When what was given and is not spent goes back, should nobody ask any more. The lease may have lapsed while an alarm was under way: then soon, and not at
-   * once, since whoever asks under a lapsed lease meanwhile would wait behind it for a tenant that hangs.
-   */
-  #goesBackAt(): Instant {
-    const { endsAt } = this.#readLease() ?? { endsAt: 0 };
-    if (!holdsAnything(this.#readBook().shares)) return Number.POSITIVE_INFINITY;
-    return endsAt > Date.now() ? endsAt : Date.now() + RETRY_ALARM_MS;
-  }
-
   #wakeForDue(): void {
-    this.#wakeBy(Math.min(this.#dueAt(), this.#tellAt(), this.#goesBackAt()));
-  }
-
-  /** Whether what the tenant last told was in force before that. */
-  #isOlder(epoch: number): boolean {
-    return (this.#readLease()?.epoch ?? 0) < epoch;
-  }
-
-  #hasLapsed(): boolean {
-    return (this.#readLease()?.endsAt ?? 0) <= this.#now();
+    this.#wakeBy(Math.min(this.#dueAt(), this.#tenant.tellAt(), this.#tenant.goesBackAt(RETRY_ALARM_MS)));
   }
 
   #wakeBy(wanted: Instant): void {
@@ -867,110 +603,9 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     this.ctx.waitUntil(this.ctx.storage.setAlarm(at));
   }
 
-  /** Renews a lapsed lease before a turn, for as long as patience lasts, and one that is half over in passing. */
-  async #freshenLease(): Promise<void> {
-    const now = this.#now();
-    const endsAt = this.#lease?.endsAt ?? 0;
-    if (endsAt - now > LEASE_HALF_MS) return;
-    this.#renewal ??= this.#consult([]).finally(() => {
-      this.#renewal = null;
-    });
-    if (endsAt > now) this.ctx.waitUntil(this.#renewal);
-    else await this.#renewal;
-  }
-
-  /**
-   * Tells the tenant where the session stands, asks it for what is short, and renews the lease, which then runs from before it was asked for, by this
-   * session's clock. For as long as patience lasts: what is not renewed runs out, and then everything is denied until the tenant answers again.
-   */
-  #consult(shorts: readonly Short[], { givesBack, renews } = { givesBack: false, renews: true }): Promise<Consulted> {
-    const isPlain = shorts.length === 0 && !givesBack && renews;
-    // One that has not begun says all that another would: while a tenant hangs, no queue grows before those who need it.
-    if (isPlain && this.#nextPlain !== null) return this.#nextPlain;
-    const consult = this.#lastConsult.then(() => {
-      if (isPlain) this.#nextPlain = null;
-      return this.#consultNow(shorts, givesBack, renews);
-    });
-    if (isPlain) this.#nextPlain = consult;
-    this.#lastConsult = consult.catch(() => undefined);
-    return consult;
-  }
-
-  async #consultNow(shorts: readonly Short[], givesBack: boolean, renews: boolean): Promise<Consulted> {
-    const asked = this.#now();
-    this.#consultedAt = Date.now();
-    const { tenant, session, agent } = this.#readBook();
-    const under = this.#readLease()?.policy?.digest ?? null;
-    const draw = this.#makeDraw(shorts, givesBack);
-    const call = this.#tenant(tenant).draw({ session, agent, draw, under, renews });
-    const drawn = await inTime(
-      TENANT_PATIENCE_MS,
-      call.catch(() => null),
-    );
-    if (!drawn.ok || drawn.value === null || !drawn.value.ok) return "lost";
-    const { lease, word } = drawn.value.value;
-    if (renews) this.#keepLease({ ...lease, endsAt: asked + LEASE_TERM_MS });
-    if (word === null) return "overtaken";
-    const isHeard = this.ctx.storage.transactionSync(() => {
-      const { shares } = this.#readBook();
-      const isLast = hear(shares, word, draw);
-      if (isLast) this.#store.writeShares(shares);
-      return isLast;
-    });
-    if (!isHeard) return "overtaken";
-    // What was given must go back even if nobody asks any more.
-    this.#wakeForDue();
-    return word.slices.some(({ isShort }) => isShort) || word.permits.some(({ isShort }) => isShort) ? "short" : "full";
-  }
-
-  /** What is said to be kept is kept no more than that, from here on and whatever becomes of the message. */
-  #makeDraw(shorts: readonly Short[], givesBack: boolean): Draw {
-    const now = this.#now();
-    return this.ctx.storage.transactionSync(() => {
-      const { shares, closed, expiresAt } = this.#readBook();
-      const isOver = closed || now >= expiresAt;
-      rollSpans(shares, now);
-      const made = draw(shares, isOver ? [] : shorts, givesBack || isOver);
-      this.#store.writeShares(shares);
-      return made;
-    });
-  }
-
-  /** An older lease never replaces a newer one, whatever order they arrive in. What it newly orders goes on record: since that entry it is obeyed. */
-  #keepLease(lease: Lease): void {
-    const current = this.#readLease();
-    if (current !== null && lease.epoch < current.epoch) return;
-    // Attributes are counted apart: of one epoch a message may be older than another in them alone.
-    const kept = { ...lease, entities: Math.max(lease.entities, current?.entities ?? 0), endsAt: Math.max(lease.endsAt, current?.endsAt ?? 0) };
-    const news = ordersNews(current?.orders ?? [], lease.orders, this.#readBook());
-    if (news.length === 0) this.#store.writeLease(kept);
-    else this.#obey(kept, news);
-    this.#lease = kept;
-    // What was killed is not waited for any more.
-    if (news.length > 0) this.#wakeWatchers(new Set(this.#watchers.keys()));
-  }
-
-  #obey(lease: Lease, news: readonly OrderNews[]): void {
-    try {
-      const changed = this.ctx.storage.transactionSync(() => {
-        const turn = openTurn(this.#readBook(), Date.now(), TOOLS);
-        this.#store.writeLease(lease);
-        for (const { order, event } of news) {
-          const { intervention, target, id } = order;
-          const kind = event === "obeyed" ? (order.state === "killed" ? "kill" : "pause") : order.state === "killed" ? "revive" : "resume";
-          record(turn, "intervention", { details: { event, intervention, target: { type: target, id }, kind } }, null);
-        }
-        this.#store.write(turn);
-        const expired = this.#store.takeApprovalsChanged();
-        this.#store.writeTotals(turn.book);
-        return expired;
-      });
-      this.#wakeWatchers(changed);
-    } catch (fault) {
-      this.#book = null;
-      this.#store.forgetUnwritten();
-      throw fault;
-    }
+  /** What was killed is not waited for any more, and that it is obeyed is shipped soon. */
+  #obeyed(): void {
+    this.#news.wake("all");
     // Before it is tried: whoever is killed until then ships it in its next life, though nobody asks there.
     this.#wakeBy(Date.now() + RETRY_ALARM_MS);
     this.ctx.waitUntil(
@@ -979,27 +614,6 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
         .then(() => this.ship())
         .catch(() => this.#wakeBy(Date.now() + RETRY_ALARM_MS)),
     );
-  }
-
-  #readLease(): Lease | null {
-    this.#lease ??= this.#store.readLease();
-    return this.#lease;
-  }
-
-  /** The session's clock, which never goes back. */
-  #now(): Instant {
-    const { clock, shares } = this.#readBook();
-    return Math.max(Date.now(), clock, beganAt(shares));
-  }
-
-  #standing(now: Instant): Standing {
-    return {
-      fresh: this.#lease !== null && this.#lease.endsAt > now,
-      policy: this.#lease?.policy ?? null,
-      // A lease that an older version of this code stored says nothing of entities or orders.
-      entities: this.#lease?.entities ?? 0,
-      orders: this.#lease?.orders ?? [],
-    };
   }
 
   /** What the store knows of an approval that is closed; the book knows of those that are open. */
@@ -1025,7 +639,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     if (found === null) return err(noSuchDecision(id));
     const { decision, state, reservation, postedMicroUsd, overrunMicroUsd } = found.record;
     const standing = state === "pending" ? reservation : decision.reservation;
-    const approval = decision.approval === null ? null : (this.#findApproval(this.#readBook(), decision.approval.id)?.approval ?? null);
+    const approval = decision.approval === null ? null : (this.#findApproval(this.#book.read(), decision.approval.id)?.approval ?? null);
     const stands = state === "held" ? heldState(approval?.status ?? "expired") : state;
     // Whoever reads sees that the others are over; what has expired may run all the same, unless it waited for a person.
     const mayRun = state === "held" ? stands === "held" : state === "pending" || state === "expired";
@@ -1039,7 +653,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       state: stands,
       postedMicroUsd,
       overrunMicroUsd,
-      superseded: mayRun ? this.#superseded(this.#readBook(), found.record) : null,
+      superseded: mayRun ? this.#superseded(this.#book.read(), found.record) : null,
     });
   }
 
@@ -1050,11 +664,11 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       tenant: book.tenant,
       agent: book.agent,
       labels: this.#store.readOpening().labels,
-      state: stateOf(book, turn.now, this.#readLease()?.orders ?? []),
+      state: stateOf(book, turn.now, this.#tenant.orders()),
       openedAt: book.openedAt,
       expiresAt: book.expiresAt,
       run: book.currentRun,
-      policy: this.#lease?.policy ?? null,
+      policy: this.#tenant.lease()?.policy ?? null,
       budgetMicroUsd: book.budgetMicroUsd,
       total: book.total,
       windDown: book.windDown,
@@ -1068,31 +682,10 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
 
   /** The recorded answer to an order under an id that was opened before; `null` when it was not. */
   #answerKnown(order: OpenSession): Result<Answered<SessionOpened>, Refusal> | null {
-    if (!this.#isOpened()) return null;
+    if (!this.#book.isOpened()) return null;
     const opening = this.#store.readOpening();
     if (opening.fingerprint !== order.fingerprint) return err(KEY_REUSED);
     return ok({ answer: opening.opened, replayed: true });
-  }
-
-  async #tellTenant(): Promise<void> {
-    if (this.#store.readOpening().tenantTold) return;
-    const { tenant, session } = this.#readBook();
-    await this.#tenant(tenant).closeSession(session, this.#makeDraw([], true));
-    this.#store.setTenantTold();
-  }
-
-  #isOpened(): boolean {
-    this.#opened ||= hasTables(this.ctx.storage.sql);
-    return this.#opened;
-  }
-
-  #readBook(): Book {
-    this.#book ??= this.#store.readBook();
-    return this.#book;
-  }
-
-  #tenant(tenant: string) {
-    return this.env.TENANTS.getByName(tenant);
   }
 }
 
@@ -1106,33 +699,6 @@ export type DecideReplyText =
     }
   | { readonly kind: "other"; readonly reply: Result<PolicyMoved, Refusal> };
 
-/** What a caller waits for: an attempt within a turn that answers how to tell it, once the turn stands. */
-interface Waiting {
-  /** The decisions that it asks about. */
-  readonly ids: readonly DecisionId[];
-  readonly needsLease: boolean;
-  /** Whether the tenant was asked for what it lacked, and how often. */
-  tenant: TenantWord;
-  asks: number;
-  /** What the tenant must be asked for instead of an answer: then nothing was done. */
-  attempt(turn: Turn, tenant: TenantWord): (() => void) | readonly Short[];
-  reject(fault: unknown): void;
-}
-
-interface Lacking {
-  readonly waiting: Waiting;
-  readonly shorts: readonly Short[];
-}
-
-/** What work within a turn came to. */
-type Worked<T> = Result<T, Refusal> | { readonly shorts: readonly Short[] };
-
-/**
- * What asking the tenant came to: everything that was asked for was given; less was; a newer word of this session has overtaken the question, or another
- * policy is in force; or the tenant could not be reached.
- */
-type Consulted = "full" | "short" | "overtaken" | "lost";
-
 /** Throws where a duty of an alarm failed, or was not done in time. */
 function demandDone(duty: PromiseSettledResult<Result<unknown, "late">>): void {
   if (duty.status === "rejected") throw duty.reason;
@@ -1142,8 +708,6 @@ function demandDone(duty: PromiseSettledResult<Result<unknown, "late">>): void {
 /** A fixed order, whatever order memory or the store has them in. */
 const byName = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
-const TOOLS = { sha256, fresh: freshForEntry };
-
 /** Compiled conditions are values, known by their text: sessions of one isolate share them. */
 const conditions = new ExpressionMemory();
 
@@ -1151,11 +715,6 @@ const grantedOf = ({ session, agent }: Book, { lease, budgets }: Extract<Grantin
   const { id, run, actions, amountMicroUsd, grantedAt, expiresAt, entry, terms } = lease;
   return { id, session, agent, run, actions, amountMicroUsd, grantedAt, expiresAt, policy: terms.policy, budgets, entry };
 };
-
-const CROWDED = refusal(
-  "authority_unavailable",
-  "Too many wait for this session; nothing was done. Ask again with the same id when Retry-After says.",
-);
 
 /** Under a lapsed lease: a yes that is repeated, to an action or to a client lease, may let something begin that was killed more than a lease term ago. */
 const UNSURE = refusal(

@@ -115,6 +115,8 @@ const minutes = (ms: number) => `${ms / 60_000} minutes`;
 const seconds = (ms: number) => `${ms / 1000} seconds`;
 const days = (ms: number) => `${ms / DAY_MS} day`;
 const SESSION = "src/authority/session_authority.ts";
+const TENANT_LINE = "src/authority/tenant_line.ts";
+const TURN_LINE = "src/authority/turn_line.ts";
 const LEDGER = "src/ledger/tenant_ledger.ts";
 const WEBHOOKS = "src/webhooks/tenant_webhooks.ts";
 const TENANT = "src/authority/tenant_authority.ts";
@@ -153,10 +155,10 @@ const LIMITS: { readonly [what: string]: () => string } = {
     takes(requests.decisionBatch, { decisions: many(100, { action: "a" }) }, { decisions: many(101, { action: "a" }) });
     return "100";
   },
-  "decisions in one storage transaction": () => String(own(SESSION, "MOST_IN_A_TURN")),
+  "decisions in one storage transaction": () => String(own(TURN_LINE, "MOST_IN_A_TURN")),
   "waiting for one session at once": () => {
-    expect(read(SESSION)).toContain("const MOST_WAITING_TO_TELL = 2 * MOST_WAITING;");
-    return `${own(SESSION, "MOST_WAITING")}; ${2 * own(SESSION, "MOST_WAITING")} with reports and reads`;
+    expect(read(TURN_LINE)).toContain("const MOST_WAITING_TO_TELL = 2 * MOST_WAITING;");
+    return `${own(TURN_LINE, "MOST_WAITING")}; ${2 * own(TURN_LINE, "MOST_WAITING")} with reports and reads`;
   },
   reservation: () => {
     takes(requests.decision, { action: "a", ttl_ms: DAY_MS }, { action: "a", ttl_ms: DAY_MS + 1 });
@@ -175,7 +177,7 @@ const LIMITS: { readonly [what: string]: () => string } = {
     return `${days(requests.TOKEN_TTL_MS)} by default, 1 second to 366 days`;
   },
   "lease of a session": () => {
-    expect(read(SESSION)).toContain("const LEASE_HALF_MS = LEASE_TERM_MS / 2;");
+    expect(read(TENANT_LINE)).toContain("const LEASE_HALF_MS = LEASE_TERM_MS / 2;");
     return `${seconds(LEASE_TERM_MS)}, renewed in passing after ${LEASE_TERM_MS / 2000}`;
   },
   "client lease": () => {
@@ -192,7 +194,7 @@ const LIMITS: { readonly [what: string]: () => string } = {
     takes(requests.settleLease, { entries: many(100, entry) }, { entries: many(101, entry) });
     return "100";
   },
-  "waiting for a lapsed lease": () => seconds(own(SESSION, "TENANT_PATIENCE_MS")),
+  "waiting for a lapsed lease": () => seconds(own(TENANT_LINE, "TENANT_PATIENCE_MS")),
   "waiting for sessions to hear of a new policy": () => seconds(own(TENANT, "PUSH_PATIENCE_MS")),
   "labels of a session": () => {
     const labels = (count: number, name: number, text: number) => ({
