@@ -49,11 +49,11 @@ import type {
 } from "../flow/ports.ts";
 import { ApprovalNews } from "./approval_news.ts";
 import type { AuthorityEnv } from "./env.ts";
+import type { Because, Heard } from "./lease_news.ts";
 import { LEASE_TERM_MS } from "./lease_term.ts";
 import { Outbox } from "./outbox.ts";
 import { SessionBook } from "./session_book.ts";
 import type { SessionStore } from "./session_store.ts";
-import type { Because, Heard } from "./tenant_authority.ts";
 import { TENANT_PATIENCE_MS, TenantLine } from "./tenant_line.ts";
 import { CROWDED, TurnLine, type Worked } from "./turn_line.ts";
 

@@ -49,28 +49,26 @@ import { DeskStore } from "./desk_store.ts";
 import { issuerKey, originKey } from "./directory.ts";
 import { type AuthorityEnv, sessionObjectName } from "./env.ts";
 import { IssuerStore } from "./issuer_store.ts";
+import { LeaseNews } from "./lease_news.ts";
 import { LEASE_TERM_MS } from "./lease_term.ts";
 import { concerns, OrderStore, type StandingOrder } from "./order_store.ts";
 import { Outbox } from "./outbox.ts";
 import { PoliciesInForce } from "./policies_in_force.ts";
 import { PoolStore } from "./pool_store.ts";
 import { freshForEntry } from "./randomness.ts";
+import { Recalls } from "./recalls.ts";
 import { SettingsStore } from "./settings_store.ts";
 import { sha256 } from "./sha256.ts";
 import { type AccountAlert, type DrawCall, type Given, type Scarce, SharedAccounts } from "./shared_accounts.ts";
 import { hasTables } from "./tables.ts";
 import { type LeasedSession, TenantStore } from "./tenant_store.ts";
 
-/** How long a change waits for live sessions to hear of it before it answers; who has not by then does at its lease's end. */
-const PUSH_PATIENCE_MS = 2_000;
 const SHIP_ALARM_MS = 2_000;
 /** So many entities are read at once for an evaluation, at most. */
 const MOST_ENTITIES_READ = 16;
 
 /** How long what is scarce is waited for while others are asked for it: a session waits a little longer for the answer. */
 const RECALL_PATIENCE_MS = 1_200;
-/** So many are asked to give back at once. */
-const MOST_RECALLED = 32;
 /** So many sessions are asked where they stand before accounts are shown, those that were active last; others are shown as they last said. */
 const MOST_ASKED = 100;
 const STANDING_PATIENCE_MS = 500;
@@ -99,17 +97,10 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
   readonly #desk: DeskStore;
   readonly #inForce: PoliciesInForce;
   readonly #accounts: SharedAccounts;
-  /** Sessions that are being asked to give back. */
-  readonly #recalls = new Map<SessionId, Promise<unknown>>();
-  /** Whose draws wait for what others hold, and how many ever began to. */
-  readonly #drawing = new Map<SessionId, Drawing>();
-  #draws = 0;
-  /** Ends when sessions may be told again of changed entities. */
-  #entityRest: Promise<unknown> = Promise.resolve();
-  /** The telling that has not begun: it will say what is in force when it begins, so whoever changes an entity until then waits for it. */
-  #nextEntityPush: Promise<void> | null = null;
-  /** The revision of entities that every session is known to have heard of. */
-  #entitiesHeard = -1;
+  readonly #recalls: Recalls;
+  readonly #news: LeaseNews;
+  /** The tenant's own, once it was read: all of its sessions are reached by it. */
+  #id: string | null = null;
 
   constructor(ctx: DurableObjectState, env: AuthorityEnv) {
     super(ctx, env);
@@ -122,6 +113,15 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     this.#desk = new DeskStore(ctx.storage.sql);
     this.#inForce = new PoliciesInForce(this.#store, this.#settings);
     this.#accounts = new SharedAccounts(this.#pools, this.#inForce, (alert) => this.#recordAlert(alert));
+    this.#recalls = new Recalls(this.#pools, { askBack: (session) => this.#askWhereItStands(session, true), patienceMs: () => this.patienceMs });
+    this.#news = new LeaseNews(this.#store, {
+      leases: (now) => this.#leases(now),
+      tell: async (session, lease, because) => {
+        const { draw, ...obeys } = await this.#session(session).receive(lease, because);
+        if (draw !== null) this.#known((at) => ok(this.#hear(session, draw, at)));
+        return obeys;
+      },
+    });
     if (this.#exists()) ctx.storage.transactionSync(() => this.#store.upgrade());
   }
 
@@ -191,7 +191,8 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     let given = first.value;
     const patience = Date.now() + RECALL_PATIENCE_MS;
     const comesBack = given === null || given.overdrawn.length === 0 ? null : this.#bringAllBack(session, given.overdrawn);
-    if (given !== null && given.scarce.length > 0) given = await this.#giveInTurn(call, given, patience);
+    if (given !== null && given.scarce.length > 0)
+      given = await this.#recalls.giveInTurn(session, given, patience, () => this.#giveAgain(call, false));
     // An overrun is felt by everybody: what others were given of that account comes back before whoever tells of it is answered.
     if (comesBack !== null) await inTime(Math.max(0, patience - Date.now()), comesBack);
     if (given !== null && (given.scarce.length > 0 || comesBack !== null)) given = this.#giveAgain(call, true);
@@ -213,21 +214,16 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
       return ok(given);
     });
     // Of an overrun that it could not tell before, nobody else would hear until the session's alarm tells it again, when its lease ends.
-    if (heard.ok && heard.value !== null && heard.value.overdrawn.length > 0) void this.#bringAllBack(session, heard.value.overdrawn);
+    if (heard.ok && heard.value !== null && heard.value.overdrawn.length > 0) this.#bringAllBack(session, heard.value.overdrawn);
   }
 
   /** The accounts of an agent and of the tenant in the windows of now, after the sessions that may have spent of them were asked where they stand. */
   async standing(agent: string): Promise<Outcome<readonly AccountStanding[]>> {
     if (!this.#exists()) return err(noSuchTenant());
     const now = Date.now();
-    const { id: tenant } = this.#store.readTenant();
     const leased = this.#store.leasedSessions(now - LEASE_TERM_MS, now);
     const asked = [...leased].sort((a, b) => b.leaseEndsAt - a.leaseEndsAt).slice(0, MOST_ASKED);
-    const hear = async ({ id }: LeasedSession): Promise<void> => {
-      const draw = await this.env.SESSIONS.getByName(sessionObjectName(tenant, id)).report(false);
-      if (draw !== null) this.#known((at) => ok(this.#hear(id, draw, at)));
-    };
-    await inTime(STANDING_PATIENCE_MS, Promise.allSettled(asked.map(hear)));
+    await inTime(STANDING_PATIENCE_MS, Promise.allSettled(asked.map(({ id }) => this.#askWhereItStands(id, false))));
     return this.#known((at) => ok(this.#accounts.standing(agent, at)));
   }
 
@@ -310,7 +306,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     // Who watches the record sees it now, and not when the alarm rings.
     this.ctx.waitUntil(this.ship().catch(() => undefined));
 
-    const told = await this.#tell((session) => isAbout(target, session), intervention);
+    const told = await this.#news.tell((session) => isAbout(target, session), intervention);
     // Of a run only the session that has it can obey.
     const acknowledged = target.type === "run" ? told.heard.filter(({ hasRun }) => hasRun) : told.heard;
     // Who was not heard of may have leased out what it could; of the others it is known until when somebody may go on.
@@ -402,7 +398,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     if (!done.ok) return done;
     const answer = done.value;
     // Also when nothing changed: a push that was lost is repaired by asking again.
-    if (answer.active || this.#settings.read().defaultPolicy === put.name) await this.#push();
+    if (answer.active || this.#settings.read().defaultPolicy === put.name) await this.#news.push();
     return ok(answer);
   }
 
@@ -426,7 +422,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
       return ok({ name, version, digest, active: true, createdAt, createdBy });
     });
     if (!done.ok) return done;
-    await this.#push();
+    await this.#news.push();
     return done;
   }
 
@@ -443,7 +439,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
       return ok(known.activeVersion !== null || wasDefault);
     });
     if (!done.ok) return done;
-    if (done.value) await this.#push();
+    if (done.value) await this.#news.push();
     return ok(null);
   }
 
@@ -494,7 +490,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
       this.#record("policy", principal, { event: "entity_put", type, id, created, revision: this.#store.raiseEntities() }, { properties });
       return ok({ entity: row, created });
     });
-    if (done.ok) await this.#pushEntities();
+    if (done.ok) await this.#news.pushEntities();
     return done;
   }
 
@@ -505,7 +501,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
       this.#record("policy", principal, { event: "entity_deleted", type, id, revision: this.#store.raiseEntities() });
       return ok(null);
     });
-    if (done.ok) await this.#pushEntities();
+    if (done.ok) await this.#news.pushEntities();
     return done;
   }
 
@@ -584,7 +580,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
       return ok(isMoved);
     });
     if (!done.ok) return done;
-    if (done.value) await this.#push();
+    if (done.value) await this.#news.push();
     await Promise.all(gone.map((origin) => this.env.DIRECTORY.getByName(originKey(origin)).release({ tenant, name: "" })));
     return ok(settings);
   }
@@ -622,7 +618,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
       return done;
     }
     const { isSame, ...answer } = done.value;
-    if (!isSame) await this.#push();
+    if (!isSame) await this.#news.push();
     await this.#settleClaim(wish.issuer, name);
     if (before !== null && before.issuer !== wish.issuer) await this.#settleClaim(before.issuer, name);
     return ok(answer);
@@ -638,7 +634,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
       return ok(known.issuer);
     });
     if (!done.ok) return done;
-    await this.#push();
+    await this.#news.push();
     await this.#settleClaim(done.value, name);
     return ok(null);
   }
@@ -720,7 +716,7 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
       if (concernsSessions) this.#changed();
       return ok(null);
     });
-    if (done.ok && concernsSessions) await this.#push();
+    if (done.ok && concernsSessions) await this.#news.push();
     return done;
   }
 
@@ -825,25 +821,6 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     return given.ok ? given.value : null;
   }
 
-  /** Has what is scarce brought back, and gives what a draw asks for as soon as there is enough; `null`: the session has said something newer. */
-  async #giveInTurn(call: DrawCall, first: Given, patience: Instant): Promise<Given | null> {
-    const ended = Promise.withResolvers<void>();
-    const drawing: Drawing = { place: ++this.#draws, ended: ended.promise };
-    this.#drawing.set(call.session, drawing);
-    try {
-      const asked = new Set<SessionId>();
-      let given: Given | null = first;
-      while (given !== null && given.scarce.length > 0 && Date.now() < patience) {
-        if (!(await this.#bringBack(call.session, given.scarce, asked, patience - Date.now(), drawing.place))) break;
-        given = this.#giveAgain(call, false);
-      }
-      return given;
-    } finally {
-      if (this.#drawing.get(call.session) === drawing) this.#drawing.delete(call.session);
-      ended.resolve();
-    }
-  }
-
   #recordAlert({ key, ...reached }: AccountAlert): void {
     const { scope, window, startsAt } = key;
     const name = scope === "agent" ? key.target : this.#store.readTenant().id;
@@ -851,55 +828,22 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     this.#record("lease", null, details, null, { alerts: [alertText({ scope, name, ...reached })], agent_id: scope === "agent" ? name : null });
   }
 
-  /** Asks those who hold what is scarce, and were not asked `before`, to give back what they have not spent. Answers whether there was anybody to ask. */
-  async #bringBack(asker: SessionId, scarce: readonly Scarce[], before: Set<SessionId>, patienceMs: number, place: number): Promise<boolean> {
-    const { id: tenant } = this.#store.readTenant();
-    const holders = new Set(
-      scarce.flatMap(({ kind, key }) =>
-        kind === "money"
-          ? this.#pools.holdersOf(key, asker, MOST_RECALLED + before.size)
-          : this.#pools.callHoldersOf(key, asker, MOST_RECALLED + before.size),
-      ),
-    );
-    const asked = [...holders].filter((one) => !before.has(one)).slice(0, MOST_RECALLED);
-    if (asked.length === 0) return false;
-    for (const one of asked) before.add(one);
-    await inTime(patienceMs, Promise.allSettled(asked.map((one) => this.#recallInTurn(tenant, one, place))));
-    return true;
-  }
-
-  /** Asks all who hold some of what is overdrawn, however many they are and however long that takes. */
-  #bringAllBack(asker: SessionId, overdrawn: readonly Scarce[]): Promise<void> {
-    const asked = new Set<SessionId>();
-    const all = async (): Promise<void> => {
-      while (await this.#bringBack(asker, overdrawn, asked, this.patienceMs, BEFORE_ALL));
-    };
-    const comesBack = all();
+  /** Has back what others hold of what a session has overdrawn, however many they are and however long that takes. */
+  #bringAllBack(session: SessionId, overdrawn: readonly Scarce[]): Promise<void> {
+    const comesBack = this.#recalls.bringAllBack(session, overdrawn);
     this.ctx.waitUntil(comesBack);
     return comesBack;
   }
 
-  /**
-   * Who asked for what is scarce before, and waits for it, is answered first: asked to give back meanwhile it would ask again from the beginning, and of many
-   * that want the last of something none would ever be answered.
-   */
-  async #recallInTurn(tenant: string, session: SessionId, place: number): Promise<unknown> {
-    const drawing = this.#drawing.get(session);
-    if (drawing !== undefined && drawing.place < place) await drawing.ended;
-    return this.#recall(tenant, session);
+  /** Asks a session where it stands, and takes that in; `givesBack`: and to keep nothing that is not spent. Rejects where it cannot be reached. */
+  async #askWhereItStands(session: SessionId, givesBack: boolean): Promise<void> {
+    const draw = await this.#session(session).report(givesBack);
+    if (draw !== null) this.#known((now) => ok(this.#hear(session, draw, now)));
   }
 
-  /** One session is asked to give back once at a time, whoever wants it; again where it says nothing for long. Its word counts whenever it comes. */
-  #recall(tenant: string, session: SessionId): Promise<unknown> {
-    const underway = this.#recalls.get(session);
-    if (underway !== undefined) return underway;
-    const hear = async (): Promise<void> => {
-      const draw = await this.env.SESSIONS.getByName(sessionObjectName(tenant, session)).report(true);
-      if (draw !== null) this.#known((now) => ok(this.#hear(session, draw, now)));
-    };
-    const recall = inTime(this.patienceMs, hear()).finally(() => this.#recalls.delete(session));
-    this.#recalls.set(session, recall);
-    return recall;
+  #session(session: SessionId) {
+    this.#id ??= this.#store.readTenant().id;
+    return this.env.SESSIONS.getByName(sessionObjectName(this.#id, session));
   }
 
   #changed(): void {
@@ -937,92 +881,11 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     };
     this.ctx.waitUntil(set());
   }
-
-  /**
-   * Tells every session whose lease may still run what is now in force. Waits a little for them to have heard it. A session counts its lease by its
-   * clock, from when it asked: one term of slack covers any clock that is off by less. Answers whether all of them have heard it.
-   */
-  async #push(): Promise<boolean> {
-    const { silent } = await this.#tell(() => true, null);
-    return silent.length === 0;
-  }
-
-  /** The same, to some of them, with who has heard and who has not. `because`: the intervention that is the news. */
-  async #tell(isTold: (session: LeasedSession) => boolean, because: Because | null): Promise<Told> {
-    const now = Date.now();
-    const { id: tenant } = this.#store.readTenant();
-    const lease = this.#leases(now);
-    const silent = new Map(
-      this.#store
-        .leasedSessions(now - LEASE_TERM_MS, now)
-        .filter(isTold)
-        .map((one) => [one.id, one]),
-    );
-    const heard: Told["heard"][number][] = [];
-    const tell = async ({ id: session, agent }: LeasedSession): Promise<void> => {
-      const { draw, ...obeys } = await this.env.SESSIONS.getByName(sessionObjectName(tenant, session)).receive(lease(session, agent), because);
-      silent.delete(session);
-      heard.push({ session, ...obeys });
-      if (draw !== null) this.#known((at) => ok(this.#hear(session, draw, at)));
-    };
-    await inTime(PUSH_PATIENCE_MS, Promise.allSettled(Array.from(silent.values(), tell)));
-    return { heard: [...heard], silent: [...silent.values()] };
-  }
-
-  /**
-   * Tells sessions of changed entities. Entities change far more often than policies, so one telling is under way at a time, and all that changes
-   * meanwhile is told together by the next. A policy or a revocation never waits behind them. What all have heard is not told again; what one of them
-   * may have missed is, when the same write comes once more.
-   */
-  async #pushEntities(): Promise<void> {
-    if (this.#entitiesHeard === this.#store.readTenant().entities) return;
-    this.#nextEntityPush ??= this.#entityRest.then(async () => {
-      this.#nextEntityPush = null;
-      const { entities } = this.#store.readTenant();
-      const began = Date.now();
-      const push = this.#push();
-      // As long as the telling took: who writes entities all day leaves the object half of its time for everybody else.
-      const rest = () => scheduler.wait(Date.now() - began);
-      this.#entityRest = push.then(rest, rest);
-      if (await push) this.#entitiesHeard = entities;
-    });
-    await inTime(PUSH_PATIENCE_MS, this.#nextEntityPush);
-  }
-}
-
-/** A draw that waits for what others hold. */
-interface Drawing {
-  /** How many began to wait before it. */
-  readonly place: number;
-  readonly ended: Promise<void>;
-}
-
-/** The place of whoever waits behind nobody. */
-const BEFORE_ALL = 0;
-
-interface Told {
-  readonly heard: readonly (Omit<Heard, "draw"> & { readonly session: SessionId })[];
-  readonly silent: readonly LeasedSession[];
 }
 
 export interface Drawn {
   readonly lease: Lease;
   readonly word: Word | null;
-}
-
-/** The intervention for which sessions are told what is now in force. */
-export type Because = Pick<Intervention, "target" | "kind">;
-
-/** What a session answers to what it is told. */
-export interface Heard {
-  /** Its entry from which on it obeys; 0 where it is being opened, and opens with it. */
-  readonly seq: number;
-  readonly at: Instant;
-  readonly hasRun: boolean;
-  /** Until then whoever holds a client lease that the news stops may go on; `null`: nobody does. */
-  readonly leasedUntil: Instant | null;
-  /** Where it stands, where the news is that a limit may look at that. */
-  readonly draw: Draw | null;
 }
 
 /** Whether an intervention may concern a session. Which session has a run, the session knows. */

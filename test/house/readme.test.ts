@@ -119,6 +119,7 @@ const TENANT_LINE = "src/authority/tenant_line.ts";
 const TURN_LINE = "src/authority/turn_line.ts";
 const LEDGER = "src/ledger/tenant_ledger.ts";
 const WEBHOOKS = "src/webhooks/tenant_webhooks.ts";
+const LEASE_NEWS = "src/authority/lease_news.ts";
 const TENANT = "src/authority/tenant_authority.ts";
 const FEED = "src/ledger/tenant_feed.ts";
 const many = (length: number, of: unknown = "x") => Array.from({ length }, () => of);
@@ -195,7 +196,7 @@ const LIMITS: { readonly [what: string]: () => string } = {
     return "100";
   },
   "waiting for a lapsed lease": () => seconds(own(TENANT_LINE, "TENANT_PATIENCE_MS")),
-  "waiting for sessions to hear of a new policy": () => seconds(own(TENANT, "PUSH_PATIENCE_MS")),
+  "waiting for sessions to hear of a new policy": () => seconds(own(LEASE_NEWS, "PUSH_PATIENCE_MS")),
   "labels of a session": () => {
     const labels = (count: number, name: number, text: number) => ({
       labels: Object.fromEntries(Array.from({ length: count }, (_, n) => [String(n).padStart(name, "x"), "x".repeat(text)])),
@@ -216,7 +217,7 @@ const LIMITS: { readonly [what: string]: () => string } = {
   },
   "requests that wait for held decisions at once": () =>
     `${throttle.MOST_WAITS_OF_TOKEN} of one token, ${throttle.MOST_WAITS_OF_TENANT} of a tenant; one more is \`throttled\`, and may ask without waiting`,
-  "waiting for sessions to hear of a kill or pause": () => `${seconds(own(TENANT, "PUSH_PATIENCE_MS"))}, then they are named as unanswered`,
+  "waiting for sessions to hear of a kill or pause": () => `${seconds(own(LEASE_NEWS, "PUSH_PATIENCE_MS"))}, then they are named as unanswered`,
   "waiting for what others hold of a shared budget": () => seconds(own(TENANT, "RECALL_PATIENCE_MS")),
   "listeners of one tenant": () => `${own(FEED, "MOST_LISTENERS")}; ${own(FEED, "MOST_UNHEARD")} events without a word from the other side`,
   "listeners of one token": () => String(own("src/core/events.ts", "MOST_LISTENERS_OF_ONE_TOKEN")),
