@@ -400,7 +400,7 @@ const isCounted = ({ digest, status }: Approval, { decision, approved }: Answer)
 function isSame(turn: Turn, approval: Approval, before: Answer, said: PersonsAnswer): boolean {
   const text = said.note === null ? null : shownText(said.note, approval.redaction);
   if (before.decision !== said.decision || before.named !== said.digest || before.note !== text) return false;
-  if (said.decision !== "approve") return approval.answers.at(-1) === before || said.decision === "reject";
+  if (said.decision !== "approve") return approval.answers.at(-1) === before;
   return before.edits === editsDigest(turn.sha256, said.edits);
 }
 

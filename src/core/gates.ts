@@ -458,7 +458,7 @@ function lackOf(
   if (tenant === "heard" && slice !== null && !isThere) return lack;
   if (tenant === "lost") return { mode: "enforce", no: unreached() };
   const short: Short = { kind: "money", limit, amountMicroUsd, leastMicroUsd: amountMicroUsd, alerts };
-  return { mode: "enforce", no: lackNo({ amountMicroUsd }, lack, [lack]), short, isThere: tenant === "heard" && isThere };
+  return { mode: "enforce", no: lackNo({ amountMicroUsd }, lack, [lack]), short };
 }
 
 /** Of what is not to be had the narrowest is the reason, and what lasts longest says when to come back. */

@@ -54,9 +54,8 @@ export function parseUsd(input: unknown): Result<MicroUsd, MoneyFault> {
 export function parseReportedUsd(input: unknown): Result<MicroUsd, MoneyFault> {
   const exact = parseUsd(input);
   if (exact.ok || exact.error.code !== "money_precision" || typeof input !== "number") return exact;
-  const micro = Math.ceil(Number((input * UNIT).toPrecision(15)));
-  if (!Number.isSafeInteger(micro)) return fault("money_invalid", `a USD amount is at most 9007199254.740991, found ${describe(input)}`);
-  return ok(microUsdOf(micro));
+  // A number that has a seventh decimal is below the largest amount: sixteen digits are all that it has.
+  return ok(microUsdOf(Math.ceil(Number((input * UNIT).toPrecision(15)))));
 }
 
 /** The shortest decimal string of an amount: `1050000` is `"1.05"`. */

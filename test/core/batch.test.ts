@@ -39,6 +39,14 @@ function expectUntouched(sitting: Sitting): void {
 }
 
 describe("the answers of a batch", () => {
+  it("all_or_nothing counts what was called before the batch", () => {
+    const sitting = new Sitting();
+    const one = () => member(sitting, { finds: { rates: [{ ...RATE, per: "session" }] } });
+    expect(verdicts(sitting, [one()])).toEqual(["allow"]);
+    expect(verdicts(sitting, [one(), one(), one()], "all_or_nothing")).toEqual(["deny", "deny", "deny"]);
+    expect(verdicts(sitting, [one(), one()], "all_or_nothing")).toEqual(["allow", "allow"]);
+  });
+
   const costs = (sitting: Sitting, ...sums: readonly number[]) => sums.map((sum) => member(sitting, { costs: sum, finds: { budgets: [SESSION] } }));
 
   it.each<readonly [BatchSemantics, readonly number[], readonly string[], number]>([

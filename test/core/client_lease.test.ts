@@ -7,7 +7,7 @@ import { type Granting, judgeLease, type LeaseAsk } from "../../src/core/grant_l
 import { canonicalJson } from "../../src/core/json.ts";
 import { type MicroUsd, microUsdOf } from "../../src/core/money.ts";
 import type { Order } from "../../src/core/orders.ts";
-import type { BudgetLimit } from "../../src/core/policy/findings.ts";
+import type { BudgetLimit, Findings } from "../../src/core/policy/findings.ts";
 import { settleLease } from "../../src/core/settle_lease.ts";
 import { standAlone } from "../../src/core/shares.ts";
 import { Playing, PRINCIPAL, REF, RUN, reportOf, requestOf, SECOND_RUN, usd } from "./playing.ts";
@@ -182,6 +182,57 @@ describe("what becomes of a lease", () => {
     granted(session.grantLease(["search*"], usd("3"), 0, 100));
     const account = accountOf(session.book, { scope: "action", pattern, limitMicroUsd: usd("10") }, RUN);
     expect([account.leasedMicroUsd, account.pendingMicroUsd, account.postedMicroUsd]).toEqual([leased * 1_000_000, 0, 0]);
+  });
+
+  /** What is told of an action, beside how it was found. */
+  const action = (cost: MicroUsd, findings: Findings | null) => {
+    const request = requestOf("search", { usd: "1" });
+    return { pointer: "/entries/0", request, report: { ...reportOf(), costMicroUsd: cost }, decidedAt: null, fingerprint: "", findings, known: null };
+  };
+
+  it("makes of what was done a decision that names the lease, and counts it for the rates of a policy that came later", () => {
+    const session = new Playing({ budgets: LEASED });
+    const lease = granted(session.grantLease(["search*"], usd("3"), 0));
+    const told = action(usd("1"), null);
+    const later = new Playing({ rate_limits: { "search*": { max_count: 5, window_seconds: 60 } } });
+    const counted = { ...action(usd("1"), null), findings: later.findings(told.request, 7) };
+    session.turn(7, (turn) => settleLease(turn, lease, { actions: [told, counted], final: false, principal: PRINCIPAL }));
+    const { decision } = session.record(told.request.id);
+    expect(decision).toMatchObject({ verdict: "allow", reason: { code: "permitted", message: `It was decided with the lease "${lease.id}".` }, rates: [] });
+    const rates = [{ name: expect.any(String), per: "session", limit: 5, remaining: 4, windowMs: 60_000, resetMs: 60_000 }];
+    expect(session.record(counted.request.id).decision.rates).toEqual(rates);
+    const said = session.ledger.flatMap(({ entry }) => (entry.decision_id === counted.request.id && entry.step === "decide" ? entry.rates : []));
+    expect(said).toMatchObject([{ limit: 5, remaining: 4, per: "session" }]);
+  });
+
+  it.each<readonly [string, string, number, readonly (readonly [at: number, usd: string])[]]>([
+    ["from what was granted, when that was", "1", 50, [[0, "1"]]],
+    ["above it, only what was granted", "4", 50, [[0, "3"]]],
+    ["of nothing, nowhere", "0", 50, []],
+    ["after its end, what went back, when it is taken again", "2", 100, [[100, "2"]]],
+  ])("is spent in the spans in which it is: %s", (_, cost, now, pieces) => {
+    const session = new Playing({ budgets: { ...LEASED, on_expiry: "release" } });
+    const { id } = granted(session.grantLease(["search*"], usd("3"), 0, 100));
+    const one = told("search", cost);
+    session.settleLease(id, [one], false, now);
+    const spent = session.decided.find(({ decision }) => decision.id === one.request.id)?.pieces;
+    expect(spent).toEqual(pieces.map(([at, sum]) => ({ at, microUsd: usd(sum) })));
+  });
+
+  it("of more than can be told exactly is refused, to the millionth", () => {
+    const settled = (cost: number) => {
+      const session = new Playing({ version: 1 });
+      const lease = granted(session.grantLease(["search*"], usd("3"), 0));
+      return session.turn(1, (turn) => settleLease(turn, lease, { actions: [action(microUsdOf(cost), null)], final: false, principal: PRINCIPAL }));
+    };
+    // What is leased out counts beside it.
+    expect(settled(Number.MAX_SAFE_INTEGER - usd("3")).ok).toBe(true);
+    expect(settled(Number.MAX_SAFE_INTEGER - usd("3") + 1).ok).toBe(false);
+    const session = new Playing({ version: 1 });
+    const lease = granted(session.grantLease(["search*"], usd("3"), 0));
+    const both = [action(microUsdOf(1), null), { ...action(microUsdOf(Number.MAX_SAFE_INTEGER), null), pointer: "/entries/1" }];
+    const refused = session.turn(1, (turn) => settleLease(turn, lease, { actions: both, final: false, principal: PRINCIPAL }));
+    expect(refused).toMatchObject({ ok: false, error: { code: "money_precision", issues: [{ pointer: "/entries/1/cost_usd" }] } });
   });
 
   it("is written down, in canonical order, and told as events under names of its own", () => {

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { addUsd, formatUsd, lessUsd, microUsdOf, minUsd, parseUsd } from "../../src/core/money.ts";
+import { addUsd, formatUsd, lessUsd, microUsdOf, minUsd, parseReportedUsd, parseUsd } from "../../src/core/money.ts";
 
 const amount = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER }).map(microUsdOf);
 
@@ -57,6 +57,44 @@ describe("parseUsd() refuses", () => {
     [{ valueOf: () => 1 }, "money_invalid"],
   ])("%j with %s", (input, code) => {
     expect(parseUsd(input)).toMatchObject({ ok: false, error: { code } });
+  });
+});
+
+describe("parseReportedUsd()", () => {
+  it.each<readonly [unknown, number]>([
+    ["0.05", 50_000],
+    [0.05, 50_000],
+    // Never less than was counted, and nothing small counts as nothing.
+    [0.0000001, 1],
+    [0.1234561, 123_457],
+    // What only floating point added is left out.
+    [0.1 + 0.2, 300_000],
+    [1.1 * 3, 3_300_000],
+    [1e-9, 1],
+    [8_999_999_999.000002, 8_999_999_999_000_002],
+  ])("takes %j as %d millionths", (input, micro) => {
+    expect(parseReportedUsd(input)).toEqual({ ok: true, value: micro });
+  });
+
+  it("takes whatever number there is, or says that it is none of its", () => {
+    fc.assert(
+      fc.property(fc.double(), (input) => {
+        const read = parseReportedUsd(input);
+        if (read.ok) expect(read.value / 1e6).toBeGreaterThanOrEqual(input * (1 - 1e-14));
+        else expect(read.error.code).toBe("money_invalid");
+      }),
+    );
+  });
+
+  it.each<readonly [unknown, string, string]>([
+    // A text was written by somebody, who can write it exactly.
+    ["0.1234561", "money_precision", "at most six decimals"],
+    [-1, "money_invalid", "-1"],
+    [null, "money_invalid", "null"],
+    [9_007_199_254.740992, "money_invalid", "at most 9007199254.740991"],
+    [1e300, "money_invalid", "1e+300"],
+  ])("refuses %j with %s", (input, code, message) => {
+    expect(parseReportedUsd(input)).toMatchObject({ ok: false, error: { code, message: expect.stringContaining(message) } });
   });
 });
 

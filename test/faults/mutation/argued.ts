@@ -539,13 +539,6 @@ export const ARGUED: readonly Argued[] = [
     because: "Of what kind it is, is asked only of what zod finds itself.",
   },
   {
-    file: "src/core/shown.ts",
-    line: 'const UNKNOWN: Redaction = { storeInputs: "none", storeOutputs: "none", keys: [], detect: DETECTORS };',
-    from: '"none"',
-    to: '""',
-    because: "What is neither kept in full nor as a digest is not kept.",
-  },
-  {
     file: "src/core/trail.ts",
     line: "if (gone > 64 && gone * 2 > stretch.items.length) {",
     from: "gone > 64",
@@ -628,5 +621,33 @@ export const ARGUED: readonly Argued[] = [
     from: '"key"',
     to: '""',
     because: "The parser gives a pair in a list as a mapping; its type allows for more.",
+  },
+  {
+    file: "src/core/batch.ts",
+    line: "const verdict = (prior ?? judgement)?.verdict;",
+    from: "(prior ?? judgement)?.verdict",
+    to: "(prior ?? judgement).verdict",
+    because: "What was not decided before was judged: one of the two is there.",
+  },
+  {
+    file: "src/core/book.ts",
+    line: 'assert(run !== undefined, "a lease is of a run of the session");',
+    from: "run !== undefined",
+    to: "true",
+    because: "A law that nothing breaks: a lease is granted of a run that is in the book, and none ever leaves it.",
+  },
+  {
+    file: "src/core/settle.ts",
+    line: "if (reservation === null || matter === null)",
+    from: "reservation === null || matter === null",
+    to: "reservation === null && matter === null",
+    because: "What was not allowed has neither, and what was has both.",
+  },
+  {
+    file: "src/core/trail.ts",
+    line: "if (gone > 64 && gone * 2 > stretch.items.length) {",
+    from: "gone * 2 > stretch.items.length",
+    to: "gone * 2 >= stretch.items.length",
+    because: "When memory is given back, not what is remembered.",
   },
 ];
