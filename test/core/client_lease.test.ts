@@ -198,7 +198,11 @@ describe("what becomes of a lease", () => {
     const counted = { ...action(usd("1"), null), findings: later.findings(told.request, 7) };
     session.turn(7, (turn) => settleLease(turn, lease, { actions: [told, counted], final: false, principal: PRINCIPAL }));
     const { decision } = session.record(told.request.id);
-    expect(decision).toMatchObject({ verdict: "allow", reason: { code: "permitted", message: `It was decided with the lease "${lease.id}".` }, rates: [] });
+    expect(decision).toMatchObject({
+      verdict: "allow",
+      reason: { code: "permitted", message: `It was decided with the lease "${lease.id}".` },
+      rates: [],
+    });
     const rates = [{ name: expect.any(String), per: "session", limit: 5, remaining: 4, windowMs: 60_000, resetMs: 60_000 }];
     expect(session.record(counted.request.id).decision.rates).toEqual(rates);
     const said = session.ledger.flatMap(({ entry }) => (entry.decision_id === counted.request.id && entry.step === "decide" ? entry.rates : []));
