@@ -329,7 +329,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       const told = step(turn, found.approval);
       return told.ok ? ok({ answer: { ...found, approval: told.value.approval }, replayed: told.value.replayed }) : told;
     });
-    await this.#deskHears();
+    if (settled.ok) await this.#deskHears();
     return settled;
   }
 
@@ -365,33 +365,37 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
     });
   }
 
-  closeRun(principal: Principal, run: RunId): Reply<{ readonly id: RunId }> {
-    return this.#take(principal, (turn) => {
+  async closeRun(principal: Principal, run: RunId): Reply<{ readonly id: RunId }> {
+    const closed = await this.#take(principal, (turn) => {
       const found = turn.book.runs.get(run);
       if (found === undefined) return err(refusal("not_found", `There is no run "${run}" in this session.`));
       if (!found.closed) {
         happen(turn, { kind: "run_closed", run });
+        cancelAll(turn, run);
         record(turn, "session", { run_id: run, principal: signature(principal), details: { event: "run_closed" } }, null);
       }
       return ok({ id: run });
     });
+    if (closed.ok) await this.#deskHears();
+    return closed;
   }
 
   async close(principal: Principal): Reply<SessionRead> {
     const closed = await this.#take(principal, (turn) => {
       if (!turn.book.closed) {
         happen(turn, { kind: "session_closed" });
-        cancelAll(turn);
+        cancelAll(turn, null);
         record(turn, "session", { principal: signature(principal), details: { event: "closed" } }, null);
       }
       return ok(this.#readSession(turn));
     });
     // The session is closed whether or not its tenant hears of it now; the alarm tells it again.
-    if (closed.ok)
-      await inTime(
+    const heard = () =>
+      inTime(
         TENANT_PATIENCE_MS,
         this.#tenant.tellClosed().catch(() => this.#wakeBy(Date.now() + RETRY_ALARM_MS)),
       );
+    if (closed.ok) await Promise.all([heard(), this.#deskHears()]);
     return closed;
   }
 

@@ -320,12 +320,13 @@ export function expireApproval(turn: Turn, approval: Approval): void {
   note(turn, expired, "expired", null, { was: approval.status });
 }
 
-/** Ends all that waits in a session that is over. */
-export function cancelAll(turn: Turn): void {
-  for (const approval of [...turn.book.approvals.values()].filter(isOpen)) {
+/** Ends all that waits in a run that is over, or (`null`) in a session that is: a yes would let nothing of it run. */
+export function cancelAll(turn: Turn, run: RunId | null): void {
+  const waiting = [...turn.book.approvals.values()].filter((one) => isOpen(one) && (run === null || one.run === run));
+  for (const approval of waiting) {
     const cancelled = closed(approval, { status: "cancelled" });
     happen(turn, { kind: "approval", approval: cancelled, card: null });
-    note(turn, cancelled, "cancelled", null, { note: "The session was closed." });
+    note(turn, cancelled, "cancelled", null, { note: `The ${run === null ? "session" : "run"} was closed.` });
   }
 }
 

@@ -605,13 +605,25 @@ describe("what else is on record of it", () => {
     sitting.ledger.splice(0);
     sitting.turn(1, (turn) => {
       sitting.book.approvals.set(three.id, { ...three, status: "rejected" });
-      cancelAll(turn);
+      cancelAll(turn, null);
       expect([...turn.book.approvals.values()].map(({ status }) => status)).toEqual(["cancelled", "cancelled", "rejected"]);
       expect(turn.effects.flatMap((effect) => (effect.kind === "approval" ? [effect.card] : []))).toEqual([null, null]);
     });
     expect(sitting.ledger.map(({ entry }) => [entry.details?.approval, entry.details?.event, entry.details?.note, entry.principal])).toEqual(
       [one, two].map(({ id }) => [id, "cancelled", "The session was closed.", null]),
     );
+  });
+
+  it("that what waited in a run ended with that run, and nothing else did", () => {
+    const sitting = new Sitting();
+    const [one, two] = [sitting.held(), sitting.held()];
+    sitting.book.approvals.set(two.id, { ...two, run: "run_00000000-0000-7000-8000-000000000002" });
+    sitting.ledger.splice(0);
+    sitting.turn(1, (turn) => {
+      cancelAll(turn, one.run);
+      expect([...turn.book.approvals.values()].map(({ status }) => status)).toEqual(["cancelled", "pending"]);
+    });
+    expect(sitting.ledger.map(({ entry }) => [entry.details?.approval, entry.details?.note])).toEqual([[one.id, "The run was closed."]]);
   });
 });
 

@@ -453,6 +453,20 @@ describe("what people and agents say to each other", () => {
     expect(reasonOf(await ask({ approval: id }))).toBe("approval_rejected");
   });
 
+  it("ends with its run, and people find it on their desk no more", async () => {
+    const { tenant, session, agent, hold, answer, read, step } = await desk();
+    const id = await hold();
+    const { run } = got(await ports.sessions.read(tenant, session, agent));
+    got(await step(() => ports.sessions.closeRun(tenant, session, agent, run)));
+    const waits = got(await ports.tenants.listApprovals(tenant, { status: "pending" }, { limit: 10, cursor: null }));
+    expect(waits.items).toEqual([]);
+    expect((await read(id)).status).toBe("cancelled");
+    expect(refusalOf(await answer("ann", id, "approve"))).toBe("approval_closed");
+    // What is asked for in the next run is another matter.
+    got(await step(() => openRun(ports, agent, session, null)));
+    expect((await read(await hold())).status).toBe("pending");
+  });
+
   it("ends with its session", async () => {
     const { tenant, session, agent, hold, read, step } = await desk();
     const id = await hold();
