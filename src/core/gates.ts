@@ -535,7 +535,7 @@ function approvalNo(rule: string, presented: PresentedApproval): No {
     case "granted":
       return no("approval_required", "action", "A person must approve this first.", rule, null, "Wait for the approval, then ask again with it.");
     case "open":
-      return no("approval_required", "action", "Nobody has approved this yet.", rule, null, "Wait for the approval, then ask again with it.");
+      return no("approval_required", "action", "This is not approved yet.", rule, null, "Wait for the approval, then ask again with it.");
     case "expired":
       return no("approval_expired", "action", "The approval has expired.", rule, null, "Ask again without it to open a new one.");
     case "rejected":

@@ -407,7 +407,7 @@ const BY_POLICY: readonly Row[] = [
 
 const ANSWERS: readonly (readonly [PresentedApproval, ReasonCode, string, string])[] = [
   ["none", "approval_required", "A person must approve this first.", "Wait for the approval, then ask again with it."],
-  ["open", "approval_required", "Nobody has approved this yet.", "Wait for the approval, then ask again with it."],
+  ["open", "approval_required", "This is not approved yet.", "Wait for the approval, then ask again with it."],
   ["expired", "approval_expired", "The approval has expired.", "Ask again without it to open a new one."],
   ["rejected", "approval_rejected", "A person rejected this.", "Do not try this again; do something else."],
   ["cancelled", "approval_rejected", "The request for approval was cancelled.", "Ask again without it to open a new one."],

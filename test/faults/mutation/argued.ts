@@ -210,7 +210,7 @@ export const ARGUED: readonly Argued[] = [
   },
   {
     file: "src/core/gates.ts",
-    line: 'return no("approval_required", "action", "Nobody has approved this yet.", rule, null, "Wait for the approval, then ask again with it.");',
+    line: 'return no("approval_required", "action", "This is not approved yet.", rule, null, "Wait for the approval, then ask again with it.");',
     from: '"action"',
     to: '""',
     because: "A hold stops nothing and says so; where it becomes a no, it stops its action.",
