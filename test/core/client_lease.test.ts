@@ -341,10 +341,14 @@ describe("what becomes of a lease", () => {
     session.settleLease(id, [first], false, 1);
     const before = session.ledger.length;
     expect(session.settleLease(id, [told("search", "1"), told("pay", "1")], true, 2)).toMatchObject({
-      error: { code: "body_invalid", issues: [{ pointer: "/entries/1/action" }] },
+      error: { code: "body_invalid", detail: `The lease "${id}" is not for "pay".`, issues: [{ pointer: "/entries/1/action" }] },
     });
     expect(session.settleLease(id, [{ ...first, cost: usd("2") }], true, 2)).toMatchObject({
-      error: { code: "idempotency_mismatch", issues: [{ pointer: "/entries/0/id" }] },
+      error: {
+        code: "idempotency_mismatch",
+        detail: `The decision "${first.request.id}" was told or asked before with another body.`,
+        issues: [{ pointer: "/entries/0/id" }],
+      },
     });
     const rest = told("search", "9007199254.740991");
     expect(session.settleLease(id, [rest], true, 2)).toMatchObject({

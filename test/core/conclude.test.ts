@@ -614,6 +614,13 @@ it("what stands above any policy is said alone, whatever else would be", () => {
     });
 });
 
+it("where only a digest of the inputs was sent, the inputs are asked for, and nothing is taken for a loop", () => {
+  const request = { inputsDigest: `sha-256:${sha256("{}")}` } as const;
+  const loops = [{ threshold: 1, windowMs: 1_000, key: null }];
+  expect(new Sitting().judge({ request, finds: { loops } }).reason.code).toBe("inputs_required");
+  expect(new Sitting().judge({ request, finds: { loops, strict: false } }).warnings.map(({ code }) => code)).toEqual(["inputs_required"]);
+});
+
 it("of several limits that are full at once the first is named, and of accounts that sessions share the narrowest alone", () => {
   const rates: readonly RateLimit[] = ["p*", "pay"].map((pattern) => ({ pattern, max: 1, windowMs: 5_000, per: "session" }));
   const sitting = new Sitting();

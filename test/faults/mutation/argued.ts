@@ -650,4 +650,11 @@ export const ARGUED: readonly Argued[] = [
     to: "gone * 2 >= stretch.items.length",
     because: "When memory is given back, not what is remembered.",
   },
+  {
+    file: "src/core/gates.ts",
+    line: "if (findings.hold === null && findings.rules.length === 0) return NONE;",
+    from: "findings.hold === null && findings.rules.length === 0",
+    to: "false",
+    because: "A shorter way to the same answer: where nothing holds, no objection is found.",
+  },
 ];
