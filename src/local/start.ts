@@ -4,7 +4,7 @@ import { parseStart, START_USAGE } from "./arguments.ts";
 import { build, QUIET, ROOT } from "./build.ts";
 import { type DemoTokens, isDemoPrepared, prepareDemo } from "./demo_tenant.ts";
 import { readSecrets } from "./dev_vars.ts";
-import { migrate } from "./migrate.ts";
+import { isMigrated, migrate, noteMigrated } from "./migrate.ts";
 import { type Runtime, startRuntime } from "./runtime.ts";
 import { writeEnvironment } from "./shell_environment.ts";
 import { lockState, whyUnwritable } from "./state_lock.ts";
@@ -54,11 +54,13 @@ async function start(port: number, state: string): Promise<void> {
   const prepare = async ({ miniflare, url }: Runtime): Promise<DemoTokens> => {
     const applied = await migrate(miniflare, built.migrations);
     if (applied.length > 0) note(`Applied ${applied.length === 1 ? "the migration" : "the migrations"} ${applied.join(", ")} to the local database.`);
+    noteMigrated(state, built.migrations);
     await healthy(url);
     return prepareDemo(url, secrets.ROOT_KEY ?? "", secrets.SIGNING_KEYS ?? "", state);
   };
-  // Whoever waits for `/healthz` uses the demo tenant at once: on a new state it is made at a port that nobody knows.
-  if (!isDemoPrepared(state)) {
+  // Whoever waits for `/healthz` uses the demo tenant at once, and reads the ledger by indexes that an older version's state does not have: on a new state,
+  // and on one of before, all of that is made at a port that nobody knows.
+  if (!isDemoPrepared(state) || !isMigrated(state, built.migrations)) {
     const first = await run(0);
     await prepare(first);
     await first.stop();
