@@ -79,6 +79,16 @@ function readKept(file: string): (DemoTokens & { readonly madeWith: string; read
   }
 }
 
+/** What the gateway said instead of what was asked for. */
+export class Unanswered extends Error {
+  readonly status: number;
+
+  constructor(message: string, status: number) {
+    super(message);
+    this.status = status;
+  }
+}
+
 type Ask = (method: string, route: string, token: string, body?: object | string) => Promise<{ readonly [member: string]: unknown }>;
 
 /** Asks the gateway; anything but a 2xx throws with what it answered. A text is sent as YAML. */
@@ -94,7 +104,7 @@ function asker(url: string): Ask {
       signal: AbortSignal.timeout(30_000),
     });
     const text = await answer.text();
-    if (!answer.ok) throw new Error(`${method} ${route} answered ${answer.status}: ${text.slice(0, 1000)}`);
+    if (!answer.ok) throw new Unanswered(`${method} ${route} answered ${answer.status}: ${text.slice(0, 1000)}`, answer.status);
     return JSON.parse(text);
   };
 }

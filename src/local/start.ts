@@ -2,7 +2,7 @@ import { createServer } from "node:net";
 import path from "node:path";
 import { parseStart, START_USAGE } from "./arguments.ts";
 import { build, QUIET, ROOT } from "./build.ts";
-import { type DemoTokens, isDemoPrepared, prepareDemo } from "./demo_tenant.ts";
+import { type DemoTokens, isDemoPrepared, prepareDemo, Unanswered } from "./demo_tenant.ts";
 import { readSecrets } from "./dev_vars.ts";
 import { isMigrated, migrate, noteMigrated } from "./migrate.ts";
 import { type Runtime, startRuntime } from "./runtime.ts";
@@ -15,6 +15,9 @@ import { welcome } from "./welcome.ts";
 Object.assign(process.env, QUIET);
 const DEV_VARS = path.join(ROOT, ".dev.vars");
 const HEALTHY_WITHIN_MS = 60_000;
+/** Objects refuse tables that are newer than their code, and what they refuse with tells nobody outside why. */
+const NEWER =
+  "If a newer version of the gateway has run on this state, it has what this one does not know, and this one will not guess: start the newer one, or keep this one's state elsewhere: --persist-to DIR.";
 
 /** A sentence for the person at the terminal, where a stack would tell them nothing. */
 class Stop extends Error {}
@@ -56,7 +59,9 @@ async function start(port: number, state: string): Promise<void> {
     if (applied.length > 0) note(`Applied ${applied.length === 1 ? "the migration" : "the migrations"} ${applied.join(", ")} to the local database.`);
     noteMigrated(state, built.migrations);
     await healthy(url);
-    return prepareDemo(url, secrets.ROOT_KEY ?? "", secrets.SIGNING_KEYS ?? "", state);
+    return prepareDemo(url, secrets.ROOT_KEY ?? "", secrets.SIGNING_KEYS ?? "", state).catch((fault: unknown) => {
+      throw fault instanceof Unanswered && fault.status === 503 ? new Stop(`${fault.message}\n${NEWER}`) : fault;
+    });
   };
   // Whoever waits for `/healthz` uses the demo tenant at once, and reads the ledger by indexes that an older version's state does not have: on a new state,
   // and on one of before, all of that is made at a port that nobody knows.

@@ -174,6 +174,27 @@ describe.skipIf(!CAN_SEE_PROCESSES)("npm start", () => {
     expect(two.output()).toContain("Applied the migrations 0002_reported.sql, 0003_interventions.sql to the local database.");
   }, 120_000);
 
+  it("ends with 1 and says what to do on a state of a newer version", async () => {
+    const after = path.join(home, "after");
+    const one = npmStart(["--port", "0", "--persist-to", after], secrets);
+    started.push(one);
+    await ready(one);
+    one.npm.kill("SIGTERM");
+    await nothingLeft(one);
+    const folder = path.join(after, "v3/do/agentsentinel-TenantAuthority");
+    for (const file of readdirSync(folder).filter((name) => name.endsWith(".sqlite"))) {
+      const database = new DatabaseSync(path.join(folder, file));
+      if (database.prepare("SELECT 1 FROM sqlite_master WHERE name = 'tenant'").get() !== undefined)
+        database.exec("UPDATE schema_version SET version = version + 1");
+      database.close();
+    }
+    const two = npmStart(["--port", "0", "--persist-to", after], secrets);
+    started.push(two);
+    expect(await two.exit).toBe(1);
+    expect(two.output()).toContain("If a newer version of the gateway has run on this state");
+    expect(two.output()).not.toContain("    at ");
+  }, 120_000);
+
   it.each<[string, (one: Started) => void]>([
     ["npm gets SIGINT", (one) => one.npm.kill("SIGINT")],
     ["npm gets SIGTERM", (one) => one.npm.kill("SIGTERM")],
