@@ -912,6 +912,7 @@ export interface LedgerEntry {
 export interface CostItem {
   /** `null`: what names no agent, run, session or action. */
   readonly key: string | null;
+  /** Below zero where more was taken back in that time than was posted in it. */
   readonly posted_usd: string;
   /** How many decisions stand behind it. */
   readonly count: number;
@@ -921,6 +922,7 @@ export interface CostItem {
 
 export interface CostReport {
   readonly items: readonly CostItem[];
+  /** The sum of the items. */
   readonly total_usd: string;
   readonly reported_usd: string;
 }

@@ -104,8 +104,8 @@ function ofLedger(
     return sum;
   };
   // What a gateway was told stands beside what it posted itself, and not where both are of one decision: that is known when all is read.
-  const posted = new Set<unknown>();
-  const told: { readonly decision: unknown; readonly micro: bigint; readonly key: string | null }[] = [];
+  const posted = new Set<string>();
+  const told: { readonly entry: Entry; readonly micro: bigint; readonly key: string | null }[] = [];
   let [read, isChained] = [0, false];
   for (const { file, text, number, isEnded } of linesOfAll(files, directory)) {
     const place = `${shownName(file)}:${number}`;
@@ -117,25 +117,28 @@ function ofLedger(
     isChained ||= "prev_hash" in entry;
     const at = parseInstant(String(entry.timestamp));
     if (at === null) throw new Stop(`${place} has no timestamp that can be read, found ${JSON.stringify(entry.timestamp)}`);
+    // Whenever that was: what a decision has cost by the gateway's own books is not counted again where it is reported later.
+    if (entry.kind !== "ingest" && entry.decision_id != null && movesMoney(entry)) {
+      posted.add(decisionOf(entry));
+      posted.add(decisionOf({ ...entry, session_id: null }));
+    }
     if (at < since || at >= before) continue;
     const micro = costOf(entry, place);
+    const key = keyOf(entry, group, at);
     if (entry.kind === "ingest") {
-      told.push({ decision: entry.decision_id ?? null, micro, key: keyOf(entry, group, at) });
+      told.push({ entry, micro, key });
       continue;
     }
     total += micro;
-    if (entry.kind === "commit" || micro !== 0n) posted.add(entry.decision_id);
-    // A decision spends nothing; counted is what ended, or was recorded by hand. A file of the Python SDK has only such lines.
-    const counts = entry.kind !== "decision" || micro > 0n;
-    const key = keyOf(entry, group, at);
-    // Of an export most that names no agent or action is no call at all.
-    if (!counts || (key === null && micro === 0n && entry.kind !== "commit")) continue;
+    if (!counts(entry, key, micro)) continue;
     const sum = sumOf(key);
     sum.micro += micro;
-    sum.calls.add(String(entry.decision_id ?? entry.id ?? number));
+    // What a gateway posts for a lease of which nobody told anything is of no decision.
+    if ("tenant_id" in entry && entry.decision_id == null) continue;
+    sum.calls.add("tenant_id" in entry ? decisionOf(entry) : String(entry.decision_id ?? entry.id ?? number));
   }
-  for (const { decision, micro, key } of told) {
-    if (micro === 0n || (decision !== null && posted.has(decision))) continue;
+  for (const { entry, micro, key } of told) {
+    if (micro === 0n || posted.has(decisionOf(entry))) continue;
     reported += micro;
     sumOf(key).reported += micro;
   }
@@ -151,6 +154,31 @@ function ofLedger(
     reported_usd: usd(reported),
   };
 }
+
+type Entry = { readonly [member: string]: unknown };
+
+/**
+ * A decision, by whose it is: its id is made by a client, so that two sessions may have the same. A report that names no session is of any of its
+ * agent's.
+ */
+const decisionOf = ({ decision_id, agent_id, session_id }: Entry): string =>
+  JSON.stringify([decision_id ?? null, agent_id ?? null, session_id ?? null]);
+
+/** As a gateway sees it: a report of what it cost, or an amount that was posted or taken back. What is no amount is told where it is added up. */
+function movesMoney({ kind, cost_usd, corrected_usd }: Entry): boolean {
+  const isSome = (amount: unknown): boolean => {
+    const parsed = parseUsd(amount);
+    return parsed.ok && parsed.value > 0;
+  };
+  return kind === "commit" || isSome(cost_usd) || isSome(corrected_usd);
+}
+
+/**
+ * Whether an entry is of a call that is counted. Of a gateway's export one that moves money, as the gateway counts. Of a local ledger a decision spends
+ * nothing, and counted is what ended, or was recorded by hand; a file of the Python SDK has only such lines.
+ */
+const counts = (entry: Entry, key: string | null, micro: bigint): boolean =>
+  "tenant_id" in entry ? movesMoney(entry) : (entry.kind !== "decision" || micro > 0n) && (key !== null || micro !== 0n || entry.kind === "commit");
 
 /** As a gateway orders what cost the same: what has no key before all that has one. */
 const byKey = (a: string | null, b: string | null): number => (a === null || (b !== null && a < b) ? -1 : 1);

@@ -70,9 +70,9 @@ export function formatUsd(amount: MicroUsd): string {
   return `${whole}.${digits.slice(1, end)}`;
 }
 
-/** The same of a sum of amounts, which may be more than any amount. Not of a negative one. */
+/** The same of a sum of amounts, which may be more than any amount. Of what was taken back, with a minus sign. */
 export function formatUsdSum(sum: bigint): string {
-  assert(sum >= 0n, "a sum of amounts is not negative");
+  if (sum < 0n) return `-${formatUsdSum(-sum)}`;
   const rest = String(sum % BigInt(UNIT)).padStart(6, "0");
   const whole = sum / BigInt(UNIT);
   return rest === "000000" ? String(whole) : `${whole}.${rest.replace(/0+$/, "")}`;

@@ -969,6 +969,7 @@ export interface ExpectedUsage {
 export interface CostLine {
   /** `null`: of entries that name none. */
   readonly key: string | null;
+  /** The one less the other: below zero where more was taken back than posted. */
   readonly postedMicroUsd: bigint;
   readonly costMicroUsd: bigint;
   readonly correctedMicroUsd: bigint;

@@ -447,18 +447,22 @@ export const ledgerEntry = z.object({
 });
 export const ledgerPage = pageOf(ledgerEntry);
 
+const netUsd = usd.meta({
+  description:
+    "USD, a decimal string. With a minus sign where more was taken back in that time than was posted in it: a late report or a release corrects what had been posted for an expired reservation.",
+});
 const reportedUsd = usd.meta({ description: "What was reported beside that, and is in no account and in none of the other sums." });
 
 export const costReport = z.object({
   items: z.array(
     z.object({
       key: z.string().nullable().meta({ description: "null: what names no agent, run, session or action. So the items together are the total." }),
-      posted_usd: usd,
+      posted_usd: netUsd,
       count,
       reported_usd: reportedUsd,
     }),
   ),
-  total_usd: usd,
+  total_usd: netUsd,
   reported_usd: reportedUsd,
 });
 

@@ -88,7 +88,8 @@ async function lastIndex(db: D1Database, tenant: string): Promise<number> {
 
 /**
  * What was spent, by action, run, session, agent or UTC day of the entry: largest first. Entries that have no such key are an item without one, so that
- * the items are the total. Exact, however much it is.
+ * the items are the total. Below zero where more was taken back in that time than was posted in it: what an earlier entry had posted. Exact, however much
+ * it is.
  */
 export async function reportCosts(db: D1Database, tenant: string, query: CostQuery, went: Went = nobody): Reply<CostReport> {
   const orm = drizzle(counted(db, went));
@@ -125,13 +126,13 @@ export async function reportCosts(db: D1Database, tenant: string, query: CostQue
   return ok({
     items: lines.map((line) => ({
       key: line.key,
-      postedMicroUsd: atLeastZero(line.net),
+      postedMicroUsd: line.net,
       count: line.count,
       costMicroUsd: line.cost,
       correctedMicroUsd: line.corrected,
       reportedMicroUsd: line.reported,
     })),
-    totalMicroUsd: total === undefined ? 0n : atLeastZero(whole(total.costHigh, total.costLow) - whole(total.correctedHigh, total.correctedLow)),
+    totalMicroUsd: total === undefined ? 0n : whole(total.costHigh, total.costLow) - whole(total.correctedHigh, total.correctedLow),
     reportedMicroUsd: total === undefined ? 0n : whole(total.reportedHigh, total.reportedLow),
   });
 }
@@ -387,8 +388,6 @@ const inParts = <N extends string>(name: N, amount: typeof entries.costMicroUsd 
 const PART = 100_000_000;
 
 const whole = (high: number, low: number): bigint => BigInt(high) * BigInt(PART) + BigInt(low);
-
-const atLeastZero = (sum: bigint): bigint => (sum > 0n ? sum : 0n);
 
 const nobody: Went = () => undefined;
 

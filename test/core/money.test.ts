@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { addUsd, formatUsd, lessUsd, microUsdOf, minUsd, parseReportedUsd, parseUsd } from "../../src/core/money.ts";
+import { addUsd, formatUsd, formatUsdSum, lessUsd, microUsdOf, minUsd, parseReportedUsd, parseUsd } from "../../src/core/money.ts";
 
 const amount = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER }).map(microUsdOf);
 
@@ -145,6 +145,16 @@ it.each([
   [Number.MAX_SAFE_INTEGER, "9007199254.740991"],
 ])("%i micro-USD are written %s, with no decimal that says nothing", (micro, text) => {
   expect(formatUsd(microUsdOf(micro))).toBe(text);
+});
+
+it.each<[bigint, string]>([
+  [0n, "0"],
+  [1n, "0.000001"],
+  [-1n, "-0.000001"],
+  [-1_500_000n, "-1.5"],
+  [10_000_000_000_000_000_000_000n, "10000000000000000"],
+])("a sum of %s micro-USD is written %s", (micro, text) => {
+  expect(formatUsdSum(micro)).toBe(text);
 });
 
 it("addUsd() is the sum, and asserts that it can be told exactly", () => {

@@ -7,10 +7,11 @@ import fc from "fast-check";
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { createSentinel } from "../../sdk/src/index.ts";
 import { CHAIN_START, hashOf } from "../../sdk/src/local/ledger/chain.ts";
+import type { CostReport } from "../../sdk/src/wire.ts";
 import { inWords } from "../../src/cli/costs.ts";
 import { formatUsd, microUsdOf } from "../../src/core/money.ts";
 import { program, terminalFor, typed } from "./cli_typed.ts";
-import { CAN_SEE_PROCESSES, type OwnGateway, ownGateway } from "./gateway.ts";
+import { ask, CAN_SEE_PROCESSES, type OwnGateway, ownGateway } from "./gateway.ts";
 
 const folder = mkdtempSync(path.join(tmpdir(), "agentsentinel-costs-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -145,6 +146,33 @@ describe("agentsentinel costs", () => {
         reported_usd: "0.041",
       });
     expect(inWords({ items: [], total_usd: "0", reported_usd: "0.041" }, "action", terminalFor())).toContain("Beside that 0.041 USD were reported");
+  });
+
+  it("counts an export's calls as its gateway does, and hides no report behind what was posted for another", async () => {
+    const entry = { tenant_id: "acme", agent_id: "ann", session_id: "ses_a", decision_id: "dec_1", cost_usd: "0" };
+    const file = ledger([
+      { ...entry, kind: "session", action: null, decision_id: null },
+      { ...entry, kind: "decision" },
+      { ...entry, kind: "commit", cost_usd: "0.3" },
+      { ...entry, kind: "commit", cost_usd: "0.2", session_id: "ses_b" },
+      { ...entry, kind: "release", decision_id: "dec_2" },
+      { ...entry, kind: "ingest", cost_usd: "0.01" },
+      { ...entry, kind: "ingest", cost_usd: "0.02", session_id: null },
+      { ...entry, kind: "ingest", cost_usd: "0.04", session_id: "ses_c" },
+      { ...entry, kind: "ingest", cost_usd: "0.08", agent_id: "bob" },
+    ]);
+    expect(await told("--ledger", file)).toEqual({
+      items: [{ key: "a", posted_usd: "0.5", count: 2, reported_usd: "0.12" }],
+      total_usd: "0.5",
+      reported_usd: "0.12",
+    });
+    expect((await told("--ledger", file, "--group-by", "session")).items).toEqual([
+      { key: "ses_a", posted_usd: "0.3", count: 1, reported_usd: "0.08" },
+      { key: "ses_b", posted_usd: "0.2", count: 1, reported_usd: "0" },
+      { key: "ses_c", posted_usd: "0", count: 0, reported_usd: "0.04" },
+    ]);
+    // What was posted before that time is not told again as reported.
+    expect((await told("--ledger", file, "--from", "2026-01-02T03:00:00Z")).reported_usd).toBe("0.12");
   });
 
   it("takes what lies between --from and --to, and of a torn last line nothing", async () => {
@@ -299,5 +327,60 @@ describe.skipIf(!CAN_SEE_PROCESSES)("agentsentinel costs and verify, of a real g
       1,
       expect.stringMatching(/^a problem came, and no ledger: 401 token_invalid: /),
     ]);
+  });
+
+  it("adds its export up as it does itself, whatever it is grouped by and from whenever on: late reports, releases, equal ids and reports too", async () => {
+    const post = async (route: string, body: object, token = gateway.agent) => {
+      const answer = await ask(gateway.url, token, "POST", route, body);
+      expect(answer.status).toBeLessThan(300);
+      return answer.body;
+    };
+    const [one, other] = [await post("/v1/sessions", {}), await post("/v1/sessions", {})];
+    const decide = (session: string, says: object) => post(`/v1/sessions/${session}/decisions`, { estimate_usd: "0.5", ...says });
+    const commit = (session: string, decision: string, cost_usd: string) =>
+      post(`/v1/sessions/${session}/decisions/${decision}/commit`, { cost_usd, outcome: "success" });
+    // Two sessions' decisions of one name.
+    const id = "dec_019a9c1e-7f00-7abc-8def-0000000000aa";
+    for (const { id: session } of [one, other]) {
+      await decide(session, { id, action: "twice" });
+      await commit(session, id, "0.2");
+    }
+    const { id: freed } = await decide(one.id, { action: "freed" });
+    await post(`/v1/sessions/${one.id}/decisions/${freed}/release`, {});
+    const { id: late } = await decide(one.id, { action: "late", ttl_ms: 1 });
+    await vi.waitFor(async () =>
+      expect((await ask(gateway.url, gateway.agent, "GET", `/v1/sessions/${one.id}/decisions/${late}`)).body.state).toBe("expired"),
+    );
+    const halfway = new Date().toISOString();
+    await commit(one.id, late, "0.1");
+    const report = (id: string, says: object) => ({ id, action: "told", cost_usd: "0.01", agent_id: "demo-agent", ...says });
+    await post("/v1/ledger/entries", { entries: [report("1", { decision_id: id }), report("2", { decision_id: id, session_id: other.id })] });
+    await post("/v1/ledger/entries", {
+      entries: [report("3", { decision_id: id, session_id: "ses_elsewhere" }), report("4", { decision_id: freed })],
+    });
+
+    const answer = await fetch(`${gateway.url}/v1/ledger/export`, { headers: { authorization: `Bearer ${gateway.operator}` } });
+    writeFileSync(path.join(folder, "all.ndjson"), await answer.text());
+    // Of what was reported and is not counted a gateway shows the line, with nothing in it.
+    const shown = ({ items, ...sums }: CostReport) => ({
+      ...sums,
+      items: items.filter(({ count, reported_usd }) => count > 0 || reported_usd !== "0"),
+    });
+    for (const group of ["action", "run", "session", "agent", "day"]) {
+      for (const period of [[], ["--from", halfway], ["--to", halfway]]) {
+        const asked = ["--group-by", group, ...period];
+        const itself = shown(await told("--url", gateway.url, "--token", gateway.operator, ...asked));
+        expect({ asked, ...(await told("--ledger", "all.ndjson", ...asked)) }).toEqual({ asked, ...itself });
+        const micro = (usd: string) => Math.round(Number(usd) * 1e6);
+        expect(itself.items.reduce((sum, { posted_usd }) => sum + micro(posted_usd), 0)).toBe(micro(itself.total_usd));
+      }
+    }
+    expect(shown(await told("--ledger", "all.ndjson", "--from", halfway))).toMatchObject({
+      items: [
+        { key: "told", posted_usd: "0", count: 0, reported_usd: "0.02" },
+        { key: "late", posted_usd: "-0.4", count: 1 },
+      ],
+      total_usd: "-0.4",
+    });
   });
 });

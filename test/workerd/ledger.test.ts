@@ -899,6 +899,9 @@ describe("costs", () => {
           for (const groupBy of ["action", "run", "session", "agent", "day"] as const) {
             const report = await reportCosts(env.DB, tenant, { ...query, groupBy });
             expect(report).toEqual({ ok: true, value: modelOf(sealed, { ...query, groupBy }) });
+            if (!report.ok) throw new Error("unreachable");
+            const { items, totalMicroUsd } = report.value;
+            expect(items.reduce((sum, { postedMicroUsd }) => sum + postedMicroUsd, 0n)).toBe(totalMicroUsd);
           }
         }
       }),
@@ -952,6 +955,34 @@ describe("costs", () => {
     }
   });
 
+  it("are the total also where one of them takes back what was posted before that time, or on another day", async () => {
+    const tenant = newTenant();
+    const [before, after] = ["2026-01-01T23:59:59.999Z", "2026-01-02T00:00:00.000Z"];
+    await record(tenant, sessionOf(tenant), [
+      { kind: "expiry", action: "read", decision_id: "dec_1", timestamp: before, cost_usd: "1" },
+      { kind: "commit", action: "read", decision_id: "dec_1", timestamp: after, cost_usd: "0.4", corrected_usd: "1" },
+      { kind: "commit", action: "mail", decision_id: "dec_2", timestamp: after, cost_usd: "0.5" },
+    ]);
+    const told = async (query: CostQuery) => {
+      const report = await reportCosts(env.DB, tenant, query);
+      return report.ok && [report.value.items.map(({ key, postedMicroUsd }) => [key, postedMicroUsd]), report.value.totalMicroUsd];
+    };
+    expect(await told({ groupBy: "day" })).toEqual([
+      [
+        ["2026-01-01", 1_000_000n],
+        ["2026-01-02", -100_000n],
+      ],
+      900_000n,
+    ]);
+    expect(await told({ groupBy: "action", from: Date.parse(after) })).toEqual([
+      [
+        ["mail", 500_000n],
+        ["read", -600_000n],
+      ],
+      -100_000n,
+    ]);
+  });
+
   it("count a decision of each session, also where their ids are one", async () => {
     const tenant = newTenant();
     for (const session of ["one", "another"]) {
@@ -981,7 +1012,7 @@ describe("costs", () => {
         items: [
           { key: "buy", postedMicroUsd: 1_100n * most, count: 1 },
           { key: "tip", postedMicroUsd: 2n },
-          { key: "sell", postedMicroUsd: 0n, costMicroUsd: 1n, correctedMicroUsd: 500_000n },
+          { key: "sell", postedMicroUsd: -499_999n, costMicroUsd: 1n, correctedMicroUsd: 500_000n },
         ],
         totalMicroUsd: 1_100n * most + 3n - 500_000n,
       },
@@ -1024,13 +1055,13 @@ function modelOf(sealed: readonly SealedEntry[], { groupBy, from, to }: CostQuer
       .sort(([a, x], [b, y]) => Number(y.cost - y.corrected - (x.cost - x.corrected)) || (b !== null && (a === null || a < b) ? -1 : 1))
       .map(([key, { cost, corrected, decisions }]) => ({
         key,
-        postedMicroUsd: cost > corrected ? cost - corrected : 0n,
+        postedMicroUsd: cost - corrected,
         count: decisions.size,
         costMicroUsd: cost,
         correctedMicroUsd: corrected,
         reportedMicroUsd: 0n,
       })),
-    totalMicroUsd: total.cost > total.corrected ? total.cost - total.corrected : 0n,
+    totalMicroUsd: total.cost - total.corrected,
     reportedMicroUsd: 0n,
   };
 }
