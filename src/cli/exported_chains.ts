@@ -22,6 +22,12 @@ export interface Places {
   readonly to: number;
 }
 
+/** Entries of what was reported behind which others are missing: how many times, and the first as a sentence. */
+interface Thinned {
+  readonly count: number;
+  readonly why: string;
+}
+
 /** So many gaps are named; the others are counted. */
 const GAPS_NAMED = 5;
 
@@ -37,6 +43,9 @@ export class ExportedChains {
   #missing = 0;
   #erased = 0;
   #begunLater = 0;
+  #thinned: Thinned | null = null;
+  readonly #sessions = new Set<unknown>();
+  readonly #agents = new Set<unknown>();
   readonly #kept: Heads | null;
   /** Where all chains stood at the place of `kept`; `null`: nothing of that place came. */
   #thenStood: Heads | null = null;
@@ -65,7 +74,7 @@ export class ExportedChains {
   }
 
   #follow(entry: { readonly [member: string]: unknown }, text: string): string | null {
-    const { kind, seq, prev_hash, hash, index, tenant_id, session_id, payload, payload_digest } = entry;
+    const { kind, seq, prev_hash, hash, index, tenant_id, session_id, agent_id, payload, payload_digest } = entry;
     if (typeof seq !== "number" || !Number.isSafeInteger(seq) || seq < 1 || typeof prev_hash !== "string" || typeof hash !== "string")
       return "it has no seq, prev_hash and hash, so it belongs to no chain";
     if (hasTwice(entry, text)) return `seq ${seq} has a member twice, so that readers may read it differently`;
@@ -88,11 +97,15 @@ export class ExportedChains {
           : `of ${String(chain)}`;
     const before = this.#heads.get(name);
     const misplaced = this.#place(String(tenant_id), index);
+    const wrong = before === undefined ? wrongBeginning(seq, prev_hash) : wrongNext(before, seq, prev_hash);
     // An export of one session has what was reported of it, and not what was reported of others: that is among the places that are missing since.
     const isThinned = kind === "ingest" && before !== undefined && seq > before.seq + 1 && this.#missing - before.missing >= seq - before.seq - 1;
-    const wrong = before === undefined ? wrongBeginning(seq, prev_hash) : isThinned ? null : wrongNext(before, seq, prev_hash);
-    const astray = wrong ?? misplaced;
+    const astray = (isThinned ? null : wrong) ?? misplaced;
     if (astray !== null) return `seq ${seq} ${whose} ${astray}`;
+    if (isThinned) this.#thinned = { count: (this.#thinned?.count ?? 0) + 1, why: this.#thinned?.why ?? `seq ${seq} ${whose} ${wrong}` };
+    // More than one is all that is asked.
+    if (this.#sessions.size < 2) this.#sessions.add(session_id);
+    if (this.#agents.size < 2) this.#agents.add(agent_id);
     if (!isHere && payload_digest !== null) this.#erased++;
     if (before === undefined && seq > 1) this.#begunLater++;
     this.#heads.set(name, { seq, hash, missing: this.#missing });
@@ -126,6 +139,21 @@ export class ExportedChains {
   /** How many places before the last one are not here, and where the first gaps are. */
   get missing(): { readonly count: number; readonly first: readonly Places[] } {
     return { count: this.#missing, first: this.#gaps };
+  }
+
+  /** How often others are missing before an entry of what was reported: that one was held against nothing that stands before it. */
+  get thinned(): number {
+    return this.#thinned?.count ?? 0;
+  }
+
+  /** The first of them as a fault, unless all that is here is of one session or of one agent: then it is of an export of that one. */
+  get thinnedFault(): string | null {
+    return this.#sessions.size > 1 && this.#agents.size > 1 ? (this.#thinned?.why ?? null) : null;
+  }
+
+  /** Whose entries came, in the order of their first. */
+  get tenants(): readonly string[] {
+    return [...this.#indices.keys()];
   }
 
   /** Entries whose inputs and outputs are not there. */

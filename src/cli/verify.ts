@@ -19,8 +19,9 @@ gives (of everything, or of one session), where every session has a chain of its
 that are missing are named, and so are inputs and outputs: no fault, for an export may be of a part, and payloads are erased. Where no line of a ledger
 came, nothing was verified.
 
-What lines alone cannot show: that the end was cut off, or that all of it was written anew with new hashes. So a head is printed: keep it elsewhere, and
-give it next time. Proofs against signed checkpoints are not looked at. A later export, ?after= the last index, is read behind the earlier one:
+What lines alone cannot show: that an end was cut off, the export's or with its places one chain's; that a whole chain was left out with its places, or
+chains stood otherwise among one another (the index is in no hash); or that all was written anew with new hashes. So a head is printed: keep it elsewhere,
+and give it next time. A gateway signs nothing of its record yet. A later export, ?after= the last index, is read behind the earlier one:
 verify old.ndjson new.ndjson.
 
   FILE           one ledger, its files in their order; a directory: the ledger in it; - is standard input.
@@ -28,7 +29,8 @@ verify old.ndjson new.ndjson.
   --head HEAD    as an earlier verify printed it. SEQ:HASH, of one chain: it must end with this. all:INDEX:HASH, of all chains of an export up to that
                  index: until there it must be what it was then, and may have gone on
   --strict       whatever is not here counts as broken: a half-written last line, a beginning, places of the tenant's ledger, inputs and outputs
-  --json         {"valid", "lines", "chains", "head", "keep", "bad", "instead", "torn", "begun_later", "missing", "erased", "set_aside"};
+  --json         {"valid", "lines", "chains", "tenants", "head", "keep", "bad", "instead", "torn", "begun_later", "missing", "unlinked", "erased",
+                 "set_aside"};
                  "keep" is what --head takes next time
 
   curl -s "$AGENTSENTINEL_URL/v1/ledger/export" -H "Authorization: Bearer $AGENTSENTINEL_TOKEN" | ${CALLED} verify -
@@ -92,6 +94,10 @@ export interface Verified {
   readonly begunLater: number;
   /** Places of the tenant's ledger that an export passes over. */
   readonly missing: ExportedChains["missing"];
+  /** Entries of what was reported that were held against nothing before them: what stood there is among the missing places. */
+  readonly unlinked: number;
+  /** Whose entries they are, of an export: one tenant's, unless several were put together. */
+  readonly tenants: readonly string[];
   /** Entries whose inputs and outputs are not here. */
   readonly erased: number;
   /** Half-written lines that the SDK found and kept beside the ledger. */
@@ -246,6 +252,8 @@ function ofLocal(sources: readonly Source[], terminal: Terminal, head: Kept | nu
       torn: isTorn ? at : null,
       begunLater,
       missing: NOTHING_MISSING,
+      unlinked: 0,
+      tenants: [],
       erased: 0,
       setAside,
     };
@@ -259,6 +267,8 @@ function ofLocal(sources: readonly Source[], terminal: Terminal, head: Kept | nu
     torn: null,
     begunLater,
     missing: NOTHING_MISSING,
+    unlinked: 0,
+    tenants: [],
     erased: 0,
     setAside,
   };
@@ -280,23 +290,34 @@ function ofExport(sources: readonly Source[], terminal: Terminal, kept: Kept | n
   const chains = new ExportedChains(kept !== null && isOfAll(kept) ? kept : null);
   let good = 0;
   const found = (bad: Place | null, torn: Place | null): Found => {
-    const { begunLater, missing, erased, head, heads } = chains;
-    return { lines: good, chains: chains.chains, head, heads, bad, torn, begunLater, missing, erased, setAside: 0 };
+    const { begunLater, missing, thinned: unlinked, tenants, erased, head, heads } = chains;
+    return { lines: good, chains: chains.chains, head, heads, bad, torn, begunLater, missing, unlinked, tenants, erased, setAside: 0 };
   };
+  let torn: Place | null = null;
+  let unlinked: { readonly file: string; readonly line: number; readonly good: number } | null = null;
   let last: Place = { file: "", line: 0, why: "" };
   for (const [place, { file, lines }] of sources.entries()) {
     for (const line of lines) {
       tellProgress(file, line, good, terminal);
       const why = line.text === null ? "it is no UTF-8 text" : chains.take(line.text);
       last = { file: shownName(file), line: line.number, why: `Line ${line.number} is half a line: the export broke off there.` };
-      if (why === null) good++;
-      else if (!line.isEnded && place === sources.length - 1 && why === "it is no JSON") return found(null, last);
-      else return found({ ...last, why: `${why[0]?.toUpperCase() ?? ""}${why.slice(1)}.` }, null);
+      if (why === null) {
+        if (chains.thinned > 0) unlinked ??= { file: last.file, line: last.line, good };
+        good++;
+      } else if (!line.isEnded && place === sources.length - 1 && why === "it is no JSON") torn = last;
+      else return found({ ...last, why: asSentence(why) }, null);
     }
   }
+  const { thinnedFault } = chains;
+  if (unlinked !== null && thinnedFault !== null) {
+    good = unlinked.good;
+    return found({ file: unlinked.file, line: unlinked.line, why: asSentence(thinnedFault) }, torn);
+  }
   const why = kept === null ? null : isOfAll(kept) ? chains.keptFault : chains.endsWith(kept) ? null : notEnding(kept);
-  return found(why === null ? null : { ...last, why }, null);
+  return found(why === null ? null : { ...last, why }, torn);
 }
+
+const asSentence = (why: string): string => `${why[0]?.toUpperCase() ?? ""}${why.slice(1)}.`;
 
 const notEnding = ({ seq }: Head): string => `No chain ends with seq ${seq} and the hash of --head: its end was cut off, or went on.`;
 
@@ -315,11 +336,12 @@ function keepOf({ head, heads, bad, instead }: Verified): string | null {
 }
 
 const inJson = (found: Verified, valid: boolean): object => {
-  const { lines, chains, head, bad, instead, torn, begunLater, missing, erased, setAside } = found;
+  const { lines, chains, tenants, head, bad, instead, torn, begunLater, missing, unlinked, erased, setAside } = found;
   return {
     valid,
     lines,
     chains,
+    tenants,
     head,
     keep: keepOf(found),
     bad,
@@ -327,13 +349,14 @@ const inJson = (found: Verified, valid: boolean): object => {
     torn,
     begun_later: begunLater,
     missing,
+    unlinked,
     erased,
     set_aside: setAside,
   };
 };
 
 function inWords(found: Verified, valid: boolean, kept: Kept | null, { paint }: Terminal): string {
-  const { files, lines, chains, bad, instead, torn, begunLater, missing, erased, setAside } = found;
+  const { files, lines, chains, bad, instead, torn, begunLater, missing, unlinked, tenants, erased, setAside } = found;
   if (instead !== null)
     return `${paint.red("✗")} ${paint.bold(files.map(shownName).join(", "))}: ${instead}.\n  Not one line of a ledger was read, so nothing was verified.\n`;
   const said: string[] = [];
@@ -348,7 +371,11 @@ function inWords(found: Verified, valid: boolean, kept: Kept | null, { paint }: 
   } else if (!valid) said.push(`${paint.red("✗")} ${good} are good, and that is not all (--strict).`);
   else {
     const together = `${paint.green("✓")} ${good} hold together: each has the hash of what it says and follows the one before it`;
-    said.push(isWhole(found) ? `${together}, and none between is missing.` : `${together}. Of what is not here nothing can be said:`);
+    said.push(
+      isWhole(found)
+        ? `${together}, and ${found.tenants.length === 0 ? "none" : "no place"} between is missing.`
+        : `${together}. Of what is not here nothing can be said:`,
+    );
   }
   const note = (text: string): number => said.push(`${paint.yellow("!")} ${text}`);
   if (torn !== null && bad === null) note(`${torn.file}:${torn.line} ${torn.why}`);
@@ -360,6 +387,12 @@ function inWords(found: Verified, valid: boolean, kept: Kept | null, { paint }: 
     note(
       `${count(missing.count, "place")} of the tenant's ledger before the last one here ${missing.count === 1 ? "is" : "are"} missing: ${gapsOf(missing)}.`,
     );
+  if (unlinked > 0 && bad === null)
+    note(
+      `${count(unlinked, "report follows", "reports follow")} one that is not here: ${unlinked === 1 ? "it was" : "they were"} held against no line before.`,
+    );
+  if (tenants.length > 1 && bad === null)
+    note(`Entries of ${tenants.length} tenants are here (${tenants.map((each) => shown(each, 40)).join(", ")}), and a gateway exports those of one.`);
   if (erased > 0) note(`Payloads that are not here: ${erased} (inputs and outputs that were erased, or left out).`);
   if (setAside > 0)
     said.push(
@@ -377,13 +410,17 @@ function endsOf(found: Verified, kept: Kept | null): readonly string[] {
   // Of several chains one that ends as it did says nothing of the others.
   const what = kept === null ? null : isOfAll(kept) ? `Up to index ${kept.index} it` : found.chains > 1 ? "One of its chains" : "It";
   const known = what === null ? null : `${what} is what it was when that --head was printed.`;
-  if (keep === null) return known === null ? [`${UNKNOWN_END} Verify each tenant's by itself: then there is a head to keep.`] : [known];
+  if (keep === null) return known === null ? [`${unknownEnd(found)} Verify each tenant's by itself: then there is a head to keep.`] : [known];
   const isAll = kept !== null && (written(kept) === keep || (!isOfAll(kept) && found.chains === 1));
   if (isAll) return [`${known} Nothing was cut off its end, and it was not written anew.`];
-  return [known ?? UNKNOWN_END, `Keep this elsewhere, and add it next time: --head ${keep}`];
+  return [known ?? unknownEnd(found), `Keep this elsewhere, and add it next time: --head ${keep}`];
 }
 
-const UNKNOWN_END = "Whether its end was cut off, or all of it written anew, no line can tell: only a head that was kept elsewhere.";
+/** The places of an export are in no hash: whoever takes a chain out, or its end, can move up what stands behind. */
+const unknownEnd = ({ tenants }: Verified): string =>
+  tenants.length === 0
+    ? "Whether its end was cut off, or all of it written anew, no line can tell: only a head that was kept elsewhere."
+    : "Whether an end was cut off, a whole chain left out with its places, or all of it written anew, no line can tell: only a head that was kept elsewhere.";
 
 function gapsOf({ count, first }: Verified["missing"]): string {
   const named = first.reduce((sum, { from, to }) => sum + to - from + 1, 0);

@@ -42,12 +42,16 @@ const read = (name = LEDGER) => readFileSync(path.join(folder, name), "utf8");
 const HOLD = "hold together: each has the hash of what it says and follows the one before it";
 const WHOLE = `${HOLD}, and none between is missing.`;
 const UNKNOWN = "  Whether its end was cut off, or all of it written anew, no line can tell: only a head that was kept elsewhere.";
+// Of an export its places are looked at, which are in no hash.
+const WHOLE_EXPORT = `${HOLD}, and no place between is missing.`;
+const UNKNOWN_EXPORT =
+  "  Whether an end was cut off, a whole chain left out with its places, or all of it written anew, no line can tell: only a head that was kept elsewhere.";
 const AS_IT_WAS = "what it was when that --head was printed. Nothing was cut off its end, and it was not written anew.";
 const keep = (head: string): string => `  Keep this elsewhere, and add it next time: --head ${head}`;
 
 describe("agentsentinel verify", () => {
   it.each<[string, string[], number, RegExp]>([
-    ["--help", ["--help"], 0, /^Usage: agentsentinel verify[\s\S]*Proofs against signed checkpoints are not looked at/],
+    ["--help", ["--help"], 0, /^Usage: agentsentinel verify[\s\S]*A gateway signs nothing of its record yet/],
     ["no ledger here", [], 1, /there is no ledger \.agent-sentinel/],
     ["a file that is not there", ["gone.jsonl"], 1, /there is no ledger gone\.jsonl/],
     ["standard input twice", ["-", "-"], 2, /can be read once/],
@@ -289,7 +293,7 @@ describe("agentsentinel verify, of what a gateway exports", () => {
     const { code, out } = await check(exported());
     expect([code, out.split("\n")]).toEqual([
       0,
-      [`✓ 7 lines in 3 chains ${WHOLE}`, UNKNOWN, expect.stringMatching(/^ {2}Keep this .* --head all:6:[0-9a-f]{64}$/), ""],
+      [`✓ 7 lines in 3 chains ${WHOLE_EXPORT}`, UNKNOWN_EXPORT, expect.stringMatching(/^ {2}Keep this .* --head all:6:[0-9a-f]{64}$/), ""],
     ]);
     expect((await check(exported(), "--strict")).code).toBe(0);
     const erased = exported().map((line) => line.replace(/"payload":\{.*\}\}$/, '"payload":null}'));
@@ -302,10 +306,15 @@ describe("agentsentinel verify, of what a gateway exports", () => {
   });
 
   it("follows what was reported in a chain of its own, whichever sessions that names", async () => {
-    expect(await check(reported(), "--strict")).toMatchObject({ code: 0, out: expect.stringContaining(`✓ 7 lines in 3 chains ${WHOLE}\n`) });
+    expect(await check(reported(), "--strict")).toMatchObject({ code: 0, out: expect.stringContaining(`✓ 7 lines in 3 chains ${WHOLE_EXPORT}\n`) });
     // What was reported of the other session stands between: it is among the places that are missing.
     const ofOne = await check(reported().filter((line) => line.includes('"ses_a"')));
-    expect([ofOne.code, ofOne.out]).toEqual([0, expect.stringMatching(/^✓ 4 lines in 2 chains hold together: .*\n! 3 places .* index 2 to 4\.\n/)]);
+    expect([ofOne.code, ofOne.out]).toEqual([
+      0,
+      expect.stringMatching(
+        /^✓ 4 lines in 2 chains hold together: .*\n! 3 places .* index 2 to 4\.\n! 1 report follows one that is not here: it was held against no line before\.\n/,
+      ),
+    ]);
   });
 
   it.each<[string, (lines: string[]) => string[], RegExp]>([
@@ -326,6 +335,40 @@ describe("agentsentinel verify, of what a gateway exports", () => {
   ])("finds that a report %s", async (_what, change, says) => {
     const found = await check(change(reported()));
     expect([found.code, found.out]).toEqual([1, expect.stringMatching(says)]);
+  });
+
+  it("finds that a report is gone from an export of everything, where places alone would be named", async () => {
+    const one = writer();
+    const lines = [
+      one(null, { details: { event: "tenant_created" } }),
+      one("ses_a", { kind: "ingest", agent_id: "ann" }),
+      one("ses_b", { agent_id: "bob" }),
+      one("ses_b", { kind: "ingest", agent_id: "bob" }),
+      one("ses_a", { kind: "ingest", agent_id: "ann" }),
+      one("ses_b", { agent_id: "bob" }),
+    ];
+    expect((await check(lines, "--strict")).code).toBe(0);
+    const found = await check(lines.toSpliced(3, 1), "--json");
+    expect([found.code, JSON.parse(found.out)]).toMatchObject([
+      1,
+      {
+        valid: false,
+        lines: 3,
+        bad: { line: 4, why: 'Seq 3 of what was reported to the tenant "acme" comes after seq 1: seq 2 is missing, or the export was filtered.' },
+      },
+    ]);
+    // What an agent may read is its own, of all its sessions.
+    const ofAnn = lines.filter((line) => line.includes('"agent_id":"ann"'));
+    expect(JSON.parse((await check(ofAnn, "--json")).out)).toMatchObject({ valid: true, unlinked: 1, missing: { count: 3 } });
+  });
+
+  it("says that entries are of more than one tenant", async () => {
+    const one = writer();
+    const { code, out } = await check([one(null, {}), one("ses_a", {}), moved(writer()("ses_z", { tenant_id: "evil" }), 2)]);
+    expect([code, out]).toEqual([
+      0,
+      expect.stringMatching(/\n! Entries of 2 tenants are here \("acme", "evil"\), and a gateway exports those of one\.\n/),
+    ]);
   });
 
   it.each<[string, (lines: string[]) => string[], number, { from: number; to: number }[], RegExp]>([
@@ -361,7 +404,7 @@ describe("agentsentinel verify, of what a gateway exports", () => {
     put("old.ndjson", `${lines.slice(0, 4).join("\n")}\n`);
     put("new.ndjson", `${lines.slice(4).join("\n")}\n`);
     expect(await verify("old.ndjson", "new.ndjson", "--strict")).toMatchObject({ code: 0 });
-    expect((await verify("empty.ndjson", "old.ndjson", "new.ndjson")).out).toContain(`✓ 7 lines in 3 chains of 3 files ${WHOLE}`);
+    expect((await verify("empty.ndjson", "old.ndjson", "new.ndjson")).out).toContain(`✓ 7 lines in 3 chains of 3 files ${WHOLE_EXPORT}`);
     // The end of the older one was cut off.
     put("old.ndjson", `${lines.slice(0, 1).join("\n")}\n`);
     put("new.ndjson", `${lines.slice(2, 3).join("\n")}\n`);
@@ -450,7 +493,7 @@ describe("agentsentinel verify, of what a gateway exports", () => {
       [forged, "Up to index 6 it is not what it was when --head was printed: something was cut off, left out or written anew."],
     ] as const) {
       const unasked = await check(changed);
-      expect([unasked.code, unasked.out]).toEqual([0, expect.stringContaining(UNKNOWN)]);
+      expect([unasked.code, unasked.out]).toEqual([0, expect.stringContaining(UNKNOWN_EXPORT)]);
       const { code, out } = await check(changed, "--head", head, "--json");
       expect([code, JSON.parse(out)]).toMatchObject([1, { valid: false, keep: null, bad: { line: changed.length, why } }]);
     }
@@ -463,7 +506,7 @@ describe("agentsentinel verify, of what a gateway exports", () => {
     const last = await headOf(lines);
     expect(await check(lines, "--head", last)).toMatchObject({
       code: 0,
-      out: `✓ 7 lines in 3 chains ${WHOLE}\n  Up to index 6 it is ${AS_IT_WAS}\n`,
+      out: `✓ 7 lines in 3 chains ${WHOLE_EXPORT}\n  Up to index 6 it is ${AS_IT_WAS}\n`,
     });
     const erased = lines.map((line) => line.replace(/"payload":\{.*\}\}$/, '"payload":null}'));
     expect((await check(erased, "--head", last)).code).toBe(0);
@@ -473,7 +516,7 @@ describe("agentsentinel verify, of what a gateway exports", () => {
       expect(told.code).toBe(0);
       if (place < 6)
         expect(told.out).toBe(
-          `✓ 7 lines in 3 chains ${WHOLE}\n  Up to index ${place} it is what it was when that --head was printed.\n${keep(last)}\n`,
+          `✓ 7 lines in 3 chains ${WHOLE_EXPORT}\n  Up to index ${place} it is what it was when that --head was printed.\n${keep(last)}\n`,
         );
     }
   });
@@ -496,6 +539,15 @@ describe("agentsentinel verify, of what a gateway exports", () => {
       /^✓ 6 lines in 3 chains[\s\S]*! export\.ndjson:7 Line 7 is half a line: the export broke off there/,
     );
     expect((await verify("export.ndjson", "--strict")).code).toBe(1);
+    // Half a line is no reason not to look at what was kept.
+    const { keep: whole } = JSON.parse((await check(exported(), "--json")).out);
+    const { keep: earlier } = JSON.parse((await check(exported().slice(0, 4), "--json")).out);
+    const chain = `3:${JSON.parse(exported()[6] ?? "").hash}`;
+    put("export.ndjson", exported().join("\n").slice(0, -20));
+    const cut = await verify("export.ndjson", "--head", whole);
+    expect([cut.code, cut.out]).toEqual([1, expect.stringContaining("It ends with index 5, and --head is of index 6: its end was cut off.")]);
+    expect((await verify("export.ndjson", "--head", chain)).code).toBe(1);
+    expect((await verify("export.ndjson", "--head", earlier)).code).toBe(0);
   });
 
   it("finds any change of any character of an entry", () => {
