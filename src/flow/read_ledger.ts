@@ -37,7 +37,8 @@ export async function reportCosts(ports: Ports, tenant: string, query: CostQuery
 
 /**
  * Asks whoever may hold entries back to hand them over, and waits so long for that; then waits until they can be read. Refuses with `ledger_unavailable`
- * where they cannot, or where the one session that was asked for says nothing.
+ * where they cannot, or where the one session that was asked for says nothing or cannot hand over: it is out of reach, or its ledger does not take what it
+ * recorded, because that does not follow what the ledger has.
  */
 export async function bringIn(ports: Ports, tenant: string, session: string | undefined, patienceMs: number = BRING_MS, went?: Went): Reply<null> {
   const sessions =
@@ -48,7 +49,8 @@ export async function bringIn(ports: Ports, tenant: string, session: string | un
     patienceMs,
     Promise.allSettled([ports.tenants.ship(tenant), ...sessions.map((id) => ports.sessions.ship(tenant, id))]),
   );
-  if (!brought.ok && session !== undefined)
+  const isHeldBack = !brought.ok || brought.value.slice(1).some(({ status }) => status === "rejected");
+  if (isHeldBack && session !== undefined)
     return err(refusal("ledger_unavailable", "The record is safe but cannot be read just now: the session does not hand over what it recorded."));
   return ports.ledger.settle(tenant);
 }

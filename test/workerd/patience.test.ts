@@ -154,16 +154,21 @@ describe("a tenant", () => {
   });
 });
 
-describe("a session that never answers", () => {
+describe("a session that hands nothing over", () => {
+  const refusing = async () => {
+    throw new Error("the ledger has another history");
+  };
   it.each([
-    ["keeps nobody from the record of the others", undefined, { ok: true }],
-    ["is named to who asks for its own", ports.newId("ses"), { ok: false, error: { code: "ledger_unavailable" } }],
-  ])("%s", async (_, session, comes) => {
+    ["never answers, keeps nobody from the record of the others", never, undefined, { ok: true }],
+    ["never answers, is named to who asks for its own", never, ports.newId("ses"), { ok: false, error: { code: "ledger_unavailable" } }],
+    ["cannot, keeps nobody from the record of the others", refusing, undefined, { ok: true }],
+    ["cannot, is named to who asks for its own", refusing, ports.newId("ses"), { ok: false, error: { code: "ledger_unavailable" } }],
+  ])("because it %s", async (_, ship, session, comes) => {
     const { tenant } = await newTenant("version: 1");
     const silent = {
       ...ports,
       tenants: { ...ports.tenants, liveSessions: async () => [ports.newId("ses")] },
-      sessions: { ...ports.sessions, ship: never },
+      sessions: { ...ports.sessions, ship },
     };
     expect(await bringIn(silent, tenant, session, SOON_MS)).toMatchObject(comes);
   });
