@@ -21,7 +21,7 @@ import {
 } from "./gates.ts";
 import { type ApprovalId, type DecisionId, idFromDigest, type RunId } from "./ids.ts";
 import type { JsonValue } from "./json.ts";
-import { formatUsd, type MicroUsd, ZERO_USD } from "./money.ts";
+import { formatUsd, lessUsd, type MicroUsd, ZERO_USD } from "./money.ts";
 import type { Conditions, Findings, Limit, Path, RateLimit, WorkBudget } from "./policy/findings.ts";
 import type { ReasonCode } from "./reasons.ts";
 import { redactJson } from "./redact.ts";
@@ -167,6 +167,7 @@ export function judgeTopup(book: Book, ask: TopupAsk, moreMicroUsd: MicroUsd, no
     book,
     request,
     amountMicroUsd: moreMicroUsd,
+    hasMicroUsd: lessUsd(request.estimateMicroUsd, moreMicroUsd),
     now,
     conditions,
     presented,

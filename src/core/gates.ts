@@ -2,7 +2,7 @@ import { accountOf, type Book, freeOf, hitsOf, limitsFor, logOf, MOST_SPENT, sha
 import type { Reason, Stops } from "./decision.ts";
 import type { RunId } from "./ids.ts";
 import { canonicalJson } from "./json.ts";
-import { formatUsd, type MicroUsd, ZERO_USD } from "./money.ts";
+import { addUsd, formatUsd, type MicroUsd, ZERO_USD } from "./money.ts";
 import { type Order, orderAgainst } from "./orders.ts";
 import type {
   BudgetLimit,
@@ -34,11 +34,15 @@ export interface No {
   readonly stops: Stops;
 }
 
-/** What the gates look at. `amountMicroUsd` is what the request would newly take from the accounts. */
+/**
+ * What the gates look at. `amountMicroUsd` is what the request would newly take from the accounts; `hasMicroUsd`: what is set aside for it already, where
+ * it asks for a larger sum.
+ */
 export interface Question {
   readonly book: Book;
   readonly request: Pick<ActionRequest, "action" | "run" | "resource" | "inputs">;
   readonly amountMicroUsd: MicroUsd;
+  readonly hasMicroUsd?: MicroUsd | undefined;
   readonly now: Instant;
   readonly conditions: Conditions;
   readonly presented: PresentedApproval;
@@ -67,7 +71,7 @@ export interface Objection {
 }
 
 /** What takes money from accounts, as far as they ask. */
-export type Taking = Pick<Question, "book" | "amountMicroUsd" | "now" | "tenant"> & { readonly request: Pick<ActionRequest, "run"> };
+export type Taking = Pick<Question, "book" | "amountMicroUsd" | "hasMicroUsd" | "now" | "tenant"> & { readonly request: Pick<ActionRequest, "run"> };
 
 /** Asks what stands above any policy: the session's and run's life, the lease, and that there is a policy at all, whose findings are the answer. */
 export function authorityGate({ book, request, now }: Question, { lease, evaluation }: Authority): No | Extract<Evaluation, { kind: "findings" }> {
@@ -422,13 +426,23 @@ export function budgetGate(question: Taking, findings: Pick<Findings, "budgets" 
       message,
       budgetRule(limit),
       null,
-      helps(left, isGone, isGone ? "Only more budget helps." : null),
+      left > 0 ? helpsWith(question, limits) : helps(left, isGone, isGone ? "Only more budget helps." : null),
     );
     return [{ mode: "enforce", no: found }];
   }
   const [narrowest] = lacks;
   // What the tenant must be asked for, it is asked for together; what is not to be had needs no asking.
   return narrowest === undefined ? shorts : [{ mode: "enforce", no: lackNo(question, narrowest, lacks) }];
+}
+
+/** How much an agent can ask for where one of the session's own accounts has something left: no more than each of the others has, or that one refuses it. */
+function helpsWith({ book, request, hasMicroUsd }: Taking, limits: readonly BudgetLimit[]): string {
+  const free = limits.flatMap((limit) => {
+    if (limit.scope === "agent" || limit.scope === "tenant") return [];
+    return [{ noun: NOUN[limit.scope], left: freeOf(accountOf(book, limit, request.run ?? book.currentRun), limit.limitMicroUsd) }];
+  });
+  const least = free.reduce((most, one) => (one.left < most.left ? one : most));
+  return least.left > 0 ? helps(least.left, false, null, hasMicroUsd) : hasNothing(least.noun, null);
 }
 
 /** What is not to be had of an account that sessions share. `wait`: for so many milliseconds, or for ever. */
@@ -441,7 +455,7 @@ interface Lack {
 
 /** Asks an account that sessions share: of this session's slice of it, and where that is too small, of the tenant. */
 function lackOf(
-  { book, request, amountMicroUsd, tenant, now }: Taking,
+  { book, request, amountMicroUsd, hasMicroUsd, tenant, now }: Taking,
   { alerts }: Pick<Findings, "alerts">,
   limit: SharedLimit,
 ): Lack | Objection | null {
@@ -458,24 +472,33 @@ function lackOf(
   if (tenant === "heard" && slice !== null && !isThere) return lack;
   if (tenant === "lost") return { mode: "enforce", no: unreached() };
   const short: Short = { kind: "money", limit, amountMicroUsd, leastMicroUsd: amountMicroUsd, alerts };
-  return { mode: "enforce", no: lackNo({ amountMicroUsd }, lack, [lack]), short };
+  return { mode: "enforce", no: lackNo({ amountMicroUsd, hasMicroUsd }, lack, [lack]), short };
 }
 
 /** Of what is not to be had the narrowest is the reason, and what lasts longest says when to come back. */
-function lackNo({ amountMicroUsd }: Pick<Taking, "amountMicroUsd">, { limit, leftMicroUsd, isGone }: Lack, all: readonly Lack[]): No {
+function lackNo({ amountMicroUsd, hasMicroUsd }: Pick<Taking, "amountMicroUsd" | "hasMicroUsd">, narrowest: Lack, all: readonly Lack[]): No {
+  const { limit, leftMicroUsd } = narrowest;
   const each = limit.window === "total" ? "in all" : `for each ${limit.window}`;
   const message = `The ${limit.scope}'s budget has ${formatUsd(leftMicroUsd)} USD left of ${formatUsd(limit.limitMicroUsd)} ${each}, and this takes ${formatUsd(amountMicroUsd)}.`;
   const wait = longest(all)?.wait ?? null;
   const isForGood = all.some((lack) => lack.wait === null && (lack.isGone || lack.leftMicroUsd > 0));
   const later = wait !== null ? `More is there in ${spokenTime(wait)}.` : isForGood ? "Only more budget helps." : null;
   const stops = all.some((lack) => lack.isGone) ? "session" : "action";
-  return no(`${limit.scope}_budget_exceeded`, stops, message, budgetRule(limit), wait, helps(leftMicroUsd, isGone, later));
+  // What one has left is of no use where another has less.
+  const least = all.reduce((most, lack) => (lack.leftMicroUsd < most.leftMicroUsd ? lack : most));
+  const isOther = least.leftMicroUsd === 0 && leftMicroUsd > 0;
+  const hint = isOther ? hasNothing(`${least.limit.scope}'s budget`, later) : helps(least.leftMicroUsd, least.isGone, later, hasMicroUsd);
+  return no(`${limit.scope}_budget_exceeded`, stops, message, budgetRule(limit), wait, hint);
 }
 
-/** What an agent can do about a budget that is too small; `later`: and when it is larger. */
-function helps(leftMicroUsd: MicroUsd, isGone: boolean, later: string | null): string {
+/** Of another account than the one that is the reason. */
+const hasNothing = (noun: string, later: string | null): string =>
+  `The ${noun}, which counts as well, has nothing left.${later === null ? "" : ` ${later}`}`;
+
+/** What an agent can do about a budget that is too small; `later`: and when it is larger. Who has something already asks for a new sum. */
+function helps(leftMicroUsd: MicroUsd, isGone: boolean, later: string | null, hasMicroUsd: MicroUsd = ZERO_USD): string {
   const also = later === null ? "" : ` ${later}`;
-  if (leftMicroUsd > 0) return `Ask for at most ${formatUsd(leftMicroUsd)} USD.${also}`;
+  if (leftMicroUsd > 0) return `Ask for at most ${formatUsd(addUsd(leftMicroUsd, hasMicroUsd))} USD${hasMicroUsd > 0 ? " in all" : ""}.${also}`;
   return isGone
     ? `Nothing is left.${also}`
     : `What is left is set aside for what is under way, and some of it may come back when that is settled.${also}`;
@@ -486,7 +509,8 @@ export function reserveGate(question: Question, findings: Findings): No | null {
   if (windsDown(question, findings)) return null;
   const left = reserveLeft(question, findings);
   const message = `The reserve for winding down has ${formatUsd(left)} USD left, and this takes ${formatUsd(question.amountMicroUsd)}.`;
-  return no("session_budget_exceeded", "action", message, RESERVE_RULE, null, `Ask for at most ${formatUsd(left)} USD more.`);
+  const hint = left > 0 ? helps(left, false, null, question.hasMicroUsd) : "What is set aside for it already is all that it can have.";
+  return no("session_budget_exceeded", "action", message, RESERVE_RULE, null, hint);
 }
 
 /** Whether the reserve for winding down covers what no budget does. */

@@ -638,6 +638,39 @@ describe("what must come first", () => {
   });
 });
 
+it.each([
+  ["less", 50, "Ask for at most 0.00001 USD."],
+  ["nothing", 40, "The run's budget, which counts as well, has nothing left."],
+])("of what an action has left no more is told to be asked for than the run lets through: that has %s", (_, ofRun, hint) => {
+  const sitting = new Sitting();
+  const finds: Put["finds"] = {
+    budgets: [
+      { scope: "action", pattern: "p*", limitMicroUsd: usd(100) },
+      { scope: "run", limitMicroUsd: usd(ofRun) },
+      { scope: "session", limitMicroUsd: usd(100) },
+    ],
+  };
+  sitting.decide({ costs: 40, finds });
+  const { reason } = sitting.judge({ costs: 61, finds });
+  expect(reason).toMatchObject({ code: "action_budget_exceeded", rule: "/budgets/actions/p*", hint });
+});
+
+it("a larger sum is refused with the sum that can be had, and not with the difference: that would give most of it back", () => {
+  const sitting = new Sitting();
+  const finds: Put["finds"] = { budgets: [{ scope: "session", limitMicroUsd: usd(100) }] };
+  const { id } = sitting.decide({ costs: 60, finds });
+  expect(sitting.topup(id, 101, 1, { finds })).toMatchObject({
+    value: {
+      verdict: "deny",
+      reason: {
+        message: "The session's budget has 0.00004 USD left of 0.0001, and this takes 0.000041.",
+        hint: "Ask for at most 0.0001 USD in all.",
+      },
+    },
+  });
+  expect(sitting.topup(id, 100, 1, { finds })).toMatchObject({ value: { verdict: "allow" } });
+});
+
 describe("what sessions share", () => {
   const AGENT_DAY = { scope: "agent", window: "day", limitMicroUsd: usd(100) } as const;
   const TENANT_ALL = { scope: "tenant", window: "total", limitMicroUsd: usd(100) } as const;
@@ -769,6 +802,18 @@ describe("what sessions share", () => {
   it("where its tenant cannot be reached it is one no, of however many accounts: a policy that only observes warns once", () => {
     const lost = { costs: 1, finds: { strict: false, budgets: [AGENT_DAY, TENANT_ALL] }, around: { tenant: "lost" } } as const;
     expect(new Sitting().judge(lost, 5)).toMatchObject({ verdict: "allow", warnings: [{ code: "authority_stale" }], shorts: [] });
+  });
+
+  it.each([
+    ["less", 80, "Ask for at most 0.00002 USD."],
+    ["nothing", 100, "The tenant's budget, which counts as well, has nothing left. Only more budget helps."],
+  ])("of what the narrowest has left no more is told to be asked for than another lets through: that has %s", (_, posted, hint) => {
+    const sitting = new Sitting();
+    given(sitting, AGENT_DAY, 0, 70);
+    given(sitting, TENANT_ALL, 0, posted);
+    const { reason } = sitting.judge({ costs: 31, finds: { budgets: [AGENT_DAY, TENANT_ALL] } }, 5);
+    const message = "The agent's budget has 0.00003 USD left of 0.0001 for each day, and this takes 0.000031.";
+    expect(reason).toMatchObject({ code: "agent_budget_exceeded", message, hint: expect.stringContaining(hint) });
   });
 
   it("of two that come back the later one says when", () => {
@@ -916,9 +961,19 @@ describe("the reserve for winding down", () => {
   });
 
   it.each([
-    ["with a reserve", windDown, "The reserve for winding down has 0.00001 USD left, and this takes 0.000011.", "0.00001"],
-    ["under a policy that has none any more", null, "The reserve for winding down has 0 USD left, and this takes 0.000011.", "0"],
-  ] as const)("refuses a larger sum than it has: %s", (_, present, message, left) => {
+    [
+      "with a reserve",
+      windDown,
+      "The reserve for winding down has 0.00001 USD left, and this takes 0.000011.",
+      "Ask for at most 0.00005 USD in all.",
+    ],
+    [
+      "under a policy that has none any more",
+      null,
+      "The reserve for winding down has 0 USD left, and this takes 0.000011.",
+      "What is set aside for it already is all that it can have.",
+    ],
+  ] as const)("refuses a larger sum than it has: %s", (_, present, message, hint) => {
     const sitting = new Sitting();
     sitting.decide({ costs: 100, finds: { budgets } });
     const { id } = sitting.decide({ costs: 40, finds: { budgets, windDown } });
@@ -927,7 +982,7 @@ describe("the reserve for winding down", () => {
       ok: true,
       value: {
         verdict: "deny",
-        ...whole({ code: "session_budget_exceeded", message, rule: "/wind_down/budget", hint: `Ask for at most ${left} USD more.` }),
+        ...whole({ code: "session_budget_exceeded", message, rule: "/wind_down/budget", hint }),
         reservation: { amountMicroUsd: 40 },
       },
     });
