@@ -2,7 +2,7 @@ import { accountOf, type Book, freeOf, hitsOf, limitsFor, logOf, MOST_SPENT, sha
 import type { Reason, Stops } from "./decision.ts";
 import type { RunId } from "./ids.ts";
 import { canonicalJson } from "./json.ts";
-import { addUsd, formatUsd, type MicroUsd, ZERO_USD } from "./money.ts";
+import { addUsd, formatUsd, lessUsd, type MicroUsd, ZERO_USD } from "./money.ts";
 import { type Order, orderAgainst } from "./orders.ts";
 import type {
   BudgetLimit,
@@ -417,7 +417,11 @@ export function budgetGate(question: Taking, findings: Pick<Findings, "budgets" 
     const account = accountOf(book, limit, request.run ?? book.currentRun);
     if (spentOf(account) + amountMicroUsd <= limit.limitMicroUsd) continue;
     const left = freeOf(account, limit.limitMicroUsd);
-    const message = `The ${NOUN[limit.scope]} has ${formatUsd(left)} USD left of ${formatUsd(limit.limitMicroUsd)}, and this takes ${formatUsd(amountMicroUsd)}.`;
+    const noun = NOUN[limit.scope];
+    const message =
+      amountMicroUsd === 0
+        ? overspent(noun, lessUsd(spentOf(account), limit.limitMicroUsd), `${formatUsd(limit.limitMicroUsd)} USD`)
+        : `The ${noun} has ${formatUsd(left)} USD left of ${formatUsd(limit.limitMicroUsd)}, and this takes ${formatUsd(amountMicroUsd)}.`;
     const isGone = account.postedMicroUsd >= limit.limitMicroUsd;
     const stops = isGone && limit.scope !== "action" ? limit.scope : "action";
     const found = no(
@@ -435,11 +439,18 @@ export function budgetGate(question: Taking, findings: Pick<Findings, "budgets" 
   return narrowest === undefined ? shorts : [{ mode: "enforce", no: lackNo(question, narrowest, lacks) }];
 }
 
+/** What takes nothing is refused only where more was spent than there was. */
+const overspent = (noun: string, over: MicroUsd, limit: string): string =>
+  `The ${noun} of ${limit} is overspent by ${formatUsd(over)} USD, and until more is there it lets nothing through, not even what takes nothing.`;
+
 /** How much an agent can ask for where one of the session's own accounts has something left: no more than each of the others has, or that one refuses it. */
 function helpsWith({ book, request, hasMicroUsd }: Taking, limits: readonly BudgetLimit[]): string {
   const free = limits.flatMap((limit) => {
-    if (limit.scope === "agent" || limit.scope === "tenant") return [];
-    return [{ noun: NOUN[limit.scope], left: freeOf(accountOf(book, limit, request.run ?? book.currentRun), limit.limitMicroUsd) }];
+    if (limit.scope !== "agent" && limit.scope !== "tenant")
+      return [{ noun: NOUN[limit.scope], left: freeOf(accountOf(book, limit, request.run ?? book.currentRun), limit.limitMicroUsd) }];
+    // As its tenant last told it. Where that was nothing, there may be something by now.
+    const left = leftOf(book.shares, limit);
+    return left > 0 ? [{ noun: `${limit.scope}'s budget`, left }] : [];
   });
   const least = free.reduce((most, one) => (one.left < most.left ? one : most));
   return least.left > 0 ? helps(least.left, false, null, hasMicroUsd) : hasNothing(least.noun, null);
@@ -449,6 +460,8 @@ function helpsWith({ book, request, hasMicroUsd }: Taking, limits: readonly Budg
 interface Lack {
   readonly limit: SharedLimit;
   readonly leftMicroUsd: MicroUsd;
+  /** So much more was spent than there was. */
+  readonly overMicroUsd: MicroUsd;
   readonly isGone: boolean;
   readonly wait: number | null;
 }
@@ -463,8 +476,16 @@ function lackOf(
   if (isCovered(shares, limit, amountMicroUsd)) return null;
   const leftMicroUsd = leftOf(shares, limit);
   const { endsAt } = spanOf(shares, limit.window);
-  const isGone = accountOf(book, limit, request.run ?? book.currentRun).postedMicroUsd >= limit.limitMicroUsd;
-  const lack: Lack = { limit, leftMicroUsd, isGone, wait: endsAt === null || amountMicroUsd > limit.limitMicroUsd ? null : endsAt - now };
+  const account = accountOf(book, limit, request.run ?? book.currentRun);
+  const isGone = account.postedMicroUsd >= limit.limitMicroUsd;
+  const overMicroUsd = lessUsd(addUsd(account.postedMicroUsd, account.pendingMicroUsd), limit.limitMicroUsd);
+  const lack: Lack = {
+    limit,
+    leftMicroUsd,
+    overMicroUsd,
+    isGone,
+    wait: endsAt === null || amountMicroUsd > limit.limitMicroUsd ? null : endsAt - now,
+  };
   // What was heard may have been of a stretch that has ended since: of this one nothing is known. And what was given may have gone to somebody else, or back
   // to the tenant for another account's sake, before this had its turn: while by all that was heard there is enough, no budget is the reason.
   const slice = sliceOf(shares, limit);
@@ -477,9 +498,12 @@ function lackOf(
 
 /** Of what is not to be had the narrowest is the reason, and what lasts longest says when to come back. */
 function lackNo({ amountMicroUsd, hasMicroUsd }: Pick<Taking, "amountMicroUsd" | "hasMicroUsd">, narrowest: Lack, all: readonly Lack[]): No {
-  const { limit, leftMicroUsd } = narrowest;
+  const { limit, leftMicroUsd, overMicroUsd } = narrowest;
   const each = limit.window === "total" ? "in all" : `for each ${limit.window}`;
-  const message = `The ${limit.scope}'s budget has ${formatUsd(leftMicroUsd)} USD left of ${formatUsd(limit.limitMicroUsd)} ${each}, and this takes ${formatUsd(amountMicroUsd)}.`;
+  const message =
+    amountMicroUsd === 0 && overMicroUsd > 0
+      ? overspent(`${limit.scope}'s budget`, overMicroUsd, `${formatUsd(limit.limitMicroUsd)} USD ${each}`)
+      : `The ${limit.scope}'s budget has ${formatUsd(leftMicroUsd)} USD left of ${formatUsd(limit.limitMicroUsd)} ${each}, and this takes ${formatUsd(amountMicroUsd)}.`;
   const wait = longest(all)?.wait ?? null;
   const isForGood = all.some((lack) => lack.wait === null && (lack.isGone || lack.leftMicroUsd > 0));
   const later = wait !== null ? `More is there in ${spokenTime(wait)}.` : isForGood ? "Only more budget helps." : null;

@@ -655,6 +655,18 @@ it.each([
   expect(reason).toMatchObject({ code: "action_budget_exceeded", rule: "/budgets/actions/p*", hint });
 });
 
+it.each<[string, BudgetLimit, string]>([
+  ["its own", { scope: "session", limitMicroUsd: usd(100) }, "The session's budget of 0.0001 USD"],
+  ["others'", { scope: "tenant", window: "total", limitMicroUsd: usd(100) }, "The tenant's budget of 0.0001 USD in all"],
+])("what takes nothing is told that a budget is overspent, and not that it has too little for it: %s", (_, limit, named) => {
+  const sitting = new Sitting();
+  if (limit.scope === "tenant") sitting.give(limit, 100);
+  sitting.commit(sitting.decide({ costs: 40, finds: { budgets: [limit] } }).id, 130);
+  const { verdict, reason } = sitting.judge({ costs: 0, finds: { budgets: [limit] } });
+  const message = `${named} is overspent by 0.00003 USD, and until more is there it lets nothing through, not even what takes nothing.`;
+  expect({ verdict, ...reason }).toMatchObject({ verdict: "deny", code: `${limit.scope}_budget_exceeded`, message });
+});
+
 it("a larger sum is refused with the sum that can be had, and not with the difference: that would give most of it back", () => {
   const sitting = new Sitting();
   const finds: Put["finds"] = { budgets: [{ scope: "session", limitMicroUsd: usd(100) }] };
@@ -814,6 +826,15 @@ describe("what sessions share", () => {
     const { reason } = sitting.judge({ costs: 31, finds: { budgets: [AGENT_DAY, TENANT_ALL] } }, 5);
     const message = "The agent's budget has 0.00003 USD left of 0.0001 for each day, and this takes 0.000031.";
     expect(reason).toMatchObject({ code: "agent_budget_exceeded", message, hint: expect.stringContaining(hint) });
+  });
+
+  it("of what the session has left no more is told to be asked for than others have left, as its tenant last told it", () => {
+    const hintOf = (others: number) => {
+      const sitting = new Sitting();
+      given(sitting, TENANT_ALL, 0, others);
+      return sitting.judge({ costs: 51, finds: { budgets: [{ scope: "session", limitMicroUsd: usd(50) }, TENANT_ALL] } }, 5).reason.hint;
+    };
+    expect([0, 60, 100].map(hintOf)).toEqual(["Ask for at most 0.00005 USD.", "Ask for at most 0.00004 USD.", "Ask for at most 0.00005 USD."]);
   });
 
   it("of two that come back the later one says when", () => {
