@@ -42,19 +42,29 @@ async function linkStands(ports: Ports, { tenant, only }: Principal): Reply<null
   return settings.value.approvalLinks ? ok(null) : err(NO_LINKS);
 }
 
-/** Takes answers to many approvals, each by itself: one that is refused stands in nobody's way. In the order asked. */
+/**
+ * Takes answers to many approvals, each by itself: one that is refused stands in nobody's way. Those of one approval are taken in the order asked, and all
+ * others at once: a person who clears a desk waits for the slowest session and not for all of them.
+ */
 export async function answerMany(
   ports: Ports,
   principal: Principal,
   scopes: readonly Scope[],
   answers: readonly (PersonsAnswer & { readonly id: ApprovalId })[],
 ): Promise<readonly { readonly id: ApprovalId; readonly told: Result<ApprovalRead, Refusal> }[]> {
-  const told: { id: ApprovalId; told: Result<ApprovalRead, Refusal> }[] = [];
-  for (const { id, ...said } of answers) {
-    const answered = await answerApproval(ports, principal, scopes, id, said);
-    told.push({ id, told: answered.ok ? ok(answered.value.answer) : err(answered.error) });
-  }
-  return told;
+  const last = new Map<ApprovalId, Promise<unknown>>();
+  return Promise.all(
+    answers.map(async ({ id, ...said }) => {
+      const before = last.get(id);
+      const answering = (async () => {
+        await before?.catch(() => undefined);
+        return answerApproval(ports, principal, scopes, id, said);
+      })();
+      last.set(id, answering);
+      const answered = await answering;
+      return { id, told: answered.ok ? ok(answered.value.answer) : err(answered.error) };
+    }),
+  );
 }
 
 export async function respondToApproval(ports: Ports, principal: Principal, id: ApprovalId, response: string): Reply<ApprovalRead> {

@@ -81,7 +81,8 @@ export const sessionRoutes = [
     id: "closeSession",
     tag: "Sessions",
     summary: "Close a session",
-    description: "From then on every decision is denied with `session_closed`, and what waits for a person is cancelled; commits are still recorded. Closing again changes nothing.",
+    description:
+      "From then on every decision is denied with `session_closed`, and what waits for a person is cancelled; commits are still recorded. Closing again changes nothing.",
     caller: "bearer",
     scopes: ["sessions:write"],
     query: requests.noQuery,
@@ -113,7 +114,8 @@ export const sessionRoutes = [
     id: "closeRun",
     tag: "Sessions",
     summary: "Close a run",
-    description: "From then on every decision in it is denied with `run_closed`, and what waits for a person in it is cancelled. Closing again changes nothing.",
+    description:
+      "From then on every decision in it is denied with `run_closed`, and what waits for a person in it is cancelled. Closing again changes nothing.",
     caller: "bearer",
     scopes: ["sessions:write"],
     query: requests.noQuery,
