@@ -332,8 +332,9 @@ export const settledLease = (settled: flow.LeaseSettled): wire.SettledLease => (
 export const intervened = (done: flow.Intervened): wire.Intervened => ({
   id: done.id,
   epoch: done.epoch,
-  lifted: done.lifted,
-  known: done.known,
+  // An object that a deployment has not reached yet says nothing of either.
+  lifted: done.lifted ?? null,
+  known: done.known ?? null,
   evidence: {
     acknowledged: done.acknowledged.map(({ session, seq, at, leasedUntil }) => ({
       session,
