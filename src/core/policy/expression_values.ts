@@ -1,3 +1,4 @@
+import { plus, times } from "../decimals.ts";
 import type { JsonValue } from "../json.ts";
 
 /** An instant as CEL sees it: whole milliseconds since 1970, UTC. */
@@ -237,9 +238,9 @@ export function arithmetic(op: "+" | "-" | "*" | "/" | "%", a: Outcome, b: Outco
 }
 
 function doubles(op: "+" | "-" | "*" | "/" | "%", a: number, b: number): number | Fault {
-  if (op === "+") return a + b;
-  if (op === "-") return a - b;
-  if (op === "*") return a * b;
+  if (op === "+") return plus(a, b);
+  if (op === "-") return plus(a, -b);
+  if (op === "*") return times(a, b);
   // A number of JSON is a double even where its author means 0: an infinity that then passes every limit would be a trap.
   if (b === 0) return FAULT;
   if (op === "/") return a / b;
