@@ -526,7 +526,7 @@ rows("arguments", [
     "that a schema names members of are an object, and a schema that names none takes what it says",
     "arguments: { x: { required: [to] }, y: { properties: { to: { pattern: corp } } }, z: { minLength: 2 }, v: { type: [array, object], required: [to] } }",
     [
-      ...[["evil"], [{ to: "corp" }], "evil", 5, true].flatMap((inputs) => [
+      ...[["evil"], [{ to: "corp" }], "evil", 5, true, null].flatMap((inputs) => [
         ask(0, "x", { in: inputs }, "deny arguments_invalid /arguments/x"),
         ask(0, "y", { in: inputs }, "deny arguments_invalid /arguments/y"),
       ]),
@@ -537,6 +537,7 @@ rows("arguments", [
       ask(0, "z", { in: "evil" }, "allow"),
       ask(0, "z", { in: "e" }, "deny arguments_invalid /arguments/z"),
       ask(0, "v", { in: [] }, "allow"),
+      ask(0, "v", { in: null }, "deny arguments_invalid /arguments/v"),
     ],
   ],
   [

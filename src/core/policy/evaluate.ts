@@ -138,9 +138,10 @@ function requirementOf({ rule, after, withinMs, same, where, whereText }: Compil
   return { rule, after, withinMs, same, where: whereText, looksAtOutcome, inputsMissing: paths.some((path) => !covers(known, path)) };
 }
 
-function argumentsFault({ schemas }: ActionFindings, inputs: JsonValue | undefined): Findings["argumentsFault"] {
+/** Inputs that were not sent are empty ones; `null` was sent. */
+function argumentsFault({ schemas }: ActionFindings, inputs: JsonValue = {}): Findings["argumentsFault"] {
   for (const { rule, schema } of schemas) {
-    const message = schema.faultOf(inputs ?? {});
+    const message = schema.faultOf(inputs);
     if (message !== null) return { rule, message };
   }
   return null;
