@@ -1,3 +1,4 @@
+import { plus } from "./decimals.ts";
 import { matchesGlob } from "./glob.ts";
 import type { DecisionId, RunId } from "./ids.ts";
 import { canonicalJson, type JsonValue } from "./json.ts";
@@ -267,7 +268,7 @@ function sumIn(traces: readonly Trace[], path: Path, now: Instant): number | nul
   for (const trace of traces) {
     const seen = money ? { value: trace.amountMicroUsd } : seenAt(trace, path, now);
     if (seen === null || (seen.value !== undefined && typeof seen.value !== "number")) return null;
-    sum += seen.value ?? 0;
+    sum = plus(sum, seen.value ?? 0);
   }
   return money ? sum / 1_000_000 : sum;
 }

@@ -304,6 +304,13 @@ it("the past counts, tells apart and adds; what it cannot know it does not guess
   expect(past.distinct("c", ["inputs", "n"], 100)).toBe(1);
 });
 
+it("amounts add up as they are written", () => {
+  const trail = new Trail(null);
+  for (let place = 0; place < 10; place++)
+    trail.add(traceOf(place, "a", place, { kept: { paths: [["inputs", "usd"]], inputs: { usd: 0.1 }, loopKeys: [] } }));
+  expect(pastOf(trail, 10).sum("a", ["inputs", "usd"], 100)).toBe(1);
+});
+
 describe("laws over random lives", () => {
   const ACTIONS = ["a", "ab", "b"];
   const step = fc.oneof(
