@@ -91,6 +91,43 @@ describe("A test's own sentinel", () => {
     await waited;
   });
 
+  it("shows a session as it stands: what was said of it, what is spent, reserved and left", async () => {
+    const test = createTestSentinel({
+      policy: "version: 1\nbudgets: { session: 5, run: 2, actions: { 'mail*': 1 }, agent: { day: 3 } }\nwind_down: { actions: [save], budget: 0.5 }",
+    });
+    const session = await test.sentinel.openSession({ labels: { teamName: "Ü" }, budgetUsd: 4, ttlMs: 3_600_000 });
+    await session.guard({ action: "mail.send", costUsd: "0.25", actualUsd: () => "0.5" }, () => "sent")();
+    await session.decide({ action: "mail.read", estimateUsd: "0.125" });
+    await session.decide({ action: "web", estimateUsd: 3 });
+    await test.advance(60_000);
+    const read = await session.read();
+    expect(read).toMatchObject({
+      labels: { teamName: "Ü" },
+      openedAt: "2026-01-01T00:00:00.000Z",
+      expiresAt: session.expiresAt,
+      totals: { postedUsd: "0.5", pendingUsd: "0.125", preventedUsd: "3", overrunUsd: "0.25", decisions: { allow: 2, deny: 1, hold: 0 } },
+    });
+    expect(session.expiresAt).toBe("2026-01-01T01:00:00.000Z");
+    expect(read.budgets.map(({ scope, name, limitUsd, remainingUsd }) => [scope, name, limitUsd, remainingUsd])).toEqual([
+      ["action", "mail*", "1", "0.375"],
+      ["run", session.run, "2", "1.375"],
+      ["session", session.id, "4", "3.375"],
+      ["wind_down", "wind_down", "0.5", "0.5"],
+      ["agent", "test-agent", "3", "2.375"],
+    ]);
+  });
+
+  it("ends the waiting for a person when the approval's time is up", async () => {
+    const { test, session } = await shop({ policy: "version: 1\napprovals: { actions: [fax], timeout_seconds: 60 }" });
+    const ended = guard(session, { action: "fax", onHold: "wait" }, () => "sent")().catch((error: unknown) => error);
+    await test.advance(0);
+    const seen = (await session.decide({ action: "fax" })).wait();
+    await test.advance(60_000);
+    // What waits for nothing any more has ended by now; what still waits would never end.
+    const [call, approval] = await Promise.race([Promise.all([ended, seen]), new Promise<[]>((resolve) => setImmediate(resolve, []))]);
+    expect([call, approval?.approval?.status]).toMatchObject([{ name: "ApprovalRejectedError", code: "approval_expired" }, "expired"]);
+  });
+
   it("lets a held decision be resumed by its name", async () => {
     const { test, pay, session } = await shop();
     test.hold("pay");

@@ -1,14 +1,15 @@
 import { type Approval, answer, isOpen } from "../../../src/core/approvals.ts";
 import { assert } from "../../../src/core/assert.ts";
-import { type Book, type Decided, emptyBook, type Settled } from "../../../src/core/book.ts";
+import { type Book, balancesOf, type Decided, emptyBook, limitsFor, type Settled } from "../../../src/core/book.ts";
 import { type Ask, conclude, judge } from "../../../src/core/conclude.ts";
-import type { Decision } from "../../../src/core/decision.ts";
+import type { Balance, Decision } from "../../../src/core/decision.ts";
 import type { ApprovalId, DecisionId, RunId, SessionId } from "../../../src/core/ids.ts";
 import { type MicroUsd, ZERO_USD } from "../../../src/core/money.ts";
 import { circumstancesOf } from "../../../src/core/policy/circumstances.ts";
+import { policyLimits } from "../../../src/core/policy/compile.ts";
 import { type Asked, evaluatePolicy } from "../../../src/core/policy/evaluate.ts";
 import { ExpressionMemory } from "../../../src/core/policy/expressions.ts";
-import { workBudget } from "../../../src/core/policy/findings.ts";
+import { type Limit, workBudget } from "../../../src/core/policy/findings.ts";
 import { type Refusal, refusal } from "../../../src/core/refusals.ts";
 import type { ActionRequest, CommitReport, Principal } from "../../../src/core/request.ts";
 import { err, ok, type Result } from "../../../src/core/result.ts";
@@ -212,6 +213,16 @@ export class Authority {
     this.#turn(() => undefined);
   }
 
+  /** How all that the policy limits stands, with the current run and the session. */
+  balances(): readonly Balance[] {
+    this.pass();
+    const { book } = this;
+    const limits = this.#policy === null ? [] : limitsOf(this.#policy.document);
+    const reserve = limits.filter(({ scope }) => scope === "wind_down");
+    const own = limits.filter((limit) => limit.scope !== "wind_down");
+    return balancesOf(book, [...limitsFor(book, own), ...reserve], book.currentRun);
+  }
+
   /** How a decision stands; `null` when it is not known, or not any more. */
   read(id: DecisionId): DecisionRecord | null {
     return this.#find(id)?.record ?? null;
@@ -310,6 +321,18 @@ export class Authority {
     this.#known.renew(id, known);
     if (state === "expired") this.#onExpired?.(known.record, known.request);
   }
+}
+
+/** Every limit on money that a policy has. */
+function limitsOf(document: LocalPolicy["document"]): readonly Limit[] {
+  const { actions, runMicroUsd, sessionMicroUsd, shared, windDownMicroUsd } = policyLimits(document);
+  return [
+    ...actions.map((limit) => ({ scope: "action" as const, ...limit })),
+    ...(runMicroUsd === null ? [] : [{ scope: "run" as const, limitMicroUsd: runMicroUsd }]),
+    ...(sessionMicroUsd === null ? [] : [{ scope: "session" as const, limitMicroUsd: sessionMicroUsd }]),
+    ...shared,
+    ...(windDownMicroUsd === null ? [] : [{ scope: "wind_down" as const, limitMicroUsd: windDownMicroUsd }]),
+  ];
 }
 
 /** What a person says, and who that is. */

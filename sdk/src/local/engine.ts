@@ -1,11 +1,11 @@
 import type { Approval } from "../../../src/core/approvals.ts";
 import type { DecisionId, RunId } from "../../../src/core/ids.ts";
 import { isId } from "../../../src/core/ids.ts";
-import { formatUsd } from "../../../src/core/money.ts";
+import { addUsd, formatUsd } from "../../../src/core/money.ts";
 import { formatInstant } from "../../../src/core/time.ts";
 import type * as surface from "../surface.ts";
-import type { ActionRequest, CommitReport, DecisionAnswer, DecisionNow, PolicyRef, Settlement, UsdInput } from "../surface.ts";
-import { decisionAnswer, settlementOf } from "./answer.ts";
+import type { ActionRequest, CommitReport, DecisionAnswer, DecisionNow, PolicyRef, SessionDetail, Settlement, UsdInput } from "../surface.ts";
+import { balanceOf, decisionAnswer, settlementOf } from "./answer.ts";
 import { answered } from "./answered.ts";
 import { Authority } from "./authority.ts";
 import { readLocalPolicy } from "./policy_source.ts";
@@ -72,6 +72,23 @@ export class LocalEngine {
     if (read !== null) this.#versions++;
     this.#authority.use(read);
     return read?.ref ?? null;
+  }
+
+  /** What the session has spent and may spend, as a gateway tells of it: every budget, its current run, and what was decided. */
+  standing(): Pick<SessionDetail, "budgets" | "totals"> {
+    const balances = this.#authority.balances();
+    const { total, windDown, preventedMicroUsd, counts } = this.#authority.book;
+    const both = (part: "postedMicroUsd" | "pendingMicroUsd" | "overrunMicroUsd"): string => formatUsd(addUsd(total[part], windDown[part]));
+    return {
+      budgets: balances.map(balanceOf).map((each) => ({ ...each, leasedUsd: each.leasedUsd ?? "0", resetsAt: each.resetsAt ?? null })),
+      totals: {
+        postedUsd: both("postedMicroUsd"),
+        pendingUsd: both("pendingMicroUsd"),
+        overrunUsd: both("overrunMicroUsd"),
+        preventedUsd: formatUsd(preventedMicroUsd),
+        decisions: { ...counts },
+      },
+    };
   }
 
   /** Decides whether an action may run, and reserves its estimate if so. A no is an answer, not an error. The same id always gets the same answer. */

@@ -1,5 +1,5 @@
 import { AgentSentinelError } from "../errors.ts";
-import { LocalEngine, LocalRefusedError, totalUsd } from "../local.ts";
+import { LocalEngine, LocalRefusedError } from "../local.ts";
 import { snake } from "../read.ts";
 import type { ActionRequest, CommitReport, DecisionNow, Json, UsdInput } from "../surface.ts";
 import type { Fetch } from "../transport.ts";
@@ -24,7 +24,7 @@ export class TestGateway {
   readonly script = new Script();
   isReachable = true;
   readonly #settings: GatewaySettings;
-  readonly #sessions = new Map<string, { readonly engine: LocalEngine; readonly policy: PolicyParts; closed: boolean }>();
+  readonly #sessions = new Map<string, TestSession>();
   /** Who waits for something to happen to what is held. */
   readonly #waiting = new Set<() => void>();
 
@@ -74,7 +74,7 @@ export class TestGateway {
     const session = this.#sessions.get(sessionId);
     if (session === undefined) throw unknown(`There is no session "${sessionId}"`);
     const { engine } = session;
-    if (route === `GET /v1/sessions/${sessionId}`) return { ...this.#about(engine), ...this.#detail(engine, session.closed) };
+    if (route === `GET /v1/sessions/${sessionId}`) return this.#detail(session);
     if (rest === "decisions") return this.#decided(engine, body);
     if (rest === "decisions/batch") return this.#batch(engine, body);
     if (rest === "runs") return { id: engine.startRun() };
@@ -88,30 +88,29 @@ export class TestGateway {
     return this.#settled(engine, id, verb, body, waitMs);
   }
 
-  #opened({ agent = this.#settings.agent, budget_usd }: Body): object {
+  #opened({ agent = this.#settings.agent, labels = {}, budget_usd, ttl_ms = DAY_MS }: Body): object {
     const { policy, clock, newId } = this.#settings;
     const engine = new LocalEngine({ policy, agent, budgetUsd: budget_usd, now: clock.now, newId });
+    const openedAt = clock.now();
     // The engine's own document of a policy has these parts where it has them.
-    this.#sessions.set(engine.session, { engine, policy: engine.document as PolicyParts, closed: false });
+    const opened = { engine, policy: engine.document as PolicyParts, labels, openedAt, expiresAt: openedAt + ttl_ms, closed: false };
+    this.#sessions.set(engine.session, opened);
     this.rescript();
-    return this.#about(engine);
+    return this.#about(opened);
   }
 
-  #about({ session, agent, run, policy }: LocalEngine): object {
-    return { id: session, agent, run, policy, expiresAt: new Date(this.#settings.clock.now() + 86_400_000).toISOString() };
+  #about({ engine: { session, agent, run, policy }, expiresAt }: TestSession): object {
+    return { id: session, agent, run, policy, expiresAt: new Date(expiresAt).toISOString() };
   }
 
-  #detail({ session }: LocalEngine, closed: boolean): object {
-    const calls = this.calls.list().filter((call) => call.session === session);
-    const count = (verdict: string) => calls.filter((call) => call.verdict === verdict).length;
-    const zero = { pendingUsd: "0", preventedUsd: "0", overrunUsd: "0" };
-    const posted = totalUsd(calls.map(({ costUsd }) => ({ cost_usd: Number(costUsd ?? 0) })));
+  #detail(session: TestSession): object {
+    const { engine, labels, openedAt, closed } = session;
     return {
-      labels: {},
+      ...this.#about(session),
+      ...engine.standing(),
+      labels: new Map(Object.entries(labels)),
       state: closed ? "closed" : "active",
-      openedAt: new Date(this.#settings.clock.now()).toISOString(),
-      budgets: [],
-      totals: { ...zero, postedUsd: String(posted), decisions: { allow: count("allow"), deny: count("deny"), hold: count("hold") } },
+      openedAt: new Date(openedAt).toISOString(),
     };
   }
 
@@ -164,10 +163,12 @@ export class TestGateway {
     for (;;) {
       const found = engine.read(id);
       if (found.approval?.status !== "pending" || clock.now() >= end) return found;
+      // Its own time may be up before.
+      const next = Math.min(end, Date.parse(found.approval.expiresAt));
       let cancel = (): void => undefined;
       await new Promise<void>((resolve) => {
         this.#waiting.add(resolve);
-        cancel = clock.schedule(resolve, end - clock.now());
+        cancel = clock.schedule(resolve, next - clock.now());
       });
       cancel();
     }
@@ -189,10 +190,23 @@ export class TestGateway {
   }
 }
 
+interface TestSession {
+  readonly engine: LocalEngine;
+  readonly policy: PolicyParts;
+  readonly labels: { readonly [key: string]: string };
+  readonly openedAt: number;
+  readonly expiresAt: number;
+  closed: boolean;
+}
+
+/** A session without a `ttlMs`. */
+const DAY_MS = 86_400_000;
+
 /** What a request says, in the wire's spelling. Only this SDK asks here, and it asks what its types say. */
 interface Body extends Asked {
   readonly action: string;
   readonly agent?: string;
+  readonly labels?: { readonly [key: string]: string };
   readonly budget_usd?: UsdInput;
   readonly decisions?: readonly Body[];
   readonly semantics?: string;
@@ -206,8 +220,9 @@ const camel = <Request extends ActionRequest | CommitReport>(body: Body): Reques
     Object.entries(body).map(([key, value]) => [key.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase()), value]),
   ) as unknown as Request;
 
-/** An answer as the wire spells it. */
+/** An answer as the wire spells it. What a map has are names of the caller's own. */
 function spelled(value: unknown): Json {
+  if (value instanceof Map) return Object.fromEntries(value);
   if (Array.isArray(value)) return value.map(spelled);
   if (typeof value === "object" && value !== null)
     return Object.fromEntries(Object.entries(value).map(([key, member]) => [snake(key), spelled(member)]));
