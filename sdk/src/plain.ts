@@ -14,35 +14,38 @@ export const UNSHOWN = "sha-256:000000000000000000000000000000000000000000000000
  */
 export function shownArguments(args: readonly unknown[]): Json | undefined {
   let length = args.length;
-  while (length > 0 && args[length - 1] === undefined) length--;
+  while (length && args[length - 1] === undefined) length--;
   // Known to be plain before it is looked at closer: at whatever else it is, a look may throw.
-  const one = length === 1 ? shown(args[0]) : undefined;
+  const one = length === 1 && shown(args[0]);
   return hasMembers(one) ? one : shown(args.slice(0, length));
 }
 
 /** A value as it is shown: itself when it is plain JSON data of moderate size, else `undefined`. Whatever a look at it throws, it is no plain data. */
 export function shown(value: unknown): Json | undefined {
+  // Every value takes a character: what has more of them is too large. What is shared counts as often as it would be written, which ten objects can make
+  // more often than anybody waits for.
+  let left = MOST_CHARACTERS;
+  const isPlain = (value: unknown, level: number): value is Json => {
+    if (!left--) return false;
+    if (value === null || typeof value === "string" || typeof value === "boolean" || Number.isFinite(value)) return true;
+    // What it was to show, a function `toJSON` would make something else of; a member of that name that is none is data. Any object can be asked for it.
+    if (!isObject(value) || typeof (value as { readonly toJSON?: unknown }).toJSON === "function" || level > MOST_LEVELS) return false;
+    if (Array.isArray(value)) {
+      // `every` skips holes, which JSON would turn into null.
+      return Object.keys(value).length === value.length && value.every((item) => isPlain(item, level + 1));
+    }
+    const prototype: object | null = Object.getPrototypeOf(value);
+    // Another realm's Object.prototype is plain too: it is what has nothing above it.
+    if ((prototype && Object.getPrototypeOf(prototype)) || Object.getOwnPropertySymbols(value).length) return false;
+    return Object.values(Object.getOwnPropertyDescriptors(value)).every(
+      (member) => "value" in member && member.enumerable && (member.value === undefined || isPlain(member.value, level + 1)),
+    );
+  };
   try {
     return isPlain(value, 0) && JSON.stringify(value).length <= MOST_CHARACTERS ? value : undefined;
   } catch {
     return undefined;
   }
-}
-
-function isPlain(value: unknown, level: number): value is Json {
-  if (value === null || typeof value === "string" || typeof value === "boolean" || Number.isFinite(value)) return true;
-  // What it was to show, a function `toJSON` would make something else of; a member of that name that is none is data.
-  if (!isObject(value) || typeof Object(value).toJSON === "function" || level > MOST_LEVELS) return false;
-  if (Array.isArray(value)) {
-    // `every` skips holes, which JSON would turn into null.
-    return Object.keys(value).length === value.length && value.every((item) => isPlain(item, level + 1));
-  }
-  const prototype: object | null = Object.getPrototypeOf(value);
-  // Another realm's Object.prototype is plain too: it is what has nothing above it.
-  if ((prototype && Object.getPrototypeOf(prototype)) || Object.getOwnPropertySymbols(value).length > 0) return false;
-  return Object.values(Object.getOwnPropertyDescriptors(value)).every(
-    (member) => "value" in member && member.enumerable && (member.value === undefined || isPlain(member.value, level + 1)),
-  );
 }
 
 export const isObject = (value: unknown): value is object => typeof value === "object" && value !== null;

@@ -355,6 +355,13 @@ describe("A plain copy", () => {
     ["is of another realm", () => runInContext("({ a: 1 })", createContext())],
     ["is an instance", () => new Date()],
   ])("is not made of what %s", (_what, make) => expect(plainCopy(make())).toBeUndefined());
+
+  it("is not made of ten million items, which nobody waits for", () => {
+    const items = Array.from({ length: 10_000_000 }, (_, n) => n);
+    const began = performance.now();
+    expect(plainCopy(items)).toBeUndefined();
+    expect(performance.now() - began).toBeLessThan(1_000);
+  });
 });
 
 describe("What was written down", () => {
