@@ -74,24 +74,33 @@ function shortsOf(turn: Turn, members: readonly Member[]): readonly Short[] {
   if (sharing.length === 0 || areCovered(turn.book, members)) return [];
   const trial = openTrial(turn);
   const found = new Map<string, Short>();
+  /** Of each the most that was taken at once: what is held takes nothing, and still must find it beside what was taken before it. */
+  const most = new Map<string, number>();
   for (const { ask, fingerprint, prior } of members) {
     if (prior !== null) continue;
     const judgement = judge(trial.book, ask, turn.now, turn.sha256);
     for (const short of judgement.shorts) {
-      const key = short.kind === "money" ? sliceKey(short.limit) : permitKey(short);
+      const key = keyOf(short);
       const known = found.get(key);
       const isLess = known?.kind === "money" && short.kind === "money" && known.leastMicroUsd < short.leastMicroUsd;
       found.set(key, isLess ? { ...short, leastMicroUsd: known.leastMicroUsd } : short);
+      const itself = short.kind === "money" ? short.amountMicroUsd : 1;
+      most.set(key, Math.max(most.get(key) ?? 0, takenOf(trial.book, short) - takenOf(turn.book, short) + itself));
     }
     conclude(trial, ask, { ...judgement, shorts: [] }, fingerprint);
   }
-  return [...found.values()].flatMap((short): readonly Short[] => {
-    if (short.kind === "calls") return Array.from({ length: Math.max(1, usesOf(trial.book, short) - usesOf(turn.book, short)) }, () => short);
-    const spent = (book: Book) => spentIn(spanOf(book.shares, short.limit.window));
-    // A difference of two sums of one account, of which the trial's is the larger.
-    return [{ ...short, amountMicroUsd: microUsdOf(Math.max(short.amountMicroUsd, spent(trial.book) - spent(turn.book))) }];
+  return [...found].flatMap(([key, short]): readonly Short[] => {
+    const needed = Math.max(most.get(key) ?? 0, takenOf(trial.book, short) - takenOf(turn.book, short));
+    // Differences of two sums of one account, of which the trial's is the larger.
+    return short.kind === "calls" ? Array.from({ length: needed }, () => short) : [{ ...short, amountMicroUsd: microUsdOf(needed) }];
   });
 }
+
+const keyOf = (short: Short): string => (short.kind === "money" ? sliceKey(short.limit) : permitKey(short));
+
+/** What was taken of an account, or how often leave was used. */
+const takenOf = (book: Book, short: Short): number =>
+  short.kind === "money" ? spentIn(spanOf(book.shares, short.limit.window)) : (book.shares.permits.get(permitKey(short))?.used.length ?? 0);
 
 /** Whether the slices would do even if every member were allowed: then none is short of anything, and no trial is needed to see it. */
 function areCovered({ shares }: Book, members: readonly Member[]): boolean {
@@ -117,5 +126,3 @@ const sharesAnything = ({ evaluation }: Ask): boolean =>
   evaluation?.kind === "findings" &&
   (evaluation.findings.budgets.some(({ scope }) => scope === "agent" || scope === "tenant") ||
     evaluation.findings.rates.some((rate) => sharedRate(rate) !== null));
-
-const usesOf = (book: Book, permits: Extract<Short, { kind: "calls" }>): number => book.shares.permits.get(permitKey(permits))?.used.length ?? 0;

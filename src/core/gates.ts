@@ -375,7 +375,7 @@ const unreached = (): No =>
   no(
     "authority_stale",
     "action",
-    "What the session may use without asking is used up, and its tenant could not be asked for more.",
+    "What the session may use without asking is used up, and its tenant gave no more in time.",
     null,
     1000,
     "Try again shortly.",

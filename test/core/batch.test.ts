@@ -213,6 +213,24 @@ describe("what a batch is short of", () => {
       [unasked({ budgets: [DAY], ...HOLD }, 30), unasked({ budgets: [DAY], ...HOLD }, 30)],
       [money(DAY, 30)],
     ],
+    [
+      "what is held, beside what is taken before it",
+      (s) => s.give(DAY, 50),
+      [spends(30), unasked({ budgets: [DAY], ...HOLD }, 30)],
+      [money(DAY, 60, 30)],
+    ],
+    [
+      "what is held and what is taken before and after it, however much of that is less",
+      (s) => s.give(DAY, 50),
+      [spends(30), unasked({ budgets: [DAY], ...HOLD }, 60), spends(40)],
+      [money(DAY, 90, 40)],
+    ],
+    [
+      "a leave for what is held, beside one for what is not",
+      (s) => permitted(s, 1),
+      [unasked({ rates: [RATE] }), unasked({ rates: [RATE], ...HOLD })],
+      [CALL, CALL],
+    ],
     ["one call alone under a rate", () => undefined, [unasked({ rates: [RATE] })], [CALL]],
     [
       "a leave for each call",

@@ -773,7 +773,7 @@ describe("what sessions share", () => {
     const unasked = sitting.judge({ costs, finds: { budgets: [limit], alerts: [0.5] }, around: { tenant: "unasked" } }, 5);
     expect(unasked.shorts).toEqual([{ kind: "money", limit, amountMicroUsd: costs, leastMicroUsd: costs, alerts: [0.5] }]);
     expect(sitting.judge({ costs, finds: { budgets: [limit] }, around: { tenant: "lost" } }, 5)).toMatchObject(
-      whole({ ...STALE, message: "What the session may use without asking is used up, and its tenant could not be asked for more." }),
+      whole({ ...STALE, message: "What the session may use without asking is used up, and its tenant gave no more in time." }),
     );
   });
 
