@@ -294,7 +294,7 @@ function ofExport(sources: readonly Source[], terminal: Terminal, kept: Kept | n
     return { lines: good, chains: chains.chains, head, heads, bad, torn, begunLater, missing, unlinked, tenants, erased, setAside: 0 };
   };
   let torn: Place | null = null;
-  let unlinked: { readonly file: string; readonly line: number; readonly good: number } | null = null;
+  let unlinked: { readonly file: string; readonly line: number; readonly good: number; readonly chains: number } | null = null;
   let last: Place = { file: "", line: 0, why: "" };
   for (const [place, { file, lines }] of sources.entries()) {
     for (const line of lines) {
@@ -302,7 +302,7 @@ function ofExport(sources: readonly Source[], terminal: Terminal, kept: Kept | n
       const why = line.text === null ? "it is no UTF-8 text" : chains.take(line.text);
       last = { file: shownName(file), line: line.number, why: `Line ${line.number} is half a line: the export broke off there.` };
       if (why === null) {
-        if (chains.thinned > 0) unlinked ??= { file: last.file, line: last.line, good };
+        if (chains.thinned > 0) unlinked ??= { file: last.file, line: last.line, good, chains: chains.chains };
         good++;
       } else if (!line.isEnded && place === sources.length - 1 && why === "it is no JSON") torn = last;
       else return found({ ...last, why: asSentence(why) }, null);
@@ -311,7 +311,7 @@ function ofExport(sources: readonly Source[], terminal: Terminal, kept: Kept | n
   const { thinnedFault } = chains;
   if (unlinked !== null && thinnedFault !== null) {
     good = unlinked.good;
-    return found({ file: unlinked.file, line: unlinked.line, why: asSentence(thinnedFault) }, torn);
+    return { ...found({ file: unlinked.file, line: unlinked.line, why: asSentence(thinnedFault) }, torn), chains: unlinked.chains };
   }
   const why = kept === null ? null : isOfAll(kept) ? chains.keptFault : chains.endsWith(kept) ? null : notEnding(kept);
   return found(why === null ? null : { ...last, why }, torn);

@@ -345,7 +345,7 @@ describe("agentsentinel verify, of what a gateway exports", () => {
       one("ses_b", { agent_id: "bob" }),
       one("ses_b", { kind: "ingest", agent_id: "bob" }),
       one("ses_a", { kind: "ingest", agent_id: "ann" }),
-      one("ses_b", { agent_id: "bob" }),
+      one("ses_c", { agent_id: "bob" }),
     ];
     expect((await check(lines, "--strict")).code).toBe(0);
     const found = await check(lines.toSpliced(3, 1), "--json");
@@ -354,6 +354,7 @@ describe("agentsentinel verify, of what a gateway exports", () => {
       {
         valid: false,
         lines: 3,
+        chains: 3,
         bad: { line: 4, why: 'Seq 3 of what was reported to the tenant "acme" comes after seq 1: seq 2 is missing, or the export was filtered.' },
       },
     ]);
