@@ -17,6 +17,19 @@ describe("a mistake", () => {
     expect(error).toMatchObject({ code: "policy_invalid", recoverable: false, message: expect.stringMatching(found) });
   });
 
+  it("in an option's name is told: a misspelt cap caps nothing", () => {
+    const options: object = { policy: { version: 1 }, budgetUSD: 5 };
+    const wanted = 'with the option "budgetUSD": wanted policy, agent, budgetUsd, ';
+    expect(thrown(() => createLocalSentinel(options))).toMatchObject({
+      name: "TypeError",
+      message: expect.stringContaining(`Cannot make a local sentinel ${wanted}`),
+    });
+    expect(thrown(() => new LocalEngine(options))).toMatchObject({
+      name: "TypeError",
+      message: expect.stringContaining(`Cannot make an engine ${wanted}`),
+    });
+  });
+
   it.each<[option: string, value: unknown, found: string]>([
     ["action", "", 'Cannot ask for "": "action" must be 1 to 128 letters, digits, _ - . : /, found ""'],
     ["action", 7, 'Cannot ask for 7: "action" must be'],

@@ -8,6 +8,7 @@ import type { ActionRequest, CommitReport, DecisionAnswer, DecisionNow, PolicyRe
 import { balanceOf, decisionAnswer, settlementOf } from "./answer.ts";
 import { answered } from "./answered.ts";
 import { Authority } from "./authority.ts";
+import { assertKnown } from "./guard.ts";
 import { readLocalPolicy } from "./policy_source.ts";
 import { LocalRefusedError } from "./refused_error.ts";
 import { microUsd, readReport, readRequest } from "./request.ts";
@@ -38,7 +39,10 @@ export class LocalEngine {
   readonly #newId: () => string;
   #versions = 0;
 
-  constructor({ policy = null, agent = "local", budgetUsd, now = Date.now, newId }: LocalEngineOptions = {}) {
+  /** Throws a `TypeError` for an option that is none: a misspelt cap would cap nothing. */
+  constructor(options: LocalEngineOptions = {}) {
+    assertKnown(options, OPTIONS, "make an engine");
+    const { policy = null, agent = "local", budgetUsd, now = Date.now, newId } = options;
     this.#newId = newId ?? (() => fastUuid(now()));
     const session = `ses_${this.#newId()}` as const;
     this.session = session;
@@ -163,6 +167,8 @@ export class LocalEngine {
     this.#authority.close();
   }
 }
+
+const OPTIONS: readonly string[] = ["policy", "agent", "budgetUsd", "now", "newId"] satisfies (keyof LocalEngineOptions)[];
 
 /** Who answers what is held. */
 export interface PersonAtHand {

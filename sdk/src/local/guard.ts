@@ -56,10 +56,10 @@ const OPTIONS = [
   ...["tags", "riskLevel", "rationale", "confidence", "sources", "parents", "model", "usage", "approval", "ttlMs"],
 ];
 
-/** A misspelt cost would cost nothing. Throws a `TypeError` that names it. */
-export function assertKnown(options: object, known: readonly string[]): void {
+/** A misspelt cost would cost nothing. Throws a `TypeError` that names it. `what`: what cannot be done with it. */
+export function assertKnown(options: object, known: readonly string[], what = "guard"): void {
   const first = Object.keys(options).find((name) => !known.includes(name));
-  if (first !== undefined) throw new TypeError(`Cannot guard with the option ${JSON.stringify(first)}: wanted ${known.join(", ")}`);
+  if (first !== undefined) throw new TypeError(`Cannot ${what} with the option ${JSON.stringify(first)}: wanted ${known.join(", ")}`);
 }
 
 const apply = (fn: (...args: unknown[]) => unknown, self: unknown, args: unknown[]): unknown => Reflect.apply(fn, self, args);

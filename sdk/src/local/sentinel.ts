@@ -6,7 +6,7 @@ import { answered } from "./answered.ts";
 import { costsOf } from "./costs.ts";
 import { Desk } from "./desk.ts";
 import { Generations } from "./generations.ts";
-import { guard } from "./guard.ts";
+import { assertKnown, guard } from "./guard.ts";
 import type { Ledger } from "./ledger/ledger.ts";
 import { following, isThenable } from "./promises.ts";
 import { type Told, toldDecision } from "./records.ts";
@@ -18,9 +18,15 @@ import type { AnyFunction, CostSnapshot, LocalGuardOptions, LocalRun, LocalSenti
  * An agent's authority in this process: it decides at once, by the gateway's own code and in memory, and writes down what it decided. For tests,
  * scripts and work without a network. Each one has a session of its own; nothing of it is shared with another.
  *
- * Without a `policy` everything is denied (`policy_missing`). What a policy holds for a person is held, and nobody can approve it here.
+ * Without a `policy` everything is denied (`policy_missing`). What a policy holds for a person is held, and nobody can approve it here. Throws a
+ * `TypeError` for an option that is none: a misspelt cap would cap nothing.
  */
-export const createLocalSentinel = (options: LocalSentinelOptions = {}): LocalSentinel => new Sentinel(new Desk(options));
+export function createLocalSentinel(options: LocalSentinelOptions = {}): LocalSentinel {
+  assertKnown(options, OPTIONS, "make a local sentinel");
+  return new Sentinel(new Desk(options));
+}
+
+const OPTIONS = ["policy", "agent", "budgetUsd", "ledger", "now", "newId", "replay", "onDecision", "onUnrecorded", "onOptionFailed"];
 
 /** So many decisions that were asked for without a guard are remembered, at least, for the line that says how they ended. */
 const LEAST_OPEN = 2_048;
