@@ -59,7 +59,7 @@ export const knownReason = (code: string): KnownReason =>
 
 /** The error a decision stands for, or `null` when its action may run. */
 export function errorFor(decision: DecisionAnswer): AnyAgentSentinelError | null {
-  if (decision.superseded !== null) return new AgentKilledError(sentence(decision), "superseded", decision);
+  if (decision.superseded) return new AgentKilledError(sentence(decision), "superseded", decision);
   if (decision.verdict === "allow") return null;
   if (decision.verdict === "hold") return new ApprovalRequiredError(decision);
   const name = ERROR_OF[decision.reason.code] ?? "PolicyViolationError";
@@ -213,7 +213,7 @@ export class GatewayRefusedError extends AgentSentinelError {
   /**
    * The gateway's own code (`scope_insufficient`, `body_invalid`, ...), or what only this side can see: `redirected` (a token is never
    * sent elsewhere), `answer_malformed` (no answer to what was asked), `token_unavailable` (`token` gave none), `obligation_unknown`
-   * (it may run only under a condition that a guard cannot keep), `decision_settled` (a call under this id runs, ran or is over, here or by
+   * (it may run only under a condition that a guard cannot keep), `inputs_changed` (the arguments are not those any more that were decided), `decision_settled` (a call under this id runs, ran or is over, here or by
    * the record), `problem_malformed` (a refusal without a code).
    */
   declare readonly code: string;
@@ -224,7 +224,7 @@ export class GatewayRefusedError extends AgentSentinelError {
 
   /** `what` could not be done: `decide "send_email"`. */
   constructor(what: string, { status = null, code, detail, issues = [], requestId = null, retryAfterMs = null, cause }: Refusal) {
-    super(`Cannot ${what}: ${code}${status === null ? "" : ` (status ${status})`}: ${detail}`, {
+    super(`Cannot ${what}: ${code}${status ? ` (status ${status})` : ""}: ${detail}`, {
       recoverable: status === 429,
       remediation: { retryAfterMs, hint: null },
       cause,

@@ -104,6 +104,7 @@ export function guard<This, Args extends unknown[], Result>(
     const { session, running, used } = post;
     const { id = `dec_${post.newId()}`, run = session.run, action, signal } = options;
     const request = { ...requestOf(options, args), id, run };
+    const asked = JSON.stringify(request);
     signal?.throwIfAborted();
     if (post.ended) throw post.ended;
     /** Somebody else, or an earlier life of the call, may have asked under its id. */
@@ -129,7 +130,9 @@ export function guard<This, Args extends unknown[], Result>(
       signal?.throwIfAborted();
       assertAllowed(decision);
       // A yes under obligations is a yes only to who keeps them, and this version knows none.
-      if (decision.obligations.length > 0) throw refused(action, "obligation_unknown", "obligations");
+      if (decision.obligations.length) throw refused(action, "obligation_unknown");
+      // What runs is what was decided, also where its caller went on changing what it had passed.
+      if (asked !== JSON.stringify(request)) throw refused(action, "inputs_changed");
       killed.throwIfAborted();
       call.decision = id;
     } catch (error) {
@@ -192,7 +195,7 @@ export function guard<This, Args extends unknown[], Result>(
       result = await fn.apply(this, given as never);
       if (isStream(result)) {
         const stream = watched(result, settle);
-        if (stream !== null) return stream;
+        if (stream) return stream;
         throw unsupportedStream(action);
       }
     } catch (error) {
@@ -205,14 +208,14 @@ export function guard<This, Args extends unknown[], Result>(
 
   return Object.defineProperties(guarded, {
     name: { value: fn.name, configurable: true },
-    length: { value: options.context && fn.length > 0 ? fn.length - 1 : fn.length, configurable: true },
+    length: { value: Math.max(0, fn.length - (options.context ? 1 : 0)), configurable: true },
   });
 }
 
 /** What is asked about a call. */
 function requestOf<Args extends unknown[], Result>(options: Options<Args, Result>, args: Args): ActionRequest {
   const { costUsd, actualUsd: _, outputs: __, resource, inputs, onUnavailable: ___, signal: ____, context: _____, isNew: ______, ...facts } = options;
-  const seen = inputs === undefined ? shownArguments(args) : shown(inputs(...args));
+  const seen = inputs ? shown(inputs(...args)) : shownArguments(args);
   return {
     ...facts,
     estimateUsd: typeof costUsd === "function" ? costUsd(...args) : costUsd,
@@ -222,10 +225,10 @@ function requestOf<Args extends unknown[], Result>(options: Options<Args, Result
   };
 }
 
-const refused = (action: string, code: string, detail: string): GatewayRefusedError => new GatewayRefusedError(`run "${action}"`, { code, detail });
+const refused = (action: string, code: string): GatewayRefusedError => new GatewayRefusedError(`run "${action}"`, { code, detail: "not run" });
 
 /** Nothing runs twice under an id. */
-export const settled = (action: string): GatewayRefusedError => refused(action, "decision_settled", "id was used");
+export const settled = (action: string): GatewayRefusedError => refused(action, "decision_settled");
 
 /**
  * Gives back, without anybody waiting for it, what may have been reserved for a call that does not run. A question that was let go may arrive after this:

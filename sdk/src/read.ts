@@ -39,7 +39,7 @@ export const oneOf = <const T extends string>(...values: readonly T[]): Read<T> 
 export const nullable =
   <T>(of: Read<T>): Read<T | null> =>
   (value, at) =>
-    value === null || value === undefined ? null : of(value, at);
+    value == null ? null : of(value, at);
 
 const items = read("an array", (value): value is readonly unknown[] => Array.isArray(value));
 

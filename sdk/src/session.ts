@@ -181,7 +181,7 @@ export class Session {
    * guarded begins any more. Tells the gateway nothing.
    */
   stop(reason: Error, which?: (work: Work) => boolean): void {
-    if (which === undefined) {
+    if (!which) {
       this.#over ??= reason;
       this.#context.ended ??= reason;
     }
@@ -249,7 +249,7 @@ export class Session {
   #note(answer: DecisionAnswer): void {
     const { run, action, stops, superseded, reason } = answer;
     const error = errorFor(answer);
-    if (error === null) return;
+    if (!error) return;
     const isSuperseded = superseded?.kind === "kill";
     const isKill = isSuperseded || reason.code.endsWith("_killed");
     if (stops === "session") this.#ends(error, isKill);

@@ -23,7 +23,7 @@ export function watched<Stream>(stream: Stream, end: StreamEnd): Stream | null {
     if (has(found, "getReader") && has(found, "cancel")) {
       // Both methods are those of a ReadableStream, and so is what is made of it.
       const readable = watchedReadable(found as unknown as ReadableStream<unknown>, end) as Stream | null;
-      if (readable !== null) return readable;
+      if (readable) return readable;
     } else if (has(found, Symbol.asyncIterator) && has(found, "next") && has(found, "return") && has(found, "throw")) {
       // These four are the interface of an async generator, and so is what is made of it.
       return watchedGenerator(found as unknown as AsyncGenerator<unknown, unknown, unknown>, end) as Stream;

@@ -153,7 +153,7 @@ export function link(signal: AbortSignal | undefined, controller: AbortControlle
   return () => signal?.removeEventListener("abort", abort);
 }
 
-export const NO_TOKEN = "no token was given: wanted printable ASCII without blanks";
+export const NO_TOKEN = "no token: wanted printable ASCII without blanks";
 
 export async function readToken(token: () => string | Promise<string>): Promise<string> {
   const found = await token();

@@ -161,6 +161,20 @@ describe("a guarded function", () => {
     expect([runs, session.signal.aborted]).toEqual([0, false]);
   });
 
+  test("does not run what its caller made of the arguments while they were decided, and gives its money back", async () => {
+    await using gateway = await fakeGateway();
+    const { session } = await openFake(gateway);
+    const ran: string[] = [];
+    const pay = session.guard({ action: "pay", costUsd: 0.5 }, (payment: { to: string }) => ran.push(payment.to));
+    const payment = { to: "alice" };
+    const paying = pay(payment);
+    payment.to = "eve";
+    await expect(paying).rejects.toMatchObject({ name: "GatewayRefusedError", code: "inputs_changed" });
+    await expect.poll(() => [...gateway.decisions.values()].map((each) => each.state)).toEqual(["released"]);
+    await pay(payment);
+    expect(ran).toEqual(["eve"]);
+  });
+
   test("whose signal is a run's that is stopped meanwhile does not mistake that for an unreachable gateway", async () => {
     await using gateway = await fakeGateway();
     gateway.answers.set("first", denied("authority_stale", "The lease has ended.", { stops: "session" }));

@@ -316,7 +316,7 @@ describe("a message says what was tried, what came of it, and what to look at", 
     await expect(gone.openSession()).rejects.toThrow(`Cannot open a session: the gateway at ${url} is unavailable: ECONNREFUSED; is the`);
   });
 
-  const NONE = "no token was given: wanted printable ASCII without blanks";
+  const NONE = "no token: wanted printable ASCII without blanks";
   test.each<[string, SentinelOptions["token"], string]>([
     ["is empty", "", NONE],
     // As of an environment that has none.
@@ -331,7 +331,7 @@ describe("a message says what was tried, what came of it, and what to look at", 
 
   test.each([[""], [undefined as never], [null as never]])("of the address %j", (url) => {
     expect(() => createSentinel({ url, token: TOKEN })).toThrow(
-      'Cannot use the option "url": wanted "https://host/path" without credentials, query or hash',
+      'Cannot use the option "url": wanted "https://host/path" without credentials or query',
     );
   });
 });
