@@ -42,6 +42,8 @@ export class Outbox {
       // An entry that the ledger could never store would block its chain for ever: rather is the act refused that it would record.
       assert(canonical.length + (beside?.length ?? 0) <= MOST_ENTRY_CHARACTERS, "an entry is small enough to be stored");
     }
+    // What was set back behind what the ledger has would never be shipped: it is a fault, and not an answer without a record.
+    assert((entries[0]?.entry.seq ?? 0) > this.#takenThrough, "what is recorded follows what the ledger has");
     this.#mayHold = true;
     if (this.#erasedThrough < this.#takenThrough) this.erase();
     const rows = entries.map(({ entry, canonical, hash, beside }) => [entry.seq, canonical, hash, beside]);

@@ -230,7 +230,8 @@ function usd(micro: bigint): string {
 
 /** A table whose decimal points stand below each other, and the total under it. */
 export function inWords({ items, total_usd, reported_usd }: CostReport, group: Group, { paint, columns }: Terminal): string {
-  const beside = reported_usd === "0" ? "" : `Beside that ${reported_usd} USD were reported, and are in no account.\n`;
+  // A gateway of before reports were told of says nothing of them.
+  const beside = reported_usd === undefined || reported_usd === "0" ? "" : `Beside that ${reported_usd} USD were reported, and are in no account.\n`;
   if (items.length === 0) return `Nothing was spent.\n${beside}`;
   const decimals = Math.max(2, ...[...items.map(({ posted_usd }) => posted_usd), total_usd].map((each) => each.split(".")[1]?.length ?? 0));
   const rows = [

@@ -58,7 +58,7 @@ describe("a world in which everything fails", () => {
   );
 
   it.each([
-    [4, 30],
+    [4, 20],
     [7, 20],
   ])("keeps every promise, from seed %i on, where %i functions or more run by a lease", { timeout: 120_000 }, async (seed, leased) => {
     const said = await simulate("--seed", String(seed), "--steps", "6000");
