@@ -104,7 +104,8 @@ export function guard<This, Args extends unknown[], Result>(
     const { session, running, used } = post;
     const { id = `dec_${post.newId()}`, run = session.run, action, signal } = options;
     const request = { ...requestOf(options, args), id, run };
-    const asked = JSON.stringify(request);
+    const look = () => JSON.stringify(shownArguments(args));
+    const asked = look();
     signal?.throwIfAborted();
     if (post.ended) throw post.ended;
     /** Somebody else, or an earlier life of the call, may have asked under its id. */
@@ -132,7 +133,10 @@ export function guard<This, Args extends unknown[], Result>(
       // A yes under obligations is a yes only to who keeps them, and this version knows none.
       if (decision.obligations.length) throw refused(action, "obligation_unknown");
       // What runs is what was decided, also where its caller went on changing what it had passed.
-      if (asked !== JSON.stringify(request)) throw refused(action, "inputs_changed");
+      if (asked !== look()) {
+        if (options.id) void abandon(post, session, id);
+        throw refused(action, "inputs_changed");
+      }
       killed.throwIfAborted();
       call.decision = id;
     } catch (error) {

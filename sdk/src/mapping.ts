@@ -94,7 +94,7 @@ const agreeing =
       (approval !== null) === holds &&
       (reason.code === "permitted") === allows &&
       (!holds || reason.code === "approval_required" || reason.code === "unrecognized");
-    if (!agrees) throw new ShapeFault(`${at}/verdict`, "what all else agrees with");
+    if (!agrees) throw new ShapeFault(`${at}/verdict`, "what agrees");
     return answer;
   };
 

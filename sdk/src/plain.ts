@@ -22,17 +22,21 @@ export function shownArguments(args: readonly unknown[]): Json | undefined {
 
 /** A value as it is shown: itself when it is plain JSON data of moderate size, else `undefined`. Whatever a look at it throws, it is no plain data. */
 export function shown(value: unknown): Json | undefined {
-  // Every value takes a character: what has more of them is too large. What is shared counts as often as it would be written, which ten objects can make
-  // more often than anybody waits for.
+  // Every value takes a character, and a text its own: what has more of them is too large. What is shared counts as often as it would be written, which ten
+  // objects can make more often than anybody waits for.
   let left = MOST_CHARACTERS;
   const isPlain = (value: unknown, level: number): value is Json => {
     if (!left--) return false;
-    if (value === null || typeof value === "string" || typeof value === "boolean" || Number.isFinite(value)) return true;
+    if (typeof value === "string") {
+      left -= value.length;
+      return left >= 0;
+    }
+    if (value === null || typeof value === "boolean" || Number.isFinite(value)) return true;
     // What it was to show, a function `toJSON` would make something else of; a member of that name that is none is data. Any object can be asked for it.
     if (!isObject(value) || typeof (value as { readonly toJSON?: unknown }).toJSON === "function" || level > MOST_LEVELS) return false;
     if (Array.isArray(value)) {
       // `every` skips holes, which JSON would turn into null.
-      return Object.keys(value).length === value.length && value.every((item) => isPlain(item, level + 1));
+      return value.length <= left && Object.keys(value).length === value.length && value.every((item) => isPlain(item, level + 1));
     }
     const prototype: object | null = Object.getPrototypeOf(value);
     // Another realm's Object.prototype is plain too: it is what has nothing above it.

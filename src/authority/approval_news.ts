@@ -1,4 +1,5 @@
 import type { ApprovalId } from "../core/ids.ts";
+import { ANSWER_MS, inTime } from "../flow/patience.ts";
 import type { ApprovalTold } from "../flow/ports.ts";
 import type { SessionBook } from "./session_book.ts";
 
@@ -10,6 +11,7 @@ export class ApprovalNews {
   readonly #book: SessionBook;
   readonly #tellDesk: (untold: readonly ApprovalTold[]) => Promise<void>;
   readonly #watchers = new Map<ApprovalId, Set<() => void>>();
+  #telling: Promise<void> | null = null;
 
   /** `tellDesk`: rejects where it is not known that the tenant has them. */
   constructor(book: SessionBook, tellDesk: (untold: readonly ApprovalTold[]) => Promise<void>) {
@@ -37,8 +39,24 @@ export class ApprovalNews {
     });
   }
 
-  /** Tells the tenant of every approval of which it has not heard; one that it does not take keeps none of the others from it, and rejects in the end. */
+  /**
+   * Tells the tenant of every approval of which it has not heard; one that it does not take keeps none of the others from it, and rejects in the end. One
+   * telling is under way at a time: a hundred answers that share a turn would each tell of all hundred. Who comes meanwhile tells the rest.
+   */
   async tell(): Promise<void> {
+    // The one under way may have looked before the newest was there. A tenant that does not answer it is not waited for.
+    if (this.#telling !== null)
+      await inTime(
+        ANSWER_MS,
+        this.#telling.catch(() => undefined),
+      );
+    this.#telling ??= this.#tellAll().finally(() => {
+      this.#telling = null;
+    });
+    await this.#telling;
+  }
+
+  async #tellAll(): Promise<void> {
     let fault: unknown = null;
     for (let untold = this.#untold(null); untold.length > 0; untold = this.#untold(untold.at(-1)?.approval.id ?? null)) {
       const failed = await this.#tellOf(untold);
@@ -52,7 +70,8 @@ export class ApprovalNews {
   /** Answers what went wrong, or `null`. */
   async #tellOf(untold: readonly ApprovalTold[]): Promise<unknown> {
     try {
-      await this.#tellDesk(untold);
+      const heard = await inTime(ANSWER_MS, this.#tellDesk(untold));
+      if (!heard.ok) return new Error(`the tenant said nothing for ${ANSWER_MS} ms`);
       this.#book.store.setApprovalsTold(untold.map(({ approval, version }) => ({ id: approval.id, version })));
       return null;
     } catch (fault) {

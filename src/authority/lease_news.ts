@@ -34,8 +34,10 @@ export interface Told {
 export interface LeaseNewsEnd {
   /** Leases of this instant, by what is in force now; what all of them have in common is read once. */
   leases(now: Instant): (session: SessionId, agent: string) => Lease;
-  /** Tells a session, and takes in what it says of where it stands. Rejects where it cannot be reached. */
-  tell(session: SessionId, lease: Lease, because: Because | null): Promise<Omit<Heard, "draw">>;
+  /** Tells a session. Rejects where it cannot be reached. */
+  tell(session: SessionId, lease: Lease, because: Because | null): Promise<Heard>;
+  /** Takes in what a session says of where it stands. */
+  hear(session: SessionId, draw: Draw): void;
 }
 
 /** Carries what is in force to the sessions whose leases run. */
@@ -75,9 +77,10 @@ export class LeaseNews {
     );
     const heard: Told["heard"][number][] = [];
     const tell = async ({ id: session, agent }: LeasedSession): Promise<void> => {
-      const obeys = await this.#end.tell(session, lease(session, agent), because);
+      const { draw, ...obeys } = await this.#end.tell(session, lease(session, agent), because);
       silent.delete(session);
       heard.push({ session, ...obeys });
+      if (draw !== null) this.#end.hear(session, draw);
     };
     await inTime(PUSH_PATIENCE_MS, Promise.allSettled(Array.from(silent.values(), tell)));
     return { heard: [...heard], silent: [...silent.values()] };

@@ -329,7 +329,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       const told = step(turn, found.approval);
       return told.ok ? ok({ answer: { ...found, approval: told.value.approval }, replayed: told.value.replayed }) : told;
     });
-    if (settled.ok) await this.#deskHears();
+    await this.#deskHears();
     return settled;
   }
 
@@ -342,6 +342,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
 
   /** Lets the tenant know what became of approvals, for as long as a person would not mind; the alarm tells it again. */
   async #deskHears(): Promise<void> {
+    if (!this.#book.isOpened()) return;
     await inTime(
       DESK_PATIENCE_MS,
       this.#news.tell().catch(() => this.#wakeBy(Date.now() + RETRY_ALARM_MS)),
@@ -376,7 +377,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       }
       return ok({ id: run });
     });
-    if (closed.ok) await this.#deskHears();
+    await this.#deskHears();
     return closed;
   }
 

@@ -116,11 +116,8 @@ export class TenantAuthority extends DurableObject<AuthorityEnv> {
     this.#recalls = new Recalls(this.#pools, { askBack: (session) => this.#askWhereItStands(session, true), patienceMs: () => this.patienceMs });
     this.#news = new LeaseNews(this.#store, {
       leases: (now) => this.#leases(now),
-      tell: async (session, lease, because) => {
-        const { draw, ...obeys } = await this.#session(session).receive(lease, because);
-        if (draw !== null) this.#known((at) => ok(this.#hear(session, draw, at)));
-        return obeys;
-      },
+      tell: async (session, lease, because) => this.#session(session).receive(lease, because),
+      hear: (session, draw) => void this.#known((now) => ok(this.#hear(session, draw, now))),
     });
     if (this.#exists()) ctx.storage.transactionSync(() => this.#store.upgrade());
   }

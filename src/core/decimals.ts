@@ -16,7 +16,8 @@ export function plus(a: number, b: number): number {
   // Of whole numbers a double's is exact, or as near as it can be.
   if (Number.isInteger(a) && Number.isInteger(b)) return sum;
   const [x, y] = [millionthsOf(a), millionthsOf(b)];
-  return x !== null && y !== null && Number.isSafeInteger(x + y) ? (x + y) / FINE : sum;
+  if (x === null || y === null) return sum;
+  return Number.isSafeInteger(x + y) ? (x + y) / FINE : Number(`${BigInt(x) + BigInt(y)}e-6`);
 }
 
 /** The product, exact as the sum is. */
@@ -24,10 +25,13 @@ export function times(a: number, b: number): number {
   if (Number.isInteger(a)) return Number.isInteger(b) ? a * b : timesWhole(b, a);
   if (Number.isInteger(b)) return timesWhole(a, b);
   const [x, y] = [millionthsOf(a), millionthsOf(b)];
-  return x !== null && y !== null && Number.isSafeInteger(x * y) ? (x * y) / (FINE * FINE) : a * b;
+  if (x === null || y === null) return a * b;
+  // Beyond 9007 a product in trillionths is no safe integer: its digits are read as a number is, which rounds to the nearest double.
+  return Number.isSafeInteger(x * y) ? (x * y) / (FINE * FINE) : Number(`${BigInt(x) * BigInt(y)}e-12`);
 }
 
 function timesWhole(a: number, whole: number): number {
   const x = millionthsOf(a);
-  return x !== null && Number.isSafeInteger(x * whole) ? (x * whole) / FINE : a * whole;
+  if (x === null) return a * whole;
+  return Number.isSafeInteger(x * whole) ? (x * whole) / FINE : Number(`${BigInt(x) * BigInt(whole)}e-6`);
 }

@@ -53,7 +53,7 @@ export async function answerMany(
   answers: readonly (PersonsAnswer & { readonly id: ApprovalId })[],
 ): Promise<readonly { readonly id: ApprovalId; readonly told: Result<ApprovalRead, Refusal> }[]> {
   const last = new Map<ApprovalId, Promise<unknown>>();
-  return Promise.all(
+  const told = await Promise.allSettled(
     answers.map(async ({ id, ...said }) => {
       const before = last.get(id);
       const answering = (async () => {
@@ -65,6 +65,11 @@ export async function answerMany(
       return { id, told: answered.ok ? ok(answered.value.answer) : err(answered.error) };
     }),
   );
+  // A fault of ours is told when all of them are over: nothing goes on behind it.
+  return told.map((one) => {
+    if (one.status === "rejected") throw one.reason;
+    return one.value;
+  });
 }
 
 export async function respondToApproval(ports: Ports, principal: Principal, id: ApprovalId, response: string): Reply<ApprovalRead> {

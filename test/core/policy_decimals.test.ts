@@ -24,6 +24,17 @@ test("they are multiplied as they are written", () => {
   );
 });
 
+test("also where the product has more digits than a double tells apart: it is the nearest to what is written", () => {
+  const large = fc.integer({ min: -9_000_000_000, max: 9_000_000_000 });
+  fc.assert(
+    fc.property(large, large, (a, b) => {
+      expect(times(written(a), written(b)) + 0).toBe(Number(`${BigInt(a) * BigInt(b)}e-12`) + 0);
+    }),
+  );
+  expect(times(96.86, 93.8)).toBe(9085.468);
+  expect(times(1_000_000.1, 9_999)).toBe(9_999_000_999.9);
+});
+
 test("any other numbers are what doubles make of them", () => {
   const odd = fc.oneof(fc.double(), fc.constantFrom(1e-7, 2e-7, 1e300, -1e300, 2 ** 53, 2 ** 53 + 2));
   fc.assert(

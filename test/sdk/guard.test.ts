@@ -161,18 +161,42 @@ describe("a guarded function", () => {
     expect([runs, session.signal.aborted]).toEqual([0, false]);
   });
 
-  test("does not run what its caller made of the arguments while they were decided, and gives its money back", async () => {
+  test.each<readonly [string, Partial<GuardOptions<[{ to: string }], unknown>>]>([
+    ["as they are", {}],
+    ["as `inputs` shows them", { inputs: ({ to }) => ({ to }) }],
+    ["under an id of its own", { id: "dec_01890000-0000-7000-8000-000000000001" }],
+  ])("does not run what its caller made of the arguments while they were decided, and gives its money back: %s", async (_, options) => {
     await using gateway = await fakeGateway();
     const { session } = await openFake(gateway);
-    const ran: string[] = [];
-    const pay = session.guard({ action: "pay", costUsd: 0.5 }, (payment: { to: string }) => ran.push(payment.to));
+    const ran: unknown[] = [];
+    const pay = session.guard({ action: "pay", costUsd: 0.5, ...options }, (payment: { to: string }) => ran.push(payment.to));
     const payment = { to: "alice" };
     const paying = pay(payment);
     payment.to = "eve";
     await expect(paying).rejects.toMatchObject({ name: "GatewayRefusedError", code: "inputs_changed" });
     await expect.poll(() => [...gateway.decisions.values()].map((each) => each.state)).toEqual(["released"]);
-    await pay(payment);
-    expect(ran).toEqual(["eve"]);
+    expect(ran).toEqual([]);
+  });
+
+  test("does not take what JSON spells alike for the same", async () => {
+    await using gateway = await fakeGateway();
+    const { session } = await openFake(gateway);
+    const limit = session.guard({ action: "limit" }, ({ most }: { most: number | null }) => most);
+    const asked: { most: number | null } = { most: null };
+    const going = limit(asked);
+    asked.most = Number.POSITIVE_INFINITY;
+    await expect(going).rejects.toMatchObject({ code: "inputs_changed" });
+  });
+
+  test("runs where what its caller changed is not what it runs with", async () => {
+    await using gateway = await fakeGateway();
+    const { session } = await openFake(gateway);
+    const parents: string[] = [];
+    const step = session.guard({ action: "step", parents, context: true }, async ({ decisionId }, n: number) => {
+      parents.push(decisionId);
+      return n;
+    });
+    expect(await Promise.all([step(1), step(2), step(3)])).toEqual([1, 2, 3]);
   });
 
   test("whose signal is a run's that is stopped meanwhile does not mistake that for an unreachable gateway", async () => {
@@ -318,6 +342,7 @@ describe("what a call does not show", () => {
     ["what its option makes a getter that throws", gives({ in: Object.defineProperty({}, "to", { enumerable: true, get: throwing }) }), null],
     ["what its option makes a proxy that throws", gives(new Proxy({}, { getPrototypeOf: throwing })), null],
     ["what its option shares too often", gives(shared), { to: "alice" }],
+    ["one text, thousands of times", {}, Array.from({ length: 8_000 }, () => "x".repeat(60_000))],
     ["what its option makes too long", gives("x".repeat(3_000_000)), { to: "alice" }],
   ])("%s is told to be there and not to be shown; where nobody must see it, it runs", async (_, options, argument) => {
     await using gateway = await fakeGateway();

@@ -95,6 +95,18 @@ describe.skipIf(!CAN_SEE_PROCESSES)("a hybrid sentinel on a real gateway", { tim
     expect((await balance("session"))?.postedUsd).toBe("0.2");
   });
 
+  it("does not run what its caller made of the arguments while they were decided, and nothing is charged", async () => {
+    const { hybrid, ran, balance } = await opened();
+    const pay = hybrid.guard({ action: "pay", costUsd: "0.2" }, (payment: { to: string }) => ran.push(payment.to));
+    const payment = { to: "alice" };
+    const going = pay(payment);
+    payment.to = "eve";
+    await expect(going).rejects.toMatchObject({ name: "GatewayRefusedError", code: "inputs_changed" });
+    await expect.poll(async () => (await balance("session"))?.pendingUsd).toBe("0");
+    await pay(payment);
+    expect([ran, (await balance("session"))?.postedUsd]).toEqual([["eve"], "0.2"]);
+  });
+
   it("asks nobody about what is certain to be denied, and has it on record", async () => {
     const { guarded, way, ran, ledger } = await opened();
     await expect(guarded("drop")("x")).rejects.toMatchObject({ name: "PolicyViolationError", code: "action_denied" });

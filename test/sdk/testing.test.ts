@@ -28,6 +28,16 @@ async function shop(options: TestSentinelOptions = {}) {
 }
 
 describe("A test's own sentinel", () => {
+  it.each(["run", "session"] as const)("cancels what waits for a person when its %s is closed, as the gateway does", async (what) => {
+    const test = createTestSentinel({ policy: "version: 1\napprovals: { actions: [fax], timeout_seconds: 6000 }" });
+    const session = await test.sentinel.openSession();
+    const held = await session.decide({ action: "fax" });
+    const waiting = held.wait();
+    await (what === "run" ? session.closeRun() : session.close());
+    expect((await waiting).approval?.status).toBe("cancelled");
+    expect((await session.readDecision(held.id)).state).toBe("denied");
+  });
+
   it("lets a program run as in production, and tells what it asked for and what came of it", async () => {
     const { test, session, sent, pay } = await shop({
       policy: "version: 1\nbudgets: { session: 0.7 }\nrate_limits: { pay: { max_count: 9, window_seconds: 60 } }",

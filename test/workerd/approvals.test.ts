@@ -7,7 +7,7 @@ import type { Decision } from "../../src/core/decision.ts";
 import type { ApprovalId } from "../../src/core/ids.ts";
 import type { InterventionKind } from "../../src/core/orders.ts";
 import type { ActionRequest, Principal } from "../../src/core/request.ts";
-import { answerApproval, cancelApproval, readApproval, respondToApproval } from "../../src/flow/approve.ts";
+import { answerApproval, answerMany, cancelApproval, readApproval, respondToApproval } from "../../src/flow/approve.ts";
 import { decide } from "../../src/flow/decide.ts";
 import { intervene } from "../../src/flow/intervene.ts";
 import { openRun } from "../../src/flow/open_run.ts";
@@ -632,6 +632,38 @@ describe("the desk", () => {
     wait(600_000);
     expect((await ask()).verdict).toBe("hold");
   }, 60_000);
+
+  it("tells its tenant of each answer once, of however many in one request", async () => {
+    const { tenant, agent, session, operator, person } = await desk();
+    const held = await decideMany(
+      agent,
+      session,
+      Array.from({ length: 40 }, () => asked("pay", ASKED)),
+      "independent",
+    );
+    const answers = await Promise.all(
+      held.map(async ({ approval }) => {
+        const read = got(await readApproval(ports, operator, approval?.id ?? "apr_00000000-0000-7000-8000-000000000000"));
+        return { id: read.approval.id, decision: "approve", digest: read.approval.digest, note: null, edits: null } as const;
+      }),
+    );
+    const told: number[] = [];
+    await runInDurableObject(env.SESSIONS.getByName(sessionObjectName(tenant, session)), (object) => {
+      const real = env.TENANTS.getByName(tenant);
+      const noteApprovals = async (all: Parameters<typeof real.noteApprovals>[0]): Promise<void> => {
+        told.push(all.length);
+        await real.noteApprovals(all);
+      };
+      const mine = new Proxy(real, { get: (of, name) => (name === "noteApprovals" ? noteApprovals : Reflect.get(of, name)) });
+      Reflect.set(object, "env", { ...env, TENANTS: { getByName: () => mine } });
+    });
+    const answered = await answerMany(ports, person("ann"), ["approvals:write"], answers);
+    expect(answered.map(({ told: { ok } }) => ok)).toEqual(held.map(() => true));
+    // Whoever has only seen an approval is told of too: each at most twice.
+    expect(told.reduce((sum, count) => sum + count, 0)).toBeLessThanOrEqual(80);
+    const waits = got(await ports.tenants.listApprovals(tenant, { status: "pending" }, { limit: 10, cursor: null }));
+    expect(waits.items).toEqual([]);
+  });
 
   it("has all that its tenant takes, whatever one approval among them that it does not take, and that one too once it does", async () => {
     const { tenant, agent, session, read } = await desk();

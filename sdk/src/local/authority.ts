@@ -1,4 +1,4 @@
-import { type Approval, answer, isOpen } from "../../../src/core/approvals.ts";
+import { type Approval, answer, cancelAll, isOpen } from "../../../src/core/approvals.ts";
 import { assert } from "../../../src/core/assert.ts";
 import { type Book, balancesOf, type Decided, emptyBook, limitsFor, type Settled } from "../../../src/core/book.ts";
 import { type Ask, conclude, judge } from "../../../src/core/conclude.ts";
@@ -188,6 +188,8 @@ export class Authority {
     this.#turn((turn) => {
       if (turn.book.runs.get(run)?.closed !== false) return;
       happen(turn, { kind: "run_closed", run });
+      cancelAll(turn, run);
+      this.#keep(turn, null);
       this.#closed.push(run);
       if (this.#closed.length >= 2 * LEAST_CLOSED) this.#forgetRuns();
     });
@@ -204,7 +206,10 @@ export class Authority {
   /** Nothing is decided any more. What runs may still be reported. */
   close(): void {
     this.#turn((turn) => {
-      if (!turn.book.closed) happen(turn, { kind: "session_closed" });
+      if (turn.book.closed) return;
+      happen(turn, { kind: "session_closed" });
+      cancelAll(turn, null);
+      this.#keep(turn, null);
     });
   }
 

@@ -2,6 +2,7 @@ import type { Approval } from "../../../src/core/approvals.ts";
 import type { DecisionId, RunId } from "../../../src/core/ids.ts";
 import { isId } from "../../../src/core/ids.ts";
 import { addUsd, formatUsd } from "../../../src/core/money.ts";
+import { heldState } from "../../../src/core/standing.ts";
 import { formatInstant } from "../../../src/core/time.ts";
 import type * as surface from "../surface.ts";
 import type { ActionRequest, CommitReport, DecisionAnswer, DecisionNow, PolicyRef, SessionDetail, Settlement, UsdInput } from "../surface.ts";
@@ -134,7 +135,7 @@ export class LocalEngine {
     return {
       ...answer,
       ...(approval !== null && { approval: approvalOf(approval) }),
-      state,
+      state: state === "held" ? heldState(approval?.status ?? "expired") : state,
       postedUsd: formatUsd(postedMicroUsd),
       overrunUsd: formatUsd(overrunMicroUsd),
     };

@@ -80,10 +80,17 @@ export class TestGateway {
     if (rest === "runs") return { id: engine.startRun() };
     if (rest === "close") {
       session.closed = true;
-      return engine.close();
+      engine.close();
+      this.#happened();
+      return undefined;
     }
     const [, run] = /^runs\/([^/]+)\/close$/.exec(rest) ?? [];
-    if (run !== undefined) return engine.closeRun(run);
+    if (run !== undefined) {
+      engine.closeRun(run);
+      // What waited for a person in it waits no more.
+      this.#happened();
+      return undefined;
+    }
     const [, id = "", verb = "read"] = /^decisions\/([^/]+)(?:\/(\w+))?$/.exec(rest) ?? [];
     return this.#settled(engine, id, verb, body, waitMs);
   }

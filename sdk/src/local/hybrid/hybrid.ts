@@ -9,6 +9,7 @@ import { takeOff } from "../../flights.ts";
 import { abandon, type CallContext, type Guarded, type GuardOptions, mayHaveReserved, settled } from "../../guard.ts";
 import { insideOf } from "../../inside.ts";
 import { observe } from "../../observers.ts";
+import { shownArguments } from "../../plain.ts";
 import { createSentinel, type SentinelOptions } from "../../sentinel.ts";
 import type { Running, Session } from "../../session.ts";
 import type { CallOptions, Json, PolicyRef, SessionOptions } from "../../surface.ts";
@@ -231,7 +232,14 @@ class Hybrid implements HybridSession {
   ): Promise<Awaited<Result>> {
     options.signal?.throwIfAborted();
     const request = this.#requestOf(options, guarding, args);
+    const look = () => JSON.stringify(shownArguments(args));
+    const judged = look();
     const here = await this.#checked(guarding, request, args);
+    // The session's guard is shown the copy that was judged here, and looks at the arguments themselves from now on.
+    if (judged !== look()) {
+      here.giveBack();
+      throw new GatewayRefusedError(`run "${request.action}"`, { code: "inputs_changed", detail: "not run" });
+    }
     // In flight from before it is asked, as far as it may run without an answer: a kill stops that too.
     const flight: Running = { run: here.floor.run, action: request.action, stop: new AbortController() };
     const land = options.onUnavailable === "allow" ? takeOff(this.session, flight) : () => undefined;
