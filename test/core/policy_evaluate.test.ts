@@ -141,3 +141,10 @@ test("a policy's limits on money stand by themselves for the view of a session's
     { scope: "tenant", window: "month", limitMicroUsd: 9_000_000 },
   ]);
 });
+
+test("of a larger sum only what looks at sums is asked, and nothing of the past where nothing looks at it", () => {
+  const policy = compiled("requires: { a: { after: [b], where: prior.outputs.ok } }\nloops: { threshold: 2, window_seconds: 9 }");
+  const of = (isTopup: boolean) => evaluatePolicy(policy, REF, asked({}), { ...AROUND, isTopup });
+  expect([of(false).requirements.length, of(false).loops.length, of(false).scene === null]).toEqual([1, 1, false]);
+  expect([of(true).requirements, of(true).loops, of(true).scene]).toEqual([[], [], null]);
+});

@@ -14,6 +14,7 @@ interface Call {
   readonly at?: number;
   readonly outcome?: "success" | "error" | "pending" | "released";
   readonly resource?: { readonly type: string; readonly id: string };
+  readonly digest?: `sha-256:${string}`;
 }
 
 /** What is said of the last call, after those before it. */
@@ -26,8 +27,8 @@ function explained(policy: object, ...calls: readonly Call[]): Explanation {
     defaults: {},
   });
   let last: Explanation | null = null;
-  for (const { action, in: inputs, out: outputs, usd: estimate, at = 0, outcome, resource } of calls) {
-    const wire = { action, inputs, outcome, resource, estimate_usd: estimate === undefined ? undefined : usd(estimate) };
+  for (const { action, in: inputs, out: outputs, usd: estimate, at = 0, outcome, resource, digest } of calls) {
+    const wire = { action, inputs, inputs_digest: digest, outcome, resource, estimate_usd: estimate === undefined ? undefined : usd(estimate) };
     const { decision, explanation } = session.ask(wire, at, ttlOf(wire));
     last = explanation;
     // The gates that are shown are those that decide.
@@ -99,6 +100,16 @@ describe("an explanation shows the gate that decides, and what came before it", 
       ],
       [],
     ],
+    [
+      "too many at once, though winding down covers the budget",
+      { budgets: { session: 1 }, wind_down: { actions: ["a"], budget: 1 }, concurrency: { a: 1 } },
+      [
+        { action: "a", usd: "0.6", outcome: "pending" },
+        { action: "a", usd: "0.6" },
+      ],
+      ["use denied"],
+    ],
+    ["a session that has expired", {}, [{ action: "a", at: 94 * 86_400_000 }], ["session denied"]],
     ["a hold", RULES, [{ action: "x", in: { big: true } }], ["approval held"]],
     ["what is only observed", { strict_mode: false, denied_actions: ["a"], budgets: { session: 0 } }, [{ action: "a", usd: "1" }], []],
   ])("%s", (_what, policy, calls, gate) => {
@@ -182,6 +193,11 @@ describe("each gate tells what it looked at, before what is asked now", () => {
       ],
       ["repetition /loops: call 2 with these inputs within 60 s, and 3 make a loop"],
     ],
+    [
+      { strict_mode: false, loops: { threshold: 3, ...window, ignore: ["inputs.n"] } },
+      [{ action: "a", digest: `sha-256:${"0".repeat(64)}` }],
+      ["repetition /loops: of these inputs only a digest was sent, and parts of them are ignored"],
+    ],
     [{ retries: { threshold: 3, window_seconds: 0.5 } }, [fail, fail, { action: "a", at: 1 }], ["repetition /retries: 2 of 3 failures within 0.5 s"]],
     [
       { concurrency: { "a*": 5 } },
@@ -258,6 +274,15 @@ it("a stored condition that cannot be read any more is said to have failed", () 
 it("a condition on inputs of a call that has none has failed: nothing of it was kept back", () => {
   const policy = { rules: [{ id: "r", effect: "forbid", actions: ["a"], when: "inputs.n > 1" }] };
   expect(explained(policy, { action: "a" }).rules).toMatchObject([{ rule: "r", said: "failed", asked: true }]);
+});
+
+it("a condition on inputs of which only a digest was sent is said to miss them", () => {
+  const rules = [
+    { id: "r", effect: "forbid", actions: ["a"], when: "inputs.n > 1" },
+    { id: "s", effect: "forbid", actions: ["a"], when: "action == 'a'" },
+  ];
+  const said = explained({ rules }, { action: "a", digest: `sha-256:${"0".repeat(64)}` }).rules.map(({ rule, said: what }) => `${rule} ${what}`);
+  expect(said).toEqual(["r inputs_missing", "s holds"]);
 });
 
 it("what stands above the policy counts, however little the policy enforces", () => {

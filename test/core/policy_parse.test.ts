@@ -1030,6 +1030,38 @@ test.each([
   expect(parsePolicy(text, "yaml")).toEqual({ ok: false, error: [{ pointer: "", message }] });
 });
 
+test("what is only signs is refused by its number, and signs in a comment are none", () => {
+  expect(parsePolicy(`[${",".repeat(200_001)}]`, "yaml")).toEqual({
+    ok: false,
+    error: [{ pointer: "", message: "a policy has at most 200000 values" }],
+  });
+  expect(parsed(`name: a # ${",".repeat(200_001)}`).name).toBe("a");
+});
+
+test("a policy may have thousands of words, and not as many signs without one", () => {
+  expect(parsed(`denied_actions: [${"a,".repeat(1_001)}]`).denied_actions).toEqual(["a"]);
+  expect(refused(`[${",".repeat(1_000)}]`)).toEqual([" 1:1000 this is not a policy: too many signs without a word between them"]);
+});
+
+test("a block of text is a text, whatever sign it begins with", () => {
+  for (const sign of ["!", "*", "%"])
+    expect(refused(`|\n${sign}abc`)).toEqual([` 1:1 wanted a policy: sections like budgets, denied_actions, rate_limits, found "${sign}abc\\n"`]);
+});
+
+test("what takes more bytes than characters is too large by its bytes", () => {
+  const schemas = `{ description: "${"é".repeat(1_100)}" },`.repeat(16);
+  const text = `arguments:\n  a: &a [${schemas}]\n${Array.from({ length: 60 }, (_, n) => `  a${n}: *a\n`).join("")}`;
+  expect(refused(text)).toEqual([" 1:1 the policy is too large: with its aliases and defaults written out it may have 1800000 bytes of JSON"]);
+  expect(parsePolicy(text.replaceAll("é", "e"), "yaml").ok).toBe(true);
+});
+
+test("mistakes are told in the order of their places, those of one line too", () => {
+  const places = [":15 wanted texts by key, found 5", ":24 wanted a name", ":36 wanted the members session"];
+  expect(refused("{ compliance: 5, name: 5, budgets: 5 }").map((line) => line.replace(/^\S+ 1/, ""))).toEqual(
+    places.map((place) => expect.stringContaining(place)),
+  );
+});
+
 test("signs in a text or a comment are no values, and a policy has as many idle lines as it says", () => {
   expect(parsed(`name: a # ${"a,".repeat(200_001)}`).name).toBe("a");
   expect(refused(`name: "${"a,".repeat(200_001)}"`).join()).not.toContain("values");
@@ -1137,6 +1169,8 @@ describe("regular expressions, which take far more room than their text", () => 
     const asJson = (document: PolicyDocument): JsonValue => JSON.parse(JSON.stringify(document));
     expect(roomOf(asJson(plain))).toBe(JSON.stringify(plain).length);
     const large = parsed(rules(80), "json");
+    const always = parsed("rules: [{ effect: forbid, actions: [a] }]");
+    expect(roomOf(asJson(always))).toBe(JSON.stringify(always).length);
     expect(roomOf(asJson(large))).toBeGreaterThan(JSON.stringify(large).length + 200_000);
     const withSchemas = parsed(JSON.stringify({ arguments: { a: schema(20) } }), "json");
     expect(roomOf(asJson(withSchemas))).toBeGreaterThan(JSON.stringify(withSchemas).length + 50_000);
@@ -1228,6 +1262,15 @@ describe("regular expressions, which take far more room than their text", () => 
       expect(patternFault(pattern)).toBeNull();
     },
   );
+
+  test.each([
+    ["ab\\*{100}", "ab\\.{100}"],
+    ["ab\\+{100}", "ab\\.{100}"],
+    ["ab\\?{100}", "ab\\.{100}"],
+    ["ab\\Q*", "ab\\Q."],
+  ])("in which a sign is escaped are of the size of any other escape: %s", (sign, other) => {
+    expect(instructionsAtMost(sign)).toBe(instructionsAtMost(other));
+  });
 
   test("in texts that match nothing are no regular expressions", () => {
     const said = Array.from({ length: 300 }, (_, n) => ({ effect: "forbid", actions: ["a"], when: `inputs.t == "matches(a{1000}) ${n}"` }));

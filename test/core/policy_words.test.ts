@@ -79,6 +79,9 @@ it("a section for patterns says how many of them it may have", () => {
   expect(few.safeParse({ concurrency: { a: 1, b: 1, c: 1 } }).error?.issues.map(({ message }) => message)).toEqual([
     "wanted at most 2 patterns, found a mapping",
   ]);
+  expect(few.safeParse({ denied_actions: ["a", "b", "c"] }).error?.issues.map(({ message }) => message)).toEqual([
+    "wanted at most 2 patterns, found a list of 3",
+  ]);
   expect(z.toJSONSchema(few, { io: "input" })).toMatchObject({
     properties: { concurrency: { maxProperties: 2 }, compliance: { maxProperties: AUTHOR_BOUNDS.notes } },
   });
@@ -150,6 +153,7 @@ describe("what is wrong is told whole", () => {
       { requires: { a: { after: ["b"], same: ["x"] } } },
       ['/requires/a/same/0: wanted a path such as inputs.order_id, or resource, resource.id or resource.type, found "x"'],
     ],
+    [{ history: [{ forbid: ["b"], when: "" }] }, ['/history/0/when: wanted when it forbids, a condition in CEL of 1 to 4096 characters, found ""']],
     [{ history: [1] }, ["/history/0: wanted a rule with forbid and when, found 1"]],
     [{ history: [{ id: 1, forbid: ["b"], when: "true" }] }, ["/history/0/id: wanted an id, found 1"]],
     [
@@ -204,7 +208,7 @@ it("what is just within its bounds is taken", () => {
     name: "n".repeat(256),
     budgets: { session: "0.000001", alerts: [0.000001, 1] },
     denied_actions: ["*a".repeat(16), "x".repeat(128)],
-    rate_limits: { a: Array.from({ length: 16 }, () => rate), b: { max_count: 0, window_seconds: 0.001 } },
+    rate_limits: { a: Array.from({ length: 16 }, () => rate), b: { max_count: 0, window_seconds: 0.001, per: "tenant" } },
     concurrency: { a: 0, b: 100_000 },
     loops: [
       { threshold: 2, window_seconds: 0.001, ignore: Array.from({ length: 16 }, (_, place) => `inputs.a${place}`) },

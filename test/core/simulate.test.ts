@@ -858,6 +858,26 @@ describe("what the reserve for winding down paid", () => {
     expect(figures(simulate(one, policy("0.55"), { rows }))).toEqual({ decisions: 3, same: 2, newly_allowed: "1 for 200000" });
     expect(figures(simulate(one, "budgets: { session: 0.55 }", { rows }))).toEqual({ decisions: 3, same: 3 });
   });
+
+  it.each(["agent", "tenant"])("because the %s's budget was used up, it paid still", (scope) => {
+    const one = live();
+    const used = { scope, pattern: null, window: "total", limit_usd: "0.35" };
+    const spent = { posted_usd: "0.35", pending_usd: "0", leased_usd: "0" };
+    const rows = one.rows.map((row) => ({
+      ...row,
+      canonical: row.canonical
+        .replaceAll('"limit_usd":"0.35"', '"limit_usd":"0.55"')
+        .replaceAll('"accounts":[{', `"accounts":[${JSON.stringify({ ...used, before: spent, after: spent })},{`),
+    }));
+    expect(figures(simulate(one, policy("0.55"), { rows }))).toEqual({ decisions: 3, same: 2, newly_allowed: "1 for 200000" });
+  });
+
+  it("what fills a session to the last that it can count is counted", () => {
+    const full = new Live("{ version: 1 }");
+    full.ask("x", { usd: "4500000000" });
+    full.ask("y", { usd: "0.000001" });
+    expect(figures(simulate(full, "denied_actions: [z]"))).toEqual({ decisions: 2, same: 2 });
+  });
 });
 
 describe("larger sums", () => {

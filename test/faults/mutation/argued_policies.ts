@@ -803,6 +803,28 @@ const REASONS: readonly Reason[] = [
       ['if (root === "resource") return isMarked(entry.resource?.id ?? "");', ['""', '"Stryker was here!"']],
     ],
   },
+  {
+    file: "src/core/policy/arguments_patterns.ts",
+    because: "Both halves of a pair are of one part of the expression: where the first is found, the second is.",
+    mutants: [
+      [
+        "if (high !== undefined && low !== undefined) {",
+        ["high !== undefined", "true"],
+        ["low !== undefined", "true"],
+        ["high !== undefined && low !== undefined", "high !== undefined || low !== undefined"],
+      ],
+    ],
+  },
+  {
+    file: "src/core/policy/arguments_schema.ts",
+    because: "Whoever goes through what was found passes over what is no object, and a text is none.",
+    mutants: [["const found: Found[] = [];", ["[]", '["Stryker was here"]']]],
+  },
+  {
+    file: "src/core/policy/text.ts",
+    because: "What is split has a first part, always.",
+    mutants: [['const [mantissa = "", exponent = "0"] = decimal.replace(/^-/, "").toLowerCase().split("e");', ['""', '"Stryker was here!"']]],
+  },
 ];
 
 export const ARGUED_OF_POLICIES: readonly Argued[] = REASONS.flatMap(({ file, because, mutants }) =>
