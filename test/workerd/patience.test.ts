@@ -115,6 +115,23 @@ describe("an outbox whose ledger says nothing to a shipment", () => {
   });
 });
 
+it("an outbox takes nothing that its ledger would pass over, and keeps what it has", async () => {
+  const tenant = "outbox-back";
+  const entries = chainOf(tenant, 3);
+  await runInDurableObject(env.SESSIONS.getByName(tenant), async (_, { storage: { sql } }) => {
+    sql.exec(OUTBOX_TABLE);
+    const outbox = new Outbox(sql);
+    outbox.add(entries.slice(0, 2));
+    await outbox.ship(env.LEDGERS.getByName(tenant), tenant);
+    // As of an object whose storage was set back to before its second entry.
+    expect(() => outbox.add(entries.slice(1, 2))).toThrow("what is recorded follows what the ledger has");
+    expect(outbox.isEmpty()).toBe(true);
+    outbox.add(entries.slice(2));
+    await outbox.ship(env.LEDGERS.getByName(tenant), tenant);
+  });
+  expect(await env.LEDGERS.getByName(tenant).listen(0)).toBe(3);
+});
+
 describe("a session whose ledger says nothing", () => {
   it("ends its alarm before the next would ring, and has set that", async () => {
     const { tenant, agent } = await newTenant("version: 1");
