@@ -1,17 +1,35 @@
 import type { ApprovalId } from "../core/ids.ts";
-import { ANSWER_MS, inTime } from "../flow/patience.ts";
+import { inTime } from "../flow/patience.ts";
 import type { ApprovalTold } from "../flow/ports.ts";
 import type { SessionBook } from "./session_book.ts";
 
 /** About so much text of approvals the tenant is told at once. */
 const MOST_TOLD_CHARACTERS = 1_000_000;
+/** So long the tenant is waited for, each of twice: who was asked may have fallen under the call, and in its next life it answers. */
+const TELLING_MS = 1_000;
+const MOST_TRIES = 2;
+
+/** Why the tenant is not known to have something. */
+interface Untaken {
+  readonly fault: unknown;
+  /** It said nothing, so that to ask for less is of no use either. */
+  readonly isSilent: boolean;
+}
+
+/** A version of an approval on its way to the tenant. */
+interface OnItsWay {
+  readonly version: number;
+  readonly arrived: Promise<Untaken | null>;
+}
 
 /** Carries what becomes of a session's approvals to who waits for it: agents in long polls, and the tenant's desk, where people find what they are asked. */
 export class ApprovalNews {
   readonly #book: SessionBook;
   readonly #tellDesk: (untold: readonly ApprovalTold[]) => Promise<void>;
   readonly #watchers = new Map<ApprovalId, Set<() => void>>();
-  #telling: Promise<void> | null = null;
+  readonly #onTheirWay = new Map<ApprovalId, OnItsWay>();
+  /** Has not looked yet what there is to tell. */
+  #next: Promise<void> | null = null;
 
   /** `tellDesk`: rejects where it is not known that the tenant has them. */
   constructor(book: SessionBook, tellDesk: (untold: readonly ApprovalTold[]) => Promise<void>) {
@@ -40,43 +58,63 @@ export class ApprovalNews {
   }
 
   /**
-   * Tells the tenant of every approval of which it has not heard; one that it does not take keeps none of the others from it, and rejects in the end. One
-   * telling is under way at a time: a hundred answers that share a turn would each tell of all hundred. Who comes meanwhile tells the rest.
+   * Tells the tenant of every approval of which it has not heard, and rejects where it is not known to have all of them; one that it does not take keeps
+   * none of the others from it. What is on its way already is waited for and not told again: a hundred answers that share a turn would each tell of all
+   * hundred.
    */
-  async tell(): Promise<void> {
-    // The one under way may have looked before the newest was there. A tenant that does not answer it is not waited for.
-    if (this.#telling !== null)
-      await inTime(
-        ANSWER_MS,
-        this.#telling.catch(() => undefined),
-      );
-    this.#telling ??= this.#tellAll().finally(() => {
-      this.#telling = null;
+  tell(): Promise<void> {
+    this.#next ??= Promise.resolve().then(() => {
+      this.#next = null;
+      return this.#tellAll();
     });
-    await this.#telling;
+    return this.#next;
   }
 
   async #tellAll(): Promise<void> {
-    let fault: unknown = null;
+    let untaken: Untaken | null = null;
     for (let untold = this.#untold(null); untold.length > 0; untold = this.#untold(untold.at(-1)?.approval.id ?? null)) {
-      const failed = await this.#tellOf(untold);
-      if (failed === null) continue;
-      fault = failed;
-      if (untold.length > 1) for (const one of untold) await this.#tellOf([one]);
+      for (const one of await Promise.all(this.#send(untold))) untaken ??= one;
     }
-    if (fault !== null) throw fault;
+    if (untaken !== null) throw untaken.fault;
   }
 
-  /** Answers what went wrong, or `null`. */
-  async #tellOf(untold: readonly ApprovalTold[]): Promise<unknown> {
+  /** Sends what is not on its way. */
+  #send(untold: readonly ApprovalTold[]): readonly Promise<Untaken | null>[] {
+    const sent = untold.map(({ approval, version }) => {
+      const found = this.#onTheirWay.get(approval.id);
+      return found?.version === version ? found.arrived : null;
+    });
+    const left = untold.filter((_, place) => sent[place] === null);
+    const before = sent.filter((arrived) => arrived !== null);
+    if (left.length === 0) return before;
+    const arrived = this.#deliver(left).finally(() => {
+      for (const { approval } of left) if (this.#onTheirWay.get(approval.id)?.arrived === arrived) this.#onTheirWay.delete(approval.id);
+    });
+    for (const { approval, version } of left) this.#onTheirWay.set(approval.id, { version, arrived });
+    return [...before, arrived];
+  }
+
+  async #deliver(untold: readonly ApprovalTold[], tries = MOST_TRIES): Promise<Untaken | null> {
+    // Who takes it late has it all the same.
+    const taking = this.#tellDesk(untold).then(() =>
+      this.#book.store.setApprovalsTold(untold.map(({ approval: { id }, version }) => ({ id, version }))),
+    );
     try {
-      const heard = await inTime(ANSWER_MS, this.#tellDesk(untold));
-      if (!heard.ok) return new Error(`the tenant said nothing for ${ANSWER_MS} ms`);
-      this.#book.store.setApprovalsTold(untold.map(({ approval, version }) => ({ id: approval.id, version })));
-      return null;
+      if ((await inTime(TELLING_MS, taking)).ok) return null;
+      if (tries > 1) return this.#deliver(untold, tries - 1);
+      return { fault: new Error(`the tenant said nothing for ${TELLING_MS} ms, ${MOST_TRIES} times`), isSilent: true };
     } catch (fault) {
-      return fault ?? new Error("the tenant did not take it");
+      return untold.length > 1 ? this.#deliverSingly(untold) : { fault: fault ?? new Error("the tenant did not take it"), isSilent: false };
     }
+  }
+
+  async #deliverSingly(untold: readonly ApprovalTold[]): Promise<Untaken | null> {
+    let untaken: Untaken | null = null;
+    for (const one of untold) {
+      untaken = (await this.#deliver([one])) ?? untaken;
+      if (untaken?.isSilent === true) break;
+    }
+    return untaken;
   }
 
   #untold(after: ApprovalId | null): readonly ApprovalTold[] {

@@ -377,7 +377,7 @@ export class SessionAuthority extends DurableObject<AuthorityEnv> {
       }
       return ok({ id: run });
     });
-    await this.#deskHears();
+    if (closed.ok) await this.#deskHears();
     return closed;
   }
 

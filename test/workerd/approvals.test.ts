@@ -12,6 +12,7 @@ import { decide } from "../../src/flow/decide.ts";
 import { intervene } from "../../src/flow/intervene.ts";
 import { openRun } from "../../src/flow/open_run.ts";
 import { listEntries } from "../../src/flow/read_ledger.ts";
+import { SILENCES, silentOnce } from "./silence.ts";
 import { asked, commitOf, decideMany, decideOne, got, newSession, newTenant, ports, readOf, refusalOf, usd } from "./world.ts";
 
 beforeEach(() => {
@@ -663,6 +664,39 @@ describe("the desk", () => {
     expect(told.reduce((sum, count) => sum + count, 0)).toBeLessThanOrEqual(80);
     const waits = got(await ports.tenants.listApprovals(tenant, { status: "pending" }, { limit: 10, cursor: null }));
     expect(waits.items).toEqual([]);
+  });
+
+  it.each(SILENCES)("hears of what is asked next as ever, and soon of what its tenant fell under, where that %s", async (_, does) => {
+    const { tenant, agent, session, operator } = await desk();
+    const stub = env.SESSIONS.getByName(sessionObjectName(tenant, session));
+    await runInDurableObject(stub, (object) => {
+      const { object: silent } = silentOnce(env.TENANTS.getByName(tenant), "noteApprovals", does);
+      Reflect.set(object, "env", { ...env, TENANTS: { getByName: () => silent } });
+    });
+    const hold = async () => (await decideMany(agent, session, [asked("pay", ASKED)], "independent"))[0]?.approval?.id ?? expect.fail("it is held");
+    const status = async (id: ApprovalId) => got(await readApproval(ports, operator, id)).approval.status;
+    const fallenUnder = await hold();
+    const next = await hold();
+    expect(await status(next)).toBe("pending");
+    // Long before a call without an answer is given up otherwise, and without an alarm.
+    await vi.waitFor(async () => expect(await status(fallenUnder)).toBe("pending"), { timeout: 5_000 });
+  });
+
+  it("is asked by the alarm of all that it does not have, while a tenant that says nothing is asked still", async () => {
+    const { tenant, agent, session, operator } = await desk();
+    const stub = env.SESSIONS.getByName(sessionObjectName(tenant, session));
+    let isSilent = true;
+    await runInDurableObject(stub, (object) => {
+      const real = env.TENANTS.getByName(tenant);
+      const noteApprovals = (all: Parameters<typeof real.noteApprovals>[0]) => (isSilent ? new Promise(() => {}) : real.noteApprovals(all));
+      const mine = new Proxy(real, { get: (of, name) => (name === "noteApprovals" ? noteApprovals : Reflect.get(of, name)) });
+      Reflect.set(object, "env", { ...env, TENANTS: { getByName: () => mine } });
+    });
+    const held = await decideMany(agent, session, [asked("pay", ASKED), asked("pay", ASKED), asked("pay", ASKED)], "independent");
+    await runDurableObjectAlarm(stub);
+    isSilent = false;
+    await runDurableObjectAlarm(stub);
+    for (const { approval } of held) got(await readApproval(ports, operator, approval?.id ?? expect.fail("it is held")));
   });
 
   it("has all that its tenant takes, whatever one approval among them that it does not take, and that one too once it does", async () => {
