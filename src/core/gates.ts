@@ -2,7 +2,7 @@ import { accountOf, type Book, freeOf, hitsOf, limitsFor, logOf, MOST_SPENT, sha
 import type { Reason, Stops } from "./decision.ts";
 import type { RunId } from "./ids.ts";
 import { canonicalJson } from "./json.ts";
-import { addUsd, formatUsd, lessUsd, type MicroUsd, ZERO_USD } from "./money.ts";
+import { addUsd, formatUsd, lessUsd, type MicroUsd, microUsdOf, ZERO_USD } from "./money.ts";
 import { type Order, orderAgainst } from "./orders.ts";
 import type {
   BudgetLimit,
@@ -478,11 +478,12 @@ function lackOf(
   const { endsAt } = spanOf(shares, limit.window);
   const account = accountOf(book, limit, request.run ?? book.currentRun);
   const isGone = account.postedMicroUsd >= limit.limitMicroUsd;
-  const overMicroUsd = lessUsd(addUsd(account.postedMicroUsd, account.pendingMicroUsd), limit.limitMicroUsd);
+  // Each of the two may be the largest amount there is.
+  const takenMicroUsd = microUsdOf(Math.min(account.postedMicroUsd + account.pendingMicroUsd, Number.MAX_SAFE_INTEGER));
   const lack: Lack = {
     limit,
     leftMicroUsd,
-    overMicroUsd,
+    overMicroUsd: lessUsd(takenMicroUsd, limit.limitMicroUsd),
     isGone,
     wait: endsAt === null || amountMicroUsd > limit.limitMicroUsd ? null : endsAt - now,
   };
@@ -493,7 +494,7 @@ function lackOf(
   if (tenant === "heard" && slice !== null && !isThere) return lack;
   if (tenant === "lost") return { mode: "enforce", no: unreached() };
   const short: Short = { kind: "money", limit, amountMicroUsd, leastMicroUsd: amountMicroUsd, alerts };
-  return { mode: "enforce", no: lackNo({ amountMicroUsd, hasMicroUsd }, lack, [lack]), short };
+  return { mode: "enforce", no: lackNo({ amountMicroUsd, hasMicroUsd }, lack, [lack]), short, isThere: tenant === "heard" && isThere };
 }
 
 /** Of what is not to be had the narrowest is the reason, and what lasts longest says when to come back. */

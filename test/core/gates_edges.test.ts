@@ -777,6 +777,29 @@ describe("what sessions share", () => {
     );
   });
 
+  it("of which there is enough, by all that was heard, is not waited for where a person has said no", () => {
+    const sitting = new Sitting();
+    given(sitting, AGENT_DAY, 0, 30);
+    const put = (tenant: TenantWord, presented: PresentedApproval): Put => ({
+      costs: 70,
+      finds: { budgets: [AGENT_DAY], hold: { rule: "/approvals/actions" } },
+      request: { approval: "apr_00000000-0000-7000-8000-000000000001" },
+      around: { tenant, presented },
+    });
+    expect(sitting.judge(put("heard", "rejected"))).toMatchObject({ verdict: "deny", reason: { code: "approval_rejected" }, shorts: [] });
+    expect(sitting.judge(put("unasked", "rejected")).shorts).toHaveLength(1);
+    expect(sitting.judge(put("heard", "granted")).shorts).toHaveLength(1);
+  });
+
+  it("is denied where the others have posted and this session has set aside the largest amount there is", () => {
+    const sitting = new Sitting();
+    const limit = { ...AGENT_DAY, limitMicroUsd: usd(100_000_000) };
+    sitting.give(limit, 50_000_000);
+    expect(sitting.decide({ costs: 1_000_000, finds: { budgets: [limit] } }).verdict).toBe("allow");
+    sitting.give(limit, 1_000_000, { others: { postedMicroUsd: usd(Number.MAX_SAFE_INTEGER), pendingMicroUsd: usd(0), leasedMicroUsd: usd(0) } });
+    expect(sitting.judge({ costs: 1, finds: { budgets: [limit] } })).toMatchObject({ verdict: "deny", reason: { code: "agent_budget_exceeded" } });
+  });
+
   it("what others have set aside of an account may come back: it ends nothing", () => {
     const sitting = new Sitting();
     given(sitting, AGENT_DAY, 0, 0, 100);
