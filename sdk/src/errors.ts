@@ -213,7 +213,7 @@ export class GatewayRefusedError extends AgentSentinelError {
   /**
    * The gateway's own code (`scope_insufficient`, `body_invalid`, ...), or what only this side can see: `redirected` (a token is never
    * sent elsewhere), `answer_malformed` (no answer to what was asked), `token_unavailable` (`token` gave none), `obligation_unknown`
-   * (it may run only under a condition that a guard cannot keep), `inputs_changed` (the arguments are not those any more that were decided), `decision_settled` (a call under this id runs, ran or is over, here or by
+   * (it may run only under a condition that a guard cannot keep), `inputs_changed` (of the arguments something else would be asked by now), `decision_settled` (a call under this id runs, ran or is over, here or by
    * the record), `problem_malformed` (a refusal without a code).
    */
   declare readonly code: string;

@@ -104,8 +104,10 @@ export function guard<This, Args extends unknown[], Result>(
     const { session, running, used } = post;
     const { id = `dec_${post.newId()}`, run = session.run, action, signal } = options;
     const request = { ...requestOf(options, args), id, run };
-    const look = () => JSON.stringify(shownArguments(args));
-    const asked = look();
+    // What is no plain data is not watched.
+    const look = (made: unknown) => JSON.stringify(made);
+    const asked = look(request);
+    const seen = look(args.map(shown));
     signal?.throwIfAborted();
     if (post.ended) throw post.ended;
     /** Somebody else, or an earlier life of the call, may have asked under its id. */
@@ -132,11 +134,8 @@ export function guard<This, Args extends unknown[], Result>(
       assertAllowed(decision);
       // A yes under obligations is a yes only to who keeps them, and this version knows none.
       if (decision.obligations.length) throw refused(action, "obligation_unknown");
-      // What runs is what was decided, also where its caller went on changing what it had passed.
-      if (asked !== look()) {
-        if (options.id) void abandon(post, session, id);
-        throw refused(action, "inputs_changed");
-      }
+      // What runs is what was decided, also where its caller went on changing what it had passed. What was not asked about may change.
+      if (seen !== look(args.map(shown)) && asked !== look({ ...requestOf(options, args), id, run })) throw refused(action, "inputs_changed");
       killed.throwIfAborted();
       call.decision = id;
     } catch (error) {
@@ -153,7 +152,7 @@ export function guard<This, Args extends unknown[], Result>(
         running.delete(call);
         used.delete(id);
         // Under an id of its own an earlier life of the call may have run.
-        if (!options.id && (decision ? decision.decision : mayHaveReserved(error, signal))) void abandon(post, session, id);
+        if (!isNamed && (decision ? decision.decision : !options.id && mayHaveReserved(error, signal))) void abandon(post, session, id);
         throw error;
       }
       observe(post.observers.onUnguarded, { session: session.id, decisionId: id, action, error });

@@ -38,11 +38,14 @@ export function shown(value: unknown): Json | undefined {
       // `every` skips holes, which JSON would turn into null.
       return value.length <= left && Object.keys(value).length === value.length && value.every((item) => isPlain(item, level + 1));
     }
-    const prototype: object | null = Object.getPrototypeOf(value);
-    // Another realm's Object.prototype is plain too: it is what has nothing above it.
-    if ((prototype && Object.getPrototypeOf(prototype)) || Object.getOwnPropertySymbols(value).length) return false;
-    return Object.values(Object.getOwnPropertyDescriptors(value)).every(
-      (member) => "value" in member && member.enumerable && (member.value === undefined || isPlain(member.value, level + 1)),
+    return (
+      // Another realm's Object.prototype is plain too: it is what has nothing above it.
+      !Object.getPrototypeOf(Object.getPrototypeOf(value) ?? Object.prototype) &&
+      !Object.getOwnPropertySymbols(value).length &&
+      Object.keys(value).length <= left &&
+      Object.values(Object.getOwnPropertyDescriptors(value)).every(
+        (member) => "value" in member && member.enumerable && (member.value === undefined || isPlain(member.value, level + 1)),
+      )
     );
   };
   try {

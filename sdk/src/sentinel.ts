@@ -94,7 +94,7 @@ function baseOf(url: string): string {
   } catch {
     // It is said below, without quoting what may hold a secret.
   }
-  throw new TypeError(`Cannot use the option "url": wanted "https://host/path" without credentials`);
+  throw new TypeError(`Cannot use the option "url": wanted https://host/path`);
 }
 
 function wholeNumber(value: number, what: string, least: number, most: number): number {

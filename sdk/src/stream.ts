@@ -38,7 +38,7 @@ export function watched<Stream>(stream: Stream, end: StreamEnd): Stream | null {
 
 /** The error for a guarded function that gives a stream that cannot be watched. */
 export const unsupportedStream = (action: string): TypeError =>
-  new TypeError(`Cannot guard "${action}": wanted an async generator or an unlocked ReadableStream`);
+  new TypeError(`Cannot guard "${action}": wanted an async generator or unlocked ReadableStream`);
 
 function watchedGenerator<T, Return, Next>(source: AsyncGenerator<T, Return, Next>, end: StreamEnd): AsyncGenerator<T, Return, Next> {
   const watching = async (step: () => Promise<IteratorResult<T, Return>>, over: "whole" | "cut"): Promise<IteratorResult<T, Return>> => {

@@ -12,9 +12,7 @@ const MOST_USD = 9_007_199_254;
 export function usdText(amount: UsdInput, what: string): string {
   if (typeof amount === "string" && DECIMAL.test(amount)) return amount;
   if (typeof amount === "number" && amount >= 0 && amount <= MOST_USD) return roundedUp(amount);
-  throw new RangeError(
-    `Cannot use ${JSON.stringify(String(amount).slice(0, 40))} as ${what}: wanted USD from 0 to ${MOST_USD} with at most six decimals`,
-  );
+  throw new RangeError(`Cannot use ${JSON.stringify(String(amount).slice(0, 40))} as ${what}: wanted USD from 0 to ${MOST_USD}, up to six decimals`);
 }
 
 function roundedUp(amount: number): string {

@@ -22,7 +22,7 @@ describe("agentsentinel tail, before it listens", () => {
     ["what is no option", ["decision.deny"], 2, /takes options only/],
     ["a limit that is none", ["--limit", "0", "--token", "t"], 2, /--limit is a whole number/],
     ["no token", [], 2, /tail wants a token: --token, or AGENTSENTINEL_TOKEN in the environment, which the line that npm start prints sets\n/],
-    ["an address with a secret in it", ["--token", "t", "--url", "http://u:p@127.0.0.1:1"], 2, /without credentials/],
+    ["an address with a secret in it", ["--token", "t", "--url", "http://u:p@127.0.0.1:1"], 2, /wanted https:\/\/host\/path\n/],
     [
       "a token that was copied badly",
       ["--token", "secret token"],

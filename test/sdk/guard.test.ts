@@ -164,7 +164,8 @@ describe("a guarded function", () => {
   test.each<readonly [string, Partial<GuardOptions<[{ to: string }], unknown>>]>([
     ["as they are", {}],
     ["as `inputs` shows them", { inputs: ({ to }) => ({ to }) }],
-    ["under an id of its own", { id: "dec_01890000-0000-7000-8000-000000000001" }],
+    ["as its cost is made of them", { inputs: () => null, costUsd: ({ to }) => (to === "eve" ? 1 : 0.5) }],
+    ["as its resource is made of them", { inputs: () => null, resource: ({ to }) => ({ type: "account", id: to }) }],
   ])("does not run what its caller made of the arguments while they were decided, and gives its money back: %s", async (_, options) => {
     await using gateway = await fakeGateway();
     const { session } = await openFake(gateway);
@@ -176,6 +177,48 @@ describe("a guarded function", () => {
     await expect(paying).rejects.toMatchObject({ name: "GatewayRefusedError", code: "inputs_changed" });
     await expect.poll(() => [...gateway.decisions.values()].map((each) => each.state)).toEqual(["released"]);
     expect(ran).toEqual([]);
+  });
+
+  test("does not run arguments that were changed beside what is no plain data", async () => {
+    await using gateway = await fakeGateway();
+    const { session } = await openFake(gateway);
+    const ran: unknown[] = [];
+    const pay = session.guard({ action: "pay", inputs: (payment: { to: string }) => payment }, (payment: { to: string }, _: AbortSignal) =>
+      ran.push(payment.to),
+    );
+    const payment = { to: "alice" };
+    const paying = pay(payment, new AbortController().signal);
+    payment.to = "eve";
+    await expect(paying).rejects.toMatchObject({ code: "inputs_changed" });
+    expect(ran).toEqual([]);
+  });
+
+  test("gives nothing back under an id of its own, where an earlier life of the call may have run", async () => {
+    await using gateway = await fakeGateway();
+    const { session } = await openFake(gateway);
+    const id = "dec_01890000-0000-7000-8000-000000000001";
+    const pay = session.guard({ action: "pay", costUsd: 0.5, id }, (payment: { to: string }) => payment.to);
+    const payment = { to: "alice" };
+    const paying = pay(payment);
+    payment.to = "eve";
+    await expect(paying).rejects.toMatchObject({ code: "inputs_changed" });
+    await session.read();
+    expect([...gateway.decisions.values()].map((each) => each.state)).toEqual(["pending"]);
+    expect(gateway.count(/release/)).toBe(0);
+  });
+
+  test("runs where its caller changed what was not asked about, and where `inputs` says something else each time", async () => {
+    await using gateway = await fakeGateway();
+    const { session } = await openFake(gateway);
+    const look = session.guard({ action: "look", inputs: (asked: { n: number }) => asked }, ({ n }: { n: number }, stats: { seen: number }) => {
+      stats.seen++;
+      return n;
+    });
+    const stats = { seen: 0 };
+    expect(await Promise.all([look({ n: 1 }, stats), look({ n: 2 }, stats), look({ n: 3 }, stats)])).toEqual([1, 2, 3]);
+    let asked = 0;
+    const count = session.guard({ action: "count", inputs: () => ++asked }, (what: string) => what);
+    expect(await count("one")).toBe("one");
   });
 
   test("does not take what JSON spells alike for the same", async () => {

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { setImmediate as later } from "node:timers/promises";
 import { inspect } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { AgentKilledError, type Fetch, type UsdInput } from "../../sdk/src/index.ts";
+import { AgentKilledError, type Fetch, type GuardOptions, type UsdInput } from "../../sdk/src/index.ts";
 import { PolicySync } from "../../sdk/src/local/hybrid/policy_sync.ts";
 import {
   createHybridSentinel,
@@ -17,11 +17,14 @@ import { ask, CAN_SEE_PROCESSES, type OwnGateway, ownGateway, ROOT_KEY } from ".
 /** What befalls what is sent: it arrives; it does not; it does, and the answer gets lost. */
 type Fate = "arrives" | "is lost" | "is answered, and the answer is lost";
 
-/** A way to the gateway that can be cut, and counts what is sent. */
+/** A way to the gateway that can be cut, and counts what is sent. `meanwhile` happens when a decision is asked for. */
 function line() {
-  const way = { fate: "arrives" as Fate, decisions: 0, reads: 0, policies: [] as number[] };
+  const way = { fate: "arrives" as Fate, decisions: 0, reads: 0, policies: [] as number[], meanwhile: (): unknown => undefined };
   const send: Fetch = async (url, init) => {
-    if (url.endsWith("/decisions")) way.decisions++;
+    if (url.endsWith("/decisions")) {
+      way.decisions++;
+      way.meanwhile();
+    }
     if (/\/dec_[\w-]+$/.test(url)) way.reads++;
     if (way.fate === "is lost") throw new TypeError("no route to host");
     const response = await fetch(url, init);
@@ -31,6 +34,11 @@ function line() {
     throw new TypeError("connection reset");
   };
   return { way, send };
+}
+
+interface Payment {
+  to: string;
+  usd: number;
 }
 
 const POLICY = "version: 1\nname: mine\nbudgets: { session: 1, actions: { pay: 0.5 } }\ndenied_actions: [drop]\napprovals: { actions: [wire] }\n";
@@ -105,6 +113,32 @@ describe.skipIf(!CAN_SEE_PROCESSES)("a hybrid sentinel on a real gateway", { tim
     await expect.poll(async () => (await balance("session"))?.pendingUsd).toBe("0");
     await pay(payment);
     expect([ran, (await balance("session"))?.postedUsd]).toEqual([["eve"], "0.2"]);
+  });
+
+  it.each<readonly [string, Partial<GuardOptions<[Payment, AbortSignal], unknown>>]>([
+    ["beside what is no plain data", { inputs: ({ to, usd }) => ({ to, usd }) }],
+    ["where only the cost is made of them", { inputs: () => null, costUsd: ({ usd }) => usd }],
+    ["where only the resource is made of them", { inputs: () => null, resource: ({ to }) => ({ type: "account", id: to }) }],
+  ])("does not run what was changed while the gateway was asked, %s", async (_, options) => {
+    const { hybrid, ran, way } = await opened();
+    const pay = hybrid.guard({ action: "pay", ...options }, (payment: Payment, _signal: AbortSignal) => ran.push(payment.to));
+    const payment = { to: "alice", usd: 0.1 };
+    way.meanwhile = () => Object.assign(payment, { to: "eve", usd: 0.2 });
+    await expect(pay(payment, new AbortController().signal)).rejects.toMatchObject({ code: "inputs_changed" });
+    expect([way.decisions, ran]).toEqual([1, []]);
+  });
+
+  it("does not run without an answer what was changed while the gateway was tried, though it may run what was not", async () => {
+    const { hybrid, ran, way, ledger, told } = await opened();
+    const pay = hybrid.guard({ action: "pay", onUnavailable: "allow" }, (payment: Payment) => ran.push(payment.to));
+    way.fate = "is lost";
+    const payment = { to: "alice", usd: 0.1 };
+    way.meanwhile = () => Object.assign(payment, { to: "eve", usd: 1000 });
+    await expect(pay(payment)).rejects.toMatchObject({ name: "GatewayRefusedError", code: "inputs_changed" });
+    expect([ran, told, lines(ledger)]).toEqual([[], [], []]);
+    way.meanwhile = () => undefined;
+    await pay({ to: "bob", usd: 0.1 });
+    expect([ran, told]).toEqual([["bob"], ["pay"]]);
   });
 
   it("asks nobody about what is certain to be denied, and has it on record", async () => {

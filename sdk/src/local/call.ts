@@ -245,7 +245,7 @@ function askedIn(desk: Desk, guarding: Guarding, args: readonly unknown[], { sco
   });
 }
 
-interface CallFacts {
+export interface CallFacts {
   readonly id: DecisionId;
   readonly run: RunId;
   readonly parents: readonly DecisionId[];

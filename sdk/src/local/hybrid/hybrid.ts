@@ -9,13 +9,13 @@ import { takeOff } from "../../flights.ts";
 import { abandon, type CallContext, type Guarded, type GuardOptions, mayHaveReserved, settled } from "../../guard.ts";
 import { insideOf } from "../../inside.ts";
 import { observe } from "../../observers.ts";
-import { shownArguments } from "../../plain.ts";
+import { shown } from "../../plain.ts";
 import { createSentinel, type SentinelOptions } from "../../sentinel.ts";
 import type { Running, Session } from "../../session.ts";
-import type { CallOptions, Json, PolicyRef, SessionOptions } from "../../surface.ts";
+import type { CallOptions, Json, PolicyRef, Resource, SessionOptions } from "../../surface.ts";
 import { answered } from "../answered.ts";
 import type { Authority } from "../authority.ts";
-import { asked, Call, type Guarding, recordedInputs } from "../call.ts";
+import { asked, Call, type CallFacts, type Guarding, recordedInputs } from "../call.ts";
 import { Desk } from "../desk.ts";
 import { guardingOf } from "../guard.ts";
 import { LedgerError } from "../ledger/ledger_error.ts";
@@ -231,19 +231,22 @@ class Hybrid implements HybridSession {
     args: Args,
   ): Promise<Awaited<Result>> {
     options.signal?.throwIfAborted();
-    const request = this.#requestOf(options, guarding, args);
-    const look = () => JSON.stringify(shownArguments(args));
-    const judged = look();
+    const facts = this.#factsOf(options);
+    const again = (): ActionRequest => asked(guarding, args, facts).request;
+    const request = again();
+    const look = () => JSON.stringify(args.map(shown));
+    const seen = look();
+    const isChanged = (): boolean => seen !== look() && judgedOf(request) !== judgedOf(again());
     const here = await this.#checked(guarding, request, args);
     // The session's guard is shown the copy that was judged here, and looks at the arguments themselves from now on.
-    if (judged !== look()) {
+    if (isChanged()) {
       here.giveBack();
-      throw new GatewayRefusedError(`run "${request.action}"`, { code: "inputs_changed", detail: "not run" });
+      throw inputsChanged(request);
     }
     // In flight from before it is asked, as far as it may run without an answer: a kill stops that too.
     const flight: Running = { run: here.floor.run, action: request.action, stop: new AbortController() };
     const land = options.onUnavailable === "allow" ? takeOff(this.session, flight) : () => undefined;
-    const remote = remoteOptions(options, request, here);
+    const remote = remoteOptions(options, request, again, here);
     let hasRun = false;
     try {
       const result = await this.session.guard(remote, (...given: unknown[]) => {
@@ -265,7 +268,9 @@ class Hybrid implements HybridSession {
       const isOver = options.signal?.aborted || flight.stop.signal.aborted || this.session.signal.aborted;
       // What was answered before is not undecided.
       const wasAnswered = insideOf(this.session).used.has(request.id + request.id);
-      if (isCut && options.onUnavailable === "allow" && !isOver && !wasAnswered)
+      const mayRun = isCut && options.onUnavailable === "allow" && !isOver && !wasAnswered;
+      const hasChanged = mayRun && isChanged();
+      if (mayRun && !hasChanged)
         return await this.#unguarded({ options, guarding, request, here, error, signal: flight.stop.signal, land }, run, self, args);
       land();
       // The gateway may have said yes although nobody heard it. Under an id of the caller's own that yes is kept for the caller, there and here.
@@ -273,7 +278,7 @@ class Hybrid implements HybridSession {
       const isUsed = error instanceof GatewayRefusedError && error.code === "decision_settled";
       here.giveBack((mayStand || isUsed) && options.id !== undefined);
       if (mayStand && options.id === undefined) void abandon(insideOf(this.session), this.session, request.id);
-      throw error;
+      throw hasChanged ? inputsChanged(request) : error;
     }
   }
 
@@ -334,17 +339,13 @@ class Hybrid implements HybridSession {
     return this.#desk.contexts.run({ scope, parents: [request.id] }, act);
   }
 
-  #requestOf(
-    options: { readonly id?: string | undefined; readonly run?: string | undefined },
-    guarding: Guarding,
-    args: readonly unknown[],
-  ): ActionRequest {
+  #factsOf(options: { readonly id?: string | undefined; readonly run?: string | undefined }): CallFacts {
     const { id = this.#desk.newDecisionId(), run = this.session.run } = options;
     if (!isId("dec", id)) throw new TypeError(`Cannot use ${JSON.stringify(id)} as the option "id": wanted dec_ and a UUID`);
     if (!isId("run", run)) throw new TypeError(`Cannot use ${JSON.stringify(run)} as the option "run": wanted run_ and a UUID`);
     // A run that was opened at the gateway is opened here with its first call.
     for (const authority of [this.#desk.authority, this.#mirror]) if (!authority.book.runs.has(run)) authority.openRun(run);
-    return asked(guarding, args, { id, run, parents: this.#desk.frame().parents, looks: true, keeps: false }).request;
+    return { id, run, parents: this.#desk.frame().parents, looks: true, keeps: false };
   }
 
   /** What can be said here. Throws when it is a no that the gateway would not lift, or that it has no say in. */
@@ -429,22 +430,41 @@ const CERTAIN: readonly ReasonCode[] = [
 
 const isCertain = (decision: Decision | null): boolean => decision?.verdict === "deny" && CERTAIN.includes(decision.reason.code);
 
-/** What the gateway is asked: what was looked at here, word for word, under the same id. */
+/** What of a request comes from the arguments. */
+const judgedOf = ({ inputs, inputsDigest, resource, estimateMicroUsd }: ActionRequest): string =>
+  JSON.stringify([inputs, inputsDigest, resource, estimateMicroUsd]);
+
+function resourceOf({ resource }: ActionRequest): Resource {
+  assert(resource !== null, "what an option gives was checked to be a resource");
+  return resource;
+}
+
+/** As a guard of the gateway's says it. */
+const inputsChanged = ({ action }: ActionRequest): GatewayRefusedError =>
+  new GatewayRefusedError(`run "${action}"`, { code: "inputs_changed", detail: "not run" });
+
+/** What the gateway is asked: what was looked at here, word for word, under the same id; and `again`, where it is asked what that would be by now. */
 function remoteOptions<Args extends unknown[], Result>(
   options: HybridGuardOptions<Args, Result>,
   request: ActionRequest,
+  again: () => ActionRequest,
   here: Books,
 ): GuardOptions<unknown[], unknown> & { readonly isNew: boolean } {
   const { costUsd, actualUsd } = options;
+  let told: ActionRequest | null = null;
   return {
     ...options,
     id: request.id,
     isNew: options.id === undefined,
     run: request.run ?? undefined,
     parents: request.parents,
-    costUsd: costUsd === undefined ? undefined : formatUsd(request.estimateMicroUsd),
-    resource: request.resource ?? undefined,
-    inputs: (): Json | undefined => request.inputs,
+    // A guard asks for the inputs first.
+    inputs: (): Json | undefined => {
+      told = told === null ? request : again();
+      return told.inputs;
+    },
+    costUsd: costUsd === undefined ? undefined : () => formatUsd((told ?? request).estimateMicroUsd),
+    resource: typeof options.resource === "function" ? () => resourceOf(told ?? request) : (request.resource ?? undefined),
     onUnavailable: "deny",
     actualUsd:
       actualUsd === undefined
