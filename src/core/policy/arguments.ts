@@ -320,7 +320,7 @@ function applicators(node: SchemaNode, context: Context): Check[] {
       refused(value, at, run, null) === null ? { at, found: "what fits", wanted: 'what does not fit the schema\'s "not"' } : null,
     );
   }
-  if (condition !== undefined) checks.push(conditional(node, context));
+  if (condition !== undefined) checks.push(conditional(condition, node, context));
   for (const [name, part] of Object.entries(node.dependentSchemas ?? {})) {
     const check = compile(part, context);
     checks.push((value, at, run, seen) => (isObject(value) && Object.hasOwn(value, name) ? check(value, at, run, seen) : null));
@@ -343,8 +343,8 @@ function alternatives(parts: readonly JsonValue[], context: Context, fits: (coun
   };
 }
 
-function conditional(node: SchemaNode, context: Context): Check {
-  const condition = compile(node.if ?? true, context);
+function conditional(asked: JsonValue, node: SchemaNode, context: Context): Check {
+  const condition = compile(asked, context);
   const [then, otherwise] = [compile(node.then ?? true, context), compile(node.else ?? true, context)];
   return (value, at, run, seen) => {
     const own = seen === null ? null : unseen();

@@ -375,20 +375,20 @@ const SAME_VALUE = ["allOf", "anyOf", "oneOf", "not", "if", "then", "else"];
 function checkCost(root: JsonValue, found: readonly Found[], issues: SchemaIssue[]): void {
   const anchors = anchorsAmong(found);
   const costs = new Map<JsonValue, number>();
-  const open = new Set<JsonValue>();
+  const begun = new Set<JsonValue>();
   let loops = false;
   const costOf = (schema: JsonValue): number => {
     if (!isObject(schema)) return 1;
     const known = costs.get(schema);
     if (known !== undefined) return known;
-    if (open.has(schema)) {
+    // What was begun and has no cost yet is what is being counted.
+    if (begun.has(schema)) {
       loops = true;
       return 1;
     }
-    open.add(schema);
+    begun.add(schema);
     let cost = 1;
     for (const part of sameValueParts(schema, root, anchors)) cost += costOf(part);
-    open.delete(schema);
     costs.set(schema, cost);
     return cost;
   };
