@@ -1026,6 +1026,7 @@ test.each([
   ["nothing", `${"\n".repeat(1_000_000)}version: 1`, "a policy has at most 20000 lines that are empty or only a comment, found 1000000"],
   ["small mappings", Array.from({ length: 80_000 }, () => "- {a,b,c}").join("\n"), "a policy has at most 200000 values"],
   ["dashes", "- a\n".repeat(200_001), "a policy has at most 200000 values"],
+  ["dashes behind dashes", "- -\n    a\n".repeat(100_001), "a policy has at most 200000 values"],
 ])("a text of thousands of %s is refused before it is read", (_, text, message) => {
   expect(parsePolicy(text, "yaml")).toEqual({ ok: false, error: [{ pointer: "", message }] });
 });

@@ -62,7 +62,7 @@ export function readText(text: string, format: "yaml" | "json", reads: { readonl
  * read it, and is done only where so many commas and dashes stand in it: they may be in texts and comments too.
  */
 function hasTooManyItems(source: string): boolean {
-  if ((source.match(/,|^[ \t]*-|- /gm)?.length ?? 0) <= MOST_NODES) return false;
+  if ((source.match(/,|-(?!\S)/g)?.length ?? 0) <= MOST_NODES) return false;
   let items = 0;
   let atScalar = false;
   for (const lexeme of new Lexer().lex(source)) {
