@@ -176,7 +176,7 @@ const TEXTS: { readonly [format: string]: readonly [good: readonly string[], bad
     ],
   ],
   uri: [
-    ["http://a", "a:b", "A1+.-:x", "http://u:p@h:80/p?q#f", "http://[::1]:1/", "http://[v1.a:b]/", "mailto:a@b", "a:%41", "a:"],
+    ["http://a", "a:b", "A1+.-:x", "http://u:p@h:80/p?q#f", "http://[::1]:1/", "http://[v1.a:b]/", "http://[v1F.a]/", "mailto:a@b", "a:%41", "a:"],
     [
       "/a",
       "a",

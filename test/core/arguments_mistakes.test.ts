@@ -89,6 +89,7 @@ it.each<readonly [schema: JsonValue, mistakes: readonly string[]]>([
   [{ format: "e-mail" }, [`/format: "format" is one of ${FORMATS}, which are those that are checked, found "e-mail"`]],
   [{ format: 1 }, [`/format: "format" is one of ${FORMATS}, which are those that are checked, found 1`]],
   [{ pattern: 1 }, ['/pattern: "pattern" is a regular expression, found 1']],
+  [{ pattern: "(" }, ["/pattern: is not a regular expression of ECMA-262: Unterminated group"]],
   [{ pattern: BIG, title: [BIG] }, ['/title: "title" is a text, found an array']],
   // A long value is cut where it is shown.
   [{ maximum: "x".repeat(40) }, [`/maximum: "maximum" is a number, found "${"x".repeat(40)}"`]],

@@ -44,6 +44,17 @@ describe("what a policy leases", () => {
       ["search"],
       "leased",
     ],
+    [
+      "one group of rules permits it, and another only under a condition",
+      {
+        rules: [
+          { ...PERMIT, group: "a" },
+          { ...PERMIT, group: "b", when: "inputs.q == 'a'" },
+        ],
+      },
+      ["search"],
+      "not_leasable /rules/1",
+    ],
     ["permit rules name only others", { rules: [PERMIT] }, ["pay"], "leased"],
     ["permit rules stand beside a list", { allowed_actions: ["*"], rules: [{ ...PERMIT, when: "false" }] }, ["search"], "leased"],
     ["a rule forbids some of it", { rules: [{ id: "no", effect: "forbid", actions: ["*_dark"] }] }, ["search*"], "rule_forbids no"],
@@ -70,6 +81,12 @@ describe("what a policy leases", () => {
       { rules: [{ effect: "hold", actions: ["pay"], when: "sum('search', 'cost_usd', 60) > 1.0" }] },
       ["search"],
       "not_leasable /rules/0",
+    ],
+    [
+      "a rule of something else looks back at it, and only observes",
+      { rules: [{ effect: "hold", actions: ["pay"], when: "sum('search', 'cost_usd', 60) > 1.0", mode: "observe" }] },
+      ["search"],
+      "leased",
     ],
     ["an unknown price is denied", { budgets: { default_price: "deny" } }, ["search"], "not_leasable /budgets/default_price"],
     ["an unknown price counts as all of it", { budgets: { default_price: "1" } }, ["search"], "leased"],

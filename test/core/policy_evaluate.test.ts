@@ -97,6 +97,17 @@ describe("what a policy says of a request", () => {
       { estimateMicroUsd: usd(1), riskLevel: "low" },
       { hold: { rule: "/approvals/risk_levels" } },
     ],
+    // What does not look back is answered at once: nothing is left to be asked where the history is.
+    [
+      "rules: [{ effect: hold, actions: [a], when: \"'t' in tags\" }]",
+      { tags: ["t"] },
+      { rules: [{ rule: "/rules/0", effect: "hold", history: false, mode: "enforce", stops: "action", said: "holds" }] },
+    ],
+    [
+      "rules: [{ effect: permit, actions: [a], when: \"'t' in tags\" }]",
+      {},
+      { permits: [{ rule: "/rules/0", mode: "enforce", inputsMissing: false, asks: [] }] },
+    ],
   ])("%s, asked %j", (yaml, request, findings) => {
     const policy = compiled(yaml);
     const expected = { ...noFindings(REF), redaction: UNSAID, estimateMicroUsd: request.estimateMicroUsd ?? ZERO_USD, ...findings };

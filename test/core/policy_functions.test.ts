@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { JsonValue } from "../../src/core/json.ts";
 import { microUsdOf } from "../../src/core/money.ts";
+import type { ExpressionKind } from "../../src/core/policy/expression_check.ts";
 import { compileExpression } from "../../src/core/policy/expressions.ts";
 import type { Past, Prior, Scene } from "../../src/core/policy/findings.ts";
 import { checkExpression } from "./expression_fault.ts";
@@ -423,7 +424,7 @@ describe("of an earlier action only what is known of it is looked at", () => {
 const list = (length: number): string => `[${Array(length).fill(1).join(",")}]`;
 
 describe("what is no condition is told in words", () => {
-  it.each<readonly ["rule" | "where", string, string]>([
+  it.each<readonly [ExpressionKind, string, string]>([
     ["rule", "", "an expression is wanted, found nothing"],
     ["rule", " \n", "an expression is wanted, found nothing"],
     ["rule", "x".repeat(4097), "an expression has at most 4096 characters, found 4097"],
@@ -451,6 +452,8 @@ describe("what is no condition is told in words", () => {
     ["rule", "cuont('a', 60) > 1", "unknown function cuont, did you mean count?"],
     ["rule", "action.startWith('x')", "unknown function startWith, did you mean startsWith?"],
     ["rule", "action.matche('x')", "unknown function matche, did you mean matches?"],
+    ["rule", "inputs.a.exist_one(action, action == 'x')", "unknown function exist_one, did you mean exists_one?"],
+    ["rule", "inputs.a.mapp(action, action) == []", "unknown function mapp, did you mean map?"],
     ["rule", "hass(inputs.a)", "unknown function hass, did you mean has?"],
     ["rule", "qqqqqq(1)", "unknown function qqqqqq"],
     ["rule", "1u == 1u", "uint and bytes are not available: JSON has neither"],
@@ -481,6 +484,7 @@ describe("what is no condition is told in words", () => {
     ["rule", "[][0] == 1", "the types in this cannot be told apart (an empty list or mapping has none)"],
     ["rule", "has(inputs)", "has() invalid argument"],
     ["rule", "[1 (2)]", "Expected ], got ("],
+    ["rule", "{'a': 1 (2)} == {}", "Expected }, got ("],
     ["rule", "has(last('a'))", "has() invalid argument"],
     ["rule", "tgas == 1", "unknown name tgas, did you mean tags? (known are subject, action, resource, inputs, tags, estimate_usd, context, now)"],
     ["rule", `${"!".repeat(250)}true`, "an expression has at most 2000 parts and is nested at most 250 deep"],

@@ -499,6 +499,7 @@ describe("merging", () => {
       { pointer: "/allowed_actions", message: "the allowlists of tenant, bot have nothing in common; no action is allowed" },
       { pointer: "/denied_actions", message: "bot denies a, which tenant allows; deny wins" },
     ]);
+    for (const layer of layers) expect(mergePolicies([layer, layer])).toEqual({ document: layer.document, conflicts: [] });
     expect(mergePolicies(layersOf([normal({ budgets: { run: 1 } }), normal({ budgets: { run: "1.00", session: 2 } })])).conflicts).toEqual([]);
   });
 

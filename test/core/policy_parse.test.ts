@@ -776,6 +776,7 @@ describe("warnings", () => {
     ["budgets: { default_price: 1 }", [" 1:1 the policy limits nothing"]],
     ["redact: { store_inputs: none }", [" 1:1 the policy limits nothing"]],
     ["rules: [{ effect: hold, actions: [a] }]\napprovals: { timeout_seconds: 60, quorum: 2 }", []],
+    ["rules: [{ effect: forbid, actions: [a] }, { effect: hold, actions: [b] }]\napprovals: { timeout_seconds: 60 }", []],
     ["rules: [{ effect: forbid, actions: [a] }]\napprovals: { quorum: 2 }", ["/approvals 2:12 approvals names nothing"]],
     ["denied_actions: [x]\nwind_down: { actions: [a], budget: 1 }", ["/wind_down 2:12 in vain: there is no budget"]],
     ["budgets: { session: 5 }\nwind_down: { actions: [a, a], budget: 1 }", ['/wind_down/actions/1 2:27 "a" is in the list twice']],
@@ -853,6 +854,13 @@ describe("reading a stored document", () => {
     [JSON.parse('{"version":1,"concurrency":{"__proto__":1}}')],
   ])("refuses %j", (document) => {
     expect(readPolicy(document).ok).toBe(false);
+  });
+
+  test.each([
+    ['{"concurrency":{"__proto__":1}}', "/concurrency/__proto__"],
+    ['{"rules":[{"effect":"hold","actions":["a"]},{"__proto__":{}}]}', "/rules/1/__proto__"],
+  ])("says where %s has a key that cannot be one", (text, pointer) => {
+    expect(readPolicy(JSON.parse(text))).toEqual({ ok: false, error: [{ pointer, message: "__proto__ cannot be a key" }] });
   });
 
   test("does not count again what the gateway merged from good policies", () => {
@@ -1056,6 +1064,16 @@ test("what takes more bytes than characters is too large by its bytes", () => {
   expect(parsePolicy(text.replaceAll("é", "e"), "yaml").ok).toBe(true);
 });
 
+test("a text has at most a MiB of bytes, whatever its characters", () => {
+  // A byte order mark has three, and the rest is blank.
+  const ofBytes = (count: number): string => `\uFEFF${" ".repeat(count - 3)}`;
+  expect(refused(ofBytes(1024 * 1024))).toEqual([expect.stringMatching(/^ 1:1 the policy is empty;/)]);
+  expect(parsePolicy(ofBytes(1024 * 1024 + 1), "yaml")).toEqual({
+    ok: false,
+    error: [{ pointer: "", message: "a policy is at most 1048576 bytes of text" }],
+  });
+});
+
 test("mistakes are told in the order of their places, those of one line too", () => {
   const places = [":15 wanted texts by key, found 5", ":24 wanted a name", ":36 wanted the members session"];
   expect(refused("{ compliance: 5, name: 5, budgets: 5 }").map((line) => line.replace(/^\S+ 1/, ""))).toEqual(
@@ -1137,6 +1155,17 @@ test("how large a value is, is found out without printing what aliases multiply"
   for (let n = 0; n < 60; n++) multiplied = [multiplied, multiplied];
   expect(sizeOf(multiplied, 1_000)).toBeGreaterThan(1_000);
   for (const value of ["", 'a"b', 5, null, [], [1, [2]], { a: 1, b: "x" }]) expect(sizeOf(value, 1_000)).toBe(canonicalJson(value).length);
+});
+
+test("of what is too large no more is looked at than it takes to know that", () => {
+  let looks = 0;
+  const item = {
+    get looked() {
+      return ++looks;
+    },
+  };
+  expect(sizeOf(["x".repeat(990), Array.from({ length: 1_000 }, () => item)], 1_000)).toBeGreaterThan(1_000);
+  expect(looks).toBe(1);
 });
 
 describe("regular expressions, which take far more room than their text", () => {
@@ -1271,6 +1300,10 @@ describe("regular expressions, which take far more room than their text", () => 
     ["ab\\Q*", "ab\\Q."],
   ])("in which a sign is escaped are of the size of any other escape: %s", (sign, other) => {
     expect(instructionsAtMost(sign)).toBe(instructionsAtMost(other));
+  });
+
+  test.each(["a", "[abc]", "a|b|c"])("of one character, whichever of some, are one instruction: %s", (pattern) => {
+    expect(instructionsAtMost(pattern)).toBe(1);
   });
 
   test("in texts that match nothing are no regular expressions", () => {

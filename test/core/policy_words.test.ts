@@ -73,7 +73,7 @@ describe("a member that is almost one is told which was meant, in every section"
   });
 });
 
-it("a section for patterns says how many of them it may have", () => {
+it("a section for patterns says how many of them it may have, and what is copied into every record how many keys", () => {
   const few = policySchema({ ...AUTHOR_BOUNDS, patterns: 2 });
   expect(few.safeParse({ concurrency: { a: 1, b: 1 } }).success).toBe(true);
   expect(few.safeParse({ concurrency: { a: 1, b: 1, c: 1 } }).error?.issues.map(({ message }) => message)).toEqual([
@@ -81,6 +81,10 @@ it("a section for patterns says how many of them it may have", () => {
   ]);
   expect(few.safeParse({ denied_actions: ["a", "b", "c"] }).error?.issues.map(({ message }) => message)).toEqual([
     "wanted at most 2 patterns, found a list of 3",
+  ]);
+  const noted = policySchema({ ...AUTHOR_BOUNDS, notes: 2 });
+  expect(noted.safeParse({ compliance: { a: "x", b: "x", c: "x" } }).error?.issues.map(({ message }) => message)).toEqual([
+    "wanted at most 2 keys, found a mapping",
   ]);
   expect(z.toJSONSchema(few, { io: "input" })).toMatchObject({
     properties: { concurrency: { maxProperties: 2 }, compliance: { maxProperties: AUTHOR_BOUNDS.notes } },

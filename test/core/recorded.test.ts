@@ -2,12 +2,14 @@ import { describe, expect, it } from "vitest";
 import { CHAIN_START, type Entry, type EntryDraft, type EntryKind, type Payload, seal } from "../../src/core/entry.ts";
 import type { JsonValue } from "../../src/core/json.ts";
 import { isMarked, isRedacted, openingOf, principalOf, type Recorded, readRecorded, requestOf } from "../../src/core/policy/recorded.ts";
+import { approvalOf } from "../../src/core/policy/recorded_approvals.ts";
 import { sha256 } from "./sha256.ts";
 
 const ENTRY = "ent_00000000-0000-7000-8000-000000000001";
 const RUN = "run_00000000-0000-7000-8000-000000000001";
 const SESSION = "ses_00000000-0000-7000-8000-000000000001";
 const DECISION = "dec_00000000-0000-7000-8000-000000000001";
+const APPROVAL = "apr_00000000-0000-7000-8000-000000000001";
 const TOKEN = "tok_00000000-0000-7000-8000-000000000001";
 const AT = Date.UTC(2026, 10, 27, 12);
 
@@ -165,6 +167,11 @@ describe("the request behind a decision", () => {
     const over = { ...ASKED, reservation: { amount_usd: "0.5", expires_at: new Date(AT - 5).toISOString() } };
     expect(requestOf(read("decision", over), DECISION).ttlMs).toBe(1);
   });
+});
+
+it("which approval a decision waits for is on record, or none is", () => {
+  const approval = (id: string): Partial<EntryDraft> => ({ approval: { id, expires_at: new Date(AT).toISOString() } });
+  expect([approval(APPROVAL), approval(DECISION), {}].map((says) => approvalOf(read("decision", says)))).toEqual([APPROVAL, null, null]);
 });
 
 describe("what redaction took is known by its mark", () => {

@@ -815,6 +815,16 @@ describe("what people approved", () => {
     expect(figures(simulate(live, quorum(2), { from }))).toEqual({ decisions: 4, same: 3, approval_mismatch: 1 });
   });
 
+  it("and what waited for them, is told with the rule that held it, as often as it was asked for", () => {
+    const live = new Live(PAYS);
+    const held = live.ask("pay");
+    live.ask("pay", { approval: live.approvalOf(held) });
+    const { byRule } = simulate(live, "budgets: { session: 1 }");
+    expect(byRule.map(({ reason, rule, changed }) => [reason, rule, changed.no_longer_held.count])).toEqual([
+      ["approval_required", "/approvals/actions", 2],
+    ]);
+  });
+
   it("is uncertain where the record does not say who was asked", () => {
     const live = new Live(PAYS);
     used(live);
@@ -1418,6 +1428,13 @@ describe("what a rule looked at tells whether the record can still say", () => {
       hidden,
       hidden,
       `allowed_actions: [a]\nloops: { threshold: 3, window_seconds: 60 }\narguments: { b: { properties: { to: { type: string } } } }\nrequires: { b: { after: [a], ${requires} } }`,
+      "newly_denied",
+    ],
+    [
+      "inputs that a schema sees, beside a rule that looks at the resource",
+      {},
+      { inputs: { n: 1 }, resource: { type: "box", id: mail } },
+      `${forbidden(", when: \"resource.id == 'x'\"")}\narguments: { b: { properties: { n: { type: string } } } }`,
       "newly_denied",
     ],
     [
