@@ -821,6 +821,68 @@ const REASONS: readonly Reason[] = [
     mutants: [["const found: Found[] = [];", ["[]", '["Stryker was here"]']]],
   },
   {
+    file: "src/core/policy/arguments_schema.ts",
+    because: "A list of texts includes nothing else.",
+    mutants: [
+      [
+        'return wants(typeof value === "string" && FORMATS.includes(value), `one of ${FORMATS.join(", ")}, which are those that are checked`);',
+        ['typeof value === "string"', "true"],
+      ],
+      ['.filter((type) => typeof type !== "string" || !TYPES.includes(type))', ['typeof type !== "string"', "false"]],
+    ],
+  },
+  {
+    file: "src/core/policy/arguments_schema.ts",
+    because: "A shorter way to the same answer: a schema that is no object is true or false, in which no other stands.",
+    mutants: [["if (!isObject(schema)) return 1;", ["!isObject(schema)", "false"]]],
+  },
+  {
+    file: "src/core/policy/arguments_formats.ts",
+    because:
+      "That expression finds something in every text, if only nothing; and what stands for no authority is asked only whether it could be one.",
+    mutants: [['const authority = rest.startsWith("//") ? (/^[^/?]*/.exec(rest.slice(2))?.[0] ?? "") : "";', ['""', '"Stryker was here!"']]],
+  },
+  {
+    file: "src/core/policy/document.ts",
+    because: "Only a number is more than 1: it is asked for the compiler.",
+    mutants: [
+      ["...(approvals.quorum !== undefined && approvals.quorum > 1 && { quorum: approvals.quorum }),", ["approvals.quorum !== undefined", "true"]],
+    ],
+  },
+  {
+    file: "src/core/policy/document.ts",
+    because: "What it puts in order are texts of which no two are equal.",
+    mutants: [["const byCodeUnits = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);", ["a < b", "a <= b"]]],
+  },
+  {
+    file: "src/core/policy/simulate.ts",
+    because: "Inputs are asked for where only their digest was sent, and then none are kept in which a place could be looked for.",
+    mutants: [
+      ['const isUnshown = judgement.reason.code === "inputs_required" && this.#isHidden(recorded, "inputs", []);', ["[]", '["Stryker was here"]']],
+    ],
+  },
+  {
+    file: "src/core/policy/text.ts",
+    because: "It only spares the exact count, which is never above this one.",
+    mutants: [
+      [
+        "if ((source.match(/,|-(?!\\S)/g)?.length ?? 0) <= MOST_NODES) return false;",
+        ["(source.match(/,|-(?!\\S)/g)?.length ?? 0) <= MOST_NODES", "false"],
+        ["(source.match(/,|-(?!\\S)/g)?.length ?? 0) <= MOST_NODES", "(source.match(/,|-(?!\\S)/g)?.length ?? 0) < MOST_NODES"],
+      ],
+    ],
+  },
+  {
+    file: "src/core/policy/text.ts",
+    because: "Where the engine shows a part of the text, these are the last words of its sentence, and the longest match ends with the last.",
+    mutants: [
+      [
+        'const plain = message.replace(/ in JSON at position .*$|, (?:"|\\.\\.\\.).* is not valid JSON$/s, "").slice(0, 200);',
+        ['/ in JSON at position .*$|, (?:"|\\.\\.\\.).* is not valid JSON$/s', '/ in JSON at position .*$|, (?:"|\\.\\.\\.).* is not valid JSON/s'],
+      ],
+    ],
+  },
+  {
     file: "src/core/policy/text.ts",
     because: "What is split has a first part, always.",
     mutants: [['const [mantissa = "", exponent = "0"] = decimal.replace(/^-/, "").toLowerCase().split("e");', ['""', '"Stryker was here!"']]],
