@@ -307,6 +307,19 @@ describe("what becomes of a lease", () => {
     expect(session.decide(requestOf("pay", { in: { to: "a@example.org" } }), 2).verdict).toBe("deny");
   });
 
+  it.each<readonly [string, (session: Playing, lease: ClientLease) => void]>([
+    ["its grant", () => undefined],
+    ["what was told of it", (session, { id }) => session.settleLease(id, [told("search", "1")], false, 1)],
+    ["its settling", (session, { id }) => session.settleLease(id, [], true, 1)],
+    ["its end", (session) => session.turn(100, () => undefined)],
+  ])("is kept with the last entry about it: that of %s", (_, happens) => {
+    const session = new Playing({ budgets: LEASED });
+    const lease = granted(session.grantLease(["search"], usd("3"), 0, 100));
+    happens(session, lease);
+    const last = session.ledger.at(-1);
+    expect(session.leases.get(lease.id)?.entry).toEqual({ id: last?.entry.id, seq: last?.entry.seq, hash: last?.hash });
+  });
+
   it("ends once, however often that is said", () => {
     const session = new Playing({ budgets: LEASED });
     const { id } = granted(session.grantLease(["search"], usd("3"), 0));
@@ -358,6 +371,18 @@ describe("what becomes of a lease", () => {
       },
     });
     expect([session.ledger.length, ...sums(session.book)]).toEqual([before, 2, 0, 1, 0]);
+  });
+
+  it("is counted against the limits of the policy that is in force when it is told of", () => {
+    const session = new Playing({ budgets: { session: "10" } });
+    const { id } = granted(session.grantLease(["search"], usd("3"), 0));
+    session.use({ budgets: { session: "20", run: "5" } });
+    const one = told("search", "1");
+    session.settleLease(id, [one], true, 1);
+    const { decision, matter } = session.record(one.request.id);
+    const limits = { run: usd("5"), session: usd("20") };
+    expect(Object.fromEntries(decision.budgets.map(({ scope, limitMicroUsd }) => [scope, limitMicroUsd]))).toEqual(limits);
+    expect(Object.fromEntries(matter?.limits.map(({ scope, limitMicroUsd }) => [scope, limitMicroUsd]) ?? [])).toEqual(limits);
   });
 
   it("is looked back at by the policy that is in force when it is told of", () => {

@@ -851,11 +851,14 @@ describe("what sessions share", () => {
     expect(reason).toMatchObject({ code: "agent_budget_exceeded", message, hint: expect.stringContaining(hint) });
   });
 
-  it("of what the session has left no more is told to be asked for than others have left, as its tenant last told it", () => {
+  it.each([
+    ["the agent's", AGENT_DAY],
+    ["the tenant's", TENANT_ALL],
+  ])("of what the session has left no more is told to be asked for than others have left, as its tenant last told it: %s", (_, limit) => {
     const hintOf = (others: number) => {
       const sitting = new Sitting();
-      given(sitting, TENANT_ALL, 0, others);
-      return sitting.judge({ costs: 51, finds: { budgets: [{ scope: "session", limitMicroUsd: usd(50) }, TENANT_ALL] } }, 5).reason.hint;
+      given(sitting, limit, 0, others);
+      return sitting.judge({ costs: 51, finds: { budgets: [{ scope: "session", limitMicroUsd: usd(50) }, limit] } }, 5).reason.hint;
     };
     expect([0, 60, 100].map(hintOf)).toEqual(["Ask for at most 0.00005 USD.", "Ask for at most 0.00004 USD.", "Ask for at most 0.00005 USD."]);
   });
@@ -1002,6 +1005,20 @@ describe("the reserve for winding down", () => {
       ],
     });
     expect(asked(51)).toMatchObject({ verdict: "deny", reason: { code: "session_budget_exceeded", rule: "/budgets/session" } });
+  });
+
+  it.each([
+    ["has something left", 49, "Ask for at most 0.000001 USD: so much is left of the reserve for winding down."],
+    [
+      "is set aside",
+      50,
+      "What is left of the reserve for winding down is set aside for what is under way, and some of it may come back when that is settled.",
+    ],
+  ])("is what the agent is told of where it has too little: one that %s", (_, taken, hint) => {
+    const sitting = new Sitting();
+    sitting.decide({ costs: 100, finds: { budgets } });
+    sitting.decide({ costs: taken, finds: { budgets, windDown } });
+    expect(sitting.judge({ costs: 2, finds: { budgets, windDown } })).toMatchObject({ verdict: "deny", stops: "action", reason: { hint } });
   });
 
   it.each([

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { BrokenInvariant } from "../../src/core/assert.ts";
 import type { PutIf } from "../../src/core/precondition.ts";
-import { refusal } from "../../src/core/refusals.ts";
+import { KEY_REUSED, refusal } from "../../src/core/refusals.ts";
 import { err, ok } from "../../src/core/result.ts";
 import { DEFAULT_SETTINGS, type DecideCall, type LedgerFilter, type OpenSession, type Ports, type Went } from "../../src/flow/ports.ts";
 import { EXAMPLE_DIGEST, EXAMPLE_IDS } from "../../src/http/fields.ts";
@@ -162,6 +162,13 @@ describe("an Idempotency-Key", () => {
       const refused = await app("/v1/sessions", post({}, { "Idempotency-Key": key }));
       expect(await refused.json()).toMatchObject({ status: 422, issues: [{ pointer: "/Idempotency-Key" }] });
     }
+  });
+
+  it("that was used before with another body is refused as a conflict, which says so", async () => {
+    const refused = await appOver({ sessions: { open: async () => err(KEY_REUSED) } })("/v1/sessions", post({}, { "Idempotency-Key": "one" }));
+    expect(refused.status).toBe(409);
+    const detail = "The Idempotency-Key was used before with another body.";
+    expect(await refused.json()).toMatchObject({ code: "idempotency_mismatch", type: "/docs/problems#idempotency_mismatch", detail });
   });
 });
 

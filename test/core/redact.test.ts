@@ -50,6 +50,8 @@ describe("what is an e-mail address", () => {
     ["root@[IPv6:fe80::1]", "[redacted:email]"],
     ["/bob@x.io", "/[redacted:email]"],
     ["a//b/bob@x.io", "a//b/[redacted:email]"],
+    ["https://x.io/help or bob@x.io", "https://x.io/help or [redacted:email]"],
+    ["bob@почта.рф-foo", "[redacted:email]-foo"],
     ["😀bob@x.io😀", "😀[redacted:email]😀"],
   ])("%s becomes %s", (text, clean) => expect(textOf(text)).toBe(clean));
 
@@ -118,6 +120,9 @@ describe("what is a card number", () => {
     ["is part of a longer run", "41111111111111110"],
     ["has twelve digits", "411111111111"],
     ["is of no issuer", "1234567812345670"],
+    ["is of no issuer", "1234567890128"],
+    ["is of no issuer", "123456789012347"],
+    ["is of no issuer", "1234567890123456785"],
     ["is of no issuer", "0000000000000000"],
     ["has the wrong length for its issuer", "37828224631000"],
     ["has two blanks", "4111  1111 1111 1111"],
@@ -288,6 +293,7 @@ describe("what is a token", () => {
     ["postgres://u:p@ss@db.example.com:5432/x", "postgres://[redacted:token]@db.example.com:5432/x"],
     ["redis://:secret@localhost:6379", "redis://[redacted:token]@localhost:6379"],
     ["https://u:p[q@example.com", "https://[redacted:token]@example.com"],
+    ["https://u:p[redacted:token]@example.com", "https://[redacted:token]@example.com"],
     ["see a://b/c and d://u:p@e/f", "see a://b/c and d://[redacted:token]@e/f"],
     [`whsec_${a(32)}==`, "[redacted:token]"],
     [`${JWT}. More`, "[redacted:token]. More"],
@@ -326,6 +332,12 @@ describe("members and their names", () => {
         count: 1,
       });
     }
+  });
+
+  it("a key of a policy's own in the place of one of those that are meant where it does not say", () => {
+    const keys = [...DEFAULT_KEYS.slice(0, -1), "salary"];
+    const value = { salary: 1, [DEFAULT_KEYS.at(-1) ?? ""]: 2 };
+    expect(redactJson(value, redaction([], keys))).toEqual({ value: { ...value, salary: "[redacted]" }, count: 1 });
   });
 
   it("names that only resemble a key are left alone", () => {

@@ -657,4 +657,34 @@ export const ARGUED: readonly Argued[] = [
     to: "false",
     because: "A shorter way to the same answer: where nothing holds, no objection is found.",
   },
+  {
+    file: "src/core/book.ts",
+    line: "if (book.sums.size === 0) return;",
+    from: "book.sums.size === 0",
+    to: "false",
+    because: "A shorter way to the same book: where no sums are kept, none is moved.",
+  },
+  {
+    file: "src/core/gates.ts",
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the text of a line in which the placeholder stands.
+    line: "return left > 0 ? [{ noun: `${limit.scope}'s budget`, left }] : [];",
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the text of a line in which the placeholder stands.
+    from: "`${limit.scope}'s budget`",
+    to: "``",
+    because: "Only what has nothing left is named there, and of what sessions share only what has something is looked at.",
+  },
+  {
+    file: "src/core/gates.ts",
+    line: "if (findings.rules.length === 0) return NONE;",
+    from: "findings.rules.length === 0",
+    to: "false",
+    because: "A shorter way to the same answer: of no rules none fires.",
+  },
+  {
+    file: "src/core/redact.ts",
+    line: "keys === DEFAULT_KEYS || (keys.length === DEFAULT_KEYS.length && keys.every((key, place) => key === DEFAULT_KEYS[place]));",
+    from: "keys.length === DEFAULT_KEYS.length && keys.every((key, place) => key === DEFAULT_KEYS[place])",
+    to: "false",
+    because: "A shorter way to the same keys: a copy of the usual ones, made plain again, is what they were made before.",
+  },
 ];
