@@ -900,6 +900,15 @@ describe("what sessions share", () => {
     expect(new Sitting().judge({ costs: 1, finds: { budgets: [AGENT_DAY] } }).shorts).toHaveLength(1);
   });
 
+  it("what takes nothing is not told that a budget is overspent which is only tighter than the one that was heard of", () => {
+    const sitting = new Sitting();
+    given(sitting, AGENT_DAY, 0, 30);
+    expect(sitting.judge({ costs: 0, finds: { budgets: [{ ...AGENT_DAY, limitMicroUsd: usd(90) }] } })).toMatchObject({
+      verdict: "deny",
+      reason: { message: "The agent's budget has 0.00006 USD left of 0.00009 for each day, and this takes 0." },
+    });
+  });
+
   it("what the tenant must be asked for is asked for together, each account once", () => {
     const { shorts } = new Sitting().judge({ costs: 1, finds: { budgets: [AGENT_DAY, TENANT_ALL] }, around: { tenant: "unasked" } });
     expect(shorts.map((short) => short.kind === "money" && short.limit)).toEqual([AGENT_DAY, TENANT_ALL]);

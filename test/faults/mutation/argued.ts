@@ -687,4 +687,11 @@ export const ARGUED: readonly Argued[] = [
     to: "false",
     because: "A shorter way to the same keys: a copy of the usual ones, made plain again, is what they were made before.",
   },
+  {
+    file: "src/core/gates.ts",
+    line: "const wait = longest(all)?.wait ?? null;",
+    from: "longest(all)?.wait",
+    to: "longest(all).wait",
+    because: "Who asks lacks of one account at least, and of a stretch that has not ended: there is always one that lasts.",
+  },
 ];
