@@ -74,6 +74,7 @@ describe("whether a lease is granted", () => {
     ["authority_stale", "the session's own lease lapsed", (ask) => ({ ...ask, lease: { ...ask.lease, fresh: false } })],
     ["policy_missing", "no policy is in force", (ask) => ({ ...ask, lease: { ...ask.lease, policy: null }, evaluation: null })],
     ["policy_invalid", "the policy cannot be read", (ask) => ({ ...ask, evaluation: { kind: "invalid", policy: REF } })],
+    ["policy_invalid", "nothing is known of the policy", (ask) => ({ ...ask, evaluation: null })],
     ["not_leasable", "the tenant's settings say no", (ask) => ({ ...ask, allowed: false })],
     [
       "action_denied",
@@ -320,6 +321,21 @@ describe("what becomes of a lease", () => {
     expect(session.leases.get(lease.id)?.entry).toEqual({ id: last?.entry.id, seq: last?.entry.seq, hash: last?.hash });
   });
 
+  it("ends at its own time, also where another has ended before", () => {
+    const session = new Playing({ budgets: LEASED });
+    const ids = [100, 200].map((ttl) => granted(session.grantLease(["search"], usd("3"), 0, ttl)).id);
+    const states = [99, 100, 199, 200].map((now) => {
+      session.turn(now, () => undefined);
+      return ids.map((id) => session.leases.get(id)?.state);
+    });
+    expect(states).toEqual([
+      ["open", "open"],
+      ["expired", "open"],
+      ["expired", "open"],
+      ["expired", "expired"],
+    ]);
+  });
+
   it("ends once, however often that is said", () => {
     const session = new Playing({ budgets: LEASED });
     const { id } = granted(session.grantLease(["search"], usd("3"), 0));
@@ -349,12 +365,16 @@ describe("what becomes of a lease", () => {
 
   it("of an action that the lease is not for, or of an id with another body, is refused with its place, and nothing is done", () => {
     const session = new Playing({ budgets: LEASED });
-    const { id } = granted(session.grantLease(["search*"], usd("3"), 0));
+    const { id } = granted(session.grantLease(["search*", "find"], usd("3"), 0));
     const first = told("search", "1");
     session.settleLease(id, [first], false, 1);
     const before = session.ledger.length;
     expect(session.settleLease(id, [told("search", "1"), told("pay", "1")], true, 2)).toMatchObject({
-      error: { code: "body_invalid", detail: `The lease "${id}" is not for "pay".`, issues: [{ pointer: "/entries/1/action" }] },
+      error: {
+        code: "body_invalid",
+        detail: `The lease "${id}" is not for "pay".`,
+        issues: [{ pointer: "/entries/1/action", message: 'must be one of "search*", "find", found "pay"' }],
+      },
     });
     expect(session.settleLease(id, [{ ...first, cost: usd("2") }], true, 2)).toMatchObject({
       error: {

@@ -350,6 +350,19 @@ const BY_POLICY: readonly Row[] = [
       hint: "This action is never allowed under the present limit.",
     },
   ],
+  ...(["agent", "tenant"] as const).map(
+    (per): Row => [
+      `a rate of nothing for all sessions of the ${per}`,
+      NOTHING_BEFORE,
+      { finds: { rates: [rate({ max: 0, per })] } },
+      {
+        code: "rate_exceeded",
+        message: `0 of "pay" are allowed to all sessions of the ${per} within 10 s, and as many were.`,
+        rule: "/rate_limits/pay",
+        hint: "This action is never allowed under the present limit.",
+      },
+    ],
+  ),
   [
     "a price that nobody knows",
     NOTHING_BEFORE,
@@ -983,6 +996,13 @@ describe("what sessions share", () => {
       { kind: "calls", per: "tenant", pattern: "pay", limits: [{ max: 1, windowMs: 10_000 }] },
     ]);
     expect(sitting.judge({ finds: { rates: [shared] }, around: { tenant: "lost" } }, now).reason.code).toBe("authority_stale");
+  });
+
+  it("a call that leave was given for is made, however many the session has counted by itself under an earlier policy", () => {
+    const sitting = new Sitting();
+    calls(3, { finds: { rates: [rate({ max: 9 })] } })(sitting);
+    permits(sitting.book.shares, 1, null);
+    expect(sitting.judge({ finds: { rates: [shared] } }).verdict).toBe("allow");
   });
 
   it("a call that leave was given for is made, and is none of the session's own", () => {
