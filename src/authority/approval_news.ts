@@ -2,34 +2,24 @@ import type { ApprovalId } from "../core/ids.ts";
 import { inTime } from "../flow/patience.ts";
 import type { ApprovalTold } from "../flow/ports.ts";
 import type { SessionBook } from "./session_book.ts";
+import { TENANT_PATIENCE_MS } from "./tenant_line.ts";
 
 /** About so much text of approvals the tenant is told at once. */
 const MOST_TOLD_CHARACTERS = 1_000_000;
-/** So long the tenant is waited for, each of twice: who was asked may have fallen under the call, and in its next life it answers. */
-const TELLING_MS = 1_000;
-const MOST_TRIES = 2;
 
-/** Why the tenant is not known to have something. */
-interface Untaken {
-  readonly fault: unknown;
-  /** It said nothing, so that to ask for less is of no use either. */
-  readonly isSilent: boolean;
-}
-
-/** A version of an approval on its way to the tenant. */
-interface OnItsWay {
-  readonly version: number;
-  readonly arrived: Promise<Untaken | null>;
-}
+/** The tenant said nothing for as long as it is waited for: it may have fallen under the call. */
+class Silence extends Error {}
 
 /** Carries what becomes of a session's approvals to who waits for it: agents in long polls, and the tenant's desk, where people find what they are asked. */
 export class ApprovalNews {
   readonly #book: SessionBook;
   readonly #tellDesk: (untold: readonly ApprovalTold[]) => Promise<void>;
   readonly #watchers = new Map<ApprovalId, Set<() => void>>();
-  readonly #onTheirWay = new Map<ApprovalId, OnItsWay>();
-  /** Has not looked yet what there is to tell. */
+  /** The one under way, and the next, which has not looked yet what there is to tell. */
+  #telling: Promise<void> | null = null;
   #next: Promise<void> | null = null;
+  /** Under each of these the tenant fell silent when it was told of nothing else: they are told by themselves, after all others, the latest to do so last. */
+  readonly #suspects = new Set<ApprovalId>();
 
   /** `tellDesk`: rejects where it is not known that the tenant has them. */
   constructor(book: SessionBook, tellDesk: (untold: readonly ApprovalTold[]) => Promise<void>) {
@@ -58,63 +48,61 @@ export class ApprovalNews {
   }
 
   /**
-   * Tells the tenant of every approval of which it has not heard, and rejects where it is not known to have all of them; one that it does not take keeps
-   * none of the others from it. What is on its way already is waited for and not told again: a hundred answers that share a turn would each tell of all
-   * hundred.
+   * Tells the tenant of every approval of which it has not heard, and rejects where it is not known to have all of them; one that it does not take, or
+   * under which it falls, keeps none of the others from it. One telling is under way at a time, and who comes meanwhile shares the next: a hundred answers
+   * of one turn would each tell of all hundred. A tenant that says nothing is given up soon, since the next telling may find it well again.
    */
   tell(): Promise<void> {
-    this.#next ??= Promise.resolve().then(() => {
-      this.#next = null;
-      return this.#tellAll();
-    });
+    this.#next ??= this.#tellAfter(this.#telling);
     return this.#next;
   }
 
+  async #tellAfter(before: Promise<void> | null): Promise<void> {
+    await before?.catch(() => undefined);
+    this.#telling = this.#next;
+    this.#next = null;
+    await this.#tellAll();
+  }
+
   async #tellAll(): Promise<void> {
-    let untaken: Untaken | null = null;
+    const faults: unknown[] = [];
     for (let untold = this.#untold(null); untold.length > 0; untold = this.#untold(untold.at(-1)?.approval.id ?? null)) {
-      for (const one of await Promise.all(this.#send(untold))) untaken ??= one;
+      const lot = untold.filter(({ approval }) => !this.#suspects.has(approval.id));
+      if (lot.length > 1 && (await this.#tellOf(lot)) === null) continue;
+      // The newest first: somebody may be waiting for it.
+      for (const one of lot.toReversed()) await this.#tellAlone(one, faults);
     }
-    if (untaken !== null) throw untaken.fault;
+    const { session, agent } = this.#book.read();
+    for (const id of [...this.#suspects]) {
+      const stored = this.#book.store.untoldApproval(id);
+      if (stored === null) this.#suspects.delete(id);
+      else await this.#tellAlone({ session, agent, ...stored }, faults);
+    }
+    if (faults.length > 0) throw faults[0];
   }
 
-  /** Sends what is not on its way. */
-  #send(untold: readonly ApprovalTold[]): readonly Promise<Untaken | null>[] {
-    const sent = untold.map(({ approval, version }) => {
-      const found = this.#onTheirWay.get(approval.id);
-      return found?.version === version ? found.arrived : null;
-    });
-    const left = untold.filter((_, place) => sent[place] === null);
-    const before = sent.filter((arrived) => arrived !== null);
-    if (left.length === 0) return before;
-    const arrived = this.#deliver(left).finally(() => {
-      for (const { approval } of left) if (this.#onTheirWay.get(approval.id)?.arrived === arrived) this.#onTheirWay.delete(approval.id);
-    });
-    for (const { approval, version } of left) this.#onTheirWay.set(approval.id, { version, arrived });
-    return [...before, arrived];
+  /** Throws where the tenant says nothing: whatever is left waits for the next telling. What it refuses is put to the faults. */
+  async #tellAlone(one: ApprovalTold, faults: unknown[]): Promise<void> {
+    const fault = await this.#tellOf([one]);
+    this.#suspects.delete(one.approval.id);
+    if (fault instanceof Silence) {
+      this.#suspects.add(one.approval.id);
+      throw fault;
+    }
+    if (fault !== null) faults.push(fault);
   }
 
-  async #deliver(untold: readonly ApprovalTold[], tries = MOST_TRIES): Promise<Untaken | null> {
+  /** Answers what went wrong, or `null`. */
+  async #tellOf(untold: readonly ApprovalTold[]): Promise<unknown> {
+    const versions = untold.map(({ approval: { id }, version }) => ({ id, version }));
     // Who takes it late has it all the same.
-    const taking = this.#tellDesk(untold).then(() =>
-      this.#book.store.setApprovalsTold(untold.map(({ approval: { id }, version }) => ({ id, version }))),
-    );
+    const taking = this.#tellDesk(untold).then(() => this.#book.store.setApprovalsTold(versions));
     try {
-      if ((await inTime(TELLING_MS, taking)).ok) return null;
-      if (tries > 1) return this.#deliver(untold, tries - 1);
-      return { fault: new Error(`the tenant said nothing for ${TELLING_MS} ms, ${MOST_TRIES} times`), isSilent: true };
+      const { ok } = await inTime(TENANT_PATIENCE_MS, taking);
+      return ok ? null : new Silence(`the tenant said nothing for ${TENANT_PATIENCE_MS} ms`);
     } catch (fault) {
-      return untold.length > 1 ? this.#deliverSingly(untold) : { fault: fault ?? new Error("the tenant did not take it"), isSilent: false };
+      return fault ?? new Error("the tenant did not take it");
     }
-  }
-
-  async #deliverSingly(untold: readonly ApprovalTold[]): Promise<Untaken | null> {
-    let untaken: Untaken | null = null;
-    for (const one of untold) {
-      untaken = (await this.#deliver([one])) ?? untaken;
-      if (untaken?.isSilent === true) break;
-    }
-    return untaken;
   }
 
   #untold(after: ApprovalId | null): readonly ApprovalTold[] {

@@ -70,7 +70,7 @@ const DUTY_PATIENCE_MS = RETRY_ALARM_MS;
 const LEAST_ALARM_MS = 1_000;
 const MOST_BACKOFF_MS = 60_000;
 /** So long a hold, or an answer to one, waits for the tenant's desk to know of it. */
-const DESK_PATIENCE_MS = 500;
+const DESK_PATIENCE_MS = 1_000;
 /** Where nobody asks any more, what was kept for rules is erased so long after it was due, at most: an alarm a second would cost more than all that it erases. */
 const FORGET_LATE_MS = 10_000;
 /** An entry that says that this session obeys is shipped sooner than others: somebody watches for it. */

@@ -277,6 +277,12 @@ export class SessionStore {
     return untold;
   }
 
+  /** The same of one; `null`: the tenant has its newest version, or there is no such approval. */
+  untoldApproval(id: ApprovalId): ApprovalStored | null {
+    const row = this.#sql.exec<ApprovalRow>("SELECT approval, card, version FROM approvals WHERE id = ? AND told < version", id).toArray()[0];
+    return row === undefined ? null : approvalOfRow(row);
+  }
+
   /** The tenant has these versions. */
   setApprovalsTold(told: readonly { readonly id: ApprovalId; readonly version: number }[]): void {
     for (const { id, version } of told) this.#sql.exec("UPDATE approvals SET told = max(told, ?) WHERE id = ?", version, id);
