@@ -2,14 +2,16 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { accountOf, type Book, freeOf, spentOf } from "../../src/core/book.ts";
 import { type ClientLease, MOST_OPEN_LEASES, MOST_UNTOLD_LEASES } from "../../src/core/client_lease.ts";
+import type { LeaseReason } from "../../src/core/decision.ts";
 import { eventsOf } from "../../src/core/events.ts";
-import { type Granting, judgeLease, type LeaseAsk } from "../../src/core/grant_lease.ts";
+import { type Granting, judgeLease, type LeaseAsk, lapseOf } from "../../src/core/grant_lease.ts";
 import { canonicalJson } from "../../src/core/json.ts";
 import { type MicroUsd, microUsdOf } from "../../src/core/money.ts";
 import type { Order } from "../../src/core/orders.ts";
 import type { BudgetLimit, Findings } from "../../src/core/policy/findings.ts";
 import { settleLease } from "../../src/core/settle_lease.ts";
 import { standAlone } from "../../src/core/shares.ts";
+import { happen } from "../../src/core/turn.ts";
 import { Playing, PRINCIPAL, REF, RUN, reportOf, requestOf, SECOND_RUN, usd } from "./playing.ts";
 
 const granted = (granting: Granting): ClientLease => {
@@ -31,8 +33,8 @@ describe("whether a lease is granted", () => {
     at: 0,
   });
 
-  /** The reason for which it is not, where everything else is well. */
-  function reasonOf(change: (ask: LeaseAsk, playing: Playing) => LeaseAsk): string {
+  /** The reason for which it is not, where everything else is well; `null`: it is. */
+  function reasonOf(change: (ask: LeaseAsk, playing: Playing) => LeaseAsk): LeaseReason | null {
     const session = playing();
     const ask: LeaseAsk = {
       request: {
@@ -50,7 +52,7 @@ describe("whether a lease is granted", () => {
       tenant: "heard",
     };
     const judged = judgeLease(session.book, change(ask, session), 0);
-    return judged.kind === "refused" ? judged.reason.code : judged.kind;
+    return judged.kind === "refused" ? judged.reason : null;
   }
 
   it.each<readonly [string, string, (ask: LeaseAsk, playing: Playing) => LeaseAsk]>([
@@ -84,7 +86,98 @@ describe("whether a lease is granted", () => {
     ["run_budget_exceeded", "it is more than is left", (ask) => ({ ...ask, request: { ...ask.request, amountMicroUsd: usd("5.000001") } })],
     ["granted", "it is all that is left", (ask) => ({ ...ask, request: { ...ask.request, amountMicroUsd: usd("5") } })],
   ])("%s: %s", (code, _what, change) => {
-    expect(reasonOf(change)).toBe(code);
+    expect(reasonOf(change)?.code ?? "granted").toBe(code);
+  });
+
+  const BY_DECISIONS = "Ask for a decision about each of these actions.";
+
+  it.each<readonly [string, (ask: LeaseAsk, playing: Playing) => LeaseAsk, Omit<LeaseReason, "retryAfterMs">]>([
+    [
+      "the tenant's settings say no",
+      (ask) => ({ ...ask, allowed: false }),
+      { code: "not_leasable", message: "The tenant's settings let nobody decide by leases.", rule: null, hint: BY_DECISIONS },
+    ],
+    [
+      "the policy denies some of it",
+      (ask, session) => ({ ...ask, evaluation: { kind: "findings", findings: session.leaseFindings(["p*"], usd("1")) } }),
+      { code: "action_denied", message: 'The policy denies "pay".', rule: "/denied_actions", hint: "Ask for actions that the policy allows." },
+    ],
+    [
+      "the policy must see each call",
+      (ask, session) => {
+        session.use("loops: { threshold: 2, window_seconds: 1 }");
+        return { ...ask, evaluation: { kind: "findings", findings: session.leaseFindings(["search*"], usd("1")) } };
+      },
+      { code: "not_leasable", message: 'The policy\'s "/loops" counts calls that are alike.', rule: "/loops", hint: BY_DECISIONS },
+    ],
+  ])("is told whole where it is not: %s", (_, change, told) => {
+    expect(reasonOf(change)).toEqual({ ...told, retryAfterMs: null });
+  });
+
+  it.each([
+    ["the session's current one", null, SECOND_RUN],
+    ["another", RUN, RUN],
+  ] as const)("in the run that it is asked for, which is on record: %s", (_, asked, run) => {
+    const session = playing();
+    session.openRun(SECOND_RUN, 0);
+    expect(granted(session.grantLease(["search"], usd("1"), 0, 100, asked)).run).toBe(run);
+    expect(session.grantLease(["pay"], usd("1"), 0, 100, asked).kind).toBe("refused");
+    expect(session.ledger.map(({ entry }) => [entry.kind, entry.run_id])).toEqual([
+      ["lease", run],
+      ["lease", run],
+    ]);
+  });
+
+  it.each<readonly [string, readonly Order[], (session: Playing, lease: ClientLease) => void, string, (asked: string) => string, string]>([
+    [
+      "was spent from",
+      [],
+      (session, { id }) => session.settleLease(id, [told("search", "0.1")], false, 1),
+      "lease_used",
+      (asked) => `${asked} and was spent from since.`,
+      "Ask for another under a new Idempotency-Key.",
+    ],
+    [
+      "was settled",
+      [],
+      (session, { id }) => session.settleLease(id, [], true, 1),
+      "lease_used",
+      (asked) => `${asked} and was settled since.`,
+      "Ask for another under a new Idempotency-Key.",
+    ],
+    [
+      "has run out",
+      [],
+      (session) => session.turn(100, () => undefined),
+      "lease_used",
+      (asked) => `${asked} and has expired since.`,
+      "Ask for another under a new Idempotency-Key.",
+    ],
+    [
+      "is of a run that was closed",
+      [],
+      (session) => session.turn(1, (turn) => happen(turn, { kind: "run_closed", run: RUN })),
+      "run_closed",
+      (asked) => `The run is closed. ${asked} before that: settle it to give back what it holds.`,
+      "Start a new run.",
+    ],
+    [
+      "is for something that was killed by name",
+      [order("action", "*_web")],
+      () => undefined,
+      "action_killed",
+      (asked) => `The action "*_web" was killed. ${asked} before that: settle it to give back what it holds.`,
+      "A person must revive it first. Do not try to go on another way.",
+    ],
+  ])("is not answered again as one to decide with, where it %s", (_, orders, happens, code, message, hint) => {
+    const session = playing();
+    const lease = granted(session.grantLease(["search*"], usd("1"), 0, 100));
+    const stands = { fresh: true, policy: REF, orders: [] };
+    expect(lapseOf(session.book, lease, stands, 0)).toBeNull();
+    happens(session, lease);
+    const now = session.leases.get(lease.id) ?? lease;
+    const asked = `The lease "${lease.id}" was granted under this Idempotency-Key`;
+    expect(lapseOf(session.book, now, { ...stands, orders }, 1)).toEqual({ code, message: message(asked), rule: null, retryAfterMs: null, hint });
   });
 
   it("asks the tenant first for what the session lacks of shared money, and takes nothing meanwhile", () => {
@@ -104,11 +197,22 @@ describe("whether a lease is granted", () => {
       if (n % MOST_OPEN_LEASES === 0) now += 1_000;
       granted(session.grantLease(["search"], usd("0.1"), now, 1_000));
     }
-    expect(session.grantLease(["search"], usd("0.1"), now)).toMatchObject({ kind: "refused", reason: { code: "concurrency_exceeded" } });
+    expect(session.grantLease(["search"], usd("0.1"), now)).toMatchObject({
+      kind: "refused",
+      reason: {
+        code: "concurrency_exceeded",
+        message: `${MOST_OPEN_LEASES} leases of one session may be open at once, and as many are.`,
+        hint: "Settle one.",
+      },
+    });
     now += 1_000;
     expect(session.grantLease(["search"], usd("0.1"), now)).toMatchObject({
       kind: "refused",
-      reason: { message: expect.stringContaining("run out") },
+      reason: {
+        code: "concurrency_exceeded",
+        message: `${MOST_UNTOLD_LEASES} leases of this session have run out, and nobody has said what was spent with them.`,
+        hint: "Settle them.",
+      },
     });
     const [first] = session.leases.keys();
     if (first === undefined) throw new Error("some were granted");
@@ -336,6 +440,14 @@ describe("what becomes of a lease", () => {
     ]);
   });
 
+  it("ends before another that was granted earlier and runs longer, where both have run out unseen", () => {
+    const session = new Playing({ budgets: LEASED });
+    const [long, short] = [200, 100].map((ttl) => granted(session.grantLease(["search"], usd("3"), 0, ttl)).id);
+    session.turn(300, () => undefined);
+    const ended = session.ledger.flatMap(({ entry }) => (entry.kind === "expiry" ? [entry.details] : []));
+    expect(ended).toMatchObject([{ lease: short }, { lease: long }]);
+  });
+
   it("ends once, however often that is said", () => {
     const session = new Playing({ budgets: LEASED });
     const { id } = granted(session.grantLease(["search"], usd("3"), 0));
@@ -387,6 +499,7 @@ describe("what becomes of a lease", () => {
     expect(session.settleLease(id, [rest], true, 2)).toMatchObject({
       error: {
         code: "money_precision",
+        detail: "The session's sum would be beyond 9007199254.740991 USD and could not be told exactly.",
         issues: [{ pointer: "/entries/0/cost_usd", message: "would take the session's sum beyond 9007199254.740991 USD" }],
       },
     });

@@ -248,8 +248,8 @@ export class Playing {
     return leaseFindings(this.#document, this.#policy, REF, { actions, amountMicroUsd });
   }
 
-  grantLease(actions: readonly string[], amountMicroUsd: MicroUsd, now: number, ttlMs = 100_000_000): Granting {
-    const request = { id: idFromDigest("lse", sha256(`l${ids++}`)), run: null, actions, amountMicroUsd, ttlMs, endsBy: Number.MAX_SAFE_INTEGER };
+  grantLease(actions: readonly string[], amountMicroUsd: MicroUsd, now: number, ttlMs = 100_000_000, run: RunId | null = null): Granting {
+    const request = { id: idFromDigest("lse", sha256(`l${ids++}`)), run, actions, amountMicroUsd, ttlMs, endsBy: Number.MAX_SAFE_INTEGER };
     const evaluation = { kind: "findings", findings: this.leaseFindings(actions, amountMicroUsd) } as const;
     const lease = { fresh: true, policy: REF, orders: [] };
     return this.turn(now, (turn) => grantLease(turn, { request, principal: PRINCIPAL, lease, evaluation, allowed: true, tenant: "heard" }));
