@@ -694,4 +694,18 @@ export const ARGUED: readonly Argued[] = [
     to: "longest(all).wait",
     because: "Who asks lacks of one account at least, and of a stretch that has not ended: there is always one that lasts.",
   },
+  {
+    file: "src/core/gates.ts",
+    line: "if (findings.rates.length === 0) return NONE;",
+    from: "findings.rates.length === 0",
+    to: "false",
+    because: "A shorter way to the same answer: of no rates none is full.",
+  },
+  {
+    file: "src/core/gates.ts",
+    line: "if (limits.length === 0) return NONE;",
+    from: "limits.length === 0",
+    to: "false",
+    because: "A shorter way to the same answer: of no limits none is passed.",
+  },
 ];
