@@ -1,5 +1,5 @@
-import { ApprovalRequiredError } from "./errors.ts";
-import type { CallContext, Guarded, GuardOptions } from "./guard.ts";
+import { ApprovalRequiredError, GatewayRefusedError } from "./errors.ts";
+import { abandon, type CallContext, type Guarded, type GuardOptions } from "./guard.ts";
 import { uuidOf } from "./ids.ts";
 import { insideOf } from "./inside.ts";
 import type { Session } from "./session.ts";
@@ -98,7 +98,13 @@ export function onceHeld<This, Args extends unknown[], Result>(
     const given = edits?.inputs != null && toArguments !== undefined ? ([...toArguments(edits.inputs, args)] as Args) : args;
     const costUsd = edits?.estimateUsd ?? options.costUsd;
     // An unreachable gateway lets nothing run for which it has asked a person.
-    return once(session, { ...options, id, run, approval, costUsd, onUnavailable: "deny" }, fn, self, given);
+    const call = once(session, { ...options, id, run, approval, costUsd, onUnavailable: "deny" }, fn, self, given);
+    if (isKept) return call;
+    return call.catch((error: unknown) => {
+      // To the guard an id like any other that was given it, and yet nobody makes this call again.
+      if (error instanceof GatewayRefusedError && error.code === "inputs_changed") void abandon(insideOf(session), session, id);
+      throw error;
+    });
   });
 }
 

@@ -81,6 +81,27 @@ describe("a guarded call that is held", () => {
     expect([paid, gateway.seen.length]).toEqual([[], 1]);
   });
 
+  test.each([
+    ["and gives back what nobody comes for again", undefined, "released"],
+    ["and keeps it for the same call", () => "call-1", "pending"],
+  ] as const)("does not run what was changed while the use was asked for, %s", async (_, callId, state) => {
+    await using gateway = await fakeGateway();
+    const { session, paid, pay, options } = await openPayer(gateway);
+    const payment = { ...CALL };
+    let asks = 0;
+    const inputs = (asked: Payment): Payment => {
+      // Once the second question is on its way.
+      if (++asks === 2) queueMicrotask(() => Object.assign(payment, { to: "acct_2" }));
+      return asked;
+    };
+    const paying = guard(session, { ...options, onHold: "wait", inputs, ...(callId !== undefined && { callId }) }, pay)(payment);
+    await expect.poll(() => gateway.approvals.size).toBe(1);
+    answer(gateway, "approved");
+    await expect(paying).rejects.toMatchObject({ code: "inputs_changed" });
+    await expect.poll(() => [...gateway.decisions.values()].at(-1)?.state).toBe(state);
+    expect(paid).toEqual([]);
+  });
+
   test("waits as told, asks nobody twice, and runs under a decision of its own once it is approved", async () => {
     await using gateway = await fakeGateway();
     const { guarded, paid, time } = await openPayer(gateway);

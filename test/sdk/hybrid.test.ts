@@ -141,6 +141,71 @@ describe.skipIf(!CAN_SEE_PROCESSES)("a hybrid sentinel on a real gateway", { tim
     expect([ran, told]).toEqual([["bob"], ["pay"]]);
   });
 
+  describe("whose floor lets it spend 1 USD", () => {
+    const ID = "dec_01890000-0000-7000-8000-0000000000ab";
+
+    async function underFloor() {
+      const { hybrid, ran, way } = await opened("version: 1\nname: mine\nbudgets: { session: 100 }\n", {
+        floor: "version: 1\nbudgets: { session: 1 }\n",
+      });
+      const costUsd = ({ usd }: Payment): number => {
+        if (usd > 100) throw new Error("more than 100");
+        return usd;
+      };
+      const guarded = (more: { readonly id?: string; readonly onUnavailable?: "allow" } = {}) =>
+        hybrid.guard({ action: "pay", costUsd, ...more }, (payment: Payment) => ran.push(payment.to));
+      return { hybrid, ran, way, guarded };
+    }
+    const changed = { code: "inputs_changed" };
+
+    it.each(["arrives", "is answered, and the answer is lost"] as const)(
+      "keeps that for a call under an id of its own that was changed, where its question %s",
+      async (fate) => {
+        const { guarded, ran, way } = await underFloor();
+        const payment = { to: "alice", usd: 0.9 };
+        const pay = guarded({ id: ID });
+        way.fate = fate;
+        if (fate === "arrives") way.meanwhile = () => Object.assign(payment, { to: "eve" });
+        await expect(pay(payment)).rejects.toMatchObject(fate === "arrives" ? changed : { name: "GatewayUnavailableError" });
+        way.fate = "arrives";
+        way.meanwhile = () => undefined;
+        const again = pay(payment);
+        Object.assign(payment, { to: "mallory" });
+        await expect(again).rejects.toMatchObject(fate === "arrives" ? { code: "idempotency_mismatch" } : changed);
+        await expect(guarded()({ to: "carl", usd: 0.9 })).rejects.toMatchObject({ name: "BudgetExceededError" });
+        await pay({ to: "alice", usd: 0.9 });
+        expect(ran).toEqual(["alice"]);
+      },
+    );
+
+    it.each(["arrives", "is answered, and the answer is lost"] as const)(
+      "has all of that again where of what a call was changed to no cost can be told, and its question %s",
+      async (fate) => {
+        const { guarded, ran, way } = await underFloor();
+        const payment = { to: "alice", usd: 0.9 };
+        way.fate = fate;
+        if (fate !== "arrives") way.meanwhile = () => Object.assign(payment, { usd: 1000 });
+        const paying = guarded({ onUnavailable: "allow" })(payment);
+        if (fate === "arrives") payment.usd = 1000;
+        await expect(paying).rejects.toMatchObject(changed);
+        way.fate = "arrives";
+        way.meanwhile = () => undefined;
+        await guarded()({ to: "bob", usd: 0.9 });
+        expect(ran).toEqual(["bob"]);
+      },
+    );
+
+    it("runs where only that has changed which nobody was asked about", async () => {
+      const { hybrid, ran } = await underFloor();
+      const stats = { seen: 0 };
+      const pay = hybrid.guard({ action: "pay", costUsd: 0.1 }, (payment: Payment, _: { seen: number }, __: AbortSignal) => ran.push(payment.to));
+      const paying = pay({ to: "bob", usd: 0.1 }, stats, new AbortController().signal);
+      stats.seen++;
+      await paying;
+      expect(ran).toEqual(["bob"]);
+    });
+  });
+
   it("asks nobody about what is certain to be denied, and has it on record", async () => {
     const { guarded, way, ran, ledger } = await opened();
     await expect(guarded("drop")("x")).rejects.toMatchObject({ name: "PolicyViolationError", code: "action_denied" });

@@ -4,7 +4,7 @@ import { isId } from "../../../../src/core/ids.ts";
 import { formatUsd } from "../../../../src/core/money.ts";
 import type { ReasonCode } from "../../../../src/core/reasons.ts";
 import type { ActionRequest } from "../../../../src/core/request.ts";
-import { GatewayRefusedError, GatewayUnavailableError } from "../../errors.ts";
+import { AgentSentinelError, GatewayRefusedError, GatewayUnavailableError } from "../../errors.ts";
 import { takeOff } from "../../flights.ts";
 import { abandon, type CallContext, type Guarded, type GuardOptions, mayHaveReserved, settled } from "../../guard.ts";
 import { insideOf } from "../../inside.ts";
@@ -236,11 +236,20 @@ class Hybrid implements HybridSession {
     const request = again();
     const look = () => JSON.stringify(args.map(shown));
     const seen = look();
-    const isChanged = (): boolean => seen !== look() && judgedOf(request) !== judgedOf(again());
+    const isChanged = (): boolean => {
+      if (seen === look()) return false;
+      try {
+        return judgedOf(request) !== judgedOf(again());
+      } catch {
+        // Of what they are now nothing can be asked.
+        return true;
+      }
+    };
     const here = await this.#checked(guarding, request, args);
     // The session's guard is shown the copy that was judged here, and looks at the arguments themselves from now on.
     if (isChanged()) {
-      here.giveBack();
+      // Under an id of the caller's own an earlier life of the call may have run.
+      here.giveBack(options.id !== undefined);
       throw inputsChanged(request);
     }
     // In flight from before it is asked, as far as it may run without an answer: a kill stops that too.
@@ -275,8 +284,10 @@ class Hybrid implements HybridSession {
       land();
       // The gateway may have said yes although nobody heard it. Under an id of the caller's own that yes is kept for the caller, there and here.
       const mayStand = mayHaveReserved(error, options.signal);
+      // So it is where it was said and heard, and the call did not come to run.
+      const isNo = error instanceof AgentSentinelError && error.decision !== null;
       const isUsed = error instanceof GatewayRefusedError && error.code === "decision_settled";
-      here.giveBack((mayStand || isUsed) && options.id !== undefined);
+      here.giveBack((mayStand || isUsed || (wasAnswered && !isNo)) && options.id !== undefined);
       if (mayStand && options.id === undefined) void abandon(insideOf(this.session), this.session, request.id);
       throw hasChanged ? inputsChanged(request) : error;
     }
@@ -431,8 +442,7 @@ const CERTAIN: readonly ReasonCode[] = [
 const isCertain = (decision: Decision | null): boolean => decision?.verdict === "deny" && CERTAIN.includes(decision.reason.code);
 
 /** What of a request comes from the arguments. */
-const judgedOf = ({ inputs, inputsDigest, resource, estimateMicroUsd }: ActionRequest): string =>
-  JSON.stringify([inputs, inputsDigest, resource, estimateMicroUsd]);
+const judgedOf = ({ inputs, resource, estimateMicroUsd }: ActionRequest): string => JSON.stringify([inputs, resource, estimateMicroUsd]);
 
 function resourceOf({ resource }: ActionRequest): Resource {
   assert(resource !== null, "what an option gives was checked to be a resource");
