@@ -195,6 +195,16 @@ describe.skipIf(!CAN_SEE_PROCESSES)("a hybrid sentinel on a real gateway", { tim
       },
     );
 
+    it("has that again where the gateway says no, under an id of its own too", async () => {
+      const { hybrid, ran } = await opened("version: 1\nname: mine\nbudgets: { session: 100 }\napprovals: { actions: [wire] }\n", {
+        floor: "version: 1\nbudgets: { session: 1 }\n",
+      });
+      const guarded = (action: string, id?: string) => hybrid.guard({ action, id, costUsd: 0.9 }, (to: string) => ran.push(to));
+      await expect(guarded("wire", ID)("alice")).rejects.toMatchObject({ name: "ApprovalRequiredError" });
+      await guarded("pay")("bob");
+      expect(ran).toEqual(["bob"]);
+    });
+
     it("runs where only that has changed which nobody was asked about", async () => {
       const { hybrid, ran } = await underFloor();
       const stats = { seen: 0 };

@@ -679,6 +679,25 @@ describe("the desk", () => {
     await vi.waitFor(async () => expect(await statuses()).toEqual(["pending", "pending"]), { timeout: 6_000 });
   });
 
+  it("hears of each once, whatever is asked after it and however often the alarm rings", async () => {
+    const { tenant, agent, session } = await desk();
+    const stub = env.SESSIONS.getByName(sessionObjectName(tenant, session));
+    const told: ApprovalId[] = [];
+    await runInDurableObject(stub, (object) => {
+      const real = env.TENANTS.getByName(tenant);
+      const noteApprovals = (all: Parameters<typeof real.noteApprovals>[0]) => {
+        told.push(...all.map(({ approval }) => approval.id));
+        return real.noteApprovals(all);
+      };
+      const mine = new Proxy(real, { get: (of, name) => (name === "noteApprovals" ? noteApprovals : Reflect.get(of, name)) });
+      Reflect.set(object, "env", { ...env, TENANTS: { getByName: () => mine } });
+    });
+    const hold = async () => (await decideMany(agent, session, [asked("pay", ASKED)], "independent"))[0]?.approval?.id;
+    const both = [await hold(), await hold()];
+    await runDurableObjectAlarm(stub);
+    expect(told).toEqual(both);
+  });
+
   it("hears of all but one under which its tenant falls each time it is told of it", async () => {
     const { tenant, agent, session, operator } = await desk();
     const stub = env.SESSIONS.getByName(sessionObjectName(tenant, session));
