@@ -228,7 +228,8 @@ function requestOf<Args extends unknown[], Result>(options: Options<Args, Result
   };
 }
 
-const refused = (action: string, code: string): GatewayRefusedError => new GatewayRefusedError(`run "${action}"`, { code, detail: "not run" });
+/** What only this side can see: it does not run. */
+export const refused = (action: string, code: string): GatewayRefusedError => new GatewayRefusedError(`run "${action}"`, { code, detail: "not run" });
 
 /** Nothing runs twice under an id. */
 export const settled = (action: string): GatewayRefusedError => refused(action, "decision_settled");

@@ -6,7 +6,7 @@ import type { ReasonCode } from "../../../../src/core/reasons.ts";
 import type { ActionRequest } from "../../../../src/core/request.ts";
 import { AgentSentinelError, GatewayRefusedError, GatewayUnavailableError } from "../../errors.ts";
 import { takeOff } from "../../flights.ts";
-import { abandon, type CallContext, type Guarded, type GuardOptions, mayHaveReserved, settled } from "../../guard.ts";
+import { abandon, type CallContext, type Guarded, type GuardOptions, mayHaveReserved, refused, settled } from "../../guard.ts";
 import { insideOf } from "../../inside.ts";
 import { observe } from "../../observers.ts";
 import { shown } from "../../plain.ts";
@@ -250,7 +250,7 @@ class Hybrid implements HybridSession {
     if (isChanged()) {
       // Under an id of the caller's own an earlier life of the call may have run.
       here.giveBack(options.id !== undefined);
-      throw inputsChanged(request);
+      throw refused(request.action, "inputs_changed");
     }
     // In flight from before it is asked, as far as it may run without an answer: a kill stops that too.
     const flight: Running = { run: here.floor.run, action: request.action, stop: new AbortController() };
@@ -289,7 +289,7 @@ class Hybrid implements HybridSession {
       const isUsed = error instanceof GatewayRefusedError && error.code === "decision_settled";
       here.giveBack((mayStand || isUsed || (wasAnswered && !isNo)) && options.id !== undefined);
       if (mayStand && options.id === undefined) void abandon(insideOf(this.session), this.session, request.id);
-      throw hasChanged ? inputsChanged(request) : error;
+      throw hasChanged ? refused(request.action, "inputs_changed") : error;
     }
   }
 
@@ -448,10 +448,6 @@ function resourceOf({ resource }: ActionRequest): Resource {
   assert(resource !== null, "what an option gives was checked to be a resource");
   return resource;
 }
-
-/** As a guard of the gateway's says it. */
-const inputsChanged = ({ action }: ActionRequest): GatewayRefusedError =>
-  new GatewayRefusedError(`run "${action}"`, { code: "inputs_changed", detail: "not run" });
 
 /** What the gateway is asked: what was looked at here, word for word, under the same id; and `again`, where it is asked what that would be by now. */
 function remoteOptions<Args extends unknown[], Result>(
